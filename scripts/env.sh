@@ -1,0 +1,77 @@
+# Makes the private environment in .venv/ (once) and puts it first in PATH. Source it, from any directory:
+#     source scripts/env.sh
+# PYTHON=/path/to/python3 chooses the interpreter; V50CALIB_VENV another folder than .venv.
+# Nothing is reinstalled while pyproject.toml, constraints.txt, the interpreter and the checkout's place stay the same.
+
+v50calib_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+v50calib_find_python() {
+    local candidate seen=""
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return 0
+        fi
+        seen="$seen $candidate($("$candidate" -V 2>&1 | tail -n 1 | cut -c 1-60))"
+    done
+    {
+        echo "v50calib needs Python 3.11 or newer; tried:$seen."
+        echo "Install one (Debian, Ubuntu: apt install python3 python3-venv) or name it: PYTHON=/path/to/python3 $0"
+    } >&2
+    return 1
+}
+
+v50calib_make_venv() {
+    local python="$1" venv="$2"
+    # a failed attempt leaves its own log on the screen: nothing is hidden
+    if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+        {
+            echo "$("$python" -V) at $python has no 'venv' or 'ensurepip' module, so no private environment can be made."
+            echo "Debian, Ubuntu: apt install python3-venv, then run this again; or name another interpreter: PYTHON=/path/to/python3 $0"
+        } >&2
+        return 1
+    fi
+    "$python" -m venv --clear "$venv"
+}
+
+v50calib_stamp() {
+    "$1" - "$v50calib_root" <<'PY'
+import hashlib
+import pathlib
+import sys
+
+root = pathlib.Path(sys.argv[1])
+digest = hashlib.sha256(f"{sys.version}|{sys.base_prefix}|{root}".encode())
+for name in ("pyproject.toml", "constraints.txt"):
+    digest.update((root / name).read_bytes())
+print(digest.hexdigest())
+PY
+}
+
+v50calib_env() {
+    local python venv stamp
+    python="$(v50calib_find_python)" || return 1
+    venv="${V50CALIB_VENV:-$v50calib_root/.venv}"
+    stamp="$(v50calib_stamp "$python")" || return 1
+    if [ "$(cat "$venv/v50calib.stamp" 2>/dev/null)" != "$stamp" ]; then
+        echo "Setting up $venv with $("$python" -V); this happens once and takes a minute or two." >&2
+        v50calib_make_venv "$python" "$venv" || return 1
+        # constrains what builds the few source packages too: the first name is for pip < 25.3, the second for later ones
+        if ! PIP_CONSTRAINT="$v50calib_root/constraints.txt" PIP_BUILD_CONSTRAINT="$v50calib_root/constraints.txt" \
+            "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
+            -c "$v50calib_root/constraints.txt" -e "$v50calib_root[all]" >&2; then
+            echo "Installing into $venv failed (see pip's message above). A network or a package mirror set up for pip is needed" \
+                "the first time; run this again once that is solved." >&2
+            return 1
+        fi
+        # written last: a broken-off installation is started afresh
+        echo "$stamp" >"$venv/v50calib.stamp"
+    fi
+    export VIRTUAL_ENV="$venv"
+    case ":$PATH:" in
+        ":$venv/bin:"*) ;;
+        *) export PATH="$venv/bin:$PATH" ;;
+    esac
+}
+
+v50calib_env

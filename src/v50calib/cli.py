@@ -1,0 +1,155 @@
+"""Command line: `v50calib` (and `spectramind`, the same program)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from v50calib.errors import V50CalibError
+
+#: commands of the plan that this version does not have: refused by name
+PLANNED_COMMANDS = ("status", "verify", "report", "export", "uncertainty", "score", "spectra", "plan", "doctor")
+
+
+class Program(click.Group):
+    """A group whose errors are one paragraph and whose planned commands are refused by name."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in PLANNED_COMMANDS and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"'{args[0]}' is planned but not built in this version; what exists: {', '.join(self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except V50CalibError as exc:
+            click.echo(f"error: {exc}", err=True)
+            ctx.exit(exc.exit_code)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="v50calib")
+def main() -> None:
+    """Calibrate raw FGS1 and AIRS-CH0 frames of Ariel-like datasets.
+
+    \b
+    Start here:
+      v50calib simulate data --planets 3 --frames-fraction 0.05
+      v50calib calibrate --config-name calib/nominal --data data --out runs/nominal
+      v50calib summary runs/nominal --truth data
+    """
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--planets", default=3, show_default=True, help="Number of planets.")
+@click.option("--visits", default="1", show_default=True, help="Visits per planet: a number, or a list cycled over planets, e.g. 2,1,1.")
+@click.option("--frames-fraction", default=1.0, show_default=True, help="Share of the full 135000 FGS1 and 11250 AIRS frames; the visit keeps its 7.5 h.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same dataset.")
+@click.option("--jitter", type=float, nargs=2, default=(0.10, 0.12), show_default=True, help="White pointing jitter x y, px rms.")
+@click.option("--drift", type=float, default=0.05, show_default=True, help="Slow pointing drift, px.")
+@click.option("--layout", type=click.Choice(["2025", "2024"]), default="2025", show_default=True, help="Challenge edition whose file layout is written.")
+@click.option("--workers", default=1, show_default=True, help="Processes.")
+def simulate(out: Path, planets: int, visits: str, frames_fraction: float, seed: int, jitter: tuple[float, float], drift: float, layout: str, workers: int) -> None:
+    """Write a dataset in the challenge's layout, with known truth, to the folder OUT."""
+    from v50calib.simulate import simulate_dataset
+
+    try:
+        per_planet = [int(v) for v in visits.split(",")]
+    except ValueError as exc:
+        raise click.BadParameter(f"'{visits}' is no number or list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
+    from v50calib.cli_progress import counter
+
+    with counter("simulate") as report:
+        path = simulate_dataset(
+            out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
+            layout="2024" if layout == "2024" else "2025", workers=workers, progress=report,
+        )  # fmt: skip
+    click.echo(f"wrote {planets} planets to {path}")
+
+
+@main.command()
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--workers", default=1, show_default=True, help="Processes; each streams one visit.")
+def ingest(dataset: Path, store: Path, workers: int) -> None:
+    """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
+    from v50calib.cli_progress import counter
+    from v50calib.io.catalog import VisitKey, scan
+    from v50calib.io.ingest import ingest as run
+
+    total, done = len(scan(dataset)), 0
+    with counter("ingest") as report:
+
+        def step(key: VisitKey, status: str) -> None:
+            nonlocal done
+            done += 1
+            report(f"{key} {status}", done, total)
+
+        result = run(dataset, store, workers=workers, progress=step)
+    click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
+    for key, message in result.failed.items():
+        click.echo(f"failed {key}: {message}", err=True)
+    if result.failed:
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--config-name", default="calib/nominal", show_default=True, help="Profile: calib/fast, calib/nominal, calib/strict, calib/official or one of --config-dir.")
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
+@click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
+@click.option("--cfg", type=click.Choice(["job"]), default=None, help="Print the composed config and run nothing.")
+@click.option("--resolve", is_flag=True, help="With --cfg: resolve interpolations.")
+@click.option("--planet", "planets", multiple=True, help="Only this planet; may be given several times.")
+@click.option("--overwrite", is_flag=True, help="Redo visits even where the run directory has them, or belongs to another config.")
+@click.argument("overrides", nargs=-1)
+def calibrate(
+    config_name: str, data: Path | None, out: Path | None, config_dir: Path | None, cfg: str | None, resolve: bool,
+    planets: tuple[str, ...], overwrite: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Calibrate every visit of a dataset. OVERRIDES are key=value, e.g. calib.phase.binning.nbins=120.
+
+    Visits that are complete under the same config are skipped, so a run that was stopped goes on where it was.
+    Exit code 1 if any visit failed; each failure's reason is printed and kept in manifest.jsonl.
+    """
+    from v50calib.cli_progress import run_progress
+    from v50calib.config import load
+    from v50calib.config.compose import compose_yaml
+    from v50calib.runtime.batch import calibrate as run
+
+    if cfg is not None:
+        click.echo(compose_yaml(config_name, overrides, config_dir=config_dir, resolve=resolve), nl=False)
+        return
+    config = load(config_name, overrides, config_dir)
+    data = data if data is not None else Path(os.environ.get("DATA_DIR", "data"))
+    out = out if out is not None else Path(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
+    with run_progress() as progress:
+        summary = run(data, out, config=config, planets=planets, overwrite=overwrite, progress=progress)
+    click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
+    if summary.failed:
+        for entry in summary.failed:
+            click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
+    """Table of a run: depth, noise over the photon limit and seconds of each visit."""
+    from v50calib.qc.summary import print_table
+    from v50calib.runtime.summary import rows
+
+    table = rows(run_dir, truth)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(table, indent=1))
+    else:
+        print_table(table)

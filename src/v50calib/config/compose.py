@@ -1,0 +1,215 @@
+"""Hydra composition, in one place: profile name + overrides -> a plain dict. Validation is pydantic's.
+
+Hydra keeps one global state per process, so composing happens under a lock that puts back whatever
+Hydra application was active around it. Workers get the validated model, never anything of Hydra's.
+
+The composed tree accepts any key: what a key may be is said once, by the config models, so a key that
+is in a model but not in the YAML needs no `+`, and an unknown one is reported with its YAML path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from v50calib.errors import ConfigError
+
+#: prefixes that users may type, and where they live in the composed tree
+ALIASES: dict[str, str] = {
+    "corel": "calib.top_level_calib.corel",
+    "calib.cds.mode": "calib.cds.cds.mode",
+}
+
+#: parts that profiles are made of: one file a stage
+STAGE_FILES = (
+    "adc",
+    "nonlinearity",
+    "dark",
+    "flat",
+    "cds",
+    "photometry",
+    "trace",
+    "phase",
+    "top_level_calib",
+)
+
+_LOCK = threading.RLock()
+_PROFILE_HEAD = re.compile(r"^(defaults|calib):", re.MULTILINE)
+
+
+def profiles_dir() -> Path:
+    """Folder of the shipped profiles: inside the installed package, else at the top of the checkout.
+
+    Raises ConfigError where neither is there (a damaged installation).
+    """
+    package = Path(__file__).resolve().parents[1]
+    candidates = (package / "profiles", package.parents[1] / "profiles")
+    for candidate in candidates:
+        if (candidate / "calib").is_dir():
+            return candidate
+    raise ConfigError(
+        f"the profiles shipped with v50calib are missing: looked in {' and '.join(map(str, candidates))}; "
+        "install the package again, or run from a complete checkout"
+    )
+
+
+def list_profiles(config_dir: Path | None = None) -> list[str]:
+    """Names that `--config-name` accepts, as `folder/name`, sorted; the user's folder included."""
+    names: set[str] = set()
+    for root in _search_path(config_dir):
+        for path in root.rglob("*.yaml"):
+            name = path.relative_to(root).with_suffix("").as_posix()
+            if not _is_stage_file(name) and _PROFILE_HEAD.search(path.read_text(encoding="utf-8")):
+                names.add(name)
+    return sorted(names)
+
+
+def compose(config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> dict[str, Any]:
+    """Compose a profile with overrides into nested plain dicts and lists, interpolations resolved.
+
+    config_name  e.g. "calib/nominal"; overrides as typed, e.g. "calib.photometry.aperture.radius_px=8";
+    config_dir   a user's own folder of profiles, searched before the shipped ones: a profile found there takes
+                 its parts from there first, and a shipped profile keeps its own parts.
+
+    Raises ConfigError: unknown profile (with the nearest names), malformed override, interpolation that
+    cannot be resolved, a value left at `???`. Thread-safe.
+    """
+    cfg = _compose(config_name, overrides, config_dir)
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as exc:
+        raise ConfigError(_unresolved(config_name, exc)) from exc
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def compose_yaml(
+    config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, *, resolve: bool = True
+) -> str:
+    """The composed config as YAML text, what `--cfg job [--resolve]` prints. Raises ConfigError as `compose` does."""
+    cfg = _compose(config_name, overrides, config_dir)
+    try:
+        return OmegaConf.to_yaml(cfg, resolve=resolve)
+    except OmegaConfBaseException as exc:
+        raise ConfigError(_unresolved(config_name, exc)) from exc
+
+
+def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+    name = config_name.removesuffix(".yaml")
+    roots = _search_path(config_dir)
+    _check_profile(name, roots, config_dir)
+    # Hydra takes the profile itself from the first folder only; the others complete its defaults list
+    roots.sort(key=lambda root: not (root / f"{name}.yaml").is_file())
+    prepared = [_prepare(parsed) for parsed in _parse(overrides)]
+    prepared.extend(f"hydra.searchpath=['file://{root}']" for root in roots[1:])
+    with _LOCK:
+        # GlobalHydra is a process-wide singleton: an application around us must find its own state again
+        outer = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(config_dir=str(roots[0]), job_name="v50calib", version_base="1.3"):
+                return hydra_compose(config_name=name, overrides=prepared)
+        except (HydraException, OmegaConfBaseException, ValueError) as exc:
+            raise ConfigError(_not_composed(name, overrides, exc)) from exc
+        finally:
+            GlobalHydra.instance().hydra = outer
+
+
+def _search_path(config_dir: Path | None) -> list[Path]:
+    """Folders in the order they are searched."""
+    if config_dir is None:
+        return [profiles_dir()]
+    folder = Path(config_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir {config_dir} is not a folder; give the folder that holds your profiles")
+    return [folder, profiles_dir()]
+
+
+def _is_stage_file(name: str) -> bool:
+    return name.removeprefix("calib/") in STAGE_FILES
+
+
+def _check_profile(name: str, roots: Sequence[Path], config_dir: Path | None) -> None:
+    found = any((root / f"{name}.yaml").is_file() for root in roots)
+    if found and not _is_stage_file(name):
+        return
+    known = list_profiles(config_dir)
+    if found:
+        raise ConfigError(f"'{name}' is one stage's file, not a profile; the profiles are: {', '.join(known)}")
+    short = {profile.rpartition("/")[2]: profile for profile in known}
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6) or [
+        short[match] for match in difflib.get_close_matches(name.rpartition("/")[2], short, n=2, cutoff=0.6)
+    ]
+    hint = f"did you mean {' or '.join(repr(match) for match in near)}? " if near else ""
+    where = " or ".join(str(root) for root in roots)
+    raise ConfigError(f"no profile '{name}' in {where}; {hint}the profiles are: {', '.join(known)}")
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException as exc:
+            reason = str(exc).splitlines()[0]
+            raise ConfigError(
+                f"'{text}' cannot be read as an override ({reason}); write key=value, for example "
+                "calib.photometry.aperture.radius_px=8; a list is [1,2], and a value with spaces or any of ={}[]*,: "
+                "needs quotes inside the shell's quotes: 'key=\"a value\"'"
+            ) from exc
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"'{text}' gives several values; a run takes one value a key: write a list as [a,b], "
+                "or start one run a value"
+            )
+        parsed.append(override)
+    return parsed
+
+
+def _prepare(override: Override) -> str:
+    """The override as Hydra gets it: aliases spelled out, and `++` so that the models alone judge the key."""
+    key, line = override.key_or_group, override.input_line or ""
+    body = re.sub(r"^(\+\+|\+|~)", "", line)
+    prefix = line[: len(line) - len(body)]
+    for alias, target in ALIASES.items():
+        if key == alias or key.startswith(alias + "."):
+            body = target + body[len(alias) :]
+    value = override.value()
+    if isinstance(value, float) and math.isnan(value):
+        # `replace_with=nan` is a named choice; no key takes the number NaN
+        body = body.partition("=")[0] + "='nan'"
+    is_value = "/" not in key and "@" not in body.partition("=")[0] and not key.startswith("hydra.")
+    return ("++" if is_value and prefix in ("", "+") else prefix) + body
+
+
+def _not_composed(name: str, overrides: Sequence[str], exc: Exception) -> str:
+    reason = " ".join(str(exc).split()).rstrip(".")
+    given = f" with the overrides {list(overrides)}" if overrides else ""
+    return (
+        f"profile '{name}'{given} cannot be composed: {reason}. Look at the profile's `defaults:` list and at "
+        f"the overrides' keys; `v50calib calibrate --config-name {name} --cfg job` prints the tree without overrides"
+    )
+
+
+def _unresolved(name: str, exc: OmegaConfBaseException) -> str:
+    key = f" at '{exc.full_key}'" if getattr(exc, "full_key", None) else ""
+    reason = str(exc).splitlines()[0]
+    return (
+        f"profile '{name}' has a value that cannot be resolved{key}: {reason}. Set the key by an override, or "
+        "the environment variable it names, or give the interpolation a default: ${oc.env:NAME,default}"
+    )

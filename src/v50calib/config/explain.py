@@ -1,0 +1,233 @@
+"""A pydantic ValidationError told in the user's terms: YAML path, value seen, what is allowed, what to type."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from v50calib.config.models import RunConfig
+from v50calib.config.planned import Planned, lookup
+from v50calib.errors import ConfigError
+
+Path = tuple[str | int, ...]
+
+#: pydantic's range constraints as one writes them
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+#: pydantic's type errors, in words
+_TYPES = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "list_type": "a list [a,b]",
+    "tuple_type": "a list [a,b]",
+    "dict_type": "a section of keys",
+    "model_type": "a section of keys",
+    "model_attributes_type": "a section of keys",
+    "none_required": "null",
+}
+
+
+def validate(tree: Mapping[str, Any]) -> RunConfig:
+    """A RunConfig from plain nested dicts, as `compose` or a product's config.yaml gives them. Raises ConfigError."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as exc:
+        raise explain(exc, RunConfig) from exc
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: Sequence[str] = ()) -> ConfigError:
+    """The ConfigError for a failed validation of `model`; raise it `from error`.
+
+    prefix  YAML path at which `model` sits, e.g. ("calib", "photometry") for one stage's config.
+
+    One sentence a fault, in the order of the YAML; a name that is in the vocabulary but in no model of this
+    version is called 'not built', with what exists.
+    """
+    root = tuple(prefix)
+    faults = list(dict.fromkeys(_sentence(item, model, root) for item in _merged(error)))
+    head = f"{len(faults)} faults in the config: " if len(faults) > 1 else ""
+    return ConfigError(head + "; ".join(faults))
+
+
+def not_built(path: Path, what: str, available: Sequence[str]) -> str:
+    """The one wording for a name of the vocabulary that this version does not have."""
+    exists = ", ".join(available) if available else "nothing yet"
+    return f"{what} is in the vocabulary but not built in this version; available: {exists}"
+
+
+def section_keys(model: type[BaseModel], path: Path) -> list[str]:
+    """Names allowed in the section at `path` below `model`; empty where the path is not a section."""
+    return sorted({name for section in _models_at(model, path) for name in section.model_fields})
+
+
+def _merged(error: ValidationError) -> Iterator[dict[str, Any]]:
+    """pydantic's items, those of one key's several accepted types (int | None, …) told once."""
+    seen: dict[Path, dict[str, Any]] = {}
+    for raw in error.errors(include_url=False):
+        item: dict[str, Any] = {**raw}
+        loc = tuple(part for part in item["loc"] if not _is_branch(part))
+        known = seen.get(loc)
+        if known is None:
+            seen[loc] = {**item, "loc": loc, "alternatives": [item]}
+        else:
+            known["alternatives"].append(item)
+    yield from seen.values()
+
+
+def _is_branch(part: str | int) -> bool:
+    """Whether pydantic put this into `loc` to name a member of a union, not a YAML key."""
+    return isinstance(part, str) and (
+        part in {"int", "float", "str", "bool", "none"} or "[" in part or part.startswith("function-")
+    )
+
+
+def _sentence(item: Mapping[str, Any], model: type[BaseModel], prefix: tuple[str, ...]) -> str:
+    loc: Path = item["loc"]
+    full: Path = (*prefix, *loc)
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(full, loc, model)
+    if kind == "missing":
+        return f"{_dotted(full)} is missing; give it a value"
+    choices = [alternative for alternative in item["alternatives"] if alternative["type"] == "literal_error"]
+    if choices:
+        return _unknown_choice(full, item["input"], _literals(_annotation(model, loc)), _also(item))
+    if kind == "value_error":
+        where = _dotted(full) if full else "the config"
+        return f"{where}: {item['ctx']['error']}"
+    return f"{_dotted(full)} must be {_wanted(item)}, but it is {_shown(item['input'])}"
+
+
+def _unknown_key(full: Path, loc: Path, model: type[BaseModel]) -> str:
+    allowed = section_keys(model, loc[:-1])
+    section = _dotted(full[:-1]) or "the top level"
+    name = str(loc[-1])
+    planned = lookup(full)
+    if planned is not None:
+        what = f"the {'section' if planned.is_section else 'key'} '{name}' ({_dotted(full)})"
+        return not_built(full, what, allowed)
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    if near:
+        hint = f"did you mean {_dotted((*full[:-1], near[0]))}? "
+    else:
+        elsewhere = _elsewhere(name, full, model)
+        hint = f"there is {elsewhere}; did you mean that? " if elsewhere else ""
+    return f"unknown key {_dotted(full)}: {hint}the names allowed in {section} are: {', '.join(allowed) or 'none'}"
+
+
+def _unknown_choice(full: Path, value: object, available: list[Any], also: str) -> str:
+    names = [str(choice) for choice in available]
+    planned = lookup(full)
+    if isinstance(value, str) and isinstance(planned, Planned) and value in planned.choices:
+        return not_built(full, f"'{value}' ({_dotted(full)})", names)
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{_dotted(full)} is {_shown(value)}: {hint}it must be one of: {', '.join(names)}{also}"
+
+
+def _also(item: Mapping[str, Any]) -> str:
+    """Types accepted beside the named choices."""
+    others = [
+        _wanted_one(alternative) for alternative in item["alternatives"] if alternative["type"] != "literal_error"
+    ]
+    return f" (or {' or '.join(dict.fromkeys(others))})" if others else ""
+
+
+def _wanted(item: Mapping[str, Any]) -> str:
+    return " or ".join(dict.fromkeys(_wanted_one(alternative) for alternative in item["alternatives"]))
+
+
+def _wanted_one(item: Mapping[str, Any]) -> str:
+    context = item.get("ctx") or {}
+    bounds = [f"{sign} {context[name]}" for name, sign in _BOUNDS.items() if name in context]
+    if bounds:
+        return " and ".join(bounds)
+    if item["type"] in _TYPES:
+        return _TYPES[item["type"]]
+    # pydantic's own words for its rarer checks: 'Input should be …'
+    return str(item["msg"]).removeprefix("Input should be ")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"a section with the keys {', '.join(map(str, value)) or '(none)'}"
+    if isinstance(value, str):
+        return f"'{value}' (text)"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _elsewhere(name: str, full: Path, model: type[BaseModel]) -> str | None:
+    """Full path of the one key called `name` in the same stage (`radius_px` typed without its section)."""
+    prefix = full[:2]
+    found = [path for path in _all_paths(model) if path[-1] == name and path[: len(prefix)] == prefix]
+    return _dotted(found[0]) if len(found) == 1 else None
+
+
+def _all_paths(model: type[BaseModel], above: Path = ()) -> Iterator[Path]:
+    for name, field in model.model_fields.items():
+        path = (*above, name)
+        yield path
+        for section in _sections(field.annotation):
+            yield from _all_paths(section, path)
+
+
+def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
+    models = [model]
+    for part in path:
+        if isinstance(part, int):
+            continue
+        models = [
+            section
+            for owner in models
+            if part in owner.model_fields
+            for section in _sections(owner.model_fields[part].annotation)
+        ]
+    return models
+
+
+def _annotation(model: type[BaseModel], path: Path) -> Any:
+    """Annotation of the key at `path`; an item of a list has its list's."""
+    names = [part for part in path if isinstance(part, str)]
+    for owner in _models_at(model, tuple(names[:-1])):
+        if names and names[-1] in owner.model_fields:
+            return owner.model_fields[names[-1]].annotation
+    return None
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The config models inside an annotation: `Section`, `Section | None`, `dict[str, Section]`, …"""
+    if (
+        isinstance(annotation, type)
+        and issubclass(annotation, BaseModel)
+        and not isinstance(annotation, types.GenericAlias)
+    ):
+        return [annotation]
+    return [section for argument in typing.get_args(annotation) for section in _sections(argument)]
+
+
+def _literals(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is Literal:
+        return list(typing.get_args(annotation))
+    return [value for argument in typing.get_args(annotation) for value in _literals(argument)]

@@ -1,0 +1,85 @@
+"""The whole configuration: what `calib.*`, `runtime.*` and `output.*` may say, and their defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from v50calib.stages.adc import AdcConfig
+from v50calib.stages.base import Section
+from v50calib.stages.cds import CdsConfig
+from v50calib.stages.dark import DarkConfig
+from v50calib.stages.flat import FlatConfig
+from v50calib.stages.nonlinearity import NonlinearityConfig
+from v50calib.stages.phase import PhaseConfig
+from v50calib.stages.photometry import PhotometryConfig
+from v50calib.stages.trace import TraceConfig
+
+
+class TopLevelCalib(Section):
+    """Calibration of predictions after inference."""
+
+    method: Literal["none"] = "none"
+
+
+class CalibConfig(Section):
+    """One section a stage, in the order they run."""
+
+    adc: AdcConfig = AdcConfig()
+    nonlinearity: NonlinearityConfig = NonlinearityConfig()
+    dark: DarkConfig = DarkConfig()
+    flat: FlatConfig = FlatConfig()
+    cds: CdsConfig = CdsConfig()
+    photometry: PhotometryConfig = PhotometryConfig()
+    trace: TraceConfig = TraceConfig()
+    phase: PhaseConfig = PhaseConfig()
+    top_level_calib: TopLevelCalib = TopLevelCalib()
+
+    @model_validator(mode="after")
+    def _one_instrument(self) -> CalibConfig:
+        a, b = self.photometry.instrument.name, self.trace.instrument.name
+        if "all" not in (a, b) and a.removesuffix("-CH0") != b.removesuffix("-CH0"):
+            raise ValueError(f"photometry.instrument.name={a} and trace.instrument.name={b} contradict each other: name the same instrument")
+        return self
+
+    @property
+    def instruments(self) -> tuple[str, ...]:
+        """Instruments that a run works on."""
+        for name in (self.photometry.instrument.name, self.trace.instrument.name):
+            if name != "all":
+                return ("FGS1",) if name == "FGS1" else ("AIRS-CH0",)
+        return ("AIRS-CH0", "FGS1")
+
+
+class RuntimeConfig(Section):
+    """scheduler: local = worker processes on this machine, threads, sync, or the address of a running scheduler."""
+
+    scheduler: str = "local"
+    num_workers: int | None = Field(default=None, ge=1)
+    threads_per_worker: int = Field(default=1, ge=1)
+    memory_limit: str = "auto"
+    chunk_pairs: int | None = Field(default=None, ge=1)
+
+    @field_validator("scheduler")
+    @classmethod
+    def _known_scheduler(cls, value: str) -> str:
+        if value in ("local", "threads", "sync") or value.startswith(("tcp://", "tls://")):
+            return value
+        raise ValueError(f"scheduler '{value}' is not built in this version; what exists: local, threads, sync, tcp://HOST:PORT")
+
+
+class OutputConfig(Section):
+    """cubes: none, binned (sums of CDS frames over bin_s seconds), full (every CDS frame) or both."""
+
+    cubes: Literal["none", "binned", "full", "both"] = "binned"
+    bin_s: float = Field(default=144.0, gt=0)
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class RunConfig(Section):
+    """A whole run. Resolved and written beside its products; its hash is written into them."""
+
+    calib: CalibConfig = CalibConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    output: OutputConfig = OutputConfig()

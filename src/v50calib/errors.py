@@ -1,0 +1,27 @@
+"""Errors a user can act on: each message says the cause, the value seen and what to do."""
+
+from __future__ import annotations
+
+
+class V50CalibError(Exception):
+    """Root of all errors raised on purpose; the CLI prints the message and exits non-zero."""
+
+    exit_code = 1
+
+
+class ConfigError(V50CalibError):
+    """The configuration cannot be composed, validated or met by the data at hand."""
+
+    exit_code = 2
+
+
+class DataError(V50CalibError):
+    """An input file is missing, damaged, or not of the shape the layout says."""
+
+    exit_code = 3
+
+
+class StoreError(V50CalibError):
+    """A Zarr store or run directory cannot be written, or is not what it should be."""
+
+    exit_code = 4

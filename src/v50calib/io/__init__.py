@@ -1,0 +1,29 @@
+"""Reading challenge datasets and raw Zarr stores, and writing the latter.
+
+`open_visit` gives a lazy xarray Dataset; `open_source` gives plain arrays for the batch runtime.
+"""
+
+from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
+from v50calib.io.commit import commit, is_committed, read_record, staging
+from v50calib.io.store import IngestReport, ingest
+from v50calib.io.source import FrameSource, VisitSource, open_source
+from v50calib.io.challenge import open_visit, visit_dataset
+
+__all__ = [
+    "FrameSource",
+    "IngestReport",
+    "VisitKey",
+    "VisitSource",
+    "commit",
+    "find",
+    "ingest",
+    "is_committed",
+    "normalise_planet_id",
+    "open_source",
+    "open_visit",
+    "read_record",
+    "root_kind",
+    "scan",
+    "staging",
+    "visit_dataset",
+]

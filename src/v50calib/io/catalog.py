@@ -1,0 +1,169 @@
+"""Which planets, visits and instruments a root holds: found from names, never assumed.
+
+Roots: the 2025 dataset (`{split}/{planet}/{instrument}_signal_{visit}.parquet`), the 2024 dataset (no visit
+number: visit 0) and a raw Zarr store (`{split}/{planet}/{visit}/{instrument}`, committed groups only).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from v50calib.errors import DataError
+from v50calib.io.commit import COMMIT_NAME
+from v50calib.schema import INSTRUMENTS
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+RootKind = Literal["dataset", "store"]
+
+_ID = re.compile(r"[0-9A-Za-z_-]+")
+_FLOAT_ID = re.compile(r"(\d+)\.0*")
+_NAME = re.compile(rf"({'|'.join(INSTRUMENTS)})_(?:signal|calibration)(?:_(\d+))?(?:\.parquet)?")
+
+
+@dataclass(frozen=True, order=True)
+class VisitKey:
+    """Names one visit of one planet by one instrument; sorts by planet, visit, instrument, split."""
+
+    planet_id: str
+    visit: int
+    instrument: str
+    split: Split = "train"
+
+    def __str__(self) -> str:
+        return f"{self.split}/{self.planet_id}/{self.visit}/{self.instrument}"
+
+
+def normalise_planet_id(value: object) -> str:
+    """Planet id as text: `1103775.0`, `1103775` and `"1103775.0"` are all "1103775".
+
+    Raises DataError for what cannot be a folder name (an id becomes part of paths).
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    if match := _FLOAT_ID.fullmatch(text):
+        text = match[1]
+    if not _ID.fullmatch(text):
+        raise DataError(f"planet id {value!r} is not valid: ids are made of letters, digits, '_' and '-' only")
+    return text
+
+
+def root_kind(root: str | os.PathLike[str]) -> RootKind:
+    """Tell a dataset folder from a raw Zarr store. Raises DataError where it is neither."""
+    path = Path(root)
+    if not path.is_dir():
+        raise DataError(f"no folder {path}: give the dataset's root (it holds train/ or test/) or a raw Zarr store")
+    if (path / "zarr.json").is_file():
+        return "store"
+    if any((path / split).is_dir() for split in SPLITS):
+        return "dataset"
+    found = sorted(entry.name for entry in os.scandir(path))[:8]
+    raise DataError(
+        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json (found {found}); "
+        "give the folder that holds train/ and test/"
+    )
+
+
+def scan(root: str | os.PathLike[str]) -> list[VisitKey]:
+    """Every visit of a dataset folder or raw Zarr store, sorted.
+
+    A visit counts where its signal file or its calibration folder is there, so that a missing file is
+    reported when the visit is opened and not passed over. Raises DataError where the root is neither.
+    """
+    path = Path(root)
+    planet_keys = _store_planet if root_kind(path) == "store" else _dataset_planet
+    keys: set[VisitKey] = set()
+    for split in SPLITS:
+        for planet in _folders(path / split):
+            if _ID.fullmatch(planet.name):
+                keys.update(planet_keys(planet, split))
+    return sorted(keys)
+
+
+def find(
+    root: str | os.PathLike[str],
+    planet_id: object,
+    visit: int = 0,
+    instrument: str = "AIRS-CH0",
+    *,
+    split: Split | None = None,
+) -> VisitKey:
+    """The key of one visit. Looks into the planet's folder only; scans the root just to word an error.
+
+    Raises DataError naming the nearest known planet, visit or instrument, or where a planet is in both splits.
+    """
+    path, planet = Path(root), normalise_planet_id(planet_id)
+    if instrument not in INSTRUMENTS:
+        near = difflib.get_close_matches(instrument.upper(), INSTRUMENTS, n=1, cutoff=0.0)[0]
+        raise DataError(f"unknown instrument {instrument!r}: there are {list(INSTRUMENTS)}; nearest is {near!r}")
+    planet_keys = _store_planet if root_kind(path) == "store" else _dataset_planet
+    splits = SPLITS if split is None else (split,)
+    known = [key for s in splits if (path / s / planet).is_dir() for key in planet_keys(_Folder(path / s / planet), s)]
+    if not known:
+        raise unknown_planet(planet, (key.planet_id for key in scan(path) if split in (None, key.split)))
+    hits = sorted(key for key in set(known) if (key.visit, key.instrument) == (visit, instrument))
+    if not hits:
+        have = ", ".join(f"visit {k.visit} {k.instrument}" for k in sorted(set(known)))
+        raise DataError(
+            f"planet {planet} has no visit {visit} of {instrument} in {path}: it has {have}; "
+            "ask for one of these or re-download the planet's folder"
+        )
+    if len(hits) > 1:
+        raise DataError(
+            f"planet {planet} is in both train/ and test/ of {path}: say which with split='train' or 'test'"
+        )
+    return hits[0]
+
+
+def unknown_planet(planet_id: str, known: Iterable[str]) -> DataError:
+    """The error for a planet that a root does not hold, naming the nearest of the known ids and how many there are."""
+    ids = sorted(set(known))
+    if not ids:
+        return DataError(
+            f"unknown planet {planet_id}: the root holds no visits at all; check the path or download the data"
+        )
+    nearest = difflib.get_close_matches(planet_id, ids, n=3, cutoff=0.0)
+    return DataError(f"unknown planet {planet_id}: the root holds {len(ids)} planets; nearest are {', '.join(nearest)}")
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Name and path of a directory, as os.DirEntry has them."""
+
+    location: Path
+
+    @property
+    def name(self) -> str:
+        return self.location.name
+
+    @property
+    def path(self) -> str:
+        return str(self.location)
+
+
+def _folders(path: Path) -> Iterator[os.DirEntry[str]]:
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            yield from (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _dataset_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
+    with os.scandir(planet.path) as entries:
+        for entry in entries:
+            if match := _NAME.fullmatch(entry.name):
+                yield VisitKey(planet.name, int(match[2] or 0), match[1], split)
+
+
+def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
+    for visit in _folders(Path(planet.path)):
+        if visit.name.isdigit():
+            for instrument in INSTRUMENTS:
+                if os.path.isfile(os.path.join(visit.path, instrument, COMMIT_NAME)):
+                    yield VisitKey(planet.name, int(visit.name), instrument, split)

@@ -1,0 +1,160 @@
+"""All-or-nothing directories: write beside the final place, check, mark, rename.
+
+Chunk writes are atomic but a store is not: a half-written Zarr store opens and returns fill values. A
+directory made here either is in its final place with a `_COMMIT.json`, or it does not exist for readers.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from v50calib.errors import StoreError
+
+COMMIT_NAME = "_COMMIT.json"
+#: a staging place of another host cannot be asked whether its owner lives; older than this it is abandoned
+ABANDONED_AFTER_S = 24 * 3600.0
+_HASH_BLOCK = 1 << 20
+
+
+def is_committed(path: str | os.PathLike[str]) -> bool:
+    """True where `path` is a directory that was written completely."""
+    return (Path(path) / COMMIT_NAME).is_file()
+
+
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The commit record of a finished directory. Raises StoreError where it is absent or not JSON."""
+    marker = Path(path) / COMMIT_NAME
+    try:
+        record = json.loads(marker.read_text())
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {marker} ({error}): remove {path} and run the command again") from error
+    if not isinstance(record, dict):
+        raise StoreError(f"{marker} holds a {type(record).__name__}, not an object: remove {path} and run again")
+    return record
+
+
+@contextmanager
+def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty directory beside `final`, on the same file system; it is removed unless it was committed.
+
+    Staging places that killed runs left for the same `final` are removed first.
+    Raises StoreError where the directory cannot be made.
+    """
+    target = Path(final)
+    owner = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    tmp = target.parent / f".{target.name}.{owner}.tmp"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clean_leftovers(target)
+        tmp.mkdir()
+    except OSError as error:
+        raise StoreError(
+            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its permissions"
+        ) from error
+    try:
+        yield tmp
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+
+
+def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any]) -> bool:
+    """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one rename.
+
+    record: JSON values; no time stamps, so that the same content gives the same record.
+    Returns False where another run committed the same place first (ours is then dropped).
+    Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
+    """
+    target = Path(final)
+    check_complete(tmp)
+    marker = tmp / COMMIT_NAME
+    full = dict(record) | {"tree_sha256": tree_hash(tmp)}
+    with marker.open("w") as stream:
+        json.dump(full, stream, indent=1, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        os.rename(tmp, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if is_committed(target):
+                return False
+            raise StoreError(f"{target} exists and was not made by a finished run: remove it and run again") from error
+        raise StoreError(f"cannot move the finished {tmp.name} to {target} ({error.strerror or error})") from error
+    return True
+
+
+def check_complete(path: Path) -> None:
+    """Refuse a Zarr hierarchy in which a chunk was never written. Directories without Zarr arrays pass."""
+    for meta in sorted(path.rglob("zarr.json")):
+        if json.loads(meta.read_text()).get("node_type") != "array":
+            continue
+        array = zarr.open_array(meta.parent, mode="r")
+        found, expected = array.nchunks_initialized, array.nchunks
+        if found < expected:
+            raise StoreError(
+                f"array '{meta.parent.relative_to(path)}' has {found} of {expected} chunks: the write was cut short "
+                "(full disk?); nothing was published, free some space and run again"
+            )
+
+
+def tree_hash(path: Path) -> str:
+    """sha256 over relative names and contents of all files below `path`, except the commit record."""
+    digest = hashlib.sha256()
+    for item in sorted(p for p in path.rglob("*") if p.is_file() and p.name != COMMIT_NAME):
+        digest.update(item.relative_to(path).as_posix().encode() + b"\0")
+        with item.open("rb") as stream:
+            while block := stream.read(_HASH_BLOCK):
+                digest.update(block)
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def clean_leftovers(final: str | os.PathLike[str]) -> int:
+    """Remove staging places for `final` whose owner is gone; returns how many."""
+    target = Path(final)
+    pattern = re.compile(rf"^\.{re.escape(target.name)}\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{8}}\.tmp$")
+    removed = 0
+    if not target.parent.is_dir():
+        return 0
+    for entry in list(os.scandir(target.parent)):
+        match = pattern.match(entry.name)
+        if match and _is_abandoned(entry, match["host"], int(match["pid"])):
+            shutil.rmtree(entry.path, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z_-]", "_", socket.gethostname()) or "host"
+
+
+def _is_abandoned(entry: os.DirEntry[str], host: str, pid: int) -> bool:
+    if host != _host():
+        return time.time() - entry.stat().st_mtime > ABANDONED_AFTER_S
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,141 @@
+"""Transit depth of every channel at once: shared orbit and limb darkening, own baseline and depth.
+
+Gauss-Newton on ``y_c(t) = (1 + B(t)·c_c)·T(t; d_c, θ)`` with local parameters (c_c, d_c) and shared θ =
+(t0, a/R*, b, and offset and slope in wavelength of u1, offset of u2). Local parameters are eliminated
+channel by channel (Schur complement), so the error of a depth contains what the shape does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.kernels.transit import Model, Prior, Shape
+
+Float = NDArray[np.float64]
+
+#: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
+NODES = 9
+#: finite-difference steps of t0 [h], a/R* (relative), b, u, and depth (relative)
+STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
+ITERATIONS = 3
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Depth and its standard error per channel, their covariance's shared part as one number per channel.
+
+    depth, sigma (channel,); sigma_photon (channel,): with the shape known exactly; chi2 (channel,) reduced.
+    """
+
+    depth: Float
+    sigma: Float
+    sigma_photon: Float
+    chi2: Float
+    shape: Shape
+
+
+def fit_depths(
+    time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, prior: Prior, position: Float, darkening: Float
+) -> Depths:
+    """Depths of normalized light curves.
+
+    time (n,), flux and sigma (n, channel): bins of `width` hours; design (n, terms) baseline deviations, its
+    first column constant; position (channel,) in [-1, 1] along wavelength; darkening (2, channel) prior u1, u2.
+    """
+    model = Model(time, width)
+    n_channels = flux.shape[1]
+    nodes = np.linspace(-1.0, 1.0, NODES if n_channels > NODES else 1) if n_channels > 1 else np.zeros(1)
+    place = np.zeros(n_channels) if nodes.size == 1 else (position + 1.0) / 2.0 * (NODES - 1)
+    at_node = np.stack([np.interp(nodes, np.sort(position), d[np.argsort(position)]) for d in darkening])
+    depth = np.full(n_channels, shape.k**2)
+    theta = np.array([shape.t0, shape.a, shape.b, 0.0, 0.0, 0.0])
+    centre = np.array([shape.t0, prior.a[0], prior.b[0], 0.0, 0.0, 0.0])
+    inverse = 1.0 / np.array([np.inf, prior.a[1], prior.b[1], prior.u1[1], prior.u1[1], prior.u2[1]]) ** 2
+    if n_channels == 1:
+        inverse[4] = 1e12
+    local = np.zeros((n_channels, design.shape[1]))
+    for _ in range(ITERATIONS):
+        base, by_depth, by_theta = _shapes(model, shape, theta, depth, nodes, place, at_node)
+        step_local, step_theta, cov = _solve(
+            flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse
+        )
+        local = local + step_local[:, :-1]
+        depth = np.clip(depth + step_local[:, -1], 1e-6, 0.25)
+        theta = theta + np.clip(step_theta, -np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]), np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]))
+        theta[1] = max(theta[1], 1.05)
+    base, _, _ = _shapes(model, shape, theta, depth, nodes, place, at_node)
+    residual = (flux - (1.0 + design @ local.T) * base) / sigma
+    chi2 = (residual**2).sum(axis=0) / max(len(time) - design.shape[1] - 1, 1)
+    final = replace(shape, t0=float(theta[0]), a=float(theta[1]), b=float(abs(theta[2])))
+    return Depths(depth, np.sqrt(cov[0]), np.sqrt(cov[1]), chi2, final)
+
+
+def _shapes(
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float
+) -> tuple[Float, Float, Float]:
+    """Transit T (n, channel), dT/dd (n, channel) and dT/dθ (n, 6, channel), interpolated from the nodes."""
+    order = np.clip(np.round(place).astype(int), 0, nodes.size - 1)
+    node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
+    columns = []
+    for j, s in enumerate(nodes):
+        u1 = darkening[0, j] + theta[3] + theta[4] * s
+        u2 = darkening[1, j] + theta[5]
+        here = replace(shape, t0=theta[0], a=theta[1], b=abs(theta[2]), k=float(np.sqrt(node_depth[j])), u1=u1, u2=u2)
+        low, high = node_depth[j] * (1 - STEP_D), node_depth[j] * (1 + STEP_D)
+        t_low, t_mid, t_high = (model(replace(here, k=float(np.sqrt(d)))) for d in (low, node_depth[j], high))
+        by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
+        da = STEP_A * here.a
+        by_a = (model(replace(here, a=here.a + da)) - model(replace(here, a=here.a - da))) / (2 * da)
+        by_b = (model(replace(here, b=here.b + STEP_B)) - model(replace(here, b=here.b - STEP_B))) / (2 * STEP_B)
+        by_u1 = (model(replace(here, u1=u1 + STEP_U)) - model(replace(here, u1=u1 - STEP_U))) / (2 * STEP_U)
+        by_u2 = (model(replace(here, u2=u2 + STEP_U)) - model(replace(here, u2=u2 - STEP_U))) / (2 * STEP_U)
+        curve = (t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2
+        columns.append(np.stack([t_mid, (t_high - t_low) / (high - low), curve, by_t0, by_a, by_b, by_u1, s * by_u1, by_u2]))
+    table = np.stack(columns, axis=-1)
+    left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))
+    right = np.minimum(left + 1, nodes.size - 1)
+    share = np.clip(place - left, 0.0, 1.0)
+    offset_left, offset_right = depth - node_depth[left], depth - node_depth[right]
+    at_left = _expand(table[:, :, left], offset_left)
+    at_right = _expand(table[:, :, right], offset_right)
+    mixed = (1 - share) * at_left + share * at_right
+    return mixed[0], mixed[1], np.moveaxis(mixed[2:], 0, 1)
+
+
+def _expand(table: Float, offset: Float) -> Float:
+    """Second-order Taylor step in depth of (T, T', T'', others) to each channel's own depth."""
+    value = table[0] + table[1] * offset + 0.5 * table[2] * offset**2
+    slope = table[1] + table[2] * offset
+    return np.concatenate([value[None], slope[None], table[3:]])
+
+
+def _solve(
+    flux: Float, sigma: Float, design: Float, base: Float, by_depth: Float, by_theta: Float, local: Float, inverse: Float, pull: Float
+) -> tuple[Float, Float, tuple[Float, Float]]:
+    """One Gauss-Newton step: local (channel, terms + 1), shared (6,), depth variances (full, shape known)."""
+    level = 1.0 + design @ local.T
+    residual = (flux - level * base) / sigma
+    columns = np.concatenate([design[:, :, None] * base[:, None, :], (level * by_depth)[:, None, :]], axis=1) / sigma[:, None, :]
+    shared = level[:, None, :] * by_theta / sigma[:, None, :]
+    columns, shared, residual = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (columns, shared, residual))
+    transposed = np.swapaxes(columns, 1, 2)
+    scale = np.sqrt((columns**2).sum(axis=1))
+    scale[scale == 0] = 1.0
+    normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
+    normal_inv = np.linalg.pinv(normal, hermitian=True) / (scale[:, :, None] * scale[:, None, :])
+    cross = transposed @ shared
+    right = (transposed @ residual[..., None])[..., 0]
+    eliminated = normal_inv @ cross
+    schur = (np.swapaxes(shared, 1, 2) @ shared - np.swapaxes(cross, 1, 2) @ eliminated).sum(axis=0) + np.diag(inverse)
+    rhs = (np.einsum("cts,ct->cs", shared, residual) - np.einsum("cls,cl->cs", eliminated, right)).sum(axis=0) + pull
+    unit = np.sqrt(np.diag(schur))
+    unit[unit == 0] = 1.0
+    shared_cov = np.linalg.pinv(schur / np.outer(unit, unit), hermitian=True) / np.outer(unit, unit)
+    step_shared = shared_cov @ rhs
+    step_local = np.einsum("cij,cj->ci", normal_inv, right) - np.einsum("cls,s->cl", eliminated, step_shared)
+    known = normal_inv[:, -1, -1]
+    full = known + np.einsum("cs,st,ct->c", eliminated[:, -1], shared_cov, eliminated[:, -1])
+    return step_local, step_shared, (full, known)

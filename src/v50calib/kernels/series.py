@@ -1,0 +1,109 @@
+"""Numbers on time series: single-sample outliers, running means, drift from the spectrum, least squares."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: standard deviation of a normal distribution per median absolute deviation
+MAD_TO_SIGMA = 1.4826022185056018
+
+
+def robust_sigma(values: Float, axis: int = 0) -> Float:
+    """1.4826 x median absolute deviation along `axis`, NaN ignored."""
+    centre = np.nanmedian(values, axis=axis, keepdims=True)
+    return MAD_TO_SIGMA * np.nanmedian(np.abs(values - centre), axis=axis)
+
+
+def point_to_point_sigma(series: Float) -> Float:
+    """White noise of (time, …) series from first differences: blind to anything slower than the sampling."""
+    return robust_sigma(np.diff(series, axis=0)) / np.sqrt(2.0)
+
+
+def isolated_outliers(series: Float, *, threshold: float) -> Mask:
+    """Samples that stand off both neighbours to the same side by more than threshold·sigma.
+
+    series (time, channel). One sample in time is what a cosmic ray leaves in a CDS pair; a transit, a
+    drift or a step never qualifies since it moves the neighbours too.
+    """
+    if len(series) < 3:
+        return np.zeros(series.shape, bool)
+    sigma = point_to_point_sigma(series)
+    step = np.diff(series, axis=0)
+    left, right = step[:-1], -step[1:]
+    limit = threshold * np.where(sigma > 0, sigma, np.inf)
+    out = np.zeros(series.shape, bool)
+    out[1:-1] = (np.minimum(left, right) > limit) | (np.maximum(left, right) < -limit)
+    out[0] = np.abs(series[0] - series[1:3].mean(axis=0)) > 1.25 * limit
+    out[-1] = np.abs(series[-1] - series[-3:-1].mean(axis=0)) > 1.25 * limit
+    return out
+
+
+def interpolate_in_time(series: Float, bad: Mask) -> Float:
+    """Replace bad samples (time, channel) by linear interpolation between their good neighbours in time."""
+    out = series.copy()
+    index = np.arange(len(series), dtype=np.float64)
+    for c in np.flatnonzero(bad.any(axis=0)):
+        good = ~bad[:, c]
+        if good.any():
+            out[bad[:, c], c] = np.interp(index[bad[:, c]], index[good], series[good, c])
+    return out
+
+
+def running_mean(series: Float, window: int) -> Float:
+    """Centred running mean over `window` samples of axis 0, the end values repeated."""
+    if window <= 1:
+        return series
+    return uniform_filter1d(series, size=min(window, len(series)), axis=0, mode="nearest")
+
+
+def spectral_shift(spectra: Float) -> Float:
+    """Shift of each spectrum along the dispersion axis, px, from the spectra themselves.
+
+    spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of
+    the mean spectrum; band edges dominate, so the columns should reach past them.
+    """
+    total = spectra.sum(axis=1, keepdims=True)
+    normal = spectra / total
+    mean = normal.mean(axis=0)
+    gradient = np.gradient(mean)
+    return -((normal - mean) @ gradient) / (gradient @ gradient)
+
+
+def least_squares(design: Float, series: Float, weight: Float) -> Float:
+    """Coefficients (terms, channel) of weighted linear fits sharing one design (time, term), weight (time,).
+
+    Columns are scaled to unit norm before solving, so that mixed units do not hurt the conditioning.
+    """
+    root = np.sqrt(weight)[:, None]
+    scaled = design * root
+    norm = np.sqrt((scaled**2).sum(axis=0))
+    norm[norm == 0] = 1.0
+    solution = np.linalg.lstsq(scaled / norm, series * root, rcond=None)[0]
+    return solution / norm[:, None]
+
+
+def bin_mean(values: Float, index: NDArray[np.integer], n_bins: int) -> tuple[Float, Float]:
+    """Mean and number of finite samples of (time, …) values per bin; empty bins NaN.
+
+    index (time,) must not decrease (samples are ordered in time), apart from negative entries, which are left out.
+    """
+    use = index >= 0
+    flat = values.reshape(len(values), -1)[use]
+    bins = np.asarray(index)[use]
+    if (np.diff(bins) < 0).any():
+        raise ValueError("bin_mean takes samples in order of their bins")
+    finite = np.isfinite(flat)
+    present, starts = np.unique(bins, return_index=True)
+    total = np.zeros((n_bins, flat.shape[1]))
+    count = np.zeros((n_bins, flat.shape[1]))
+    if present.size:
+        total[present] = np.add.reduceat(flat if finite.all() else np.where(finite, flat, 0.0), starts, axis=0)
+        count[present] = np.add.reduceat(finite, starts, axis=0, dtype=np.float64)
+    mean = np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
+    shape = (n_bins, *values.shape[1:])
+    return mean.reshape(shape), count.reshape(shape)

@@ -1,0 +1,240 @@
+"""The lazy face of the pipeline: xarray Datasets of Dask arrays around the same functions the batch runs.
+
+Nothing here knows a formula. `products` makes one task per time chunk and one for the series domain;
+`chain` runs stage after stage, each on its own, so that every intermediate can be looked at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from v50calib.errors import DataError
+from v50calib.products import frame_arrays, series_arrays, storage_dtype, variable_attrs
+from v50calib.schema import CALIBRATED, INSTRUMENT
+from v50calib.stages.base import Tile
+from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, bin_of_pairs, prepare_stages, sample_pairs
+
+if TYPE_CHECKING:
+    from v50calib.pipeline import Pipeline
+
+
+def even_chunks(raw: da.Array) -> tuple[int, ...]:
+    """Time chunks of the raw frames; refuses one that splits a CDS pair."""
+    lengths = raw.chunks[0]
+    if any(n % 2 for n in lengths):
+        raise DataError(f"raw_frames has time chunks {lengths[:3]}…: an odd chunk splits a CDS pair; rechunk to an even number of frames")
+    return tuple(int(n) for n in lengths)
+
+
+def _prepare(pipeline: Pipeline, visit: VisitInput, samples: list[tuple[int, np.ndarray]]) -> FrameConstants:
+    by_start = dict(samples)
+    return pipeline.prepare(visit, lambda start, stop: by_start[start][: stop - start])
+
+
+def _frames(raw: da.Array) -> da.Array:
+    """Frames as a Dask array with whole detectors per chunk."""
+    array = raw if isinstance(raw, da.Array) else da.from_array(raw, chunks=(-1, -1, -1))
+    return array.rechunk({1: -1, 2: -1})
+
+
+def _constants(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array) -> Any:
+    from v50calib.pipeline import visit_input
+
+    runs = sample_pairs(raw.shape[0] // 2)
+    samples = [(2 * r.start, raw[2 * r.start : 2 * r.stop]) for r in runs]
+    return dask.delayed(_prepare, pure=False)(pipeline, visit_input(ds), samples)
+
+
+def products(pipeline: Pipeline, ds: xr.Dataset) -> xr.Dataset:
+    """All products of a raw visit, lazily; see `schema.CALIBRATED`."""
+    from v50calib.pipeline import star_of
+
+    raw = _frames(ds["raw_frames"].data)
+    lengths = even_chunks(raw)
+    constants = _constants(pipeline, ds, raw)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) // 2
+    blocks = [b for b in raw.to_delayed().ravel()]
+    chunk = dask.delayed(pipeline.run_chunk, pure=False)
+    parts = [chunk(constants, block, int(start)) for block, start in zip(blocks, starts, strict=True)]
+    shapes = _shapes(pipeline, ds)
+    arrays: dict[str, Any] = {}
+    frame = dask.delayed(_frame_products, pure=False)(pipeline, constants, parts)
+    names = [n for n in shapes if n in _FRAME_NAMES and n != "cds_corrected"]
+    arrays |= {n: da.from_delayed(frame[n], shapes[n], storage_dtype(n, pipeline.config.output.dtype)) for n in names}
+    if "cds_corrected" in shapes:
+        ny, nx = shapes["cds_corrected"][1:]
+        pieces = [da.from_delayed(p.cube, (n // 2, ny, nx), np.dtype(pipeline.config.output.dtype)) for p, n in zip(parts, lengths, strict=True)]
+        arrays["cds_corrected"] = da.concatenate(pieces)
+    if pipeline.photometry is not None:
+        series = dask.delayed(_series_products, pure=False)(pipeline, constants, parts, star_of(ds.attrs))
+        wanted = [n for n in shapes if n not in _FRAME_NAMES]
+        arrays |= {n: da.from_delayed(series[n], shapes[n], storage_dtype(n, pipeline.config.output.dtype)) for n in wanted}
+        if pipeline.config.calib.phase.enabled:
+            arrays["bin_phase"] = da.from_delayed(series["bin_phase"], (shapes["phase_fold"][0],), np.dtype(np.float64))
+    return _assemble(arrays, ds, pipeline)
+
+
+_FRAME_NAMES = ("pixel_dq", "cds_var_rnoise", "cds_binned", "cds_binned_var_poisson", "cds_corrected")
+
+
+def _stored(pipeline: Pipeline, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n: np.asarray(v).astype(storage_dtype(n, pipeline.config.output.dtype), copy=False) for n, v in arrays.items()}
+
+
+def _frame_products(pipeline: Pipeline, frame: FrameConstants, parts: list[ChunkResult]) -> dict[str, np.ndarray]:
+    arrays = frame_arrays(frame, [ChunkResult(p.start, None, p.dq, p.first_bin, p.bins, None) for p in parts], _without_cube(pipeline))
+    return _stored(pipeline, arrays)
+
+
+def _without_cube(pipeline: Pipeline) -> Any:
+    """The run's config with the full cube left out: it stays one Dask chunk per time chunk."""
+    output = pipeline.config.output
+    cubes = {"full": "none", "both": "binned"}.get(output.cubes, output.cubes)
+    return pipeline.config.model_copy(update={"output": output.model_copy(update={"cubes": cubes})})
+
+
+def _series_products(pipeline: Pipeline, frame: FrameConstants, parts: list[ChunkResult], star: dict[str, float]) -> dict[str, np.ndarray]:
+    result = pipeline.run_series(frame, parts, star)
+    assert result is not None
+    arrays = _stored(pipeline, series_arrays(frame, result))
+    if result.folded is not None:
+        arrays["bin_phase"] = result.folded.bin_phase
+    return arrays
+
+
+def _shapes(pipeline: Pipeline, ds: xr.Dataset) -> dict[str, tuple[int, ...]]:
+    """Shapes of every product, known before anything is read."""
+    calib, output = pipeline.config.calib, pipeline.config.output
+    ny, nx = ds.sizes["y"], ds.sizes["x"]
+    pairs = ds.sizes["time"] // 2
+    bins = int(bin_of_pairs(pairs, pipeline.pairs_per_bin(np.asarray(ds["time"]))).max(initial=-1)) + 1
+    sizes = {"pair": pairs, "y": ny, "x": nx, "bin": bins, "wavelength": _channels(pipeline, ds)}
+    sizes["phase_bin"] = min(calib.phase.binning.nbins, pairs)
+    names = ["pixel_dq", "cds_var_rnoise"]
+    if output.cubes in ("binned", "both") and bins:
+        names += ["cds_binned", "cds_binned_var_poisson"]
+    if output.cubes in ("full", "both"):
+        names += ["cds_corrected"]
+    if calib.photometry.enabled:
+        names += ["photometry", "photometry_var", "photometry_var_rnoise", "photometry_dq", "x_position", "y_position"]
+        names += ["background"] if bins else []
+    if calib.trace.enabled:
+        names += ["trace_norm", "trace_norm_var", "out_of_transit", "transit_depth", "transit_depth_sigma"]
+        names += ["mid_transit_time", "mid_transit_time_sigma", "transit_duration", "white_depth", "white_depth_sigma", "transit_snr"]
+    if calib.phase.enabled:
+        names += ["phase", "phase_fold", "phase_fold_var", "phase_fold_count", "phase_fold_dq"]
+    return {name: tuple(sizes[d] for d in CALIBRATED[name].dims) for name in names}
+
+
+def _channels(pipeline: Pipeline, ds: xr.Dataset) -> int:
+    instrument = INSTRUMENT[str(ds.attrs["instrument"])]
+    if not instrument.spectral or pipeline.config.calib.photometry.instrument.per_channel is False:
+        return 1
+    return len(range(ds.sizes["x"])[instrument.science]) if instrument.science is not None else ds.sizes["x"]
+
+
+def _wavelengths(pipeline: Pipeline, ds: xr.Dataset) -> np.ndarray:
+    instrument = INSTRUMENT[str(ds.attrs["instrument"])]
+    wavelength = np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64))
+    if instrument.spectral and instrument.science is not None:
+        wavelength = wavelength[instrument.science][::-1]
+    return wavelength.mean(keepdims=True) if _channels(pipeline, ds) == 1 else wavelength
+
+
+def _assemble(arrays: dict[str, Any], ds: xr.Dataset, pipeline: Pipeline) -> xr.Dataset:
+    bin_phase = arrays.pop("bin_phase", None)
+    variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n)) for n, v in arrays.items()}
+    stamps, exposure = np.asarray(ds["time"]), np.asarray(ds["exposure"])
+    coords: dict[str, Any] = {
+        "time": ("pair", 0.5 * (stamps[0::2] + stamps[1::2]), {"units": "h"}),
+        "exposure": ("pair", exposure[1::2] - exposure[0::2], {"units": "s"}),
+    }
+    if "photometry" in arrays:
+        coords["wavelength"] = ("wavelength", _wavelengths(pipeline, ds), {"units": "um"})
+    if bin_phase is not None:
+        coords["bin_phase"] = ("phase_bin", bin_phase)
+    return xr.Dataset(variables, coords=coords, attrs=dict(ds.attrs))
+
+
+def chain(pipeline: Pipeline, ds: xr.Dataset, last: str) -> xr.Dataset:
+    """Stage after stage up to `last`: each frame stage adds its output, variances and flags; nothing is folded."""
+    raw = _frames(ds["raw_frames"].data)
+    lengths = even_chunks(raw)
+    from v50calib.pipeline import visit_input
+
+    state, constants = prepare_stages(visit_input(ds), pipeline.stages)
+    exposure = np.asarray(ds["exposure"], dtype=np.float64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    tile = dask.delayed(_first_tile, pure=False)
+    tiles = [tile(b, exposure[s : s + n]) for b, s, n in zip(raw.to_delayed().ravel(), starts, lengths, strict=True)]
+    out = ds.assign(pixel_dq=(("y", "x"), state.pixel_dq, variable_attrs("pixel_dq")))
+    dim, rows = "time", lengths
+    for stage, constant in zip(pipeline.stages, constants, strict=True):
+        apply = dask.delayed(stage.apply, pure=False)
+        tiles = [apply(t, constant) for t in tiles]
+        if stage.name == "cds":
+            dim, rows = "pair", tuple(n // 2 for n in lengths)
+            out = out.assign_coords(pair_time=("pair", 0.5 * (np.asarray(ds["time"])[0::2] + np.asarray(ds["time"])[1::2])))
+        out = out.assign(_tile_variables(stage.output_key, tiles, rows, raw.shape[1:], dim))
+        if stage.name == last:
+            return out
+    measured = _chained_photometry(pipeline, ds, raw, tiles, rows)
+    return measured if last == "photometry" else _chained_series(measured, last)
+
+
+def _first_tile(raw: np.ndarray, exposure: np.ndarray) -> Tile:
+    from v50calib.tiles import raw_tile
+
+    return raw_tile(raw, exposure)
+
+
+def _tile_variables(key: str, tiles: list[Any], rows: tuple[int, ...], shape: tuple[int, ...], dim: str) -> dict[str, Any]:
+    """Dask arrays of one stage's values, variances (e-²) and flags, named by the stage's output key."""
+
+    def gather(attribute: str, dtype: Any) -> da.Array:
+        blocks = [da.from_delayed(getattr(t, attribute), (n, *shape), dtype) for t, n in zip(tiles, rows, strict=True)]
+        return da.concatenate(blocks)
+
+    dims = (dim, "y", "x")
+    return {
+        key: (dims, gather("values", np.float64), {"units": "e-"}),
+        f"{key}_var_poisson": (dims, gather("var_poisson", np.float64), {"units": "e-2"}),
+        f"{key}_var_rnoise": (dims, gather("var_rnoise", np.float64), {"units": "e-2"}),
+        f"{key}_frame_dq": (dims, gather("frame_dq", np.uint8), {"long_name": "sample flags, bits 0-6 and FLUX_ESTIMATED at 7"}),
+    }
+
+
+def _chained_photometry(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array, tiles: list[Any], rows: tuple[int, ...]) -> xr.Dataset:
+    """The products from the chained CDS frames instead of the folded ones: same sums, same series domain."""
+    from v50calib.pipeline import star_of
+
+    constants = _constants(pipeline, ds, raw)
+    starts = np.concatenate([[0], np.cumsum(rows)[:-1]])
+    part = dask.delayed(_chunk_of_tile, pure=False)
+    parts = [part(pipeline, constants, t, int(s)) for t, s in zip(tiles, starts, strict=True)]
+    series = dask.delayed(_series_products, pure=False)(pipeline, constants, parts, star_of(ds.attrs))
+    shapes = {n: s for n, s in _shapes(pipeline, ds).items() if n not in _FRAME_NAMES}
+    arrays = {n: da.from_delayed(series[n], s, storage_dtype(n, pipeline.config.output.dtype)) for n, s in shapes.items()}
+    return _assemble(arrays, ds, pipeline)
+
+
+def _chunk_of_tile(pipeline: Pipeline, frame: FrameConstants, tile: Tile, start_pair: int) -> ChunkResult:
+    from v50calib.dq import frame_to_pixel_dq
+
+    assert pipeline.photometry is not None and frame.photometry is not None
+    flags = np.where(frame.photometry.used, frame_to_pixel_dq(tile.frame_dq), np.uint32(0))
+    sums = pipeline.photometry.measure(np.ascontiguousarray(tile.values), frame.photometry)
+    return ChunkResult(start_pair, sums, np.bitwise_or.reduce(flags, axis=1), 0, np.zeros((0, *frame.shape)))
+
+
+def _chained_series(ds: xr.Dataset, last: str) -> xr.Dataset:
+    """Products up to `last` of the series stages."""
+    phase_names = [n for n in ds.variables if str(n).startswith("phase") or n == "bin_phase"]
+    return ds.drop_vars(phase_names) if last == "trace" else ds
+
+

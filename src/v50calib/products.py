@@ -1,0 +1,138 @@
+"""A calibrated visit as an xarray Dataset: names, dims, units and attributes from `schema.CALIBRATED`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from v50calib import dq
+from v50calib.config.models import RunConfig
+from v50calib.kernels.series import bin_mean
+from v50calib.schema import CALIBRATED
+from v50calib.series import SeriesResult, pair_times
+from v50calib.stages.base import Float
+from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
+
+Arrays = dict[str, np.ndarray]
+
+
+def frame_arrays(frame: FrameConstants, results: list[ChunkResult], config: RunConfig) -> Arrays:
+    """Cubes and static maps of the frame domain."""
+    out: Arrays = {"pixel_dq": frame.state.pixel_dq}
+    if frame.mean is not None:
+        out["cds_var_rnoise"] = frame.mean.read_var
+    cubes = config.output.cubes
+    if cubes in ("binned", "both") and frame.n_bins:
+        total = assemble_bins(results, frame.n_bins, frame.shape)
+        out["cds_binned"] = np.where(frame.state.masked, np.nan, total)
+        out["cds_binned_var_poisson"] = binned_photon_variance(frame, total)
+    if cubes in ("full", "both"):
+        out["cds_corrected"] = np.concatenate([r.cube for r in sorted(results, key=lambda r: r.start) if r.cube is not None])
+    return out
+
+
+def binned_photon_variance(frame: FrameConstants, total: Float) -> Float:
+    """Photon variance of summed CDS frames, e-²: ``(S + dark) / flat``, S and dark flat-corrected electrons.
+
+    S·flat electrons were counted, dark's included; division by flat² leaves one power of it.
+    """
+    assert frame.mean is not None
+    pairs = np.bincount(frame.pair_bins[frame.pair_bins >= 0], minlength=frame.n_bins)
+    between = np.bincount(frame.pair_bins[frame.pair_bins >= 0], weights=frame.between[frame.pair_bins >= 0], minlength=frame.n_bins)
+    assert len(pairs) == len(total)
+    dark = frame.folded.rate * between[:, None, None]
+    variance = np.maximum(total + dark, 0.0) * frame.mean.inverse_flat
+    variance[:, frame.state.masked] = np.nan
+    return np.asarray(variance)
+
+
+def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
+    """Light curves, normalized and folded products, depths."""
+    curves = result.curves
+    out: Arrays = {
+        "photometry": curves.flux,
+        "photometry_var": curves.variance,
+        "photometry_var_rnoise": curves.var_rnoise[0],
+        "photometry_dq": curves.dq,
+        "x_position": curves.x,
+        "y_position": curves.y,
+    }
+    if frame.n_bins:
+        out["background"] = bin_mean(curves.background, frame.pair_bins, frame.n_bins)[0]
+    if result.normalized is not None:
+        out |= {
+            "trace_norm": result.normalized.flux,
+            "trace_norm_var": result.normalized.var,
+            "out_of_transit": result.normalized.out_of_transit,
+        }
+    if result.folded is not None:
+        folded = result.folded
+        out |= {
+            "phase": folded.phase, "phase_fold": folded.flux, "phase_fold_var": folded.var,
+            "phase_fold_count": folded.count, "phase_fold_dq": folded.dq,
+        }  # fmt: skip
+    if result.ephemeris is not None:
+        out |= ephemeris_arrays(result)
+    return out
+
+
+def ephemeris_arrays(result: SeriesResult) -> Arrays:
+    """The transit found and its depths; NaN where there is none, so that every visit has the same variables."""
+    ephemeris, depths = result.ephemeris, result.depths
+    assert ephemeris is not None
+    channels = result.series.wavelength_um.size
+    found = ephemeris.source != "none"
+    values = {
+        "mid_transit_time": ephemeris.t0_h if found else np.nan,
+        "mid_transit_time_sigma": ephemeris.t0_sigma_h if found else np.nan,
+        "transit_duration": ephemeris.duration_h,
+        "white_depth": ephemeris.depth,
+        "white_depth_sigma": ephemeris.depth_sigma,
+        "transit_snr": ephemeris.snr,
+    }
+    return {name: np.array(value, dtype=np.float64) for name, value in values.items()} | {
+        "transit_depth": depths.depth if depths is not None else np.full(channels, np.nan),
+        "transit_depth_sigma": depths.sigma if depths is not None else np.full(channels, np.nan),
+    }
+
+
+def coordinates(frame: FrameConstants, result: SeriesResult | None) -> dict[str, Any]:
+    """Coordinates of every dimension that the product has."""
+    time = pair_times(frame)
+    coords: dict[str, Any] = {
+        "time": ("pair", time, {"units": "h", "long_name": "mid-time of the pair since the start of the visit"}),
+        "exposure": ("pair", frame.between, {"units": "s", "long_name": "time between the reads of the pair"}),
+    }
+    if frame.n_bins:
+        coords["bin_time"] = ("bin", bin_mean(time[:, None], frame.pair_bins, frame.n_bins)[0][:, 0], {"units": "h"})
+    if result is not None:
+        coords["wavelength"] = ("wavelength", result.series.wavelength_um, {"units": "um"})
+        if result.folded is not None:
+            coords["bin_phase"] = ("phase_bin", result.folded.bin_phase, {"long_name": "phase at the bin's centre"})
+    return coords
+
+
+def storage_dtype(name: str, dtype: str) -> np.dtype[Any]:
+    """Stored dtype of a variable: floats as asked for, times and depths always float64."""
+    spec = CALIBRATED[name]
+    if spec.kinds == "f":
+        return np.dtype("float64" if spec.dims in ((), ("wavelength",)) else dtype)
+    return np.dtype({"i": "int32", "u": "uint32", "b": "bool"}[spec.kinds])
+
+
+def variable_attrs(name: str) -> dict[str, Any]:
+    """Units, long name and, for flags, the CF attributes of a variable."""
+    spec = CALIBRATED[name]
+    meta: dict[str, Any] = dq.cf_attrs() if name.endswith("_dq") else {}
+    return {**meta, "long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
+
+
+def build_dataset(arrays: Arrays, coords: dict[str, Any], attrs: dict[str, Any], dtype: str) -> xr.Dataset:
+    """Dataset of the arrays, floats stored as `dtype`, with units, long names and CF flag attributes."""
+    variables = {}
+    for name, values in arrays.items():
+        values = values.astype(storage_dtype(name, dtype), copy=False)
+        variables[name] = (CALIBRATED[name].dims, values, variable_attrs(name))
+    return xr.Dataset(variables, coords=coords, attrs=attrs)

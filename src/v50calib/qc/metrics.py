@@ -1,0 +1,64 @@
+"""Quality numbers of a visit: measured scatter against the noise model, flags, the transit found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from v50calib import dq
+from v50calib.dq import DQ
+from v50calib.kernels.series import point_to_point_sigma, robust_sigma
+
+
+def white_light(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Normalized white light curve (pair,) and its predicted variance: channels weighted by their flux level."""
+    flux = np.asarray(ds["photometry"], dtype=np.float64)
+    norm = np.asarray(ds["trace_norm"], dtype=np.float64)
+    var = np.asarray(ds["photometry_var"], dtype=np.float64)
+    whole = np.isfinite(flux).all(axis=0) & np.isfinite(norm).all(axis=0)
+    baseline = flux[:, whole] / norm[:, whole]
+    total = baseline.sum(axis=1)
+    return (norm[:, whole] * baseline).sum(axis=1) / total, var[:, whole].sum(axis=1) / total**2
+
+
+def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
+    """Out-of-transit scatter of the white light curve over the photon + read noise limit, and the parts of both.
+
+    scatter      standard deviation over the out-of-transit pairs, ppm
+    limit        root of the mean predicted variance there, ppm (photon, dark, background and read noise)
+    """
+    white, var = white_light(ds)
+    outside = np.asarray(ds["out_of_transit"], dtype=bool)
+    if outside.sum() < 10:
+        outside = np.ones_like(outside)
+    scatter, limit = float(np.std(white[outside])), float(np.sqrt(var[outside].mean()))
+    return {
+        "scatter_ppm": 1e6 * scatter,
+        "limit_ppm": 1e6 * limit,
+        "noise_over_limit": scatter / limit,
+        "point_to_point_over_limit": float(point_to_point_sigma(white[outside][:, None])[0]) / limit,
+    }
+
+
+def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
+    """One visit's QC record, JSON-ready."""
+    pixel_dq = np.asarray(ds["pixel_dq"])
+    out: dict[str, Any] = {
+        "planet_id": ds.attrs["planet_id"],
+        "visit": int(ds.attrs["visit"]),
+        "instrument": ds.attrs["instrument"],
+        "pixels_flagged": {k: v / pixel_dq.size for k, v in dq.counts(pixel_dq).items()},
+        "notes": notes,
+    }
+    if "photometry" in ds:
+        flags = np.asarray(ds["photometry_dq"])
+        out["samples_flagged"] = {k: v / flags.size for k, v in dq.counts(flags).items()}
+        out["channels_lost"] = int((flags[0] & np.uint32(DQ.DO_NOT_USE)).astype(bool).sum())
+        x, y = np.asarray(ds["x_position"], float), np.asarray(ds["y_position"], float)
+        out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
+        out["flux_e"] = float(np.nansum(np.nanmedian(np.asarray(ds["photometry"], float), axis=0)))
+    if "trace_norm" in ds:
+        out |= noise_ratio(ds)
+    return out

@@ -1,0 +1,65 @@
+"""The run as a table: depth with its error beside the truth where there is one, noise over its limit, seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from v50calib.errors import DataError
+
+
+def load_truth(root: Path) -> dict[tuple[str, int, str], float]:
+    """White depth per (planet, visit, instrument) of a simulated dataset's truth.json."""
+    path = root / "truth.json"
+    if not path.is_file():
+        raise DataError(f"'{root}' has no truth.json: --truth takes a folder made by 'v50calib simulate'")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        (str(planet["planet_id"]), int(visit["visit"]), instrument): float(part["white_depth"])
+        for planet in content["planets"]
+        for visit in planet["visits"]
+        for instrument, part in visit["instruments"].items()
+    }
+
+
+def row(ds: xr.Dataset, seconds: float, truth: float | None) -> dict[str, Any]:
+    """Numbers of one product, depths in ppm."""
+    qc = json.loads(ds.attrs.get("qc", "{}"))
+    depth = float(ds["white_depth"]) if "white_depth" in ds else np.nan
+    sigma = float(ds["white_depth_sigma"]) if "white_depth_sigma" in ds else np.nan
+    out: dict[str, Any] = {
+        "planet_id": ds.attrs["planet_id"],
+        "visit": int(ds.attrs["visit"]),
+        "instrument": ds.attrs["instrument"],
+        "depth_ppm": 1e6 * depth,
+        "sigma_ppm": 1e6 * sigma,
+        "noise_over_limit": qc.get("noise_over_limit", np.nan),
+        "seconds": seconds,
+    }
+    if truth is not None:
+        out |= {"truth_ppm": 1e6 * truth, "pull": (depth - truth) / sigma}
+    return out
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the rows of `row` as a table."""
+    with_truth = any("truth_ppm" in r for r in rows)
+    table = Table(title="transit depth (white light), ppm")
+    for name in ("planet", "visit", "instrument"):
+        table.add_column(name)
+    for name in ("depth ± sigma", *(("truth", "pull") if with_truth else ()), "noise / limit", "s"):
+        table.add_column(name, justify="right")
+    for r in rows:
+        found = np.isfinite(r["depth_ppm"])
+        cells = [str(r["planet_id"]), str(r["visit"]), r["instrument"]]
+        cells.append(f"{r['depth_ppm']:.0f} ± {r['sigma_ppm']:.0f}" if found else "no transit found")
+        if with_truth:
+            cells += [f"{r['truth_ppm']:.0f}" if "truth_ppm" in r else "", f"{r['pull']:+.2f}" if found and "pull" in r else ""]
+        table.add_row(*cells, f"{r['noise_over_limit']:.3f}", f"{r['seconds']:.1f}")
+    Console(width=110).print(table)

@@ -1,0 +1,43 @@
+"""Where tasks run: worker processes of this machine, threads, or a scheduler that is already there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from v50calib.config.models import RuntimeConfig
+
+#: one worker thread calls into numba and BLAS; libraries that start their own threads would only compete
+_SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
+    """A Dask client for `runtime.scheduler`; what this starts is stopped on leaving. Listens on loopback only."""
+    if runtime.scheduler.startswith(("tcp://", "tls://")):
+        with Client(runtime.scheduler) as client:
+            yield client
+        return
+    workers = runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
+    settings = {"distributed.scheduler.allowed-failures": 2, "distributed.nanny.environ": _SINGLE_THREADED, "distributed.worker.memory.spill": False}
+    with dask.config.set(settings):
+        processes = runtime.scheduler == "local"
+        cluster = LocalCluster(
+            n_workers=workers if processes else 1,
+            threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
+            processes=processes,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=runtime.memory_limit,
+        )
+        with cluster, Client(cluster) as client:
+            yield client

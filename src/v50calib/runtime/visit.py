@@ -1,0 +1,125 @@
+"""One visit x instrument as tasks: prepare, chunks, finish. Workers get keys and paths, never frames."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from v50calib.io.catalog import VisitKey
+from v50calib.io.product import committed_products, open_product, write_product
+from v50calib.io.source import VisitSource, open_source
+from v50calib.pipeline import Pipeline, star_of
+from v50calib.config.models import RunConfig
+from v50calib.provenance import product_attrs
+from v50calib.qc.metrics import record
+from v50calib.tiles import ChunkResult, FrameConstants, VisitInput
+
+#: pairs in a time chunk where the config does not say: both instruments then span the same time
+CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A visit x instrument to calibrate: where it is, where it goes, with which config."""
+
+    root: str
+    out: str
+    key: VisitKey
+    config: RunConfig
+
+    @property
+    def chunk_pairs(self) -> int:
+        return self.config.runtime.chunk_pairs or CHUNK_PAIRS.get(self.key.instrument, 225)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished job tells the driver."""
+
+    key: VisitKey
+    seconds: float
+    qc: dict[str, Any]
+    reference_hashes: dict[str, str]
+
+
+def visit_of(source: VisitSource) -> VisitInput:
+    """The pipeline's view of an opened source."""
+    return VisitInput(
+        instrument=str(source.attrs["instrument"]),
+        reference=source.reference,
+        exposure_s=source.exposure_s,
+        time_h=source.time_h,
+        wavelength_um=np.atleast_1d(np.asarray(source.wavelength, dtype=np.float64)),
+        attrs=dict(source.attrs),
+    )
+
+
+def prepare_job(job: Job) -> FrameConstants:
+    """Task: the static constants of a visit."""
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    pipeline.check_instrument(job.key.instrument)
+    return pipeline.prepare(visit_of(source), source.frames.read)
+
+
+def chunk_job(job: Job, frame: FrameConstants, start_pair: int, stop_pair: int) -> ChunkResult:
+    """Task: one time chunk of raw frames to sums, flags and bins."""
+    source = open_source(job.root, job.key)
+    return Pipeline(job.config).run_chunk(frame, source.frames.read(2 * start_pair, 2 * stop_pair), start_pair)
+
+
+def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
+    """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole."""
+    return _finish(job, Pipeline(job.config), open_source(job.root, job.key), frame, results, started)
+
+
+def run_job(job: Job) -> Done:
+    """Task: a whole visit x instrument in one worker, streaming its chunks."""
+    started = time.time()
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    pipeline.check_instrument(job.key.instrument)
+    frame = pipeline.prepare(visit_of(source), source.frames.read)
+    results = [pipeline.run_chunk(frame, block, start // 2) for start, block in source.frames.blocks(2 * job.chunk_pairs)]
+    return _finish(job, pipeline, source, frame, results, started)
+
+
+def _finish(
+    job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants, results: list[ChunkResult], started: float
+) -> Done:
+    attrs, hashes = dict(source.attrs), source.reference.hashes
+    series = pipeline.run_series(frame, results, star_of(attrs))
+    ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
+    notes = list(frame.state.notes) + (list(series.normalized.notes) if series is not None and series.normalized else [])
+    qc = record(ds, notes)
+    ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
+    ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
+    write_product(Path(job.out) / "calibrated.zarr", job.key, ds, config_hash=ds.attrs["config_hash"], reference_hashes=hashes)
+    return Done(job.key, time.time() - started, qc, dict(hashes))
+
+
+def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
+    """What each stage did to this visit: the method used, `off` where it was disabled."""
+    calib = pipeline.config.calib
+    status = {name: "off" for name in type(calib).model_fields if name != "top_level_calib"}
+    for stage in pipeline.stages:
+        status[stage.name] = "done"
+    if frame.photometry is not None:
+        status["photometry"] = frame.photometry.method
+    for name in ("trace", "phase"):
+        if getattr(calib, name).enabled:
+            status[name] = "done"
+    return status
+
+
+def open_calibrated(run_dir: str | Path) -> xr.DataTree:
+    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened."""
+    root = Path(run_dir) / "calibrated.zarr"
+    groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
+    return xr.DataTree.from_dict(groups)
+
+

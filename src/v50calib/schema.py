@@ -1,0 +1,142 @@
+"""What a raw visit and a calibrated visit ARE: variables, dimensions, dtypes, units, and their check.
+
+Every other module takes names and dims from here; nothing below this module knows about files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from v50calib.errors import DataError
+
+InstrumentName = Literal["AIRS-CH0", "FGS1"]
+INSTRUMENTS: tuple[InstrumentName, ...] = ("AIRS-CH0", "FGS1")
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Facts of the detector format (SCIENCE: challenge description; measured on the real sample).
+
+    shape        detector rows, columns
+    science      columns of the 282 science channels (None: the detector is one photometric band)
+    read_times   seconds since reset of the two reads of a ramp, used where a root has no axis table
+    band_um      wavelength of the photometric band (wl_1), µm
+    """
+
+    name: InstrumentName
+    shape: tuple[int, int]
+    science: slice | None
+    read_times: tuple[float, float]
+    band_um: float | None
+    spectral: bool
+
+
+INSTRUMENT: dict[str, Instrument] = {
+    "AIRS-CH0": Instrument("AIRS-CH0", (32, 356), slice(39, 321), (0.1, 4.6), None, True),
+    "FGS1": Instrument("FGS1", (32, 32), None, (0.1, 0.2), 0.7, False),
+}
+
+#: degree + 1 of the per-pixel linearity polynomial (coefficients ascending)
+LINEARITY_TERMS = 6
+
+
+@dataclass(frozen=True)
+class Var:
+    """One variable: dims, dtype kind(s) accepted, units and meaning."""
+
+    dims: tuple[str, ...]
+    kinds: str
+    units: str
+    doc: str
+
+
+#: a raw visit as `open_visit` gives it
+RAW_VISIT: dict[str, Var] = {
+    "raw_frames": Var(("time", "y", "x"), "u", "ADU", "non-destructive reads, even = first, odd = second of a ramp"),
+    "time": Var(("time",), "f", "h", "time stamp of each read since the start of the visit"),
+    "exposure": Var(("time",), "f", "s", "time since reset of each read"),
+    "dark": Var(("y", "x"), "f", "e-/s", "dark current"),
+    "dead": Var(("y", "x"), "b", "", "dead pixels"),
+    "flat": Var(("y", "x"), "f", "", "flat field, about 1"),
+    "read": Var(("y", "x"), "f", "e-", "rms noise of one read"),
+    "linear_corr": Var(("order", "y", "x"), "f", "", "linearity coefficients, ascending powers of e-"),
+}
+
+#: attributes of a raw visit
+RAW_ATTRS = ("planet_id", "visit", "instrument", "adc_offset", "adc_gain")
+#: star parameters, attributes `star_<name>`; absent where the dataset has none (2024)
+STAR_PARAMETERS = ("Rs", "Ms", "Ts", "Mp", "e", "P", "sma", "i")
+
+
+def check_raw_visit(ds: xr.Dataset) -> None:
+    """Refuse a Dataset that is not a raw visit, naming the variable and what is wrong with it.
+
+    Raises DataError. Looks at names, dims, dtypes, shapes and small coordinates only; computes nothing.
+    """
+    for name, spec in RAW_VISIT.items():
+        if name not in ds.variables:
+            raise DataError(f"a raw visit needs the variable '{name}' ({spec.doc}); this Dataset has {sorted(map(str, ds.variables))}")
+        var = ds[name]
+        if tuple(var.dims) != spec.dims:
+            raise DataError(f"variable '{name}' has dims {tuple(var.dims)}, expected {spec.dims}: transpose or rename its dimensions")
+        if var.dtype.kind not in spec.kinds:
+            raise DataError(f"variable '{name}' has dtype {var.dtype}, expected kind '{spec.kinds}' ({spec.doc})")
+    missing = [a for a in RAW_ATTRS if a not in ds.attrs]
+    if missing:
+        raise DataError(f"a raw visit needs the attributes {missing}; set them as open_visit does")
+    n = ds.sizes["time"]
+    if n % 2 or n == 0:
+        raise DataError(
+            f"raw_frames of planet {ds.attrs['planet_id']} has {n} frames: reads come in pairs (even first, odd second), "
+            "so the count must be even and not 0; the file is cut or has a stray frame"
+        )
+
+
+def pair_chunks(n_frames: int, chunk: int) -> tuple[int, ...]:
+    """Even chunk lengths that cover `n_frames`; a chunk never splits a CDS pair. Raises DataError if odd."""
+    if chunk % 2 or chunk < 2:
+        raise DataError(f"time chunk of {chunk} frames would split a CDS pair: use an even number >= 2")
+    full, rest = divmod(n_frames, chunk)
+    return (chunk,) * full + ((rest,) if rest else ())
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """True where every value is finite (bool and integer arrays always are)."""
+    return values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
+
+
+#: a calibrated visit: what `calibrate` writes and `open_calibrated` gives (variables that a profile does not make are absent)
+CALIBRATED: dict[str, Var] = {
+    "cds_corrected": Var(("pair", "y", "x"), "f", "e-", "CDS frames, second minus first read; masked pixels NaN"),
+    "cds_binned": Var(("bin", "y", "x"), "f", "e-", "CDS frames summed over each time bin; masked pixels NaN"),
+    "cds_binned_var_poisson": Var(("bin", "y", "x"), "f", "e-2", "photon variance of cds_binned, dark included"),
+    "cds_var_rnoise": Var(("y", "x"), "f", "e-2", "read-noise variance of one CDS frame"),
+    "pixel_dq": Var(("y", "x"), "u", "", "data quality of detector pixels"),
+    "photometry": Var(("pair", "wavelength"), "f", "e-", "extracted flux per CDS pair"),
+    "photometry_var": Var(("pair", "wavelength"), "f", "e-2", "variance of photometry"),
+    "photometry_var_rnoise": Var(("wavelength",), "f", "e-2", "read-noise part of photometry_var"),
+    "photometry_dq": Var(("pair", "wavelength"), "u", "", "data quality of photometry"),
+    "background": Var(("bin", "wavelength"), "f", "e-", "background per pixel and pair, mean over each time bin"),
+    "x_position": Var(("pair",), "f", "px", "pointing along x (AIRS: shift of the spectrum against its mean)"),
+    "y_position": Var(("pair",), "f", "px", "pointing along y (centroid)"),
+    "trace_norm": Var(("pair", "wavelength"), "f", "", "flux over its out-of-transit model"),
+    "trace_norm_var": Var(("pair", "wavelength"), "f", "", "variance of trace_norm"),
+    "out_of_transit": Var(("pair",), "b", "", "pairs that the normalization was fitted on"),
+    "phase": Var(("pair",), "f", "", "orbital phase, 0 at mid-transit"),
+    "phase_fold": Var(("phase_bin", "wavelength"), "f", "", "trace_norm in phase bins; empty bins NaN"),
+    "phase_fold_var": Var(("phase_bin", "wavelength"), "f", "", "variance of phase_fold"),
+    "phase_fold_count": Var(("phase_bin", "wavelength"), "i", "", "pairs in each phase bin"),
+    "phase_fold_dq": Var(("phase_bin", "wavelength"), "u", "", "data quality of phase_fold"),
+    "transit_depth": Var(("wavelength",), "f", "", "(Rp/Rs)^2 per channel, orbit and limb darkening shared"),
+    "transit_depth_sigma": Var(("wavelength",), "f", "", "standard error of transit_depth"),
+    "mid_transit_time": Var((), "f", "h", "mid-transit since the start of the visit; NaN where none was found"),
+    "mid_transit_time_sigma": Var((), "f", "h", "standard error of mid_transit_time"),
+    "transit_duration": Var((), "f", "h", "first to fourth contact, T14"),
+    "white_depth": Var((), "f", "", "(Rp/Rs)^2 of the white light curve"),
+    "white_depth_sigma": Var((), "f", "", "standard error of white_depth, limb darkening and orbit marginalized"),
+    "transit_snr": Var((), "f", "", "signal-to-noise of the best box in the white light curve"),
+}

@@ -1,0 +1,153 @@
+"""Where the light falls: stellar spectrum, point-spread functions, pointing.
+
+Levels and shapes were fitted to the mean of 25 linearized, flat-fielded CDS frames of one real visit. The spectrum is
+that seen at the detector: the smearing of the PSF along x is part of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from v50calib.simulate.axes import FGS1_PER_AIRS, airs_wavelength
+from v50calib.simulate.config import SimConfig
+
+Floats = NDArray[np.float64]
+
+#: temperature of the star whose spectrum was measured, K
+REFERENCE_TEFF_K = 4800.0
+# fmt: off
+#: AIRS-CH0 spectrum: (column, e- per column and CDS frame of 4.5 s), smoothed over pixel-scale structure
+_SPECTRUM = np.array(
+    [
+        (0, 130), (12, 150), (20, 400), (28, 1500), (36, 4100), (48, 10300), (60, 15800),
+        (80, 20900), (100, 23900), (130, 29100), (160, 36100), (190, 42600), (200, 48900), (210, 58100),
+        (225, 72000), (240, 74800), (250, 80900), (260, 86800), (270, 97700), (280, 114700), (290, 135900),
+        (296, 145600), (302, 145000), (307, 152600), (312, 166000), (315, 157000), (318, 126500), (322, 80500),
+        (326, 47500), (332, 35600), (338, 34200), (344, 32700), (350, 9300), (355, 2200),
+    ],
+    dtype=np.float64,
+)
+# fmt: on
+_AIRS_CDS_S = 4.5
+#: AIRS-CH0 cross-dispersion profile: row of the trace; (value at 2.8 µm, slope per µm) of the core's sigma [px], of
+#: the share of the Lorentzian wings and of their half width [px]
+_TRACE_ROW = 15.5508
+_CORE_SIGMA, _WING_SHARE, _WING_GAMMA = (1.674, -0.394), (0.746, -0.034), (0.825, 0.453)
+#: FGS1: e-/s over the detector; position (x, y); (share, sigma [px]) of three round Gaussians
+_FGS1_E_S = 2.203e6
+_FGS1_XY = (15.30, 15.40)
+_FGS1_PSF = np.array([(0.80, 1.095), (0.143, 2.936), (0.057, 7.81)])
+
+
+def planck_photons(wavelength_um: Floats, teff_k: float) -> Floats:
+    """Photon radiance of a black body, arbitrary units: wavelength^-4 / (exp(hc / wavelength k T) - 1)."""
+    return np.asarray(wavelength_um**-4.0 / np.expm1(14387.77 / (wavelength_um * teff_k)))
+
+
+def airs_spectrum(columns: Floats, brightness: float, teff_k: float) -> Floats:
+    """Star light reaching AIRS-CH0 column positions (any shape, fractional allowed), e-/s per column.
+
+    The measured spectrum, reddened or blued by the ratio of black bodies that agree at the band's middle (2.5 µm),
+    held constant beyond the detector's edge columns.
+    """
+    wavelength = airs_wavelength()
+    middle = np.array([2.5])
+    colour = planck_photons(wavelength, teff_k) / planck_photons(wavelength, REFERENCE_TEFF_K)
+    colour *= planck_photons(middle, REFERENCE_TEFF_K) / planck_photons(middle, teff_k)
+    knots = PchipInterpolator(_SPECTRUM[:, 0], _SPECTRUM[:, 1])
+    column = np.arange(wavelength.size, dtype=np.float64)
+    smooth = PchipInterpolator(column, knots(column) * colour)
+    inside = np.clip(columns, 0.0, column[-1])
+    return np.asarray(smooth(inside)) * (brightness / _AIRS_CDS_S)
+
+
+def fgs1_flux(brightness: float) -> float:
+    """Star light over the FGS1 detector, e-/s."""
+    return _FGS1_E_S * brightness
+
+
+def airs_profile() -> Floats:
+    """[column, 4] core sigma, wing share, wing half width, and the profile's sum over the detector's rows at rest."""
+    offset = airs_wavelength() - 2.8
+    shape = [value + slope * offset for value, slope in (_CORE_SIGMA, _WING_SHARE, _WING_GAMMA)]
+    out = np.stack([*shape, np.ones_like(offset)], axis=1)
+    rows = np.zeros((1, 32 * offset.size))
+    airs_rates(np.ones((1, offset.size)), np.zeros(1), out, 0.0, np.ones(rows.size), rows)
+    out[:, 3] = rows.reshape(32, -1).sum(axis=0)
+    return out
+
+
+def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> dict[str, Floats]:
+    """Displacement [pair, (x, y)] of the star from its nominal place, px, for each instrument.
+
+    One motion moves both: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
+    a drift (a line and two slow sine waves, scaled to `drift_px` rms).
+    """
+    pairs = airs_pairs * FGS1_PER_AIRS
+    jitter = rng.normal(size=(pairs, 2)) * np.array(config.jitter_px)
+    phase = (np.arange(pairs) + 0.5)[:, None] / pairs
+    drift = rng.normal(size=2) * (phase - 0.5) * 2.0
+    for cycles in (0.7, 1.6):
+        drift = drift + rng.normal(size=2) * 0.6 * np.sin(2 * np.pi * (cycles * phase + rng.random(2)))
+    drift -= drift.mean(axis=0)
+    drift *= config.drift_px / drift.std(axis=0)
+    per_airs = (airs_pairs, FGS1_PER_AIRS, 2)
+    airs = jitter.reshape(per_airs).mean(axis=1) * config.airs_scale + drift.reshape(per_airs).mean(axis=1)
+    return {"AIRS-CH0": airs, "FGS1": jitter + drift}
+
+
+def fgs1_rates(flux: Floats, shift: Floats, background: float, response: Floats, out: Floats) -> None:
+    """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response."""
+    _fgs1_rates(flux, shift, _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
+
+
+@njit(cache=True)  # type: ignore[misc,unused-ignore]
+def airs_rates(flux: Floats, dy: Floats, profile: Floats, background: float, response: Floats, out: Floats) -> None:
+    """Fill out[pair, 11392] with detected e-/s: (flux[pair, column] x row profile + background) x response[pixel].
+
+    The profile is a Gaussian core and Lorentzian wings integrated over each pixel row in closed form.
+    """
+    rows, columns = 32, flux.shape[1]
+    for k in range(flux.shape[0]):
+        for c in range(columns):
+            share, gamma = profile[c, 1], profile[c, 2]
+            to_erf, level = 1.0 / (profile[c, 0] * math.sqrt(2.0)), flux[k, c] / profile[c, 3]
+            before = 0.0
+            for edge in range(rows + 1):
+                u = edge - 0.5 - _TRACE_ROW - dy[k]
+                below = (1.0 - share) * 0.5 * math.erf(u * to_erf) + share / math.pi * math.atan(u / gamma)
+                if edge > 0:
+                    p = (edge - 1) * columns + c
+                    out[k, p] = (level * (below - before) + background) * response[p]
+                before = below
+
+
+@njit(cache=True)  # type: ignore[misc,unused-ignore]
+def _fgs1_rates(
+    flux: Floats, shift: Floats, x0: float, y0: float, psf: Floats, background: float, response: Floats, out: Floats
+) -> None:
+    size = 32
+    px, py = np.empty((psf.shape[0], size)), np.empty((psf.shape[0], size))
+    for k in range(flux.shape[0]):
+        for g in range(psf.shape[0]):
+            to_erf = 1.0 / (psf[g, 1] * math.sqrt(2.0))
+            left, low = 0.0, 0.0
+            for edge in range(size + 1):
+                right = 0.5 * math.erf((edge - 0.5 - x0 - shift[k, 0]) * to_erf)
+                high = 0.5 * math.erf((edge - 0.5 - y0 - shift[k, 1]) * to_erf)
+                if edge > 0:
+                    px[g, edge - 1] = right - left
+                    py[g, edge - 1] = psf[g, 0] * flux[k] * (high - low)
+                left, low = right, high
+        for row in range(size):
+            for column in range(size):
+                light = background
+                for g in range(psf.shape[0]):
+                    light += py[g, row] * px[g, column]
+                p = row * size + column
+                out[k, p] = light * response[p]

@@ -1,0 +1,130 @@
+"""Draws a star and its planet: parameters, spectrum of depths, limb darkening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.kernels.limb import quadratic_limb_darkening
+from v50calib.simulate.axes import channel_wavelength
+from v50calib.simulate.config import SimConfig
+
+Floats = NDArray[np.float64]
+
+#: accepted total durations, h: whole transits inside a 7.5 h visit whose t0 lies within 0.5 h of its middle
+DURATION_H = (1.6, 4.6)
+#: centre and width (µm) of the absorption bands that shape a spectrum: H2O, CO2, CH4, CO by position
+BANDS_UM = ((1.85, 0.10), (2.00, 0.05), (2.30, 0.12), (2.70, 0.16), (3.30, 0.18), (3.75, 0.20))
+
+
+@dataclass(frozen=True)
+class Planet:
+    """True parameters of one planet and star.
+
+    star           Rs, Ms [solar], Ts [K], Mp [Jupiter], e, P [d], sma [a/Rs], i [deg]
+    depth          [283] (Rp/Rs)^2 of the channels wl_1..wl_283
+    u1, u2         [283] quadratic limb darkening
+    brightness     light level relative to the real sample
+    """
+
+    planet_id: int
+    star: dict[str, float]
+    depth: Floats
+    u1: Floats
+    u2: Floats
+    brightness: float
+
+    @property
+    def duration_h(self) -> float:
+        """First to fourth contact of the deepest channel, h."""
+        return transit_duration_h(self.star, float(np.sqrt(self.depth.max())))
+
+
+def transit_duration_h(star: dict[str, float], k: float) -> float:
+    """T14 of a circular orbit, h (Winn 2010, arXiv:1001.2010, eq. 14); 0 where the planet misses the star."""
+    inclination = np.radians(star["i"])
+    chord = (1 + k) ** 2 - (star["sma"] * np.cos(inclination)) ** 2
+    if chord <= 0:
+        return 0.0
+    return float(star["P"] * 24 / np.pi * np.arcsin(min(1.0, np.sqrt(chord) / (star["sma"] * np.sin(inclination)))))
+
+
+def draw_planet(config: SimConfig, index: int) -> Planet:
+    """Planet number `index` of a dataset: depends on config.seed and index only."""
+    rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index,)))
+    planet_id = int(rng.integers(30_000, 4_294_000_000))
+    depth = draw_depths(rng)
+    star = _draw_star(rng, float(np.sqrt(depth.max())))
+    brightness = float(np.clip(np.exp(rng.normal(0.0, 0.18)), 0.6, 1.4))
+    du = rng.normal(0.0, 0.03, size=2), rng.normal(0.0, 0.01, size=2)
+    if config.star_temperature is not None:
+        star["Ts"] = config.star_temperature
+    if config.depth is not None:
+        depth = np.full_like(depth, config.depth)
+    u1, u2 = _limb_darkening(star["Ts"], *du)
+    if not config.limb_darkening:
+        u1, u2 = np.zeros_like(u1), np.zeros_like(u2)
+    return Planet(planet_id, star, depth, u1, u2, config.brightness if config.brightness is not None else brightness)
+
+
+def draw_depths(rng: np.random.Generator) -> Floats:
+    """[283] depths with the published training set's statistics (mean, spread between and within planets)."""
+    wavelength = channel_wavelength()
+    mean = np.exp(np.clip(rng.normal(-4.42, 0.61), np.log(0.0038), np.log(0.080)))
+    spread = 10.0 ** np.clip(rng.normal(1.74, 0.55), 0.41, 2.67) * 1e-6
+    shape = rng.normal(0.0, 0.25) * (wavelength - 2.9)
+    for centre, width in BANDS_UM:
+        shape = shape + abs(rng.normal()) * np.exp(-0.5 * ((wavelength - centre) / width) ** 2)
+    airs = shape[1:] - shape[1:].mean()
+    depth = np.empty_like(wavelength)
+    depth[1:] = mean + airs * (spread / airs.std())
+    depth[0] = mean + rng.normal(0.0, 1.5) * spread
+    return np.clip(depth, 0.0036, 0.0890)
+
+
+def perturbed_star(star: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
+    """What star_info states: 2 % off in radius, mass, temperature, planet mass and a/Rs, 1e-5 in P.
+
+    The inclination is known through cos i, to 5 % and 0.1 deg: 2 % of i itself would move the planet off the star.
+    """
+    seen = {name: star[name] * (1 + 0.02 * rng.normal()) for name in ("Rs", "Ms", "Ts", "Mp")}
+    seen["e"] = star["e"]
+    seen["P"] = star["P"] * (1 + 1e-5 * rng.normal())
+    seen["sma"] = star["sma"] * (1 + 0.02 * rng.normal())
+    cos_i = np.cos(np.radians(star["i"])) * (1 + 0.05 * rng.normal())
+    seen["i"] = float(min(90.0, np.degrees(np.arccos(cos_i)) + 0.1 * rng.normal()))
+    return seen
+
+
+def _draw_star(rng: np.random.Generator, k: float) -> dict[str, float]:
+    """One system like those of the published star table, drawn again until its transit fits into a visit."""
+    while True:
+        mass = float(np.clip(rng.normal(1.09, 0.21), 0.60, 1.80))
+        radius = float(np.exp(0.113 + 1.16 * np.log(mass) + rng.normal(0.0, 0.14)))
+        period = float(rng.uniform(2.78, 7.61))
+        # Kepler's third law; 215.03 solar radii = 1 au, one solar mass orbits it in 365.25 d
+        sma = 215.03 * (period / 365.25) ** (2 / 3) * mass ** (1 / 3) / radius
+        impact = min(abs(float(rng.normal(0.0, 0.35))), 0.80)
+        star = {
+            "Rs": radius,
+            "Ms": mass,
+            "Ts": float(np.clip(3650 + 2010 * mass + rng.normal(0.0, 290.0), 4200.0, 7000.0)),
+            "Mp": float(np.clip(np.exp(rng.normal(-0.06, 0.95)), 0.05, 24.0)),
+            "e": 0.0,
+            "P": period,
+            "sma": sma,
+            "i": float(np.degrees(np.arccos(impact / sma))),
+        }
+        if DURATION_H[0] <= transit_duration_h(star, k) <= DURATION_H[1]:
+            return star
+
+
+def _limb_darkening(teff: float, level: Floats, slope: Floats) -> tuple[Floats, Floats]:
+    """Approximate law plus a smooth offset, so that fitting with the law itself is not an inverse crime."""
+    wavelength = channel_wavelength()
+    u1, u2 = quadratic_limb_darkening(wavelength, teff)
+    u1 = np.clip(u1 + level[0] + slope[0] * (wavelength - 2.5), 0.0, 0.9)
+    u2 = np.clip(u2 + level[1] + slope[1] * (wavelength - 2.5), 0.0, 0.95 - u1)
+    return u1, u2

@@ -1,0 +1,221 @@
+"""Photometry: fluxes per pair (and per spectral channel) as weighted sums of the CDS frames.
+
+The weights of a visit are static maps made once by `prepare` (`photometry_weights.py`); the hot loop is a
+weighted sum. `finish` turns the sums of all pairs into background-subtracted light curves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from v50calib.dq import DQ
+from v50calib.kernels.fused import weighted_column_sums
+from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_sigma, running_mean, spectral_shift
+from v50calib.stages.base import Float, Section, StageConfig
+
+
+class InstrumentChoice(Section):
+    name: Literal["all", "FGS1", "AIRS", "AIRS-CH0"] = "all"
+    per_channel: bool | None = None
+
+
+class Method(Section):
+    method: Literal["auto", "aperture", "optimal"] = "auto"
+
+
+class Box(Section):
+    height_px: float = Field(default=12.0, gt=0)
+    width_px: float = Field(default=12.0, gt=0)
+
+
+class Aperture(Section):
+    """mask_treatment: `fill` estimates masked pixels, `omit` leaves them out of the sum as the host does."""
+
+    shape: Literal["circular", "box"] = "circular"
+    radius_px: float = Field(default=7.0, gt=0)
+    box: Box = Box()
+    mask_treatment: Literal["fill", "omit"] = "fill"
+
+
+class Columns(Section):
+    edge_rows: int = Field(default=8, ge=1)
+
+
+class Annulus(Section):
+    inner_px: float = Field(default=10.0, gt=0)
+    outer_px: float = Field(default=15.0, gt=0)
+
+
+class Background(Section):
+    """smooth_s: length of the running mean in time. Short against ingress, so the star's own wings in the
+    background region follow the transit and the depth stays unbiased; long against a pair, so it adds no noise."""
+
+    method: Literal["auto", "columns", "annulus", "none"] = "auto"
+    columns: Columns = Columns()
+    annulus: Annulus = Annulus()
+    smooth_s: float = Field(default=150.0, ge=0)
+
+
+class Window(Section):
+    half_height_px: int = Field(default=8, ge=2)
+
+
+class Profile(Section):
+    degree: int = Field(default=5, ge=0, le=12)
+
+
+class Optimal(Section):
+    window: Window = Window()
+    profile: Profile = Profile()
+
+
+class NoiseModel(Section):
+    read_noise: float | None = Field(default=None, gt=0)
+
+
+class OutlierReplace(Section):
+    enabled: bool = True
+    threshold_sigma: float = Field(default=8.0, gt=0)
+
+
+class PhotometryConfig(StageConfig):
+    instrument: InstrumentChoice = InstrumentChoice()
+    photometry: Method = Method()
+    aperture: Aperture = Aperture()
+    background: Background = Background()
+    optimal: Optimal = Optimal()
+    noise_model: NoiseModel = NoiseModel()
+    outlier_replace: OutlierReplace = OutlierReplace()
+
+
+#: rows of `PhotometryConstants.weights`
+FLUX, BACKGROUND, Y_MOMENT, X_MOMENT = range(4)
+
+
+@dataclass(frozen=True)
+class PhotometryConstants:
+    """Static maps and noise terms of a visit.
+
+    weights        (4, ny, nx): flux, mean background per pixel, first moments about `centre` in y and x
+    first, last    (4,) row range of each map
+    used           (ny, nx) pixels that enter the flux
+    area           (nx,) or scalar: Σ of the flux weights (pixels of background under it)
+    photon_gain    Σ w² P / flat: photon variance per electron of flux
+    constant_var   read noise + dark + background photons, e-²
+    background_var variance of one pair's background estimate, e-²
+    columns        detector columns of the output channels, in output order (None: one band)
+    channel_dq     (channel,) uint32
+    """
+
+    method: str
+    spectral: bool
+    weights: Float
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    used: NDArray[np.bool_]
+    area: Float
+    moment_area: Float
+    photon_gain: Float
+    read_var: Float
+    poisson_var: Float
+    background_var: Float
+    centre: tuple[float, float]
+    columns: NDArray[np.int64] | None
+    drift_columns: slice
+    channel_dq: NDArray[np.uint32]
+    smooth_pairs: int
+
+
+@dataclass(frozen=True)
+class LightCurves:
+    """Extracted series of one visit: flux [e- per pair] and its variance by component, (pair, channel).
+
+    background in e- per pixel (smoothed in time); x, y (pair,) pointing in px; dq (pair, channel) uint32.
+    """
+
+    flux: Float
+    var_poisson: Float
+    var_rnoise: Float
+    background: Float
+    x: Float
+    y: Float
+    dq: NDArray[np.uint32]
+
+    @property
+    def variance(self) -> Float:
+        return self.var_poisson + self.var_rnoise
+
+
+class Photometry:
+    """cds_corrected (pair, y, x) -> photometry (pair) or (pair, wavelength) [e- per pair].
+
+    Sets SATURATED/AD_FLOOR where a used pixel was flagged in either read, FLUX_ESTIMATED where a masked pixel
+    was filled in, OUTLIER|FLUX_ESTIMATED where a single sample stood off its neighbours in time and was
+    interpolated. Variance: Σ w² V with V from the profile model (Horne 1986).
+    """
+
+    name: ClassVar[str] = "photometry"
+    input_key: ClassVar[str] = "cds_corrected"
+    output_key: ClassVar[str] = "photometry"
+
+    def __init__(self, config: PhotometryConfig) -> None:
+        self.config = config
+
+    def measure(self, cds: Float, constants: PhotometryConstants) -> Float:
+        """Weighted column sums (n, 4, nx) of CDS frames (n, ny, nx) with masked pixels at any finite value."""
+        out = np.empty((len(cds), len(constants.weights), cds.shape[2]))
+        weighted_column_sums(cds, constants.weights, constants.first, constants.last, out)
+        return out
+
+    def finish(self, sums: Float, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
+        """Light curves of a whole visit from its sums (pair, 4, nx) and flags (pair, nx)."""
+        if not constants.spectral:
+            sums = sums.sum(axis=2, keepdims=True)
+            dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
+        raw, sky = sums[:, FLUX], sums[:, BACKGROUND]
+        centre = np.median(sky, axis=0)
+        sky = np.where(np.abs(sky - centre) > 6.0 * robust_sigma(sky), centre, sky)
+        sky = running_mean(sky, constants.smooth_pairs)
+        flux = raw - sky * constants.area
+        # a column without a usable pixel has no flux; NaN must not reach the sums over columns
+        flux = np.where(np.isfinite(constants.area), flux, 0.0)
+        if self.config.outlier_replace.enabled:
+            bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
+            flux = interpolate_in_time(flux, bad)
+            dq = dq | np.where(bad, np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED), np.uint32(0))
+        x, y = self._pointing(sums, sky, flux, constants)
+        return self._channels(flux, sky, x, y, dq, constants)
+
+    def _pointing(self, sums: Float, sky: Float, flux: Float, constants: PhotometryConstants) -> tuple[Float, Float]:
+        """Star position (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
+        moment_y = sums[:, Y_MOMENT] - sky * constants.moment_area[0]
+        if constants.spectral:
+            span = constants.drift_columns
+            total = flux[:, span].sum(axis=1)
+            y = constants.centre[0] + moment_y[:, span].sum(axis=1) / total
+            return spectral_shift(flux[:, span]), y
+        moment_x = sums[:, X_MOMENT] - sky * constants.moment_area[1]
+        total = flux[:, 0]
+        return constants.centre[1] + moment_x[:, 0] / total, constants.centre[0] + moment_y[:, 0] / total
+
+    def _channels(
+        self, flux: Float, sky: Float, x: Float, y: Float, dq: NDArray[np.uint32], constants: PhotometryConstants
+    ) -> LightCurves:
+        """Pick the science columns in ascending wavelength, attach variances, sum to a band where asked."""
+        columns = constants.columns if constants.columns is not None else np.array([0])
+        flux, sky = flux[:, columns], sky[:, columns]
+        dead_channel = ~np.isfinite(constants.area[columns])
+        flux = np.where(dead_channel, np.nan, flux)
+        poisson = constants.photon_gain[columns] * np.maximum(flux, 0.0) + constants.poisson_var[columns]
+        under = constants.area[columns] ** 2 * constants.background_var[columns] / max(constants.smooth_pairs, 1)
+        read = np.broadcast_to(constants.read_var[columns] + under, flux.shape)
+        dq = dq[:, columns] | constants.channel_dq[columns]
+        if constants.spectral and self.config.instrument.per_channel is False:
+            flux, poisson, read, sky = (np.nansum(v, axis=1, keepdims=True) for v in (flux, poisson, read, sky))
+            dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
+        return LightCurves(flux, poisson, np.ascontiguousarray(read), sky, x, y, dq)

@@ -1,0 +1,260 @@
+"""The frame domain of one visit: constants once, then chunks of raw frames, tile by tile.
+
+`prepare_visit` runs each stage's `prepare` and, where photometry is asked for, measures the mean CDS frame
+on a fixed sample of pairs. `run_chunk` is what one Dask task does: raw uint16 in, weighted sums, flags and
+cube bins out, in tiles small enough to stay in the CPU cache. No full-chunk temporary is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.kernels.fused import add_to_bins, cds_polynomial, code_flags
+from v50calib.kernels.pixelwise import evaluate_derivative
+from v50calib.dq import DQ
+from v50calib.reference import Reference
+from v50calib.stages.adc import AdcConstants
+from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
+from v50calib.stages.cds import Cds
+from v50calib.stages.photometry import Photometry, PhotometryConstants
+from v50calib.stages.photometry_weights import MeanFrame, build_constants
+
+#: float64 bytes of one tile: with the coefficients it should stay in a core's L2
+TILE_BYTES = 192 * 1024
+#: runs and pairs per run of the sample that the mean frame is measured on
+SAMPLE_RUNS, SAMPLE_PAIRS = 3, 48
+
+ReadFrames = Callable[[int, int], NDArray[np.uint16]]
+
+
+@dataclass(frozen=True)
+class FrameConstants:
+    """All static work of a visit's frame domain; picklable, made once, used by every chunk.
+
+    folded       adc … flat as one polynomial of the raw code per pixel
+    dark         electrons between the reads of pair i: ``rate·between[i]``; between (pairs,) s
+    pair_bins    bin of each pair for the time-binned cube (-1: dropped)
+    """
+
+    stages: list[Any]
+    constants: list[Any]
+    folded: PixelPolynomial
+    between: Float
+    exposure_s: Float
+    state: VisitState
+    saturation_adu: int
+    floor_adu: int
+    mean: MeanFrame | None
+    photometry: PhotometryConstants | None
+    pair_bins: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        ny, nx = self.state.masked.shape
+        return ny, nx
+
+    @property
+    def n_bins(self) -> int:
+        return int(self.pair_bins.max(initial=-1)) + 1
+
+
+@dataclass
+class ChunkResult:
+    """What one chunk of pairs leaves behind; small unless full-cadence cubes were asked for.
+
+    start        first pair
+    sums         (n, 4, nx) photometry's weighted sums, or None
+    dq           (n, nx) uint32 flags of pairs
+    bins         {bin: (ny, nx) float64 sum of CDS frames}; bins at the chunk's ends may be partial
+    cube         (n, ny, nx) CDS frames with masked pixels NaN, or None
+    """
+
+    start: int
+    sums: Float | None
+    dq: NDArray[np.uint32]
+    first_bin: int
+    bins: Float
+    cube: NDArray[np.floating] | None = None
+
+
+@dataclass
+class VisitInput:
+    """A visit as the frame domain sees it: arrays and numbers, no files."""
+
+    instrument: str
+    reference: Reference
+    exposure_s: Float
+    time_h: Float
+    wavelength_um: Float
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def sample_pairs(n_pairs: int) -> list[slice]:
+    """Fixed runs of pairs (start, middle, end) for the mean frame: independent of chunks and root."""
+    length = min(SAMPLE_PAIRS, max(1, n_pairs // SAMPLE_RUNS))
+    starts = np.linspace(0, n_pairs - length, SAMPLE_RUNS).astype(int) if n_pairs > length * SAMPLE_RUNS else [0]
+    if len(starts) == 1:
+        return [slice(0, min(n_pairs, length * SAMPLE_RUNS))]
+    return [slice(int(s), int(s) + length) for s in starts]
+
+
+def bin_of_pairs(exposures: int, pairs_per_bin: int) -> NDArray[np.int64]:
+    """Bin index of each pair; the remainder at the end is -1 (dropped, as the host's procedure does)."""
+    bins = np.arange(exposures) // pairs_per_bin
+    bins[bins >= exposures // pairs_per_bin] = -1
+    return bins
+
+
+def prepare_stages(visit: VisitInput, stages: list[Any]) -> tuple[VisitState, list[Any]]:
+    """Run `prepare` of the stages adc … cds in order; returns the state they built and their constants."""
+    ny, nx = visit.reference.dark.shape
+    state = VisitState(
+        reference=visit.reference,
+        exposure_s=np.asarray(visit.exposure_s, dtype=np.float64),
+        time_h=np.asarray(visit.time_h, dtype=np.float64),
+        wavelength_um=np.asarray(visit.wavelength_um, dtype=np.float64),
+        instrument=visit.instrument,
+        pixel_dq=np.zeros((ny, nx), np.uint32),
+        masked=np.zeros((ny, nx), bool),
+    )
+    return state, [stage.prepare(state) for stage in stages]
+
+
+def prepare_visit(
+    visit: VisitInput, stages: list[Any], photometry: Photometry | None, read: ReadFrames, *, pairs_per_bin: int
+) -> FrameConstants:
+    """All constants of a visit. `read(start, stop)` gives raw frames; called for the sample pairs only."""
+    state, constants = prepare_stages(visit, stages)
+    adc = next(c for c in constants if isinstance(c, AdcConstants))
+    assert state.folded is not None
+    between = state.exposure_s[1::2] - state.exposure_s[0::2]
+    n_pairs = len(between)
+    frame = FrameConstants(
+        stages=stages,
+        constants=constants,
+        folded=PixelPolynomial(np.ascontiguousarray(state.folded.coef), np.ascontiguousarray(state.folded.rate)),
+        between=between,
+        exposure_s=state.exposure_s,
+        state=state,
+        saturation_adu=adc.saturation_adu,
+        floor_adu=adc.floor_adu,
+        mean=None,
+        photometry=None,
+        pair_bins=bin_of_pairs(n_pairs, pairs_per_bin),
+    )
+    mean = mean_frame(frame, adc, read)
+    if photometry is not None:
+        cadence = float(np.median(np.diff(state.time_h[0::2]))) * 3600.0 if n_pairs > 1 else float(between[0])
+        built = build_constants(photometry.config, state, mean, cadence)
+        return FrameConstants(**{**frame.__dict__, "mean": mean, "photometry": built})
+    return FrameConstants(**{**frame.__dict__, "mean": mean})
+
+
+def mean_frame(frame: FrameConstants, adc: AdcConstants, read: ReadFrames) -> MeanFrame:
+    """Mean CDS frame of the sample pairs and the noise model there."""
+    ny, nx = frame.shape
+    total, raw_total, count = np.zeros((ny, nx)), np.zeros((2, ny, nx)), 0
+    for run in sample_pairs(len(frame.between)):
+        raw = read(2 * run.start, 2 * run.stop)
+        total += fold_pairs(frame, raw, run.start).sum(axis=0)
+        raw_total += raw.reshape(-1, 2, ny, nx).sum(axis=0, dtype=np.float64)
+        count += run.stop - run.start
+    slope = [evaluate_derivative(level[None] / count, frame.folded.coef)[0] for level in raw_total]
+    read_var = adc.read_variance * adc.gain**2 * (slope[0] ** 2 + slope[1] ** 2)
+    flat = next((c for s, c in zip(frame.stages, frame.constants, strict=True) if s.name == "flat"), np.ones((ny, nx)))
+    dark = frame.folded.rate * float(np.median(frame.between))
+    cds = np.where(frame.state.masked, 0.0, total / count)
+    return MeanFrame(cds=cds, read_var=_usable(read_var), inverse_flat=flat, dark=dark)
+
+
+def _usable(variance: Float) -> Float:
+    """Read variance with pixels that have none (NaN, 0 in the read map) set to the map's median."""
+    good = np.isfinite(variance) & (variance > 0)
+    return np.where(good, variance, np.median(variance[good])) if good.any() else np.ones_like(variance)
+
+
+def fold_pairs(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, out: Float | None = None) -> Float:
+    """CDS electrons (n, ny, nx) of raw frames (2n, ny, nx) by the folded polynomial; masked pixels finite."""
+    n = len(raw) // 2
+    ny, nx = frame.shape
+    buffer = np.empty((n, ny * nx)) if out is None else out[:n].reshape(n, ny * nx)
+    coef = frame.folded.coef.reshape(len(frame.folded.coef), -1)
+    rate = frame.folded.rate.reshape(-1)
+    flat_raw = raw.reshape(2 * n, ny * nx)
+    between = frame.between[start_pair : start_pair + n]
+    if (between == between[0]).all():
+        cds_polynomial(flat_raw, coef, rate * between[0], buffer)
+    else:
+        for i in range(n):
+            cds_polynomial(flat_raw[2 * i : 2 * i + 2], coef, rate * between[i], buffer[i : i + 1])
+    return buffer.reshape(n, ny, nx)
+
+
+def run_chunk(
+    frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, photometry: Photometry | None, *, binned: bool, cube: str | None
+) -> ChunkResult:
+    """Raw frames (2n, ny, nx) of pairs start_pair … through adc … photometry, tile by tile."""
+    n = len(raw) // 2
+    ny, nx = frame.shape
+    constants = frame.photometry
+    sums = np.empty((n, 4, nx)) if constants is not None and photometry is not None else None
+    used = constants.used if constants is not None else ~frame.state.masked
+    dq = np.empty((n, nx), np.uint32)
+    bins = frame.pair_bins[start_pair : start_pair + n]
+    real = bins[bins >= 0]
+    first_bin = int(real[0]) if real.size else 0
+    acc = np.zeros((int(real[-1]) - first_bin + 1 if binned and real.size else 0, ny * nx))
+    full = np.empty((n, ny, nx), np.dtype(cube)) if cube is not None else None
+    step = max(1, TILE_BYTES // (8 * ny * nx))
+    buffer = np.empty((step, ny, nx))
+    for i in range(0, n, step):
+        j = min(n, i + step)
+        tile = raw[2 * i : 2 * j]
+        cds = fold_pairs(frame, tile, start_pair + i, buffer)
+        if sums is not None and photometry is not None and constants is not None:
+            sums[i:j] = photometry.measure(cds, constants)
+        dq[i:j] = code_flags(
+            tile, used, saturation=frame.saturation_adu, floor=frame.floor_adu,
+            sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR),
+        )  # fmt: skip
+        if len(acc):
+            add_to_bins(cds.reshape(j - i, -1), np.where(bins[i:j] >= 0, bins[i:j] - first_bin, -1), acc)
+        if full is not None:
+            full[i:j] = cds
+            full[i:j][:, frame.state.masked] = np.nan
+    return ChunkResult(start_pair, sums, dq, first_bin, acc.reshape(-1, ny, nx), full)
+
+
+def stage_by_stage(frame: FrameConstants, raw: NDArray[np.uint16], start_frame: int, last: str) -> Tile:
+    """The same frames through each stage's own kernel up to and including `last`; nothing folded."""
+    tile = raw_tile(raw, frame.exposure_s[start_frame : start_frame + len(raw)])
+    for stage, constants in zip(frame.stages, frame.constants, strict=True):
+        tile = stage.apply(tile, constants)
+        if stage.name == last:
+            break
+    return tile
+
+
+def raw_tile(raw: NDArray[np.uint16], exposure_s: Float) -> Tile:
+    """Raw frames as the tile the first stage takes: codes as float64, no variance, no flags."""
+    zeros = np.zeros(raw.shape)
+    return Tile(raw.astype(np.float64), exposure_s, zeros, zeros, np.zeros(raw.shape, np.uint8))
+
+
+def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int]) -> Float:
+    """Binned CDS cube (bins, ny, nx): partial bins of neighbouring chunks added in order of time."""
+    out = np.zeros((n_bins, *shape))
+    for result in sorted(results, key=lambda r: r.start):
+        if len(result.bins):
+            out[result.first_bin : result.first_bin + len(result.bins)] += result.bins
+    return out
+
+
+def has_cds(stages: list[Any]) -> bool:
+    """True where the frame stages end with CDS, so that chunks can run folded."""
+    return any(isinstance(s, Cds) for s in stages)

@@ -1,0 +1,173 @@
+"""What a wrong config is told: the YAML path, the value seen, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from v50calib.config import load, validate
+from v50calib.config.explain import explain
+from v50calib.config.models import RunConfig
+from v50calib.config.planned import VOCABULARY, lookup
+from v50calib.errors import ConfigError
+from v50calib.stages.base import Section
+
+
+def message(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load("calib/nominal", overrides)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("calib.photometry.aperture.radius_pix=8", "did you mean calib.photometry.aperture.radius_px?"),
+        ("calib.photometry.radius_px=8", "there is calib.photometry.aperture.radius_px; did you mean that?"),
+        ("calib.photometri.photometry.method=auto", "unknown key calib.photometri: did you mean calib.photometry?"),
+        ("foo=1", "unknown key foo: the names allowed in the top level are: calib, output, runtime"),
+        ("calib.photometry.aperture.radius_px=-1", "calib.photometry.aperture.radius_px must be > 0.0, but it is -1"),
+        ("calib.photometry.aperture.radius_px=abc", "must be a number, but it is 'abc' (text)"),
+        ("calib.photometry.aperture.radius_px=nan", "must be a number, but it is 'nan' (text)"),
+        ("calib.phase.binning.nbins=1.5", "calib.phase.binning.nbins must be a whole number, but it is 1.5"),
+        ("calib.dark.enabled=1", "calib.dark.enabled must be true or false, but it is 1"),
+        ("calib.photometry=3", "calib.photometry must be a section of keys, but it is 3"),
+        ("calib.trace.along_time.decorrelate.vectors=x", "must be a list [a,b], but it is 'x' (text)"),
+        ("calib.trace.along_time.decorrelate.vectors=[x,z]", "vectors[1] is 'z' (text): it must be one of: x, y"),
+        ("calib.photometry.photometry.method=apertur", "did you mean 'aperture'? it must be one of: auto, aperture"),
+        ("calib.adc.offset_correction.offset_sign=2", "offset_sign is 2: it must be one of: 1, -1"),
+        ("calib.adc.offset_correction.method=global", "calib.adc.offset_correction: "),
+    ],
+)
+def test_a_wrong_key_or_value(override: str, said: str) -> None:
+    assert said in message(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("calib.photometry.photometry.method=psf", "'psf' (calib.photometry.photometry.method) is in the vocabulary"),
+        ("calib.photometry.psf.mode=fit", "the section 'psf' (calib.photometry.psf) is in the vocabulary"),
+        ("calib.adc.clip.min=0", "the section 'clip' (calib.adc.clip)"),
+        ("calib.dark.cache.write_intermediate=true", "the section 'cache' (calib.dark.cache)"),
+        ("runtime.seed=1", "the key 'seed' (runtime.seed)"),
+        ("calib.trace.along_time.decorrelate.vectors=[x,sky]", "'sky' (calib.trace.along_time.decorrelate.vectors[1])"),
+    ],
+)
+def test_a_name_of_the_vocabulary_that_is_not_built(override: str, said: str) -> None:
+    text = message(override)
+    assert said in text
+    assert "not built in this version; available: " in text
+    assert "unknown" not in text
+
+
+def test_available_methods_are_the_models_own() -> None:
+    assert "available: auto, aperture, optimal" in message("calib.photometry.photometry.method=psf")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = message("calib.photometry.aperture.radius_px=-1", "calib.dark.temperature.enabled=true")
+    assert text.startswith("2 faults in the config: ")
+    assert "radius_px must be > 0.0" in text
+    assert "'temperature' (calib.dark.temperature)" in text
+
+
+def test_a_stage_config_on_its_own_is_told_with_its_place() -> None:
+    model = type(RunConfig().calib.photometry)
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({"aperture": {"radius_pix": 3.0}})
+    text = str(explain(caught.value, model, ("calib", "photometry")))
+    assert "did you mean calib.photometry.aperture.radius_px?" in text
+
+
+class Part(Section):
+    size: int | None = Field(default=None, ge=1, le=9)
+    kind: Literal["a", "b"] | float = "a"
+
+
+class Whole(Section):
+    need: float
+    part: Part | None = None
+    parts: list[Part] = []
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({}, "need is missing"),
+        ({"need": 1.0, "part": {"size": 10}}, "part.size must be <= 9, but it is 10"),
+        ({"need": 1.0, "part": {"kind": "c"}}, "part.kind is 'c' (text): it must be one of: a, b (or a number)"),
+        ({"need": 1.0, "parts": [{"size": 0}]}, "parts[0].size must be >= 1, but it is 0"),
+        ({"need": 1.0, "parts": [{"siz": 0}]}, "unknown key parts[0].siz: did you mean parts[0].size?"),
+        ({"need": {"a": 1}}, "need must be a number, but it is a section with the keys a"),
+        ({"need": None}, "need must be a number, but it is null"),
+    ],
+)
+def test_optional_sections_lists_and_unions(tree: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Whole.model_validate(tree)
+    assert said in str(explain(caught.value, Whole))
+
+
+def words(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    for name, value in tree.items():
+        path = (*above, name)
+        if isinstance(value, dict):
+            yield from words(value, path)
+        else:
+            yield path, value
+
+
+def model_choices(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    for name, field in model.model_fields.items():
+        path, annotation = (*above, name), field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from model_choices(annotation, path)
+        elif get_origin(annotation) is Literal:
+            yield path, [value for value in get_args(annotation) if isinstance(value, str)]
+        elif get_origin(annotation) is list and get_origin(get_args(annotation)[0]) is Literal:
+            yield path, list(get_args(get_args(annotation)[0]))
+
+
+def nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return value  # type: ignore[no-any-return]
+
+
+def test_every_word_of_the_vocabulary_is_either_accepted_or_called_not_built() -> None:
+    built = dict(model_choices(RunConfig))
+    refused = 0
+    for path, choices in words(VOCABULARY):
+        for choice in choices:
+            if choice in built.get(path, []):
+                continue
+            tree = nested(path, [choice] if path[-1] == "vectors" else choice)
+            with pytest.raises(ConfigError, match=r"not built in this version; available: "):
+                validate(tree)
+            refused += 1
+    assert refused > 50
+
+
+def test_every_key_of_the_vocabulary_is_known() -> None:
+    for path, _ in words(VOCABULARY):
+        # no key takes this value, so every one of them has something to say
+        with pytest.raises(ConfigError) as caught:
+            validate(nested(path, object()))
+        assert "unknown key" not in str(caught.value)
+
+
+def test_lookup() -> None:
+    method = lookup(("calib", "photometry", "photometry", "method"))
+    assert method is not None
+    assert {"aperture", "psf", "optimal"} <= set(method.choices)
+    section = lookup(("calib", "dark", "cosmic_rays"))
+    assert section is not None
+    assert section.is_section
+    assert lookup(("calib", "dark", "cosmic_raze")) is None
+    assert lookup(("calib", "adc", "units_out", "deeper")) is None
