@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v50calib.io.visit import open_visit
+    from v50calib.io.challenge import open_visit
     from v50calib.pipeline import Pipeline
     from v50calib.runtime.batch import calibrate
     from v50calib.runtime.visit import open_calibrated
@@ -17,7 +17,7 @@ _HOME = {
     "Pipeline": "v50calib.pipeline",
     "calibrate": "v50calib.runtime.batch",
     "open_calibrated": "v50calib.runtime.visit",
-    "open_visit": "v50calib.io.visit",
+    "open_visit": "v50calib.io.challenge",
 }
 
 

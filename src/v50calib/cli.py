@@ -80,7 +80,7 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
     """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
     from v50calib.cli_progress import counter
     from v50calib.io.catalog import VisitKey, scan
-    from v50calib.io.ingest import ingest as run
+    from v50calib.io.store import ingest as run
 
     total, done = len(scan(dataset)), 0
     with counter("ingest") as report:

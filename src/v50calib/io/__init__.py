@@ -4,10 +4,10 @@
 """
 
 from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
-from v50calib.io.commit import commit, is_committed, read_record, staging
-from v50calib.io.store import IngestReport, ingest
-from v50calib.io.source import FrameSource, VisitSource, open_source
 from v50calib.io.challenge import open_visit, visit_dataset
+from v50calib.io.commit import commit, is_committed, read_record, staging
+from v50calib.io.source import FrameSource, VisitSource, open_source
+from v50calib.io.store import IngestReport, ingest
 
 __all__ = [
     "FrameSource",

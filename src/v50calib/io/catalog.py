@@ -165,5 +165,5 @@ def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[
     for visit in _folders(Path(planet.path)):
         if visit.name.isdigit():
             for instrument in INSTRUMENTS:
-                if os.path.isfile(os.path.join(visit.path, instrument, COMMIT_NAME)):
+                if Path(visit.path, instrument, COMMIT_NAME).is_file():
                     yield VisitKey(planet.name, int(visit.name), instrument, split)

@@ -15,6 +15,7 @@ import shutil
 import socket
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,14 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 @contextmanager
+def marked_group() -> Iterator[None]:
+    """Around xarray or Zarr calls that list a committed group: its record is not a Zarr node, which is no news."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f"Object at {re.escape(COMMIT_NAME)} is not recognized")
+        yield
+
+
+@contextmanager
 def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
     """Give an empty directory beside `final`, on the same file system; it is removed unless it was committed.
 
@@ -67,7 +76,8 @@ def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
         tmp.mkdir()
     except OSError as error:
         raise StoreError(
-            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its permissions"
+            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its "
+            "permissions"
         ) from error
     try:
         yield tmp
@@ -91,7 +101,7 @@ def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any]) 
         stream.flush()
         os.fsync(stream.fileno())
     try:
-        os.rename(tmp, target)
+        tmp.rename(target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             if is_committed(target):

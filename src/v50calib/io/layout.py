@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -198,7 +197,7 @@ def _number(path: Path, column: str, text: str, *, finite: bool = True) -> float
 def _stamp(path: Path) -> tuple[str, int, int]:
     """Cache key that changes when the file does."""
     try:
-        status = os.stat(path)
+        status = path.stat()
     except FileNotFoundError:
         raise DataError(f"missing file {path}: it is one of the dataset's root tables; re-download it") from None
     return str(path), status.st_mtime_ns, status.st_size

@@ -9,18 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from v50calib.errors import DataError, StoreError, V50CalibError
 from v50calib.io.catalog import VisitKey, root_kind, scan
 from v50calib.io.commit import commit, is_committed, staging
 from v50calib.io.parquet import default_threads
-from v50calib.io.source import open_source
 from v50calib.io.raw_zarr import create_parents, create_store, group_path, write_visit
+from v50calib.io.source import open_source
 
-Status = Literal["written", "skipped", "failed"]
-#: called in the driver after each visit
-Progress = Callable[[VisitKey, Status], None]
+#: called in the driver after each visit: what was done ("train/1/0/FGS1 written"), how many are done, of how many
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -62,8 +60,7 @@ def ingest(
         raise DataError(f"{source} holds no visit to ingest: check the path or download the dataset")
     create_store(target)
     report = IngestReport()
-    for key, message in _run(source, target, wanted, workers):
-        status: Status
+    for done, (key, message) in enumerate(_run(source, target, wanted, workers), start=1):
         if message is None:
             report.written.append(key)
             status = "written"
@@ -74,7 +71,7 @@ def ingest(
             report.failed[key] = message
             status = "failed"
         if progress is not None:
-            progress(key, status)
+            progress(f"{key} {status}", done, len(wanted))
     return report
 
 

@@ -62,19 +62,21 @@ class Phase:
 
     def apply(self, series: Series, normalized: Normalized, ephemeris: Ephemeris) -> Folded:
         unit = ephemeris.period_h if np.isfinite(ephemeris.period_h) else ephemeris.duration_h
-        phase = (series.time_h - ephemeris.t0_h) / unit
-        n_bins = min(self.config.binning.nbins, len(phase))
-        edges = np.linspace(phase[0], phase[-1], n_bins + 1)
-        index = np.clip(np.searchsorted(edges, phase, side="right") - 1, 0, n_bins - 1)
+        time = series.time_h
+        n_bins = min(self.config.binning.nbins, len(time))
+        # bins are cut in time, of which phase is a linear function: a pair on an edge cannot change
+        # its bin with the last digit of a fitted mid-transit time
+        edges = np.linspace(time[0], time[-1], n_bins + 1)
+        index = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, n_bins - 1)
         flux = self._clipped(normalized.flux, index, n_bins)
         var = np.where(np.isfinite(flux), normalized.var, np.nan)
         mean, count = bin_mean(flux, index, n_bins)
         mean_var, _ = bin_mean(var, index, n_bins)
         enough = count >= self.config.binning.min_points
         return Folded(
-            phase=phase,
+            phase=(time - ephemeris.t0_h) / unit,
             in_transit=ephemeris.in_transit(series.time_h, self.config.windows.margin),
-            bin_phase=0.5 * (edges[1:] + edges[:-1]),
+            bin_phase=(0.5 * (edges[1:] + edges[:-1]) - ephemeris.t0_h) / unit,
             flux=np.where(enough, mean, np.nan),
             var=np.where(enough, mean_var / np.maximum(count, 1), np.nan),
             count=count.astype(np.int64),

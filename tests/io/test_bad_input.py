@@ -1,0 +1,153 @@
+"""Every damaged input is refused when the visit is opened (or read), naming the file, the value and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from v50calib.errors import DataError
+from v50calib.io.challenge import open_visit
+
+SIGNAL = "train/5/FGS1_signal_0.parquet"
+MAPS = "train/5/FGS1_calibration_0"
+Columns = Callable[..., None]
+
+
+def message(root: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        open_visit(root, 5, 0, "FGS1")
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_missing_signal(broken: Path) -> None:
+    (broken / SIGNAL).unlink()
+    assert "missing file" in (text := message(broken))
+    assert "FGS1_signal_0.parquet" in text
+    assert "re-download" in text
+
+
+@pytest.mark.parametrize("name", ["dark", "dead", "flat", "read", "linear_corr"])
+def test_missing_calibration_file(broken: Path, name: str) -> None:
+    (broken / MAPS / f"{name}.parquet").unlink()
+    assert "missing file" in (text := message(broken))
+    assert f"{name}.parquet" in text
+
+
+@pytest.mark.parametrize("keep", [0, 3, 1000, -1])
+def test_truncated_signal(broken: Path, keep: int) -> None:
+    data = (broken / SIGNAL).read_bytes()
+    (broken / SIGNAL).write_bytes(data[:keep])
+    text = message(broken)
+    assert "truncated or damaged: re-download" in text
+    assert f"{len(data[:keep])} bytes" in text
+
+
+def test_pages_cut_out_under_an_intact_footer(broken: Path) -> None:
+    data = (broken / SIGNAL).read_bytes()
+    (broken / SIGNAL).write_bytes(data[:2000] + data[12000:])
+    assert "data pages are missing" in message(broken)
+
+
+def test_pages_overwritten_fail_on_read_by_name(broken: Path) -> None:
+    data = bytearray((broken / SIGNAL).read_bytes())
+    data[100:20000] = b"\xff" * 19900
+    (broken / SIGNAL).write_bytes(data)
+    ds = open_visit(broken, 5, 0, "FGS1")
+    with pytest.raises(DataError, match=r"cannot read .*FGS1_signal_0\.parquet .*truncated or damaged"):
+        ds.raw_frames.compute(scheduler="sync")
+
+
+def test_truncated_map(broken: Path) -> None:
+    path = broken / MAPS / "dark.parquet"
+    path.write_bytes(path.read_bytes()[:500])
+    assert "dark.parquet (500 bytes)" in message(broken)
+
+
+def test_wrong_column_count(broken: Path, columns: Columns) -> None:
+    columns(broken / SIGNAL, np.zeros((4, 1000), np.uint16))
+    assert "has 1000 columns, expected 1024" in message(broken)
+
+
+def test_wrong_column_type(broken: Path, columns: Columns) -> None:
+    columns(broken / SIGNAL, np.zeros((4, 1024), np.float32))
+    assert "type ['float'], expected uint16" in message(broken)
+
+
+@pytest.mark.parametrize("n", [0, 7])
+def test_odd_or_no_frames(broken: Path, columns: Columns, n: int) -> None:
+    columns(broken / SIGNAL, np.zeros((8, 1024), np.uint16)) if n == 0 else None
+    if n == 0:
+        table = pq.read_table(broken / SIGNAL).slice(0, 0)
+        pq.write_table(table, broken / SIGNAL)
+    else:
+        columns(broken / SIGNAL, np.zeros((n, 1024), np.uint16))
+    assert f"has {n} frames, expected an even number" in message(broken)
+
+
+def test_nulls_in_the_signal(broken: Path) -> None:
+    table = pq.read_table(broken / SIGNAL)
+    hole = pa.array([None] + [1] * (table.num_rows - 1), pa.uint16())
+    pq.write_table(table.set_column(5, "column_5", hole), broken / SIGNAL)
+    ds = open_visit(broken, 5, 0, "FGS1")
+    with pytest.raises(DataError, match=r"cannot read .*FGS1_signal_0"):
+        ds.raw_frames.compute(scheduler="sync")
+
+
+def test_wrong_map_shape(broken: Path, columns: Columns) -> None:
+    columns(broken / MAPS / "flat.parquet", np.ones((32, 30)))
+    assert "has shape (32, 30), expected (32, 32)" in message(broken)
+    columns(broken / MAPS / "flat.parquet", np.ones((32, 32)))
+    columns(broken / MAPS / "linear_corr.parquet", np.ones((160, 32)))
+    assert "linear_corr.parquet has shape (160, 32), expected (192, 32)" in message(broken)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("dark", 32), ("dead", 32), ("read", 32), ("linear_corr", 192)])
+def test_map_without_a_number(broken: Path, columns: Columns, name: str, rows: int) -> None:
+    columns(broken / MAPS / f"{name}.parquet", np.full((rows, 32), np.nan))
+    assert f"{name}.parquet has no finite value" in message(broken)
+
+
+def test_some_nan_in_a_map_is_data_not_an_error(broken: Path, columns: Columns) -> None:
+    dark = np.ones((32, 32))
+    dark[3, 4] = np.nan
+    columns(broken / MAPS / "dark.parquet", dark)
+    np.testing.assert_array_equal(open_visit(broken, 5, 0, "FGS1").dark, dark)
+
+
+def test_map_of_words(broken: Path) -> None:
+    pq.write_table(pa.table({f"c{i}": ["x"] * 32 for i in range(32)}), broken / MAPS / "flat.parquet")
+    assert "expected floating point" in message(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("FGS1_adc_gain\n0.4\n", "no column 'FGS1_adc_offset', found ['FGS1_adc_gain']"),
+        ("FGS1_adc_offset,FGS1_adc_gain\n", "has no rows"),
+        ("FGS1_adc_offset,FGS1_adc_gain\n-1000,0\n", "FGS1_adc_gain is 0"),
+        ("FGS1_adc_offset,FGS1_adc_gain\n-1000,much\n", "'FGS1_adc_gain' is 'much', expected a finite number"),
+        ("planet_id,FGS1_adc_offset,FGS1_adc_gain\n6,-1000,0.4\n", "no row for planet 5"),
+    ],
+)
+def test_adc_info(broken: Path, text: str, words: str) -> None:
+    (broken / "adc_info.csv").write_text(text)
+    assert words in message(broken)
+
+
+def test_root_tables(broken: Path) -> None:
+    axes = pq.read_table(broken / "axis_info.parquet")
+    pq.write_table(axes.drop_columns(["FGS1-axis0-h"]), broken / "axis_info.parquet")
+    assert "no column 'FGS1-axis0-h'" in message(broken)
+    pq.write_table(axes.slice(0, 12), broken / "axis_info.parquet")
+    assert "has 12 finite entries, 20 are needed" in message(broken)
+    (broken / "axis_info.parquet").unlink()
+    assert "axis_info.parquet" in message(broken)
+    (broken / "adc_info.csv").unlink()
+    assert "adc_info.csv" in message(broken)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from v50calib.errors import StoreError
+from v50calib.io import commit as module
+from v50calib.io.commit import clean_leftovers, commit, is_committed, read_record, staging
+
+
+def make_array(path: Path, written: int) -> None:
+    array = zarr.create_group(path, overwrite=True).create_array(
+        "a", shape=(8,), chunks=(2,), shards=(4,), dtype="i4", config={"write_empty_chunks": True}
+    )
+    array[:written] = np.zeros(written, "i4")
+
+
+def test_a_body_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), staging(tmp_path / "deep" / "x") as tmp:
+        (tmp / "part").write_text("1")
+        _ = 1 / 0
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_commit_moves_and_marks(tmp_path: Path) -> None:
+    final = tmp_path / "x"
+    with staging(final) as tmp:
+        make_array(tmp, 8)
+        assert not is_committed(final)
+        assert commit(tmp, final, {"config_hash": "abc"})
+    assert is_committed(final)
+    assert read_record(final)["config_hash"] == "abc"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_missing_chunks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"array 'a' has 2 of 4 chunks"), staging(tmp_path / "x") as tmp:
+        make_array(tmp, 4)
+        commit(tmp, tmp_path / "x", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_two_runs_wins(tmp_path: Path) -> None:
+    final = tmp_path / "x"
+    with staging(final) as one, staging(final) as two:
+        (one / "v").write_text("1")
+        (two / "v").write_text("2")
+        assert commit(one, final, {})
+        assert not commit(two, final, {})
+    assert (final / "v").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine").write_text("")
+    with pytest.raises(StoreError, match="was not made by a finished run"), staging(tmp_path / "x") as tmp:
+        commit(tmp, tmp_path / "x", {})
+
+
+def test_only_leftovers_of_dead_owners_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = module._host()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead = tmp_path / f".x.{host}-{ended.pid}-0123abcd.tmp"
+    mine = tmp_path / f".x.{host}-{os.getpid()}-0123abcd.tmp"
+    alive = tmp_path / f".x.{host}-{os.getppid()}-0123abcd.tmp"
+    elsewhere = tmp_path / ".x.other-node-1-0123abcd.tmp"
+    other = tmp_path / f".y.{host}-{ended.pid}-0123abcd.tmp"
+    for path in (dead, mine, alive, elsewhere, other):
+        path.mkdir()
+    assert clean_leftovers(tmp_path / "x") == 1
+    assert sorted(tmp_path.iterdir()) == sorted([mine, alive, elsewhere, other])
+    os.utime(elsewhere, (0, 0))
+    assert clean_leftovers(tmp_path / "x") == 1
+    assert not elsewhere.exists()
+    assert socket.gethostname()
+
+
+def test_records_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="not written completely"):
+        read_record(tmp_path)
+    (tmp_path / "_COMMIT.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot read"):
+        read_record(tmp_path)
+    (tmp_path / "_COMMIT.json").write_text("[]")
+    with pytest.raises(StoreError, match="not an object"):
+        read_record(tmp_path)
