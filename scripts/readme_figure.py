@@ -3,7 +3,7 @@
     python scripts/readme_figure.py RUN_DIR [--truth DATASET] [--planet ID] [--visit 0] [--out docs/images/transit.png]
 
 RUN_DIR is what `v50calib calibrate --out` made; DATASET a simulated dataset with its truth.json. docs/images/transit.png
-is planet 1 of `v50calib simulate data --planets 1 --seed 7` (full length), profile calib/nominal.
+is planet 1 of `v50calib simulate data --planets 1 --seed 145` (full length), profile calib/nominal.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def main(argv: list[str] | None = None) -> Path:
         draw_curves((grid[0, 0], grid[1, 0]), {name: curve_of(ds) for name, ds in visits.items()})
         draw_spectrum((grid[0, 1], grid[1, 1]), visits, truth)
         kind = "simulated planet" if truth else "planet"
-        figure.suptitle(f"One transit of {kind} {planet}, raw frames to depths (calib/nominal)", fontsize=11)
+        figure.suptitle(f"One transit of {kind} {planet}: raw frames to depths", fontsize=11)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.out, dpi=DPI)
         plt.close(figure)

@@ -41,7 +41,7 @@ def test_store_and_dataset_open_identically(dataset: Path, store: Path) -> None:
     keys = scan(dataset)
     assert scan(store) == keys
     for key in keys:
-        for chunks in (None, 6):
+        for chunks in (None, 6) if key.instrument == "FGS1" else (6,):
             a, b = (open_visit(root, key.planet_id, key.visit, key.instrument, chunks) for root in (dataset, store))
             assert a.raw_frames.chunks == b.raw_frames.chunks
             assert list(a.attrs.items()) == list(b.attrs.items())
@@ -109,7 +109,7 @@ def test_processes_give_the_same_store(dataset: Path, store: Path, tmp_path: Pat
         assert files(tmp_path / "s" / str(key)) == files(store / str(key))
 
 
-def test_a_killed_ingest_leaves_nothing_that_is_read(dataset: Path, tmp_path: Path) -> None:
+def test_a_killed_ingest_leaves_nothing_that_is_read(grouped: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from v50calib.io import store\n"
@@ -117,15 +117,15 @@ def test_a_killed_ingest_leaves_nothing_that_is_read(dataset: Path, tmp_path: Pa
         "store.ingest(sys.argv[1], sys.argv[2])\n"
     )
     target = tmp_path / "s"
-    run = subprocess.run([sys.executable, "-c", code, str(dataset), str(target)], check=False, env=_environment())
+    run = subprocess.run([sys.executable, "-c", code, str(grouped), str(target)], check=False, env=_environment())
     assert run.returncode == -9
     assert len(list(target.rglob(".*.tmp"))) == 1
     assert scan(target) == []
     with pytest.raises(DataError, match="unknown planet"):
-        open_visit(target, "1103775")
-    assert ingest(dataset, target).ok
+        open_visit(target, "342072318")
+    assert ingest(grouped, target).ok
     assert not list(target.rglob(".*.tmp"))
-    assert scan(target) == scan(dataset)
+    assert scan(target) == scan(grouped)
 
 
 def test_a_group_without_its_record_is_not_there(store: Path, tmp_path: Path) -> None:
@@ -138,9 +138,7 @@ def test_a_group_without_its_record_is_not_there(store: Path, tmp_path: Path) ->
 
 def test_a_damaged_shard_is_named(store: Path, tmp_path: Path) -> None:
     shutil.copytree(store, tmp_path / "s")
-    shard = next(
-        p for p in (tmp_path / "s" / str(KEY) / "raw_frames").rglob("*") if p.is_file() and p.name != "zarr.json"
-    )
+    shard = tmp_path / "s" / str(KEY) / "raw_frames" / "c" / "0" / "0" / "0"
     shard.write_bytes(b"\x00" * shard.stat().st_size)
     with pytest.raises(DataError, match=r"store is damaged"):
         open_source(tmp_path / "s", KEY).frames.read(0, 4)

@@ -5,7 +5,6 @@
 
 from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
 from v50calib.io.challenge import open_visit, visit_dataset
-from v50calib.io.commit import commit, is_committed, read_record, staging
 from v50calib.io.source import FrameSource, VisitSource, open_source
 from v50calib.io.store import IngestReport, ingest
 
@@ -14,16 +13,12 @@ __all__ = [
     "IngestReport",
     "VisitKey",
     "VisitSource",
-    "commit",
     "find",
     "ingest",
-    "is_committed",
     "normalise_planet_id",
     "open_source",
     "open_visit",
-    "read_record",
     "root_kind",
     "scan",
-    "staging",
     "visit_dataset",
 ]

@@ -45,7 +45,9 @@ def normalise_planet_id(value: object) -> str:
 
     Raises DataError for what cannot be a folder name (an id becomes part of paths).
     """
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float):
+        if not value.is_integer():  # NaN and infinity are not either
+            raise DataError(f"planet id {value!r} is not valid: expected a whole number or a name")
         value = int(value)
     text = str(value).strip()
     if match := _FLOAT_ID.fullmatch(text):

@@ -62,14 +62,15 @@ class ParquetFrames:
     n_frames: int
     units: tuple[int, ...]
     threads: int = 1
+    _meta: pq.FileMetaData | None = field(default=None, repr=False, compare=False)
     _cache: tuple[int, NDArray[np.uint16]] | None = field(default=None, repr=False, compare=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_lock")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_meta", "_cache", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _cache=None, _lock=threading.Lock())
+        self.__dict__.update(state, _meta=None, _cache=None, _lock=threading.Lock())
 
     def __dask_tokenize__(self) -> tuple[str, int, int, tuple[int, int]]:
         status = self.path.stat()
@@ -100,7 +101,9 @@ class ParquetFrames:
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
         """Decode row group `index` anew, without keeping it: (rows, ny, nx)."""
-        return decode_row_group(self.path, index, threads=self.threads).reshape(-1, *self.shape)
+        if self._meta is None:
+            self._meta = open_parquet(self.path).metadata
+        return decode_row_group(self.path, index, meta=self._meta, threads=self.threads).reshape(-1, *self.shape)
 
     def release(self) -> None:
         """Drop the decoded row group."""
@@ -137,16 +140,16 @@ def open_parquet_frames(path: Path, shape: tuple[int, int], *, threads: int | No
         )
     _check_extent(path, meta)
     units = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-    return ParquetFrames(path, shape, meta.num_rows, tuple(n for n in units if n), threads or default_threads())
+    return ParquetFrames(path, shape, meta.num_rows, tuple(n for n in units if n), threads or default_threads(), meta)
 
 
-def decode_row_group(path: Path, index: int, *, threads: int) -> NDArray[np.uint16]:
+def decode_row_group(path: Path, index: int, *, meta: pq.FileMetaData, threads: int) -> NDArray[np.uint16]:
     """One row group as (frames, pixels) uint16, C order. Raises DataError where its pages cannot be decoded.
 
-    `index` counts row groups that are not empty. Stripes of columns are decoded by `threads` threads (arrow
-    releases the GIL) and copied in blocks of frames, so that neither side of the transpose leaves the cache.
+    `index` counts row groups that are not empty; `meta` is the parsed footer (60 ms for 11392 columns).
+    Stripes of columns are decoded by `threads` threads (arrow releases the GIL) and copied in blocks of frames, so
+    that neither side of the transpose leaves the cache.
     """
-    meta = open_parquet(path).metadata
     index = [i for i in range(meta.num_row_groups) if meta.row_group(i).num_rows][index]
     rows, columns = meta.row_group(index).num_rows, meta.num_columns
     names = meta.schema.to_arrow_schema().names

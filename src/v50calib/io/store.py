@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,9 +107,13 @@ def _run(root: Path, store: Path, keys: list[VisitKey], workers: int) -> Iterato
         try:
             for done in as_completed(pending):
                 yield pending[done], done.result()
-        except BaseException:
+        except BrokenProcessPool as error:
+            raise StoreError(
+                f"an ingest process died (killed, or out of memory with {workers} workers): finished visits are kept; "
+                "run again with fewer workers"
+            ) from error
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _attempt(root: Path, store: Path, key: VisitKey, threads: int | None) -> str | None:

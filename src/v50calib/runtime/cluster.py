@@ -36,7 +36,7 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
             threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
             processes=processes,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=runtime.memory_limit,
         )
         with cluster, Client(cluster) as client:

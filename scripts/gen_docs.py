@@ -1,0 +1,301 @@
+"""Writes the tables of README.md and docs/ that come from the code; `--check` fails where one is stale.
+
+    python scripts/gen_docs.py            # rewrite the tables in place
+    python scripts/gen_docs.py --check    # exit 1 and name the files that would change
+
+A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
+the config models), `cli COMMAND` (its options), `raw`, `products`, `dq`, `profiles`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import annotated_types
+import click
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from v50calib.cli import main as program
+from v50calib.config import load
+from v50calib.config.compose import profiles_dir
+from v50calib.config.models import RunConfig
+from v50calib.dq import DESCRIPTIONS
+from v50calib.errors import ConfigError
+from v50calib.schema import CALIBRATED, RAW_VISIT, Var
+
+ROOT = Path(__file__).resolve().parents[1]
+_BLOCK = re.compile(r"(<!-- begin: (?P<name>[^>]+?) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
+_YAML_LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?P<value>[^#]*)(?:#\s*(?P<comment>.*\S))?\s*$")
+_SIGNS = {"Ge": ("ge", "≥"), "Gt": ("gt", ">"), "Le": ("le", "≤"), "Lt": ("lt", "<")}
+
+#: meaning of keys on which the profiles' own comments are silent
+MEANINGS = {
+    "calib.adc.enabled": "must stay on: later stages take electrons",
+    "calib.adc.detector.bit_depth_in": "bits of the converter; its full scale is saturation",
+    "calib.adc.detector.saturation_level_e": "e-; null: the converter's full scale",
+    "calib.adc.offset_correction.method": "`auto`: the dataset's adc_info; `global`: `value`; `none`: 0",
+    "calib.adc.offset_correction.offset_sign": "-1 flips the offset's sign",
+    "calib.adc.gain_correction.method": "`auto`: the dataset's adc_info; `global`: `value`; `none`: 1",
+    "calib.adc.units_out": "electrons only",
+    "calib.nonlinearity.method": "`auto`: the dataset's linear_corr",
+    "calib.dark.dark_model.method": "`auto`: the dataset's dark map",
+    "calib.dark.bad_pixel_handling.hot_pixel_detection.sigma_threshold": "clip of the science columns' dark map about its median",
+    "calib.dark.bad_pixel_handling.hot_pixel_detection.max_iters": "of the clip",
+    "calib.flat.flat_model.method": "`auto`: the dataset's flat map",
+    "calib.cds.enabled": "must stay on where photometry follows",
+    "calib.cds.cds.mode": "all three pair reads 2i and 2i+1",
+    "calib.cds.pairing.policy": "`nearest`: the time stamps must agree that a read's partner is the nearest",
+    "calib.cds.pairing.order_by": "`timestamp`: the stamps are checked to say the same as the index",
+    "calib.photometry.instrument.name": "restricts the run to one instrument",
+    "calib.photometry.photometry.method": "`auto`: optimal for AIRS-CH0, aperture for FGS1",
+    "calib.photometry.aperture.radius_px": "FGS1: circle; AIRS-CH0: half height of the strip",
+    "calib.photometry.aperture.box.height_px": "with shape=box",
+    "calib.photometry.aperture.box.width_px": "with shape=box, FGS1",
+    "calib.photometry.background.method": "`auto`: columns for AIRS-CH0, annulus for FGS1",
+    "calib.photometry.background.columns.edge_rows": "rows at the top and at the bottom",
+    "calib.photometry.background.annulus.inner_px": "inner radius about the star",
+    "calib.photometry.background.annulus.outer_px": "outer radius",
+    "calib.photometry.background.smooth_s": "length of the running mean in time; 0: pair by pair",
+    "calib.photometry.optimal.window.half_height_px": "rows to each side of the trace",
+    "calib.photometry.optimal.profile.degree": "of the profile's polynomial along the columns",
+    "calib.photometry.outlier_replace.threshold_sigma": "a single pair off both neighbours to the same side",
+    "calib.trace.instrument.name": "as calib.photometry.instrument.name",
+    "calib.trace.instrument.per_channel": "accepted; photometry's own key decides",
+    "calib.trace.along_wavelength.enabled": "false: one level for all channels, the spectrum's shape stays",
+    "calib.trace.along_wavelength.reference": "the channel's out-of-transit level",
+    "calib.trace.along_time.method": "`auto` is poly",
+    "calib.trace.along_time.poly.degree": "of the trend in time",
+    "calib.trace.along_time.target": "the baseline divides",
+    "calib.trace.along_time.mask_transit": "false fits across the transit and may take part of it; the product notes it",
+    "calib.trace.along_time.mask_margin": "fraction of T14 added to the mask",
+    "calib.trace.along_time.decorrelate.enabled": "quadratic pointing terms",
+    "calib.phase.ephemeris.source": "`auto`: given where t0_h and duration_h are, else fitted",
+    "calib.phase.binning.nbins": "over the whole visit",
+    "calib.phase.binning.min_points": "fewer leave the bin empty",
+    "calib.phase.outliers.sigma": "clip about the bin's own mean, robust scatter",
+    "calib.phase.outliers.max_iters": "of the clip",
+    "calib.phase.outliers.replace_with": "`nan`: out of the bin",
+    "runtime.scheduler": "`local`: worker processes here; `threads`; `sync`; or tcp://HOST:PORT, tls://HOST:PORT of a running scheduler",
+    "runtime.num_workers": "null: one for each core",
+    "runtime.threads_per_worker": "threads in each worker process",
+    "runtime.memory_limit": "of a worker, as Dask reads it",
+    "runtime.chunk_pairs": "pairs in a time chunk; null: 225 (AIRS-CH0), 2700 (FGS1)",
+    "output.cubes": "`binned`: CDS frames summed over bin_s; `full`: each of them; `both`; `none`",
+    "output.bin_s": "seconds of a bin of the cubes and of `background`",
+    "output.dtype": "of stored floats; depths and times are always float64",
+}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; a `|` inside a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"
+
+
+def yaml_comments(stage: str) -> dict[str, str]:
+    """{dotted key: comment} of a stage's file in the profiles; a list of choices before the comment is dropped."""
+    path = profiles_dir() / "calib" / f"{stage}.yaml"
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        match = _YAML_LINE.match(line)
+        if match:
+            above = [*above[: len(match["indent"]) // 2], match["key"]]
+            comment = match["comment"] or ""
+            if comment and not re.fullmatch(r"[\w-]+( \| [\w-]+)*", comment):
+                found[".".join(above)] = comment
+    return found
+
+
+def meaning(path: str) -> str:
+    """What a key means: MEANINGS, else the profile's comment, else nothing."""
+    parts = path.split(".")
+    own = yaml_comments(parts[1]).get(".".join(parts[2:]), "") if parts[0] == "calib" else ""
+    return MEANINGS.get(path, own) or ("the stage runs" if parts[-1] == "enabled" and len(parts) == 3 else "")
+
+
+def section(path: str) -> type[BaseModel]:
+    """The config model at a dotted path below RunConfig."""
+    model: type[BaseModel] = RunConfig
+    for name in path.split("."):
+        model = next(s for s in _models(model.model_fields[name].annotation))
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+def keys(model: type[BaseModel], path: str) -> Iterator[tuple[str, FieldInfo]]:
+    """(dotted path, field) of every key below a section."""
+    for name, field in model.model_fields.items():
+        inner = list(_models(field.annotation))
+        if inner:
+            yield from keys(inner[0], f"{path}.{name}")
+        else:
+            yield f"{path}.{name}", field
+
+
+def accepted(field: FieldInfo) -> str:
+    """The values a key takes, in words."""
+    words = _words(field.annotation)
+    limits = []
+    for item in field.metadata:
+        if isinstance(item, annotated_types.Ge | annotated_types.Gt | annotated_types.Le | annotated_types.Lt):
+            name, sign = _SIGNS[type(item).__name__]
+            limits.append(f"{sign} {getattr(item, name):g}")
+    return " ".join([words, *limits])
+
+
+def _words(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{a}`" for a in arguments)
+    if origin is list:
+        return f"list of {_words(arguments[0])}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(a) for a in arguments)
+    names = {bool: "true, false", int: "whole number", float: "number", str: "text", type(None): "null"}
+    return names[annotation]
+
+
+def shown(value: object) -> str:
+    """A default as one types it in an override."""
+    if isinstance(value, list):
+        return f"`[{','.join(map(str, value))}]`"
+    return f"`{yaml.safe_dump(value).splitlines()[0]}`"
+
+
+def config_table(path: str) -> str:
+    """Keys, defaults, accepted values and meaning of a section."""
+    model, rows = section(path), []
+    for full, field in keys(model, path):
+        default = field.get_default(call_default_factory=True, validated_data={})
+        rows.append([f"`{full}`", shown(default), accepted(field), meaning(full)])
+    return table(["key", "default", "accepts", "meaning"], rows)
+
+
+def cli_table(name: str) -> str:
+    """Arguments and options of a command."""
+    command = program.commands[name]
+    rows = []
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            default = parameter.default
+            text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            plain = parameter.is_flag or parameter.multiple or not parameter.show_default
+            rows.append([f"`{', '.join(parameter.opts)}`", "" if plain else f"`{text}`", parameter.help or ""])
+        else:
+            rows.append([f"`{parameter.make_metavar(click.Context(command))}`", "", "argument"])
+    return table(["option", "default", "meaning"], rows)
+
+
+def variables_table(specs: dict[str, Var]) -> str:
+    """Variables with their dimensions, units and meaning."""
+    kinds = {"f": "float", "u": "unsigned", "i": "integer", "b": "bool"}
+    return table(
+        ["variable", "dimensions", "kind", "units", "meaning"],
+        [[f"`{n}`", ", ".join(v.dims) or "scalar", kinds[v.kinds[0]], v.units, v.doc] for n, v in specs.items()],
+    )
+
+
+def dq_table() -> str:
+    """Data-quality bits, lowest first."""
+    rows = [[str(int(flag).bit_length() - 1), f"`{flag.name}`", str(int(flag)), text] for flag, text in DESCRIPTIONS.items()]
+    return table(["bit", "name", "value", "meaning"], rows)
+
+
+def flat_dump(model: BaseModel) -> dict[str, object]:
+    """{dotted path: value} of a config."""
+
+    def walk(tree: object, path: str) -> Iterator[tuple[str, object]]:
+        if isinstance(tree, dict):
+            for name, value in tree.items():
+                yield from walk(value, f"{path}.{name}" if path else str(name))
+        else:
+            yield path, tree
+
+    return dict(walk(model.model_dump(), ""))
+
+
+def profiles_table() -> str:
+    """The shipped profiles: the comment at the head of each, and where it differs from nominal."""
+    base, rows = flat_dump(load("calib/nominal")), []
+    for name in ("fast", "nominal", "strict", "official"):
+        lines = (profiles_dir() / "calib" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        about = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
+        changed = [f"`{k}={yaml.safe_dump(v).splitlines()[0]}`" for k, v in flat_dump(load(f"calib/{name}")).items() if v != base[k]]
+        rows.append([f"`calib/{name}`", " ".join(about), "<br>".join(changed) or "(the defaults)"])
+    return table(["profile", "for", "differs from nominal in"], rows)
+
+
+GENERATORS: dict[str, Callable[..., str]] = {
+    "config": config_table,
+    "cli": cli_table,
+    "raw": lambda: variables_table(RAW_VISIT),
+    "products": lambda: variables_table(CALIBRATED),
+    "dq": dq_table,
+    "profiles": profiles_table,
+}
+
+
+def render(text: str) -> str:
+    """A page with its generated tables made anew. Raises ConfigError for a name that no generator has."""
+
+    def fill(match: re.Match[str]) -> str:
+        kind, *rest = match["name"].split()
+        if kind not in GENERATORS:
+            raise ConfigError(f"no generated table '{kind}'; there are {', '.join(GENERATORS)}")
+        return f"{match[1]}{GENERATORS[kind](*rest)}{match[3]}"
+
+    return _BLOCK.sub(fill, text)
+
+
+def pages() -> list[Path]:
+    """README.md and every page under docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def unknown_meanings() -> list[str]:
+    """Entries of MEANINGS whose key is not in the config models any more."""
+    return sorted(set(MEANINGS) - set(flat_dump(RunConfig())))
+
+
+def stale() -> list[Path]:
+    """Pages whose tables are not what the code says."""
+    return [page for page in pages() if render(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Rewrite or check the pages; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is stale")
+    args = parser.parse_args(argv)
+    gone = unknown_meanings()
+    for key in gone:
+        print(f"scripts/gen_docs.py explains {key}, which is no key of the config: remove it from MEANINGS", file=sys.stderr)
+    for page in stale():
+        name = page.relative_to(ROOT)
+        if args.check:
+            print(f"{name} has a stale table: run python scripts/gen_docs.py", file=sys.stderr)
+            gone.append(str(name))
+        else:
+            page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+            print(f"rewrote {name}")
+    return 1 if gone else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
