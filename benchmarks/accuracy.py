@@ -51,7 +51,9 @@ def report(rows: list[dict[str, Any]]) -> None:
     for r in rows:
         white = f"{r['white_ppm']:.0f} ± {r['white_sigma_ppm']:.0f} ({r['truth_ppm']:.0f})"
         spread = f"{r['std_pull']:5.3f}" if len(r["pulls"]) > 1 else "     "
-        print(f"{r['planet']:>12} {r['instrument']:10} {white:>32} {r['white_pull']:+6.2f} {r['mean_pull']:+6.3f} {spread} {r['noise_over_limit']:11.3f}")
+        print(
+            f"{r['planet']:>12} {r['instrument']:10} {white:>32} {r['white_pull']:+6.2f} {r['mean_pull']:+6.3f} {spread} {r['noise_over_limit']:11.3f}"
+        )
     for instrument in ("AIRS-CH0", "FGS1"):
         mine = [r for r in rows if r["instrument"] == instrument]
         pulls = np.concatenate([r["pulls"] for r in mine])
@@ -75,13 +77,19 @@ def main() -> None:
     data, run = args.out / "data", args.out / args.profile.replace("/", "-")
     if not data.exists():
         simulate_dataset(
-            data, planets=args.planets, frames_fraction=args.frames_fraction, seed=args.seed, jitter_px=tuple(args.jitter), drift_px=args.drift, workers=2
+            data,
+            planets=args.planets,
+            frames_fraction=args.frames_fraction,
+            seed=args.seed,
+            jitter_px=tuple(args.jitter),
+            drift_px=args.drift,
+            workers=2,
         )
     started = time.perf_counter()
     summary = calibrate(data, run, profile=args.profile, overrides=["runtime.num_workers=2"])
     print(f"calibrated {summary.count('done')} in {time.perf_counter() - started:.1f} s, failed: {[e.error for e in summary.failed]}")
     report(measure(data, run))
-    planet = sorted(p.name for p in (data / "train").iterdir())[0]
+    planet = min(p.name for p in (data / "train").iterdir())
     pipeline = Pipeline.from_profile(args.profile)
     for instrument in ("AIRS-CH0", "FGS1"):
         started = time.perf_counter()

@@ -75,9 +75,7 @@ def curve_of(ds: xr.Dataset) -> Curve:
     at = bin_means(time, time, width)
     count = len(time) / len(at)
     attrs = {name: float(ds.attrs[f"ephemeris_{name}"]) for name in ("t0_h", "period_h", "a", "b", "depth", "u1", "u2")}
-    shape = Shape(
-        attrs["t0_h"], attrs["period_h"], attrs["a"], attrs["b"], attrs["depth"] ** 0.5, attrs["u1"], attrs["u2"]
-    )
+    shape = Shape(attrs["t0_h"], attrs["period_h"], attrs["a"], attrs["b"], attrs["depth"] ** 0.5, attrs["u1"], attrs["u2"])
     sigma = float(np.sqrt(var.mean() / count))
     binned, model = bin_means(time, flux, width), Model(at, width)(shape)
     line = np.polynomial.Polynomial.fit(at, binned / model, 1)(at)
@@ -208,7 +206,7 @@ def load_visit(run_dir: Path, planet: str | None, visit: int) -> tuple[str, dict
         # zarr mentions the commit record, which is no part of its hierarchy
         warnings.simplefilter("ignore")
         tree = open_calibrated(run_dir)
-    planet = planet or sorted(tree.children)[0]
+    planet = planet or min(tree.children)
     group: Any = tree.children.get(planet)
     if group is None or str(visit) not in group.children:
         raise DataError(f"{run_dir} has no visit {visit} of planet {planet}; its planets: {', '.join(tree.children)}")

@@ -22,7 +22,7 @@ def invoke(*args: object) -> Result:
 
 
 def planet_folder(root: Path) -> Path:
-    return sorted((root / "train").iterdir())[0]
+    return min((root / "train").iterdir())
 
 
 @pytest.fixture

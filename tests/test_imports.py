@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "tiles": DATA | {"kernels", "stages"},
     "series": DATA | {"kernels", "stages", "config", "tiles"},
     "products": DATA | {"kernels", "stages", "config", "tiles", "series", "provenance"},
-    "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance", "pipeline"},
+    "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance"},
     "pipeline": DATA | {"kernels", "stages", "config", "provenance"} | CHAIN,
     "io": DATA,
     "qc": BASE | {"kernels", "schema"},

@@ -20,7 +20,9 @@ class Program(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] in PLANNED_COMMANDS and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(f"'{args[0]}' is planned but not built in this version; what exists: {', '.join(self.list_commands(ctx))}")
+            raise click.UsageError(
+                f"'{args[0]}' is planned but not built in this version; what exists: {', '.join(self.list_commands(ctx))}"
+            )
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -48,13 +50,34 @@ def main() -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--planets", default=3, show_default=True, help="Number of planets.")
 @click.option("--visits", default="1", show_default=True, help="Visits per planet: a number, or a list cycled over planets, e.g. 2,1,1.")
-@click.option("--frames-fraction", default=1.0, show_default=True, help="Share of the full 135000 FGS1 and 11250 AIRS frames; the visit keeps its 7.5 h.")
+@click.option(
+    "--frames-fraction",
+    default=1.0,
+    show_default=True,
+    help="Share of the full 135000 FGS1 and 11250 AIRS frames; the visit keeps its 7.5 h.",
+)
 @click.option("--seed", default=0, show_default=True, help="Same seed, same dataset.")
 @click.option("--jitter", type=float, nargs=2, default=(0.10, 0.12), show_default=True, help="White pointing jitter x y, px rms.")
 @click.option("--drift", type=float, default=0.05, show_default=True, help="Slow pointing drift, px.")
-@click.option("--layout", type=click.Choice(["2025", "2024"]), default="2025", show_default=True, help="Challenge edition whose file layout is written.")
+@click.option(
+    "--layout",
+    type=click.Choice(["2025", "2024"]),
+    default="2025",
+    show_default=True,
+    help="Challenge edition whose file layout is written.",
+)
 @click.option("--workers", default=1, show_default=True, help="Processes.")
-def simulate(out: Path, planets: int, visits: str, frames_fraction: float, seed: int, jitter: tuple[float, float], drift: float, layout: str, workers: int) -> None:
+def simulate(
+    out: Path,
+    planets: int,
+    visits: str,
+    frames_fraction: float,
+    seed: int,
+    jitter: tuple[float, float],
+    drift: float,
+    layout: str,
+    workers: int,
+) -> None:
     """Write a dataset in the challenge's layout, with known truth, to the folder OUT."""
     from v50calib.simulate import simulate_dataset
 
@@ -79,18 +102,10 @@ def simulate(out: Path, planets: int, visits: str, frames_fraction: float, seed:
 def ingest(dataset: Path, store: Path, workers: int) -> None:
     """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
     from v50calib.cli_progress import counter
-    from v50calib.io.catalog import VisitKey, scan
     from v50calib.io.store import ingest as run
 
-    total, done = len(scan(dataset)), 0
     with counter("ingest") as report:
-
-        def step(key: VisitKey, status: str) -> None:
-            nonlocal done
-            done += 1
-            report(f"{key} {status}", done, total)
-
-        result = run(dataset, store, workers=workers, progress=step)
+        result = run(dataset, store, workers=workers, progress=report)
     click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
     for key, message in result.failed.items():
         click.echo(f"failed {key}: {message}", err=True)
@@ -99,8 +114,15 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
 
 
 @main.command()
-@click.option("--config-name", default="calib/nominal", show_default=True, help="Profile: calib/fast, calib/nominal, calib/strict, calib/official or one of --config-dir.")
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
+@click.option(
+    "--config-name",
+    default="calib/nominal",
+    show_default=True,
+    help="Profile: calib/fast, calib/nominal, calib/strict, calib/official or one of --config-dir.",
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]"
+)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
 @click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
 @click.option("--cfg", type=click.Choice(["job"]), default=None, help="Print the composed config and run nothing.")

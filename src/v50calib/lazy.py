@@ -13,11 +13,22 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from v50calib.dq import frame_to_pixel_dq
 from v50calib.errors import DataError
 from v50calib.products import frame_arrays, series_arrays, storage_dtype, variable_attrs
 from v50calib.schema import CALIBRATED, INSTRUMENT
 from v50calib.stages.base import Tile
-from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, bin_of_pairs, prepare_stages, sample_pairs
+from v50calib.tiles import (
+    ChunkResult,
+    FrameConstants,
+    VisitInput,
+    bin_of_pairs,
+    prepare_stages,
+    raw_tile,
+    sample_pairs,
+    star_of,
+    visit_input,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from v50calib.pipeline import Pipeline
@@ -43,7 +54,6 @@ def _frames(raw: da.Array) -> da.Array:
 
 
 def _constants(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array) -> Any:
-    from v50calib.pipeline import visit_input
 
     runs = sample_pairs(raw.shape[0] // 2)
     samples = [(2 * r.start, raw[2 * r.start : 2 * r.stop]) for r in runs]
@@ -52,13 +62,12 @@ def _constants(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array) -> Any:
 
 def products(pipeline: Pipeline, ds: xr.Dataset) -> xr.Dataset:
     """All products of a raw visit, lazily; see `schema.CALIBRATED`."""
-    from v50calib.pipeline import star_of
 
     raw = _frames(ds["raw_frames"].data)
     lengths = even_chunks(raw)
     constants = _constants(pipeline, ds, raw)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) // 2
-    blocks = [b for b in raw.to_delayed().ravel()]
+    blocks = list(raw.to_delayed().ravel())
     chunk = dask.delayed(pipeline.run_chunk, pure=False)
     parts = [chunk(constants, block, int(start)) for block, start in zip(blocks, starts, strict=True)]
     shapes = _shapes(pipeline, ds)
@@ -68,7 +77,9 @@ def products(pipeline: Pipeline, ds: xr.Dataset) -> xr.Dataset:
     arrays |= {n: da.from_delayed(frame[n], shapes[n], storage_dtype(n, pipeline.config.output.dtype)) for n in names}
     if "cds_corrected" in shapes:
         ny, nx = shapes["cds_corrected"][1:]
-        pieces = [da.from_delayed(p.cube, (n // 2, ny, nx), np.dtype(pipeline.config.output.dtype)) for p, n in zip(parts, lengths, strict=True)]
+        pieces = [
+            da.from_delayed(p.cube, (n // 2, ny, nx), np.dtype(pipeline.config.output.dtype)) for p, n in zip(parts, lengths, strict=True)
+        ]
         arrays["cds_corrected"] = da.concatenate(pieces)
     if pipeline.photometry is not None:
         series = dask.delayed(_series_products, pure=False)(pipeline, constants, parts, star_of(ds.attrs))
@@ -165,7 +176,6 @@ def chain(pipeline: Pipeline, ds: xr.Dataset, last: str) -> xr.Dataset:
     """Stage after stage up to `last`: each frame stage adds its output, variances and flags; nothing is folded."""
     raw = _frames(ds["raw_frames"].data)
     lengths = even_chunks(raw)
-    from v50calib.pipeline import visit_input
 
     state, constants = prepare_stages(visit_input(ds), pipeline.stages)
     exposure = np.asarray(ds["exposure"], dtype=np.float64)
@@ -188,8 +198,6 @@ def chain(pipeline: Pipeline, ds: xr.Dataset, last: str) -> xr.Dataset:
 
 
 def _first_tile(raw: np.ndarray, exposure: np.ndarray) -> Tile:
-    from v50calib.tiles import raw_tile
-
     return raw_tile(raw, exposure)
 
 
@@ -211,7 +219,6 @@ def _tile_variables(key: str, tiles: list[Any], rows: tuple[int, ...], shape: tu
 
 def _chained_photometry(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array, tiles: list[Any], rows: tuple[int, ...]) -> xr.Dataset:
     """The products from the chained CDS frames instead of the folded ones: same sums, same series domain."""
-    from v50calib.pipeline import star_of
 
     constants = _constants(pipeline, ds, raw)
     starts = np.concatenate([[0], np.cumsum(rows)[:-1]])
@@ -224,9 +231,8 @@ def _chained_photometry(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array, tiles
 
 
 def _chunk_of_tile(pipeline: Pipeline, frame: FrameConstants, tile: Tile, start_pair: int) -> ChunkResult:
-    from v50calib.dq import frame_to_pixel_dq
-
-    assert pipeline.photometry is not None and frame.photometry is not None
+    assert pipeline.photometry is not None
+    assert frame.photometry is not None
     flags = np.where(frame.photometry.used, frame_to_pixel_dq(tile.frame_dq), np.uint32(0))
     sums = pipeline.photometry.measure(np.ascontiguousarray(tile.values), frame.photometry)
     return ChunkResult(start_pair, sums, np.bitwise_or.reduce(flags, axis=1), 0, np.zeros((0, *frame.shape)))
@@ -236,5 +242,3 @@ def _chained_series(ds: xr.Dataset, last: str) -> xr.Dataset:
     """Products up to `last` of the series stages."""
     phase_names = [n for n in ds.variables if str(n).startswith("phase") or n == "bin_phase"]
     return ds.drop_vars(phase_names) if last == "trace" else ds
-
-

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib import lazy
 from v50calib.config.compose import compose
 from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays
-from v50calib.reference import reference_from_dataset
-from v50calib.schema import INSTRUMENT, STAR_PARAMETERS, check_raw_visit
+from v50calib.schema import INSTRUMENT, check_raw_visit
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 from v50calib.stages.photometry import Photometry
@@ -38,29 +38,14 @@ def frame_stages(config: RunConfig) -> list[Any]:
             "(offset_correction.method=none and gain_correction.method=none make it the identity)"
         )
     if "cds" not in names:
-        raise ConfigError("calib.cds.enabled=false leaves single reads, but photometry takes CDS pairs: keep cds on, or use pipeline.until('flat')")
+        raise ConfigError(
+            "calib.cds.enabled=false leaves single reads, but photometry takes CDS pairs: keep cds on, or use pipeline.until('flat')"
+        )
     if calib.phase.enabled and not calib.trace.enabled:
         raise ConfigError("calib.phase needs the normalized light curves of calib.trace: enable trace or disable phase")
     if calib.trace.enabled and not calib.photometry.enabled:
         raise ConfigError("calib.trace needs the light curves of calib.photometry: enable photometry or disable trace and phase")
     return stages
-
-
-def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
-    """Star parameters of a visit's attributes, without the prefix."""
-    return {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
-
-
-def visit_input(ds: xr.Dataset) -> VisitInput:
-    """The maps and coordinates of a raw visit as arrays; frames stay where they are."""
-    return VisitInput(
-        instrument=str(ds.attrs["instrument"]),
-        reference=reference_from_dataset(ds),
-        exposure_s=np.asarray(ds["exposure"], dtype=np.float64),
-        time_h=np.asarray(ds["time"], dtype=np.float64),
-        wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
-        attrs=dict(ds.attrs),
-    )
 
 
 class Pipeline:
@@ -100,7 +85,9 @@ class Pipeline:
         if instrument not in INSTRUMENT:
             raise DataError(f"instrument '{instrument}' is not known; what exists: {', '.join(INSTRUMENT)}")
         if instrument not in self.config.calib.instruments:
-            raise ConfigError(f"calib.photometry.instrument.name restricts this run to {self.config.calib.instruments}, the visit is of {instrument}")
+            raise ConfigError(
+                f"calib.photometry.instrument.name restricts this run to {self.config.calib.instruments}, the visit is of {instrument}"
+            )
         if self.photometry is not None:
             resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
 
@@ -129,8 +116,6 @@ class Pipeline:
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
         """Lazy products of a raw visit: builds a graph, computes nothing. See `lazy.products`."""
-        from v50calib import lazy
-
         self.check(ds)
         return lazy.products(self, ds)
 
@@ -140,8 +125,6 @@ class Pipeline:
             raise ConfigError(f"no stage '{last}'; stages in order: {', '.join(STAGE_ORDER)}")
 
         def chained(ds: xr.Dataset) -> xr.Dataset:
-            from v50calib import lazy
-
             self.check(ds)
             return lazy.chain(self, ds, last)
 
@@ -150,4 +133,3 @@ class Pipeline:
     def __repr__(self) -> str:
         names = [s.name for s in self.stages] + [n for n in ("photometry", "trace", "phase") if getattr(self.config.calib, n).enabled]
         return f"Pipeline({' → '.join(names)})"
-

@@ -14,7 +14,15 @@ from v50calib.kernels.transit import Prior, Shape
 from v50calib.schema import INSTRUMENT
 from v50calib.stages.base import Float
 from v50calib.stages.ephemeris import (
-    FIT_BINS, PRIOR_A, PRIOR_B, PRIOR_U, baseline_design, binned, regressors, resolve_ephemeris, white_wavelength,
+    FIT_BINS,
+    PRIOR_A,
+    PRIOR_B,
+    PRIOR_U,
+    baseline_design,
+    binned,
+    regressors,
+    resolve_ephemeris,
+    white_wavelength,
 )  # fmt: skip
 from v50calib.stages.phase import Phase
 from v50calib.stages.photometry import LightCurves, Photometry
@@ -92,8 +100,18 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
     star = series.star
     a0 = star.get("sma", ephemeris.a)
     b0 = a0 * abs(math.cos(math.radians(star["i"]))) if "i" in star else ephemeris.b
-    prior = Prior((a0, (PRIOR_A if "sma" in star else 0.5) * a0), (b0, PRIOR_B if "i" in star else 1.0), (float(u1), PRIOR_U), (float(u2), PRIOR_U))
-    shape = Shape(ephemeris.t0_h, ephemeris.period_h if math.isfinite(ephemeris.period_h) else 96.0, ephemeris.a, ephemeris.b, math.sqrt(ephemeris.depth), ephemeris.u1, ephemeris.u2)
+    prior = Prior(
+        (a0, (PRIOR_A if "sma" in star else 0.5) * a0), (b0, PRIOR_B if "i" in star else 1.0), (float(u1), PRIOR_U), (float(u2), PRIOR_U)
+    )
+    shape = Shape(
+        ephemeris.t0_h,
+        ephemeris.period_h if math.isfinite(ephemeris.period_h) else 96.0,
+        ephemeris.a,
+        ephemeris.b,
+        math.sqrt(ephemeris.depth),
+        ephemeris.u1,
+        ephemeris.u2,
+    )
     span = float(np.ptp(wavelength))
     position = (2.0 * (wavelength - wavelength.min()) / span - 1.0) if span > 0 else np.zeros(n)
     fitted = fit_depths(time, flux, np.sqrt(var / count[:, None]), width, design, shape, prior, position, darkening)

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from v50calib.dq import DQ
 from v50calib.kernels.fused import add_to_bins, cds_polynomial, code_flags
 from v50calib.kernels.pixelwise import evaluate_derivative
-from v50calib.dq import DQ
-from v50calib.reference import Reference
+from v50calib.reference import Reference, reference_from_dataset
+from v50calib.schema import STAR_PARAMETERS
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
-from v50calib.stages.cds import Cds
 from v50calib.stages.photometry import Photometry, PhotometryConstants
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
 
@@ -92,6 +93,23 @@ class VisitInput:
     time_h: Float
     wavelength_um: Float
     attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
+    """Star parameters of a visit's attributes, without the prefix."""
+    return {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
+
+
+def visit_input(ds: xr.Dataset) -> VisitInput:
+    """The maps and coordinates of a raw visit as arrays; frames stay where they are."""
+    return VisitInput(
+        instrument=str(ds.attrs["instrument"]),
+        reference=reference_from_dataset(ds),
+        exposure_s=np.asarray(ds["exposure"], dtype=np.float64),
+        time_h=np.asarray(ds["time"], dtype=np.float64),
+        wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
+        attrs=dict(ds.attrs),
+    )
 
 
 def sample_pairs(n_pairs: int) -> list[slice]:
@@ -253,8 +271,3 @@ def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int
         if len(result.bins):
             out[result.first_bin : result.first_bin + len(result.bins)] += result.bins
     return out
-
-
-def has_cds(stages: list[Any]) -> bool:
-    """True where the frame stages end with CDS, so that chunks can run folded."""
-    return any(isinstance(s, Cds) for s in stages)

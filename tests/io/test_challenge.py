@@ -119,9 +119,7 @@ def test_default_chunks_are_the_same_span_and_even(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("instrument", INSTRUMENTS)
-def test_sources_pickle_small_and_read_ranges(
-    dataset: Path, instrument: str, truth: Callable[..., np.ndarray], decodes: list[int]
-) -> None:
+def test_sources_pickle_small_and_read_ranges(dataset: Path, instrument: str, truth: Callable[..., np.ndarray], decodes: list[int]) -> None:
     expected = truth("342072318", 0, instrument)
     frames = open_source(dataset, VisitKey("342072318", 0, instrument)).frames
     np.testing.assert_array_equal(frames.read(4, 10), expected[4:10])

@@ -155,9 +155,7 @@ def test_one_bad_visit_does_not_stop_the_others(broken: Path, dataset: Path, tmp
     assert not list((tmp_path / "store").rglob("*.tmp"))
 
 
-def test_output_that_cannot_be_used_is_refused_before_reading(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_that_cannot_be_used_is_refused_before_reading(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unexpected(*_: Any, **__: Any) -> None:
         raise AssertionError("read before the output was checked")
 

@@ -53,7 +53,9 @@ def test_filled_pixel_follows_flux_and_first_order_shift(dead: tuple[int, int]) 
     masked[dead] = True
     aperture = extraction.circular_aperture((32, 32), (15.3, 15.4), 7.0)
     maps, moved = extraction.redistribute_masked(aperture[None], masked, np.where(masked, 0.0, reference))
-    assert moved[dead] and moved.sum() == 1 and maps[0][dead] == 0
+    assert moved[dead]
+    assert moved.sum() == 1
+    assert maps[0][dead] == 0
     base = (maps[0] * reference).sum()
     assert base == pytest.approx((aperture * reference).sum(), rel=5e-3)
     assert (maps[0] * 0.99 * reference).sum() / base == pytest.approx(0.99, rel=1e-14)

@@ -39,7 +39,7 @@ def test_box_search_on_noise_finds_nothing_significant() -> None:
 
 
 def test_white_fit_is_unbiased_and_its_errors_are_honest() -> None:
-    """Priors are drawn with the truth, so pulls must be standard normal; 40 fits: sd of the mean .16, of the std .11."""
+    """Priors are drawn with the truth: pulls are standard normal. 40 fits: sd of the mean .16, of the std .11."""
     pulls = []
     for _ in range(40):
         truth = Shape(
@@ -61,7 +61,9 @@ def test_depths_of_many_channels_have_standard_normal_pulls() -> None:
     truth = 0.0144 + 2e-4 * np.sin(3 * position)
     u1, u2 = 0.12 - 0.05 * position, np.full(channels, 0.22)
     sigma = np.linspace(0.8e-3, 3e-4, channels)
-    clean = np.stack([Model(TIME, WIDTH)(Shape(3.6, 96.0, 9.0, 0.3, math.sqrt(d), a + 0.03, b)) for d, a, b in zip(truth, u1, u2, strict=True)], 1)
+    clean = np.stack(
+        [Model(TIME, WIDTH)(Shape(3.6, 96.0, 9.0, 0.3, math.sqrt(d), a + 0.03, b)) for d, a, b in zip(truth, u1, u2, strict=True)], 1
+    )
     flux = clean * (1 + 2e-4 * (TIME - 3.7))[:, None] + sigma * RNG.standard_normal((400, channels))
     design = np.column_stack([np.ones(400), (TIME - 3.75) / 3.75])
     found = fit_depths(TIME, flux, np.broadcast_to(sigma, flux.shape), WIDTH, design, SHAPE, PRIOR, position, np.stack([u1, u2]))

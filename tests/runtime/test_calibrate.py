@@ -90,7 +90,7 @@ def test_overwrite_redoes_under_the_new_config(dataset: Path, tmp_path: Path) ->
 def test_one_bad_visit_is_recorded_and_the_others_are_done(dataset: Path, tmp_path: Path) -> None:
     broken = tmp_path / "data"
     shutil.copytree(dataset, broken)
-    planet = sorted(p.name for p in (broken / "train").iterdir())[0]
+    planet = min(p.name for p in (broken / "train").iterdir())
     (broken / "train" / planet / "FGS1_calibration_1" / "flat.parquet").unlink()
     out = tmp_path / "r"
     summary = calibrate(broken, out, overrides=SYNC)
@@ -138,7 +138,7 @@ def test_few_visits_of_a_store_fan_out_over_time_chunks(run: Path, store: Path, 
 
 
 def test_unknown_planet_and_empty_root(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown planet 12345.*nearest are"):
+    with pytest.raises(DataError, match=r"unknown planet 12345.*nearest are"):
         calibrate(dataset, tmp_path / "r", overrides=SYNC, planets=["12345"])
     assert not (tmp_path / "r").exists()
 

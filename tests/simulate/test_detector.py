@@ -24,9 +24,7 @@ def plain(quiet: SimConfig) -> dict[str, InstrumentVisit]:
 
 
 @pytest.mark.parametrize("instrument", ["AIRS-CH0", "FGS1"])
-def test_noise_free_frames_invert_to_the_expected_electrons(
-    plain: dict[str, InstrumentVisit], invert: Inverse, instrument: str
-) -> None:
+def test_noise_free_frames_invert_to_the_expected_electrons(plain: dict[str, InstrumentVisit], invert: Inverse, instrument: str) -> None:
     data = plain[instrument]
     first, second = data.axis.read_s
     expected = data.expected * (second - first)
@@ -42,9 +40,7 @@ def test_noise_free_frames_invert_to_the_expected_electrons(
 
 
 def test_every_switch_off_leaves_the_adc_alone(quiet: SimConfig) -> None:
-    config = dataclasses.replace(
-        quiet, dark=False, nonlinearity=False, flat_rms=0.0, dead_fraction=0.0, background_e_s=(0.0, 0.0)
-    )
+    config = dataclasses.replace(quiet, dark=False, nonlinearity=False, flat_rms=0.0, dead_fraction=0.0, background_e_s=(0.0, 0.0))
     data = simulate_visit(make_scene(config), ["FGS1"]).instruments["FGS1"]
     assert not data.maps.hot.any()
     np.testing.assert_array_equal(data.maps.flat, 1.0)
@@ -64,9 +60,7 @@ def test_levels_are_those_of_the_real_sample(plain: dict[str, InstrumentVisit], 
     np.testing.assert_allclose([rows[10:22].sum(), rows[8:24].sum()], [0.963, 0.979], atol=0.004)
     frame = invert(fgs1).mean(axis=0)
     np.testing.assert_allclose(frame.sum(), 220e3, rtol=0.02)
-    np.testing.assert_allclose(
-        [frame[10:22, 10:22].sum(), frame[8:24, 8:24].sum()] / frame.sum(), [0.95, 0.969], atol=0.006
-    )
+    np.testing.assert_allclose([frame[10:22, 10:22].sum(), frame[8:24, 8:24].sum()] / frame.sum(), [0.95, 0.969], atol=0.006)
     np.testing.assert_allclose(frame.max(), 21.9e3, rtol=0.06)
     y, x = np.unravel_index(frame.argmax(), frame.shape)
     assert (y, x) == (15, 15)
@@ -194,9 +188,7 @@ def test_pointing_is_one_motion_of_both_instruments() -> None:
     airs, fgs1 = moves["AIRS-CH0"], moves["FGS1"]
     assert (airs.shape, fgs1.shape) == ((2000, 2), (24000, 2))
     np.testing.assert_allclose(np.diff(fgs1, axis=0).std(axis=0) / np.sqrt(2), [0.1, 0.2], rtol=0.03)
-    np.testing.assert_allclose(
-        np.diff(airs, axis=0).std(axis=0) / np.sqrt(2), np.array([0.1, 0.2]) / np.sqrt(12) * 0.5, rtol=0.08
-    )
+    np.testing.assert_allclose(np.diff(airs, axis=0).std(axis=0) / np.sqrt(2), np.array([0.1, 0.2]) / np.sqrt(12) * 0.5, rtol=0.08)
     still = optics.pointing(dataclasses.replace(config, jitter_px=(0.0, 0.0)), np.random.default_rng(0), 2000)
     np.testing.assert_allclose(still["FGS1"].std(axis=0), 0.05, rtol=1e-9)
     np.testing.assert_allclose(still["AIRS-CH0"], still["FGS1"].reshape(2000, 12, 2).mean(axis=1), atol=1e-12)

@@ -82,13 +82,7 @@ def test_drawn_planets_have_the_training_set_s_statistics() -> None:
         assert (p.u1 + p.u2 < 1).all()
         assert np.abs(np.diff(p.depth[1:])).max() < 0.9 * p.depth[1:].std()  # smooth along wavelength
     law = quadratic_limb_darkening(channel_wavelength(), planets[0].star["Ts"])[0]
-    assert (
-        0.005
-        < np.mean(
-            [np.abs(p.u1 - quadratic_limb_darkening(channel_wavelength(), p.star["Ts"])[0]).mean() for p in planets]
-        )
-        < 0.1
-    )
+    assert 0.005 < np.mean([np.abs(p.u1 - quadratic_limb_darkening(channel_wavelength(), p.star["Ts"])[0]).mean() for p in planets]) < 0.1
     assert law.shape == (283,)
 
 

@@ -97,9 +97,7 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dir: Path | 
     return {str(key): value for key, value in plain.items()}
 
 
-def compose_yaml(
-    config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, *, resolve: bool = True
-) -> str:
+def compose_yaml(config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, *, resolve: bool = True) -> str:
     """The composed config as YAML text, what `--cfg job [--resolve]` prints. Raises ConfigError as `compose` does."""
     cfg = _compose(config_name, overrides, config_dir)
     try:
@@ -174,8 +172,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             ) from exc
         if override.is_sweep_override():
             raise ConfigError(
-                f"'{text}' gives several values; a run takes one value a key: write a list as [a,b], "
-                "or start one run a value"
+                f"'{text}' gives several values; a run takes one value a key: write a list as [a,b], or start one run a value"
             )
         parsed.append(override)
     return parsed

@@ -87,9 +87,7 @@ def _merged(error: ValidationError) -> Iterator[dict[str, Any]]:
 
 def _is_branch(part: str | int) -> bool:
     """Whether pydantic put this into `loc` to name a member of a union, not a YAML key."""
-    return isinstance(part, str) and (
-        part in {"int", "float", "str", "bool", "none"} or "[" in part or part.startswith("function-")
-    )
+    return isinstance(part, str) and (part in {"int", "float", "str", "bool", "none"} or "[" in part or part.startswith("function-"))
 
 
 def _sentence(item: Mapping[str, Any], model: type[BaseModel], prefix: tuple[str, ...]) -> str:
@@ -138,9 +136,7 @@ def _unknown_choice(full: Path, value: object, available: list[Any], also: str) 
 
 def _also(item: Mapping[str, Any]) -> str:
     """Types accepted beside the named choices."""
-    others = [
-        _wanted_one(alternative) for alternative in item["alternatives"] if alternative["type"] != "literal_error"
-    ]
+    others = [_wanted_one(alternative) for alternative in item["alternatives"] if alternative["type"] != "literal_error"]
     return f" (or {' or '.join(dict.fromkeys(others))})" if others else ""
 
 
@@ -198,12 +194,7 @@ def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     for part in path:
         if isinstance(part, int):
             continue
-        models = [
-            section
-            for owner in models
-            if part in owner.model_fields
-            for section in _sections(owner.model_fields[part].annotation)
-        ]
+        models = [section for owner in models if part in owner.model_fields for section in _sections(owner.model_fields[part].annotation)]
     return models
 
 
@@ -218,11 +209,7 @@ def _annotation(model: type[BaseModel], path: Path) -> Any:
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
     """The config models inside an annotation: `Section`, `Section | None`, `dict[str, Section]`, …"""
-    if (
-        isinstance(annotation, type)
-        and issubclass(annotation, BaseModel)
-        and not isinstance(annotation, types.GenericAlias)
-    ):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and not isinstance(annotation, types.GenericAlias):
         return [annotation]
     return [section for argument in typing.get_args(annotation) for section in _sections(argument)]
 

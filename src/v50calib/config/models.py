@@ -40,7 +40,9 @@ class CalibConfig(Section):
     def _one_instrument(self) -> CalibConfig:
         a, b = self.photometry.instrument.name, self.trace.instrument.name
         if "all" not in (a, b) and a.removesuffix("-CH0") != b.removesuffix("-CH0"):
-            raise ValueError(f"photometry.instrument.name={a} and trace.instrument.name={b} contradict each other: name the same instrument")
+            raise ValueError(
+                f"photometry.instrument.name={a} and trace.instrument.name={b} contradict each other: name the same instrument"
+            )
         return self
 
     @property

@@ -118,9 +118,7 @@ def find(
             "ask for one of these or re-download the planet's folder"
         )
     if len(hits) > 1:
-        raise DataError(
-            f"planet {planet} is in both train/ and test/ of {path}: say which with split='train' or 'test'"
-        )
+        raise DataError(f"planet {planet} is in both train/ and test/ of {path}: say which with split='train' or 'test'")
     return hits[0]
 
 
@@ -128,9 +126,7 @@ def unknown_planet(planet_id: str, known: Iterable[str]) -> DataError:
     """The error for a planet that a root does not hold, naming the nearest of the known ids and how many there are."""
     ids = sorted(set(known))
     if not ids:
-        return DataError(
-            f"unknown planet {planet_id}: the root holds no visits at all; check the path or download the data"
-        )
+        return DataError(f"unknown planet {planet_id}: the root holds no visits at all; check the path or download the data")
     nearest = difflib.get_close_matches(planet_id, ids, n=3, cutoff=0.0)
     return DataError(f"unknown planet {planet_id}: the root holds {len(ids)} planets; nearest are {', '.join(nearest)}")
 

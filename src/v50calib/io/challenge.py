@@ -71,10 +71,7 @@ def frames_array(frames: FrameSource, chunk: int) -> da.Array:
     lengths = pair_chunks(frames.n_frames, chunk)
     decode = dask.delayed(_decode, pure=True, traverse=False)
     handle = dask.delayed(frames, name=f"frames-{tokenize(frames)}", traverse=False)
-    parts = [
-        da.from_delayed(decode(handle, i), shape=(rows, *frames.shape), dtype=np.uint16)
-        for i, rows in enumerate(frames.units)
-    ]
+    parts = [da.from_delayed(decode(handle, i), shape=(rows, *frames.shape), dtype=np.uint16) for i, rows in enumerate(frames.units)]
     return da.concatenate(parts, axis=0).rechunk({0: lengths})
 
 

@@ -42,9 +42,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         record = json.loads(marker.read_text())
     except FileNotFoundError:
-        raise StoreError(
-            f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again"
-        ) from None
+        raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {marker} ({error}): remove {path} and run the command again") from error
     if not isinstance(record, dict):
@@ -76,8 +74,7 @@ def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
         tmp.mkdir()
     except OSError as error:
         raise StoreError(
-            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its "
-            "permissions"
+            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its permissions"
         ) from error
     try:
         yield tmp

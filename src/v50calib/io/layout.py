@@ -76,9 +76,7 @@ def read_adc(root: Path, key: VisitKey) -> tuple[float, float]:
     names = ("adc_info.csv", f"{key.split}_adc_info.csv")
     path = next((root / name for name in names if (root / name).is_file()), None)
     if path is None:
-        raise DataError(
-            f"missing file {root / names[0]} (or {names[1]}): it has the ADC's offset and gain; re-download it"
-        )
+        raise DataError(f"missing file {root / names[0]} (or {names[1]}): it has the ADC's offset and gain; re-download it")
     rows = _cached_rows(path)
     if not rows:
         raise DataError(f"{path} has no rows: re-download it")
@@ -121,9 +119,7 @@ def read_axes(root: Path, instrument: str, n_frames: int) -> Axes:
     table = _cached_axes(path)
     time_h = _axis(path, table, f"{instrument}-axis0-h", n_frames)
     if (np.diff(time_h) <= 0).any():
-        raise DataError(
-            f"{path}: '{instrument}-axis0-h' does not rise over the first {n_frames} entries: re-download it"
-        )
+        raise DataError(f"{path}: '{instrument}-axis0-h' does not rise over the first {n_frames} entries: re-download it")
     integration = f"{instrument}-integration_time"
     if integration in table:
         exposure = _axis(path, table, integration, n_frames).copy()
@@ -156,9 +152,7 @@ def _read_map(folder: Path, name: str, shape: tuple[int, int]) -> NDArray[np.gen
     file = open_parquet(path)
     found = (file.metadata.num_rows, file.metadata.num_columns)
     if found != expected:
-        raise DataError(
-            f"map {path} has shape {found}, expected {expected}: it is of another instrument or cut; re-download it"
-        )
+        raise DataError(f"map {path} has shape {found}, expected {expected}: it is of another instrument or cut; re-download it")
     try:
         values = file.read(use_threads=False).to_pandas().to_numpy()
     except (OSError, pa.ArrowException) as error:

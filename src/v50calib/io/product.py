@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from zarr.codecs import BloscCodec
 
 from v50calib.errors import StoreError
 from v50calib.io.catalog import VisitKey
-from v50calib.io.commit import commit, is_committed, read_record, staging
+from v50calib.io.commit import commit, is_committed, marked_group, read_record, staging
 
 #: a chunk of a product holds about this many bytes; most variables are one chunk
 CHUNK_BYTES = 16 * 2**20
@@ -47,15 +46,11 @@ def committed_products(root: Path) -> Iterator[tuple[str, Path]]:
 
 def open_product(path: Path) -> xr.Dataset:
     """A committed product, lazily, one Dask chunk per stored chunk."""
-    with warnings.catch_warnings():
-        # the commit record lies beside the arrays and is no Zarr object, which Zarr remarks upon
-        warnings.filterwarnings("ignore", message="Object at _COMMIT.json", category=zarr.errors.ZarrUserWarning)
+    with marked_group():
         return xr.open_zarr(path, consolidated=False, chunks={})
 
 
-def write_product(
-    root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str]
-) -> Path:
+def write_product(root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str]) -> Path:
     """Write a product to a staging place and move it into its final place as a whole; an older one is replaced.
 
     Raises StoreError where the disk is full or not writable; nothing half-written stays.

@@ -112,9 +112,7 @@ def check_format(store: Path) -> None:
     try:
         attrs = json.loads((store / "zarr.json").read_text()).get("attributes", {})
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"cannot read {store / 'zarr.json'} ({error}): not a raw store; ingest into a new one"
-        ) from error
+        raise StoreError(f"cannot read {store / 'zarr.json'} ({error}): not a raw store; ingest into a new one") from error
     found = (attrs.get("format"), attrs.get("version"))
     if found != (FORMAT, VERSION):
         raise StoreError(
@@ -138,9 +136,7 @@ def create_store(store: Path) -> None:
         if not (store / "zarr.json").is_file():
             _write_group(store, {"format": FORMAT, "version": VERSION})
     except OSError as error:
-        raise StoreError(
-            f"cannot write into {store} ({error.strerror or error}): choose another folder or fix its permissions"
-        ) from error
+        raise StoreError(f"cannot write into {store} ({error.strerror or error}): choose another folder or fix its permissions") from error
 
 
 def create_parents(store: Path, key: VisitKey) -> None:

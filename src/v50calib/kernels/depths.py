@@ -59,9 +59,7 @@ def fit_depths(
     local = np.zeros((n_channels, design.shape[1]))
     for _ in range(ITERATIONS):
         base, by_depth, by_theta = _shapes(model, shape, theta, depth, nodes, place, at_node)
-        step_local, step_theta, cov = _solve(
-            flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse
-        )
+        step_local, step_theta, cov = _solve(flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse)
         local = local + step_local[:, :-1]
         depth = np.clip(depth + step_local[:, -1], 1e-6, 0.25)
         theta = theta + np.clip(step_theta, -np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]), np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]))

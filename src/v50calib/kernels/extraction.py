@@ -6,6 +6,7 @@ weighted sum whatever the method (`fused.weighted_column_sums`).
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -31,7 +32,7 @@ def _disc_strip(x0: float, x1: float, y0: float, y1: float, radius: float) -> fl
         return 0.5 * radius**2 * (x * math.sqrt(1 - x * x) + math.asin(x))
 
     area = 0.0
-    for a, b in zip(knots[:-1], knots[1:], strict=True):
+    for a, b in itertools.pairwise(knots):
         chord = math.sqrt(max(radius**2 - (0.5 * (a + b)) ** 2, 0.0))
         top = half_disc(b) - half_disc(a) if chord < y1 else y1 * (b - a)
         bottom = -(half_disc(b) - half_disc(a)) if -chord > y0 else y0 * (b - a)
@@ -116,7 +117,7 @@ def redistribute_masked(maps: Float, masked: Mask, image: Float) -> tuple[Float,
     and where weight was moved (FLUX_ESTIMATED).
     """
     filled = fill_masked(image, masked)
-    gy, gx = np.gradient(filled)
+    gy, gx = np.gradient(filled, axis=0), np.gradient(filled, axis=1)
     out = maps.copy()
     moved = masked & (maps != 0).any(axis=0)
     ny, nx = image.shape
@@ -127,7 +128,7 @@ def redistribute_masked(maps: Float, masked: Mask, image: Float) -> tuple[Float,
         if ys.size:
             system = np.stack([filled[ys, xs], gy[ys, xs], gx[ys, xs]])
             target = np.array([filled[y, x], gy[y, x], gx[y, x]])
-            share = np.linalg.lstsq(system, target, rcond=None)[0]
+            share = np.asarray(np.linalg.lstsq(system, target, rcond=None)[0])
             for m in range(len(out)):
                 out[m, ys, xs] += share * maps[m, y, x]
         out[:, y, x] = 0.0

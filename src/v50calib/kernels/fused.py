@@ -118,9 +118,9 @@ def code_flags(
     lo, hi = smallest_code(raw.reshape(-1)), largest_code(raw.reshape(-1))
     flags = np.zeros((n // 2, nx), np.uint32)
     if hi >= saturation:
-        hit = ((raw >= saturation) & used).any(axis=1)
+        hit = np.asarray(((raw >= saturation) & used).any(axis=1))
         flags |= np.where(hit[0::2] | hit[1::2], np.uint32(sat_bit), np.uint32(0))
     if lo <= floor:
-        hit = ((raw <= floor) & used).any(axis=1)
+        hit = np.asarray(((raw <= floor) & used).any(axis=1))
         flags |= np.where(hit[0::2] | hit[1::2], np.uint32(floor_bit), np.uint32(0))
     return flags

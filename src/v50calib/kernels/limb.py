@@ -9,9 +9,7 @@ _T_REF_K = 5500.0
 _T_RANGE_K = (3000.0, 10000.0)
 
 
-def quadratic_limb_darkening(
-    wavelength_um: ArrayLike, teff_k: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def quadratic_limb_darkening(wavelength_um: ArrayLike, teff_k: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Approximate coefficients of I(mu) / I(1) = 1 - u1 (1 - mu) - u2 (1 - mu)^2.
 
     wavelength_um  any shape, µm; power laws fitted for 0.5-5 µm

@@ -92,7 +92,10 @@ def calibrate(
         for job, outcome in _run_on(active, jobs) if active is not None and jobs else ():
             _note(summary, _entry(job, outcome, fingerprint), total, progress)
     if len(summary.entries) != total:
-        raise StoreError(f"{total - len(summary.entries)} of {total} visits have no outcome: this is a fault of v50calib, please report it; run again to do them")
+        raise StoreError(
+            f"{total - len(summary.entries)} of {total} visits have no outcome: this is a fault of v50calib, "
+            "please report it; run again to do them"
+        )
     return summary
 
 
@@ -106,8 +109,8 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
     chosen = [k for k in keys if k.instrument in config.calib.instruments and (not planets or k.planet_id in planets)]
     if not chosen:
         raise DataError(
-            f"no visit of {' or '.join(config.calib.instruments)} under '{root.name}': expected train/ or test/ with a folder per planet holding "
-            "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, or a raw Zarr store made by 'v50calib ingest'"
+            f"no visit of {' or '.join(config.calib.instruments)} under '{root.name}': expected train/ or test/ with a "
+            "folder per planet holding AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, or a raw Zarr store made by 'v50calib ingest'"
         )
     return sorted(chosen)
 
@@ -163,7 +166,7 @@ def _run_on(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | B
     fan_out = len(jobs) < slots and root_kind(jobs[0].root) == "store"
     window = IN_FLIGHT * slots
     waiting = iter(jobs)
-    running: dict[str, Job] = {}
+    running: dict[Any, Job] = {}
     pool = as_completed()
 
     def submit(job: Job) -> None:
@@ -181,7 +184,7 @@ def _run_on(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | B
             submit(following)
 
 
-def _submit_chunks(client: Client, job: Job) -> Future:
+def _submit_chunks(client: Client, job: Job) -> Future[Done]:
     """One visit as prepare → chunks → finish."""
     n_pairs = open_source(job.root, job.key).frames.n_frames // 2
     frame = client.submit(prepare_job, job, pure=False)
@@ -190,7 +193,7 @@ def _submit_chunks(client: Client, job: Job) -> Future:
     return client.submit(finish_job, job, frame, parts, time.time(), pure=False)
 
 
-def _outcome(future: Future) -> Done | BaseException:
+def _outcome(future: Future[Done]) -> Done | BaseException:
     """Result of a finished future, or why it failed."""
     if future.status == "finished":
         done = future.result()

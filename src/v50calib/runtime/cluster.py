@@ -28,7 +28,11 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
             yield client
         return
     workers = runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
-    settings = {"distributed.scheduler.allowed-failures": 2, "distributed.nanny.environ": _SINGLE_THREADED, "distributed.worker.memory.spill": False}
+    settings = {
+        "distributed.scheduler.allowed-failures": 2,
+        "distributed.nanny.environ": _SINGLE_THREADED,
+        "distributed.worker.memory.spill": False,
+    }
     with dask.config.set(settings):
         processes = runtime.scheduler == "local"
         cluster = LocalCluster(

@@ -31,8 +31,9 @@ def open_run_dir(out: Path, config: RunConfig, *, overwrite: bool) -> None:
         other = known.get("config_hash") if isinstance(known, dict) else None
         if other != fingerprint and not overwrite:
             raise StoreError(
-                f"'{out}' holds products of another config (hash {str(other)[:12]}…, this run's is {fingerprint[:12]}…): mixing them would make "
-                f"one dataset of two calibrations; give another --out, or --overwrite to redo them. Differences: {_differences(known, config)}"
+                f"'{out}' holds products of another config (hash {str(other)[:12]}…, this run's is {fingerprint[:12]}…): mixing them "
+                f"would make one dataset of two calibrations; give another --out, or --overwrite to redo them. "
+                f"Differences: {_differences(known, config)}"
             )
     elif any(out.iterdir()):
         raise StoreError(f"'{out}' is not empty and is no run directory (it has no config.yaml); give an empty or new --out")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, open_source
-from v50calib.pipeline import Pipeline, star_of
-from v50calib.config.models import RunConfig
+from v50calib.pipeline import Pipeline
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
-from v50calib.tiles import ChunkResult, FrameConstants, VisitInput
+from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
 
 #: pairs in a time chunk where the config does not say: both instruments then span the same time
 CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
@@ -88,9 +88,7 @@ def run_job(job: Job) -> Done:
     return _finish(job, pipeline, source, frame, results, started)
 
 
-def _finish(
-    job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants, results: list[ChunkResult], started: float
-) -> Done:
+def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
     attrs, hashes = dict(source.attrs), source.reference.hashes
     series = pipeline.run_series(frame, results, star_of(attrs))
     ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
@@ -121,5 +119,3 @@ def open_calibrated(run_dir: str | Path) -> xr.DataTree:
     root = Path(run_dir) / "calibrated.zarr"
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
     return xr.DataTree.from_dict(groups)
-
-

@@ -64,9 +64,7 @@ class SimConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot be simulated. Raises ConfigError."""
         if not 0.0 < self.frames_fraction <= 1.0:
-            raise ConfigError(
-                f"frames_fraction is {self.frames_fraction}: it is the share of a full visit's frames, use 0 < F <= 1"
-            )
+            raise ConfigError(f"frames_fraction is {self.frames_fraction}: it is the share of a full visit's frames, use 0 < F <= 1")
         if self.layout not in ("2025", "2024"):
             raise ConfigError(f"layout '{self.layout}' does not exist: use '2025' or '2024'")
         if self.split not in ("train", "test"):
@@ -78,8 +76,7 @@ class SimConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: use a number >= 0")
         if self.dead_fraction + self.hot_fraction > 0.5:
             raise ConfigError(
-                f"dead_fraction {self.dead_fraction} + hot_fraction {self.hot_fraction} leave too few good pixels: "
-                "keep their sum below 0.5"
+                f"dead_fraction {self.dead_fraction} + hot_fraction {self.hot_fraction} leave too few good pixels: keep their sum below 0.5"
             )
         if self.depth is not None and not 0.0 <= self.depth < 0.25:
             raise ConfigError(f"depth is {self.depth}: (Rp/Rs)^2 must lie in 0 <= depth < 0.25")

@@ -126,9 +126,7 @@ def _staging(root: Path) -> Path:
     return staging
 
 
-def _write_dataset(
-    root: Path, config: SimConfig, counts: Sequence[int], workers: int, progress: Progress | None
-) -> None:
+def _write_dataset(root: Path, config: SimConfig, counts: Sequence[int], workers: int, progress: Progress | None) -> None:
     """All files of the dataset below `root`; the truth last."""
     scenes = [[make_scene(config, index, v) for v in range(n)] for index, n in enumerate(counts)]
     for planet in scenes:
@@ -141,10 +139,7 @@ def _write_dataset(
         if progress is not None:
             planet_id = scenes[key[0]][0].planet.planet_id
             progress(f"{planet_id} visit {key[1]} {key[2]}", len(found), len(keys))
-    entries = [
-        planet_truth(planet, [{name: found[s.index, s.visit, name] for name in INSTRUMENTS} for s in planet])
-        for planet in scenes
-    ]
+    entries = [planet_truth(planet, [{name: found[s.index, s.visit, name] for name in INSTRUMENTS} for s in planet]) for planet in scenes]
     write_truth(root, config, entries)
 
 

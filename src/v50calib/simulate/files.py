@@ -112,9 +112,7 @@ def _write_maps(folder: Path, maps: Maps) -> None:
 def _write_columns(path: Path, columns: Sequence[NDArray[np.generic]]) -> None:
     """column_0, column_1 ... in one row group, zstd, plain pages (a dictionary gains nothing on noise)."""
     table = pa.table([pa.array(c) for c in columns], names=[f"column_{n}" for n in range(len(columns))])
-    pq.write_table(
-        table, path, compression="zstd", compression_level=1, use_dictionary=False, row_group_size=table.num_rows
-    )
+    pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=False, row_group_size=table.num_rows)
 
 
 def _padded(values: NDArray[np.float64], rows: int) -> pa.Array:

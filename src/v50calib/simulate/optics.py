@@ -128,9 +128,7 @@ def airs_rates(flux: Floats, dy: Floats, profile: Floats, background: float, res
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
-def _fgs1_rates(
-    flux: Floats, shift: Floats, x0: float, y0: float, psf: Floats, background: float, response: Floats, out: Floats
-) -> None:
+def _fgs1_rates(flux: Floats, shift: Floats, x0: float, y0: float, psf: Floats, background: float, response: Floats, out: Floats) -> None:
     size = 32
     px, py = np.empty((psf.shape[0], size)), np.empty((psf.shape[0], size))
     for k in range(flux.shape[0]):

@@ -84,7 +84,5 @@ def read_truth(root: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} does not exist: only simulated datasets carry their truth; use one from `simulate`")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if content.get("version") != VERSION:
-        raise DataError(
-            f"{path} has version {content.get('version')!r}, this program reads {VERSION}: simulate the dataset again"
-        )
+        raise DataError(f"{path} has version {content.get('version')!r}, this program reads {VERSION}: simulate the dataset again")
     return content

@@ -77,15 +77,15 @@ class Adc:
         gain = {"none": 1.0, "global": cfg.gain_correction.value, "auto": ref.adc_gain}[cfg.gain_correction.method]
         offset = {"none": 0.0, "global": cfg.offset_correction.value, "auto": ref.adc_offset}[cfg.offset_correction.method]
         if gain is None or not gain > 0:
-            raise ConfigError(f"ADC gain of {state.instrument} is {gain}: it must be positive; check adc_info.csv or give calib.adc.gain_correction.value")
+            raise ConfigError(
+                f"ADC gain of {state.instrument} is {gain}: it must be positive; check adc_info.csv or give calib.adc.gain_correction.value"
+            )
         offset = float(offset or 0.0) * cfg.offset_correction.offset_sign
         full_scale = 2**cfg.detector.bit_depth_in - 1
         level = cfg.detector.saturation_level_e
         saturation = full_scale if level is None else min(full_scale, int(np.ceil((level - offset) * gain)))
         ny, nx = ref.dark.shape
-        state.folded = PixelPolynomial(
-            coef=np.stack([np.full((ny, nx), offset), np.full((ny, nx), 1.0 / gain)]), rate=np.zeros((ny, nx))
-        )
+        state.folded = PixelPolynomial(coef=np.stack([np.full((ny, nx), offset), np.full((ny, nx), 1.0 / gain)]), rate=np.zeros((ny, nx)))
         return AdcConstants(gain, offset, saturation, 0, np.square(ref.read))
 
     def apply(self, tile: Tile, constants: AdcConstants) -> Tile:

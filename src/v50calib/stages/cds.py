@@ -86,6 +86,6 @@ def _check_time_stamps(state: VisitState, pairing: Pairing) -> None:
         )
     if pairing.window_s is not None and (within > pairing.window_s).any():
         raise DataError(
-            f"{state.instrument}: reads of a pair lie up to {within.max():.3f} s apart, outside calib.cds.pairing.window_s={pairing.window_s}; "
-            "widen the window"
+            f"{state.instrument}: reads of a pair lie up to {within.max():.3f} s apart, outside "
+            f"calib.cds.pairing.window_s={pairing.window_s}; widen the window"
         )

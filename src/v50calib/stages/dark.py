@@ -70,11 +70,11 @@ class Dark:
     def _hot(self, state: VisitState) -> np.ndarray:
         """Hot pixels of the science columns (the host cuts to them before it clips)."""
         detection = self.config.bad_pixel_handling.hot_pixel_detection
-        hot = np.zeros(state.reference.dark.shape, bool)
+        hot = np.zeros_like(state.reference.dark, dtype=np.bool_)
         science = INSTRUMENT[state.instrument].science if state.instrument in INSTRUMENT else None
         columns = science if science is not None else slice(None)
         if science is not None:
-            outside = np.ones(hot.shape[1], bool)
+            outside = np.ones(hot.shape[1], np.bool_)
             outside[science] = False
             state.pixel_dq[:, outside] |= np.uint32(DQ.NON_SCIENCE)
         if detection.enabled:

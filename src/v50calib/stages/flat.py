@@ -47,6 +47,4 @@ class Flat:
 
     def apply(self, tile: Tile, constants: Float) -> Tile:
         square = constants**2
-        return Tile(
-            tile.values * constants, tile.exposure_s, tile.var_poisson * square, tile.var_rnoise * square, tile.frame_dq
-        )
+        return Tile(tile.values * constants, tile.exposure_s, tile.var_poisson * square, tile.var_rnoise * square, tile.frame_dq)

@@ -203,9 +203,7 @@ class Photometry:
         total = flux[:, 0]
         return constants.centre[1] + moment_x[:, 0] / total, constants.centre[0] + moment_y[:, 0] / total
 
-    def _channels(
-        self, flux: Float, sky: Float, x: Float, y: Float, dq: NDArray[np.uint32], constants: PhotometryConstants
-    ) -> LightCurves:
+    def _channels(self, flux: Float, sky: Float, x: Float, y: Float, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
         """Pick the science columns in ascending wavelength, attach variances, sum to a band where asked."""
         columns = constants.columns if constants.columns is not None else np.array([0])
         flux, sky = flux[:, columns], sky[:, columns]

@@ -62,7 +62,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
     build = _spectral_maps if instrument.spectral else _band_maps
     flux_map, moments, profile, centre, estimated = build(config, method, state, mean, sky_map)
     weights = np.stack([flux_map, sky_map, *moments])
-    dead_column = ~np.isfinite(flux_map).all(axis=0)
+    dead_column = np.asarray(~np.isfinite(flux_map).all(axis=0))
     weights = np.nan_to_num(weights, nan=0.0)
     sky_level = np.maximum((sky_map * mean.cds).sum(axis=0 if instrument.spectral else None, keepdims=True), 0.0)
     square = weights[0] ** 2
@@ -197,7 +197,9 @@ def _spectral_maps(config: PhotometryConfig, method: str, state: VisitState, mea
             profile = wide / np.maximum((np.nan_to_num(weight) * wide).sum(axis=0), 1e-12)
         else:
             weight = np.where(state.masked, 0.0, weight)
-    estimated = state.masked & in_window if not (method == "aperture" and config.aperture.mask_treatment == "omit") else np.zeros((ny, nx), bool)
+    estimated = (
+        state.masked & in_window if not (method == "aperture" and config.aperture.mask_treatment == "omit") else np.zeros((ny, nx), bool)
+    )
     whole = ~(state.masked & in_window).any(axis=0)
     moment = np.where(in_window & whole, yy - cy, 0.0)
     return weight, (moment, np.zeros((ny, nx))), profile, (cy, nx / 2), estimated

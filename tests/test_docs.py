@@ -1,0 +1,212 @@
+"""The documentation is checked like code: tables are fresh, links resolve, examples run, quoted messages exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from v50calib import calibrate
+from v50calib.cli import main
+from v50calib.config import load
+from v50calib.simulate import simulate_dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: the demo's dataset as the pages name it, and its seed (scripts/demo.sh); the tests make it shorter
+DEMO_DATA, DEMO_RUN, DEMO_SEED = "demo/data-0.04", "demo/run-0.04", 20250
+_FENCE = re.compile(r"^(?P<mark><!-- run -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<!\\)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+_SHELL_SCRIPTS = re.compile(r"^(?:bash|source) (?P<path>scripts/\S+)$")
+
+
+def script(name: str) -> ModuleType:
+    """A script of scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(kind: str, *, marked: bool | None = None) -> list[Any]:
+    """The fenced blocks of a kind on all pages, as pytest parameters with readable names."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in _FENCE.finditer(text):
+            if match["kind"] == kind and marked in (None, bool(match["mark"])):
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(pytest.param(match["body"], id=f"{page.relative_to(ROOT)}:{line}"))
+    return found
+
+
+def commands(body: str) -> Iterator[list[str]]:
+    """The commands of a shell block, split into words; comments and blank lines are left out."""
+    for line in body.splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def run(words: list[str], *extra: str) -> Result:
+    """One command line of ours, in this process."""
+    return CliRunner().invoke(main, [*words[1:], *extra], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a short version of the demo: first planet, dataset and run."""
+    root = tmp_path_factory.mktemp("docs")
+    (root / "demo").mkdir()
+    simulate_dataset(root / DEMO_DATA, planets=1, frames_fraction=0.02, seed=DEMO_SEED)
+    outcome = calibrate(root / DEMO_DATA, root / DEMO_RUN, overrides=["runtime.scheduler=sync"])
+    assert outcome.failed == []
+    return root
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    monkeypatch.delenv("RUN_DIR", raising=False)
+
+
+def test_demo_is_what_the_pages_name() -> None:
+    text = (ROOT / "scripts" / "demo.sh").read_text(encoding="utf-8")
+    assert f"--seed {DEMO_SEED}" in text
+    assert 'DEMO_DIR:-demo}"' in text
+    assert 'DEMO_FRACTION:-0.04}"' in text
+    assert "$demo/data-$fraction" in text
+    assert "$demo/run-$fraction" in text
+
+
+def test_generated_tables_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+    code = script("gen_docs").main(["--check"])
+    assert code == 0, capsys.readouterr().err
+
+
+def test_a_stale_table_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gen = script("gen_docs")
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- begin: dq -->\nold\n<!-- end: dq -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(gen, "ROOT", tmp_path)
+    assert gen.main(["--check"]) == 1
+    assert gen.main([]) == 0
+    assert gen.main(["--check"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- begin: dq -->\n| bit |")
+    assert text.endswith("<!-- end: dq -->\nafter\n")
+    assert "| 28 | `FLUX_ESTIMATED` | 268435456 |" in text
+
+
+def anchor(heading: str) -> str:
+    """The name that a heading gets on the page, as code hosts make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
+def test_relative_links_resolve(page: Path) -> None:
+    broken = []
+    for match in _LINK.finditer(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+        target, _, fragment = match["target"].partition("#")
+        if "://" in target:
+            continue
+        path = (page.parent / target).resolve() if target else page
+        headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.suffix == ".md" else []
+        if not path.exists() or (fragment and fragment not in map(anchor, headings)):
+            broken.append(match["target"])
+    assert broken == []
+
+
+def test_every_page_is_reached_from_the_overview() -> None:
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    linked = {(ROOT / "docs" / m["target"]).resolve() for m in _LINK.finditer(text)}
+    assert set(PAGES) - {ROOT / "README.md", ROOT / "docs" / "index.md"} <= linked
+
+
+@pytest.mark.parametrize("body", blocks("python"))
+def test_python_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(place)
+    exec(compile(body, "example", "exec"), {"__name__": "example"})
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("body", blocks("bash", marked=True))
+def test_shell_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    for words in commands(body):
+        # the same products come out of any scheduler; this one starts no processes
+        extra = ["runtime.scheduler=sync"] if words[1] == "calibrate" and "--cfg" not in words else []
+        result = run(words, *extra)
+        assert result.exit_code == 0, f"{shlex.join(words)}: {result.output}"
+
+
+@pytest.mark.parametrize("body", blocks("bash"))
+def test_shell_example_parses(body: str) -> None:
+    for words in commands(body):
+        if match := _SHELL_SCRIPTS.match(" ".join(words)):
+            assert (ROOT / match["path"]).is_file()
+            continue
+        assert words[0] in ("v50calib", "spectramind")
+        command = main.commands[words[1]]
+        with command.make_context(words[1], words[2:]) as context:
+            given = context.params
+        if words[1] == "calibrate":
+            load(given["config_name"], given["overrides"], given["config_dir"])
+
+
+@pytest.mark.parametrize("body", blocks("console"))
+def test_quoted_sessions_are_what_the_program_says(body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for session in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
+        line, _, expected = session.partition("\n")
+        result = run(shlex.split(line))
+        assert result.exit_code != 0
+        pattern = ".*".join(re.escape(part.strip()) for part in expected.split("…"))
+        assert re.search(pattern, result.output, re.DOTALL), f"{line}\nsaid: {result.output}"
+
+
+def string_constants() -> str:
+    """Every string of the package's source, f-strings with … for each value, one a line."""
+    texts = []
+    for path in sorted((ROOT / "src" / "v50calib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_quoted_messages_exist_in_the_source() -> None:
+    """The right column of the table of faults in docs/data.md, piece by piece between its ellipses."""
+    source = string_constants()
+    table = (ROOT / "docs" / "data.md").read_text(encoding="utf-8").split("| fault | message |")[1].split("\n\n")[0]
+    quoted = [text for row in table.splitlines()[2:] for text in re.findall(r"`([^`]+)`", row.split(" | ")[-1])]
+    assert len(quoted) >= 14
+    missing = [piece for text in quoted for piece in map(str.strip, text.split("…")) if piece and piece not in source]
+    assert missing == []
+
+
+def test_figure_is_drawn_from_a_run(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "transit.png"
+    script("readme_figure").main([str(place / DEMO_RUN), "--truth", str(place / DEMO_DATA), "--out", str(out)])
+    head = out.read_bytes()[:24]
+    assert head[1:4] == b"PNG"
+    assert int.from_bytes(head[16:20], "big") == 1400
+
+
+def test_shipped_figure_is_small_and_wide_enough() -> None:
+    data = (ROOT / "docs" / "images" / "transit.png").read_bytes()
+    assert int.from_bytes(data[16:20], "big") == 1400
+    assert len(data) < 300_000
