@@ -52,7 +52,8 @@ def report(rows: list[dict[str, Any]]) -> None:
         white = f"{r['white_ppm']:.0f} ± {r['white_sigma_ppm']:.0f} ({r['truth_ppm']:.0f})"
         spread = f"{r['std_pull']:5.3f}" if len(r["pulls"]) > 1 else "     "
         print(
-            f"{r['planet']:>12} {r['instrument']:10} {white:>32} {r['white_pull']:+6.2f} {r['mean_pull']:+6.3f} {spread} {r['noise_over_limit']:11.3f}"
+            f"{r['planet']:>12} {r['instrument']:10} {white:>32} {r['white_pull']:+6.2f} {r['mean_pull']:+6.3f} {spread}"
+            f" {r['noise_over_limit']:11.3f}"
         )
     for instrument in ("AIRS-CH0", "FGS1"):
         mine = [r for r in rows if r["instrument"] == instrument]

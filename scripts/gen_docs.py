@@ -57,21 +57,26 @@ MEANINGS = {
     "calib.cds.pairing.order_by": "`timestamp`: the stamps are checked to say the same as the index",
     "calib.photometry.instrument.name": "restricts the run to one instrument",
     "calib.photometry.photometry.method": "`auto`: optimal for AIRS-CH0, aperture for FGS1",
+    "calib.photometry.aperture.shape": "`box`: height_px x width_px; AIRS-CH0 uses the height",
+    "calib.photometry.aperture.mask_treatment": "`fill`: estimate masked pixels; `omit`: leave them out of the sum",
     "calib.photometry.aperture.radius_px": "FGS1: circle; AIRS-CH0: half height of the strip",
     "calib.photometry.aperture.box.height_px": "with shape=box",
     "calib.photometry.aperture.box.width_px": "with shape=box, FGS1",
     "calib.photometry.background.method": "`auto`: columns for AIRS-CH0, annulus for FGS1",
     "calib.photometry.background.columns.edge_rows": "rows at the top and at the bottom",
+    "calib.photometry.background.columns.smooth_columns": "columns in the running mean along wavelength; 1: none",
     "calib.photometry.background.annulus.inner_px": "inner radius about the star",
     "calib.photometry.background.annulus.outer_px": "outer radius",
     "calib.photometry.background.smooth_s": "length of the running mean in time; 0: pair by pair",
     "calib.photometry.optimal.window.half_height_px": "rows to each side of the trace",
     "calib.photometry.optimal.profile.degree": "of the profile's polynomial along the columns",
+    "calib.photometry.outlier_replace.enabled": "repair single outlying samples",
     "calib.photometry.outlier_replace.threshold_sigma": "a single pair off both neighbours to the same side",
     "calib.trace.instrument.name": "as calib.photometry.instrument.name",
-    "calib.trace.instrument.per_channel": "accepted; photometry's own key decides",
+    "calib.trace.instrument.per_channel": "no effect: photometry's own key decides",
     "calib.trace.along_wavelength.enabled": "false: one level for all channels, the spectrum's shape stays",
     "calib.trace.along_wavelength.reference": "the channel's out-of-transit level",
+    "calib.trace.along_time.enabled": "false: the level alone, neither trend nor pointing",
     "calib.trace.along_time.method": "`auto` is poly",
     "calib.trace.along_time.poly.degree": "of the trend in time",
     "calib.trace.along_time.target": "the baseline divides",
@@ -79,6 +84,9 @@ MEANINGS = {
     "calib.trace.along_time.mask_margin": "fraction of T14 added to the mask",
     "calib.trace.along_time.decorrelate.enabled": "quadratic pointing terms",
     "calib.phase.ephemeris.source": "`auto`: given where t0_h and duration_h are, else fitted",
+    "calib.phase.fold.enabled": "no effect in this version: the fold always runs",
+    "calib.phase.windows.margin": "no effect on the products of this version",
+    "calib.phase.binning.strategy": "bins of equal length",
     "calib.phase.binning.nbins": "over the whole visit",
     "calib.phase.binning.min_points": "fewer leave the bin empty",
     "calib.phase.outliers.sigma": "clip about the bin's own mean, robust scatter",
@@ -285,7 +293,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     gone = unknown_meanings()
     for key in gone:
-        print(f"scripts/gen_docs.py explains {key}, which is no key of the config: remove it from MEANINGS", file=sys.stderr)
+        print(
+            f"scripts/gen_docs.py explains {key}, which is no key of the config: remove it from MEANINGS",
+            file=sys.stderr,
+        )
     for page in stale():
         name = page.relative_to(ROOT)
         if args.check:

@@ -130,7 +130,7 @@ def draw_curves(axes: tuple[Axes, Axes], curves: dict[str, Curve]) -> None:
     upper.tick_params(labelbottom=False)
 
 
-def weighted(values: Float, sigma: Float, groups: Float) -> Float:
+def weighted(values: Float, sigma: Float, groups: NDArray[np.intp]) -> Float:
     """Inverse-variance means of values in consecutive groups."""
     weight = 1.0 / sigma**2
     return np.bincount(groups, values * weight) / np.bincount(groups, weight)
@@ -225,7 +225,7 @@ def main(argv: list[str] | None = None) -> Path:
     args = parser.parse_args(argv)
     planet, visits = load_visit(args.run_dir, args.planet, args.visit)
     truth = truth_of(args.truth, planet, visits) if args.truth is not None else {}
-    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8}
+    style: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8}
     with mpl.rc_context(style):
         figure, grid = plt.subplots(
             2, 2, figsize=(WIDTH_IN, HEIGHT_IN), sharex="col", layout="constrained",

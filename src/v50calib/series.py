@@ -69,7 +69,7 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
     curves = photometry.finish(sums, dq, frame.photometry)
     series = Series(
         time_h=pair_times(frame), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
-        wavelength_um=channel_wavelengths(frame, photometry), star=star,
+        wavelength_um=channel_wavelengths(frame, photometry), star=star, slow_var=curves.slow_var,
     )  # fmt: skip
     if not calib.trace.enabled:
         return SeriesResult(curves, series, None, None, None, None)
@@ -87,7 +87,8 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
     if not good.any():
         return None
     vectors = calib.trace.vectors
-    columns = np.concatenate([series.time_h[:, None], normalized.flux[:, good], normalized.var[:, good]], axis=1)
+    slow = series.slow_var[good] / normalized.baseline[:, good] ** 2
+    columns = np.concatenate([series.time_h[:, None], normalized.flux[:, good], normalized.var[:, good] + slow], axis=1)
     table, count, width = binned(series.time_h, columns, FIT_BINS)
     n = int(good.sum())
     time, flux, var = table[:, 0], table[:, 1 : n + 1], table[:, n + 1 :]

@@ -43,7 +43,8 @@ def test_white_fit_is_unbiased_and_its_errors_are_honest() -> None:
     pulls = []
     for _ in range(40):
         truth = Shape(
-            t0=3.6 + 0.1 * RNG.standard_normal(), period=96.0, a=9.2 + 0.45 * RNG.standard_normal(), b=abs(0.25 + 0.1 * RNG.standard_normal()),
+            t0=3.6 + 0.1 * RNG.standard_normal(), period=96.0,
+            a=9.2 + 0.45 * RNG.standard_normal(), b=abs(0.25 + 0.1 * RNG.standard_normal()),
             k=0.12, u1=0.12 + 0.05 * RNG.standard_normal(), u2=0.22 + 0.05 * RNG.standard_normal(),
         )  # fmt: skip
         flux = 1e6 * Model(TIME, WIDTH)(truth) * (1 + 1e-3 * (TIME - 3)) + 100 * RNG.standard_normal(400)

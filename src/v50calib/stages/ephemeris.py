@@ -48,7 +48,7 @@ def regressors(x: Float, y: Float, vectors: tuple[str, ...]) -> Float:
 def white_curve(series: Series) -> tuple[Float, Float]:
     """Sum of the channels' flux and variance; a channel with any NaN takes no part."""
     whole = np.isfinite(series.flux).all(axis=0)
-    return series.flux[:, whole].sum(axis=1), series.var[:, whole].sum(axis=1)
+    return series.flux[:, whole].sum(axis=1), series.var[:, whole].sum(axis=1) + series.slow_var[whole].sum()
 
 
 def white_wavelength(series: Series) -> float:

@@ -69,7 +69,8 @@ class Phase:
         edges = np.linspace(time[0], time[-1], n_bins + 1)
         index = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, n_bins - 1)
         flux = self._clipped(normalized.flux, index, n_bins)
-        var = np.where(np.isfinite(flux), normalized.var, np.nan)
+        slow = series.slow_var / normalized.baseline**2
+        var = np.where(np.isfinite(flux), normalized.var + slow, np.nan)
         mean, count = bin_mean(flux, index, n_bins)
         mean_var, _ = bin_mean(var, index, n_bins)
         enough = count >= self.config.binning.min_points

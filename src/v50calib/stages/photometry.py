@@ -43,12 +43,16 @@ class Aperture(Section):
 
 
 class Columns(Section):
+    """smooth_columns: running mean of the background along wavelength; it has no lines, and its noise would
+    otherwise enter every pixel of the aperture at once."""
+
     edge_rows: int = Field(default=8, ge=1)
+    smooth_columns: int = Field(default=15, ge=1)
 
 
 class Annulus(Section):
     inner_px: float = Field(default=10.0, gt=0)
-    outer_px: float = Field(default=15.0, gt=0)
+    outer_px: float = Field(default=20.0, gt=0)
 
 
 class Background(Section):
@@ -107,7 +111,7 @@ class PhotometryConstants:
     area           (nx,) or scalar: Σ of the flux weights (pixels of background under it)
     photon_gain    Σ w² P / flat: photon variance per electron of flux
     constant_var   read noise + dark + background photons, e-²
-    background_var variance of one pair's background estimate, e-²
+    background_var variance of one pair's background estimate (after smoothing along wavelength), e-²
     columns        detector columns of the output channels, in output order (None: one band)
     channel_dq     (channel,) uint32
     """
@@ -129,6 +133,7 @@ class PhotometryConstants:
     drift_columns: slice
     channel_dq: NDArray[np.uint32]
     smooth_pairs: int
+    smooth_columns: int
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,8 @@ class LightCurves:
     """Extracted series of one visit: flux [e- per pair] and its variance by component, (pair, channel).
 
     background in e- per pixel (smoothed in time); x, y (pair,) pointing in px; dq (pair, channel) uint32.
+    slow_var (channel,) e-²: what the subtracted background adds to the variance of a pair for anything slower
+    than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it.
     """
 
     flux: Float
@@ -145,6 +152,7 @@ class LightCurves:
     x: Float
     y: Float
     dq: NDArray[np.uint32]
+    slow_var: Float
 
     @property
     def variance(self) -> Float:
@@ -181,6 +189,8 @@ class Photometry:
         centre = np.median(sky, axis=0)
         sky = np.where(np.abs(sky - centre) > 6.0 * robust_sigma(sky), centre, sky)
         sky = running_mean(sky, constants.smooth_pairs)
+        if constants.smooth_columns > 1:
+            sky = running_mean(sky.T, constants.smooth_columns).T
         flux = raw - sky * constants.area
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
         flux = np.where(np.isfinite(constants.area), flux, 0.0)
@@ -210,10 +220,14 @@ class Photometry:
         dead_channel = ~np.isfinite(constants.area[columns])
         flux = np.where(dead_channel, np.nan, flux)
         poisson = constants.photon_gain[columns] * np.maximum(flux, 0.0) + constants.poisson_var[columns]
-        under = constants.area[columns] ** 2 * constants.background_var[columns] / max(constants.smooth_pairs, 1)
-        read = np.broadcast_to(constants.read_var[columns] + under, flux.shape)
+        under = constants.area[columns] ** 2 * constants.background_var[columns]
+        share = 1.0 / max(constants.smooth_pairs, 1)
+        slow = under * (1.0 - share)
+        read = np.broadcast_to(constants.read_var[columns] + under * share, flux.shape)
         dq = dq[:, columns] | constants.channel_dq[columns]
         if constants.spectral and self.config.instrument.per_channel is False:
             flux, poisson, read, sky = (np.nansum(v, axis=1, keepdims=True) for v in (flux, poisson, read, sky))
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
-        return LightCurves(flux, poisson, np.ascontiguousarray(read), sky, x, y, dq)
+            # neighbouring channels share the smoothed background, so their errors add up, not their variances
+            slow = np.nansum(slow, keepdims=True) * min(constants.smooth_columns, slow.size)
+        return LightCurves(flux, poisson, np.ascontiguousarray(read), sky, x, y, dq, slow)

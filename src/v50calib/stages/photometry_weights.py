@@ -76,6 +76,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
     channel_dq = _channel_dq(state, weights[0] != 0, estimated, dead_column, instrument.spectral)
     if instrument.spectral:
         area = np.where(dead_column, np.nan, area)
+    smooth_columns = config.background.columns.smooth_columns if background == "columns" else 1
     rows = [np.flatnonzero((w != 0).any(axis=1)) for w in weights]
     return PhotometryConstants(
         method=method,
@@ -89,12 +90,13 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
         photon_gain=photon,
         read_var=read_sum,
         poisson_var=poisson_sum,
-        background_var=sky_sum,
+        background_var=sky_sum / smooth_columns,
         centre=centre,
         columns=np.arange(area.size)[instrument.science][::-1].copy() if instrument.science is not None else None,
         drift_columns=_drift_columns(instrument.science, area.size),
         channel_dq=channel_dq,
         smooth_pairs=max(1, round(config.background.smooth_s / pair_cadence_s)),
+        smooth_columns=smooth_columns,
     )
 
 

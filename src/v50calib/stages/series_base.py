@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ class Series:
     """Light curves of one visit and instrument.
 
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
-    x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name.
+    x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
+    slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`).
     """
 
     time_h: Float
@@ -28,9 +29,7 @@ class Series:
     y: Float
     wavelength_um: Float
     star: dict[str, float]
-
-    def with_flux(self, flux: Float, var: Float) -> Series:
-        return replace(self, flux=flux, var=var)
+    slow_var: Float
 
 
 @dataclass(frozen=True)
