@@ -138,7 +138,7 @@ def _shapes(pipeline: Pipeline, ds: xr.Dataset) -> dict[str, tuple[int, ...]]:
         names += ["trace_norm", "trace_norm_var", "out_of_transit", "transit_depth", "transit_depth_sigma"]
         names += ["mid_transit_time", "mid_transit_time_sigma", "transit_duration", "white_depth", "white_depth_sigma", "transit_snr"]
     if calib.phase.enabled:
-        names += ["phase", "phase_fold", "phase_fold_var", "phase_fold_count", "phase_fold_dq"]
+        names += ["phase", "in_transit", "phase_fold", "phase_fold_var", "phase_fold_count", "phase_fold_dq"]
     return {name: tuple(sizes[d] for d in CALIBRATED[name].dims) for name in names}
 
 
@@ -240,5 +240,5 @@ def _chunk_of_tile(pipeline: Pipeline, frame: FrameConstants, tile: Tile, start_
 
 def _chained_series(ds: xr.Dataset, last: str) -> xr.Dataset:
     """Products up to `last` of the series stages."""
-    phase_names = [n for n in ds.variables if str(n).startswith("phase") or n == "bin_phase"]
+    phase_names = [n for n in ds.variables if str(n).startswith("phase") or n in ("bin_phase", "in_transit")]
     return ds.drop_vars(phase_names) if last == "trace" else ds

@@ -70,7 +70,7 @@ def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
     if result.folded is not None:
         folded = result.folded
         out |= {
-            "phase": folded.phase, "phase_fold": folded.flux, "phase_fold_var": folded.var,
+            "phase": folded.phase, "in_transit": folded.in_transit, "phase_fold": folded.flux, "phase_fold_var": folded.var,
             "phase_fold_count": folded.count, "phase_fold_dq": folded.dq,
         }  # fmt: skip
     if result.ephemeris is not None:

@@ -127,6 +127,7 @@ CALIBRATED: dict[str, Var] = {
     "trace_norm_var": Var(("pair", "wavelength"), "f", "", "variance of trace_norm"),
     "out_of_transit": Var(("pair",), "b", "", "pairs that the normalization was fitted on"),
     "phase": Var(("pair",), "f", "", "orbital phase, 0 at mid-transit"),
+    "in_transit": Var(("pair",), "b", "", "pairs within T14 of mid-transit, widened by calib.phase.windows.margin"),
     "phase_fold": Var(("phase_bin", "wavelength"), "f", "", "trace_norm in phase bins; empty bins NaN"),
     "phase_fold_var": Var(("phase_bin", "wavelength"), "f", "", "variance of phase_fold"),
     "phase_fold_count": Var(("phase_bin", "wavelength"), "i", "", "pairs in each phase bin"),

@@ -81,7 +81,7 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
 
 def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris, calib: CalibConfig) -> Depths | None:
     """Depth per channel with the orbit and limb darkening shared; None where no transit was fitted."""
-    if ephemeris.source != "fit" or not math.isfinite(ephemeris.depth):
+    if ephemeris.source == "none" or not math.isfinite(ephemeris.depth):
         return None
     good = np.isfinite(normalized.flux).all(axis=0)
     if not good.any():

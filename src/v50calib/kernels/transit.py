@@ -76,8 +76,8 @@ class BoxFit:
     snr: float
 
 
-def search_box(time: Float, flux: Float, sigma: Float, durations: Float, design: Float) -> BoxFit:
-    """Deepest-chi² box transit over a grid of mid-times and durations, jointly with a linear baseline.
+def search_box(time: Float, flux: Float, sigma: Float, durations: Float, design: Float, *, centres: Float | None = None) -> BoxFit:
+    """Deepest-chi² box transit over a grid of mid-times (or the given centres) and durations, jointly with a linear baseline.
 
     time, flux, sigma (n,), design (n, terms): baseline and regressors. The box column is made orthogonal to the design first.
     """
@@ -89,15 +89,15 @@ def search_box(time: Float, flux: Float, sigma: Float, durations: Float, design:
     best = BoxFit(float(time.mean()), float(durations[0]), 0.0, 0.0)
     step = max(np.ptp(time) / 200, float(np.median(np.diff(time))))
     for duration in durations:
-        centres = np.arange(time[0], time[-1] + step, step)
-        box = (np.abs(time[:, None] - centres) < duration / 2) * (-root[:, None])
+        grid = np.arange(time[0], time[-1] + step, step) if centres is None else centres
+        box = (np.abs(time[:, None] - grid) < duration / 2) * (-root[:, None])
         box = box - q @ (q.T @ box)
         norm = (box**2).sum(axis=0)
         usable = norm > 1e-3 * (root**2).sum() / len(time)
         gain = np.where(usable, (target @ box) / np.where(usable, np.sqrt(norm), 1.0), 0.0)
         i = int(np.argmax(gain))
         if gain[i] > best.snr:
-            best = BoxFit(float(centres[i]), float(duration), float(gain[i] / np.sqrt(norm[i]) / scale), float(gain[i]))
+            best = BoxFit(float(grid[i]), float(duration), float(gain[i] / np.sqrt(norm[i]) / scale), float(gain[i]))
     return best
 
 

@@ -68,9 +68,11 @@ def calibrate(
     Raises ConfigError, DataError or StoreError before any frame is read if the config, the root or `out` cannot be used.
     """
     config = config if config is not None else load(profile, overrides)
-    Pipeline(config)
+    pipeline = Pipeline(config)
     root, out = Path(root), Path(out)
     keys = select(scan(root), config, planets, root)
+    for instrument in sorted({key.instrument for key in keys}):
+        pipeline.check_instrument(instrument)
     open_run_dir(out, config, overwrite=overwrite)
     summary = RunSummary(out)
     jobs, total = [], len(keys)

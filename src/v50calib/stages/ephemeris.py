@@ -76,13 +76,13 @@ def baseline_design(time: Float, x: Float, y: Float, *, degree: int, vectors: tu
 def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, vectors: tuple[str, ...]) -> Ephemeris:
     """The visit's ephemeris; source `none` where no transit stands out of the white light curve.
 
+    Given mid-time and duration stand as they are; depth, orbit and limb darkening are fitted all the same.
+
     The fit works on a few hundred bins of the white light curve with the time polynomial and pointing terms
     that the trace stage will divide out, jointly with the transit.
     """
     star = series.star
     period = 24.0 * (config.period_d or star.get("P", math.nan))
-    if config.source != "fit" and config.t0_h is not None and config.duration_h is not None:
-        return Ephemeris(config.t0_h, config.duration_h, period, "given")
     flux, var = white_curve(series)
     table, count, width = binned(series.time_h, np.column_stack([series.time_h, flux, var, series.x, series.y]), FIT_BINS)
     time, flux = table[:, 0], table[:, 1]
@@ -91,10 +91,18 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, v
     design = np.concatenate([baseline_design(time, time, time, degree=degree, vectors=()), terms], axis=1)
     sigma = np.sqrt(table[:, 2] / count)
     start = _start_shape(star, period)
+    given = config.source != "fit" and config.t0_h is not None and config.duration_h is not None
     lengths = start.duration * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25])
     span = float(np.ptp(time))
-    box = search_box(time, flux, sigma, np.unique(np.minimum(lengths, 0.9 * span)), design)
+    if given:
+        assert config.t0_h is not None
+        assert config.duration_h is not None
+        box = search_box(time, flux, sigma, np.array([config.duration_h]), design, centres=np.array([config.t0_h]))
+    else:
+        box = search_box(time, flux, sigma, np.unique(np.minimum(lengths, 0.9 * span)), design)
     if box.snr < MIN_SNR or box.depth <= 0:
+        if given:
+            return Ephemeris(box.t0, box.duration, period, "given", snr=box.snr)
         return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
     u1, u2 = quadratic_limb_darkening(white_wavelength(series), star.get("Ts", 5500.0))
     guess = Shape(box.t0, start.period, start.a, start.b, math.sqrt(min(box.depth, 0.2)), float(u1), float(u2))
@@ -102,8 +110,9 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, v
     prior = Prior((start.a, (PRIOR_A if "sma" in star else 0.5) * start.a), (start.b, b_sigma), (float(u1), PRIOR_U), (float(u2), PRIOR_U))
     fit = fit_white(time, flux, sigma, width, design, guess, prior)
     shape = fit.shape
+    t0, duration, source = (box.t0, box.duration, "given") if given else (shape.t0, shape.duration, "fit")
     return Ephemeris(
-        shape.t0, shape.duration, period, "fit", box.snr, fit.t0_sigma, fit.depth, fit.depth_sigma,
+        t0, duration, period, source, box.snr, fit.t0_sigma, fit.depth, fit.depth_sigma,
         shape.a, shape.b, shape.u1, shape.u2, fit.chi2_reduced,
     )  # fmt: skip
 

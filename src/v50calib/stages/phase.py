@@ -14,12 +14,8 @@ from v50calib.stages.ephemeris import EphemerisConfig
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
 
 
-class Fold(Section):
-    enabled: bool = True
-
-
 class Windows(Section):
-    """margin: fraction of T14 on either side that is neither in nor out of transit."""
+    """margin: T14 is widened by this fraction where pairs are called in transit."""
 
     margin: float = Field(default=0.0, ge=0, le=1)
 
@@ -40,7 +36,6 @@ class Outliers(Section):
 
 class PhaseConfig(StageConfig):
     ephemeris: EphemerisConfig = EphemerisConfig()
-    fold: Fold = Fold()
     windows: Windows = Windows()
     binning: Binning = Binning()
     outliers: Outliers = Outliers()

@@ -11,11 +11,14 @@ from v50calib.dq import DQ
 from v50calib.kernels.series import least_squares
 from v50calib.stages.base import Float, Section, StageConfig
 from v50calib.stages.ephemeris import baseline_design
-from v50calib.stages.photometry import InstrumentChoice
 from v50calib.stages.series_base import Ephemeris, Normalized, Series
 
 #: fewer out-of-transit pairs than this many times the number of terms cannot carry a trend
 PAIRS_PER_TERM = 5
+
+
+class TraceInstrument(Section):
+    name: Literal["all", "FGS1", "AIRS", "AIRS-CH0"] = "all"
 
 
 class Poly(Section):
@@ -48,7 +51,7 @@ class AlongWavelength(Section):
 
 
 class TraceConfig(StageConfig):
-    instrument: InstrumentChoice = InstrumentChoice()
+    instrument: TraceInstrument = TraceInstrument()
     along_wavelength: AlongWavelength = AlongWavelength()
     along_time: AlongTime = AlongTime()
 
@@ -66,7 +69,8 @@ class Trace:
     """photometry -> trace_norm: flux divided by its out-of-transit model, 1 out of transit.
 
     The model per channel is ``c0 + c1 t + … + pointing terms``, fitted by least squares to the pairs out of
-    transit (T14 and a margin are masked). OUTLIER samples take no part. Variance: var / model².
+    transit (T14 and a margin are masked); pairs in which every channel is OUTLIER or SATURATED take no part.
+    Variance: var / model².
     """
 
     name: ClassVar[str] = "trace"
