@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "tiles": DATA | {"kernels", "stages"},
     "series": DATA | {"kernels", "stages", "config", "tiles"},
     "products": DATA | {"kernels", "stages", "config", "tiles", "series", "provenance"},
-    "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance"},
+    # lazy names the Pipeline in its annotations only
+    "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance", "pipeline"},
     "pipeline": DATA | {"kernels", "stages", "config", "provenance"} | CHAIN,
     "io": DATA,
     "qc": BASE | {"kernels", "schema"},

@@ -13,10 +13,15 @@ Mask = NDArray[np.bool_]
 MAD_TO_SIGMA = 1.4826022185056018
 
 
-def robust_sigma(values: Float, axis: int = 0) -> Float:
-    """1.4826 x median absolute deviation along `axis`, NaN ignored."""
-    centre = np.nanmedian(values, axis=axis, keepdims=True)
-    return MAD_TO_SIGMA * np.nanmedian(np.abs(values - centre), axis=axis)
+def robust_sigma(values: Float) -> Float:
+    """1.4826 x median absolute deviation along axis 0; NaN ignored, NaN where nothing is finite."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return MAD_TO_SIGMA * np.median(np.abs(values - np.median(values, axis=0)), axis=0)
+    lost = ~finite.any(axis=0)
+    filled = np.where(lost, 0.0, values)
+    deviation = np.abs(filled - np.nanmedian(filled, axis=0))
+    return np.where(lost, np.nan, MAD_TO_SIGMA * np.nanmedian(deviation, axis=0))
 
 
 def point_to_point_sigma(series: Float) -> Float:
