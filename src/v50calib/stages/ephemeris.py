@@ -53,8 +53,9 @@ def white_curve(series: Series) -> tuple[Float, Float]:
 
 def white_wavelength(series: Series) -> float:
     """Flux-weighted mean wavelength [µm]."""
-    level = np.nan_to_num(np.nanmedian(series.flux, axis=0))
-    return float((level * series.wavelength_um).sum() / level.sum())
+    whole = np.isfinite(series.flux).all(axis=0)
+    level = series.flux[:, whole].mean(axis=0)
+    return float((level * series.wavelength_um[whole]).sum() / level.sum())
 
 
 def binned(time: Float, columns: Float, n_bins: int) -> tuple[Float, Float, float]:
