@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib.dq import DQ
-from v50calib.kernels.fused import add_to_bins, cds_polynomial, code_flags
+from v50calib.kernels.fused import cds_polynomial, code_flags, extract_pairs
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.reference import Reference, reference_from_dataset
-from v50calib.schema import STAR_PARAMETERS
+from v50calib.schema import LINEARITY_TERMS, STAR_PARAMETERS
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
 from v50calib.stages.photometry import Photometry, PhotometryConstants
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
 
-#: float64 bytes of one tile: with the coefficients it should stay in a core's L2
-TILE_BYTES = 192 * 1024
+#: pairs of a tile, as float64 bytes: their sums stay in the cache while the detector's rows pass by once
+TILE_BYTES = 1536 * 1024
+#: terms of the fused kernel's polynomial (the linearity's 6; a plain ADC conversion is padded with zeros)
+FUSED_TERMS = LINEARITY_TERMS
+#: columns up to which short detector rows are joined
+LONG_ROW = 256
 #: runs and pairs per run of the sample that the mean frame is measured on
 SAMPLE_RUNS, SAMPLE_PAIRS = 3, 48
 
@@ -69,9 +74,10 @@ class ChunkResult:
     """What one chunk of pairs leaves behind; small unless full-cadence cubes were asked for.
 
     start        first pair
-    sums         (n, 4, nx) photometry's weighted sums, or None
-    dq           (n, nx) uint32 flags of pairs
-    bins         {bin: (ny, nx) float64 sum of CDS frames}; bins at the chunk's ends may be partial
+    sums         (n, 4, nx) photometry's weighted sums, (n, 4, 1) of a photometric band, or None
+    dq           (n, nx) or (n, 1) uint32 flags of pairs
+    first_bin    first time bin the chunk has a part of
+    bins         (bins, ny, nx) float64 sums of CDS frames; bins at the chunk's ends may be partial
     cube         (n, ny, nx) CDS frames with masked pixels NaN, or None
     """
 
@@ -219,33 +225,77 @@ def run_chunk(
     """Raw frames (2n, ny, nx) of pairs start_pair … through adc … photometry, tile by tile."""
     n = len(raw) // 2
     ny, nx = frame.shape
-    constants = frame.photometry
-    sums = np.empty((n, 4, nx)) if constants is not None and photometry is not None else None
-    used = constants.used if constants is not None else ~frame.state.masked
-    dq = np.empty((n, nx), np.uint32)
+    constants = frame.photometry if photometry is not None else None
+    spectral = constants is None or constants.spectral
+    plan = _plan(frame, constants)
     bins = frame.pair_bins[start_pair : start_pair + n]
-    real = bins[bins >= 0]
+    real = bins[bins >= 0] if binned else bins[:0]
     first_bin = int(real[0]) if real.size else 0
-    acc = np.zeros((int(real[-1]) - first_bin + 1 if binned and real.size else 0, ny * nx))
-    full = np.empty((n, ny, nx), np.dtype(cube)) if cube is not None else None
+    acc = np.zeros((int(real[-1]) - first_bin + 1 if real.size else 0, *plan.shape))
+    local_bins = np.where(bins >= 0, bins - first_bin, -1) if binned else np.full(n, -1)
+    maps = len(plan.weights)
+    sums = np.zeros((n, maps, nx if spectral else 1))
+    dq = np.zeros((n, nx if spectral else 1), np.uint32)
+    used = constants.used if constants is not None else ~frame.state.masked
     step = max(1, TILE_BYTES // (8 * ny * nx))
-    buffer = np.empty((step, ny, nx))
     for i in range(0, n, step):
         j = min(n, i + step)
         tile = raw[2 * i : 2 * j]
-        cds = fold_pairs(frame, tile, start_pair + i, buffer)
-        if sums is not None and photometry is not None and constants is not None:
-            sums[i:j] = photometry.measure(cds, constants)
-        dq[i:j] = code_flags(
+        part = sums[i:j] if spectral else np.zeros((j - i, maps, plan.shape[1]))
+        for low, high in _equal_runs(frame.between[start_pair + i : start_pair + j]):
+            extract_pairs(
+                tile[2 * low : 2 * high].reshape(-1, *plan.shape), plan.coef, plan.rate * frame.between[start_pair + i + low],
+                plan.weights, plan.first, plan.last, local_bins[i + low : i + high], part[low:high], acc,
+            )  # fmt: skip
+        if not spectral:
+            sums[i:j, :, 0] = part.sum(axis=2)
+        flags = code_flags(
             tile, used, saturation=frame.saturation_adu, floor=frame.floor_adu,
             sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR),
         )  # fmt: skip
-        if len(acc):
-            add_to_bins(cds.reshape(j - i, -1), np.where(bins[i:j] >= 0, bins[i:j] - first_bin, -1), acc)
-        if full is not None:
-            full[i:j] = cds
-            full[i:j][:, frame.state.masked] = np.nan
-    return ChunkResult(start_pair, sums, dq, first_bin, acc.reshape(-1, ny, nx), full)
+        if flags is not None:
+            dq[i:j] = flags if spectral else np.bitwise_or.reduce(flags, axis=1, keepdims=True)
+    full = None
+    if cube is not None:
+        full = np.empty((n, ny, nx), np.dtype(cube))
+        for i in range(0, n, step):
+            full[i : i + step] = fold_pairs(frame, raw[2 * i : 2 * (i + step)], start_pair + i)
+        full[:, frame.state.masked] = np.nan
+    return ChunkResult(start_pair, sums if constants is not None else None, dq, first_bin, acc.reshape(-1, ny, nx), full)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Arrays of the fused kernel. A narrow detector (FGS1: 32 columns) is seen as few long rows, which vectorize."""
+
+    shape: tuple[int, int]
+    coef: Float
+    rate: Float
+    weights: Float
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+def _plan(frame: FrameConstants, constants: PhotometryConstants | None) -> _Plan:
+    ny, nx = frame.shape
+    group = 1
+    if constants is not None and not constants.spectral:
+        while ny % (2 * group) == 0 and nx * 2 * group <= LONG_ROW:
+            group *= 2
+    shape = (ny // group, nx * group)
+    coef = np.zeros((FUSED_TERMS, *shape))
+    coef[: len(frame.folded.coef)] = frame.folded.coef.reshape(-1, *shape)
+    if constants is None:
+        none = np.zeros(0, np.int64)
+        return _Plan(shape, coef, frame.folded.rate.reshape(shape), np.zeros((0, *shape)), none, none)
+    weights = constants.weights.reshape(-1, *shape)
+    return _Plan(shape, coef, frame.folded.rate.reshape(shape), weights, constants.first // group, -(-constants.last // group))
+
+
+def _equal_runs(between: Float) -> list[tuple[int, int]]:
+    """(start, stop) of runs of equal exposures: one run in the challenge's data."""
+    edges = np.flatnonzero(np.diff(between)) + 1
+    return list(pairwise([0, *edges.tolist(), len(between)]))
 
 
 def stage_by_stage(frame: FrameConstants, raw: NDArray[np.uint16], start_frame: int, last: str) -> Tile:

@@ -77,6 +77,50 @@ def weighted_column_sums(cds: Float, weights: Float, first: NDArray[np.int64], l
 
 
 @_jit
+def extract_pairs(
+    raw: NDArray[np.uint16],
+    coef: Float,
+    dark: Float,
+    weights: Float,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    bins: NDArray[np.int64],
+    sums: Float,
+    binned: Float,
+) -> None:
+    """CDS, weighted column sums and time bins in one pass, detector row by row; CDS frames are never stored.
+
+    raw (2n, ny, nx); coef (6, ny, nx), dark (ny, nx) as in `cds_polynomial`; weights (maps, ny, nx) over rows
+    first[m] <= y < last[m]; bins (n,) bin of each pair (negative: left out); adds to sums (n, maps, nx) and
+    binned (nbins, ny, nx). One row of coefficients and results stays in the L1 cache for all n pairs.
+    """
+    n = sums.shape[0]
+    ny, nx = dark.shape
+    row = np.empty(nx)
+    for y in range(ny):
+        c1, c2, c3, c4, c5 = coef[1, y], coef[2, y], coef[3, y], coef[4, y], coef[5, y]
+        d = dark[y]
+        for i in range(n):
+            e, o = raw[2 * i, y], raw[2 * i + 1, y]
+            for x in range(nx):
+                a = np.float64(e[x])
+                b = np.float64(o[x])
+                pa = ((((c5[x] * a + c4[x]) * a + c3[x]) * a + c2[x]) * a + c1[x]) * a
+                pb = ((((c5[x] * b + c4[x]) * b + c3[x]) * b + c2[x]) * b + c1[x]) * b
+                row[x] = pb - pa - d[x]
+            for m in range(weights.shape[0]):
+                if first[m] <= y and y < last[m]:
+                    w = weights[m, y]
+                    acc = sums[i, m]
+                    for x in range(nx):
+                        acc[x] += w[x] * row[x]
+            if bins[i] >= 0:
+                total = binned[bins[i], y]
+                for x in range(nx):
+                    total[x] += row[x]
+
+
+@_jit
 def add_to_bins(cds: Float, bins: NDArray[np.int64], out: Float) -> None:
     """``out[bins[i]] += cds[i]``; cds (n, npix), bins (n,) (negative: left out), out (nbins, npix)."""
     for i in range(cds.shape[0]):
@@ -108,14 +152,16 @@ def smallest_code(raw: NDArray[np.uint16]) -> int:
 
 def code_flags(
     raw: NDArray[np.uint16], used: NDArray[np.bool_], *, saturation: int, floor: int, sat_bit: int, floor_bit: int
-) -> NDArray[np.uint32]:
+) -> NDArray[np.uint32] | None:
     """Flags (n, nx) of pairs whose used pixels touch the ends of the converter's range.
 
     raw (2n, ny, nx); used (ny, nx): pixels that enter the column's flux. A pair is flagged where either
-    of its reads is at or above `saturation` (sat_bit) or at or below `floor` (floor_bit).
+    of its reads is at or above `saturation` (sat_bit) or at or below `floor` (floor_bit). None where no code is.
     """
     n, _, nx = raw.shape
     lo, hi = smallest_code(raw.reshape(-1)), largest_code(raw.reshape(-1))
+    if hi < saturation and lo > floor:
+        return None
     flags = np.zeros((n // 2, nx), np.uint32)
     if hi >= saturation:
         hit = np.asarray(((raw >= saturation) & used).any(axis=1))

@@ -35,13 +35,15 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     }
     with dask.config.set(settings):
         processes = runtime.scheduler == "local"
+        # threads talk in memory and listen nowhere; processes on loopback
+        place = {"host": "127.0.0.1"} if processes else {}
         cluster = LocalCluster(
             n_workers=workers if processes else 1,
             threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
             processes=processes,
-            host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             memory_limit=runtime.memory_limit,
+            **place,
         )
         with cluster, Client(cluster) as client:
             yield client

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from v50calib.dq import DQ
-from v50calib.kernels.series import bin_mean, robust_sigma
+from v50calib.kernels.series import bin_mean
 from v50calib.stages.base import Float, Section, StageConfig
 from v50calib.stages.ephemeris import EphemerisConfig
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
@@ -88,7 +88,10 @@ class Phase:
         for _ in range(cfg.max_iters):
             mean, _ = bin_mean(out, index, n_bins)
             residual = out - mean[index]
-            bad = np.abs(residual) > cfg.sigma * robust_sigma(residual)
+            finite = np.isfinite(residual)
+            square = np.square(residual) if finite.all() else np.where(finite, np.square(residual), 0.0)
+            scatter = np.sqrt(square.sum(axis=0) / np.maximum(finite.sum(axis=0), 1))
+            bad = np.abs(residual) > cfg.sigma * scatter
             if not bad.any():
                 break
             out[bad] = np.nan

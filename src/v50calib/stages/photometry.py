@@ -15,7 +15,7 @@ from pydantic import Field
 
 from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
-from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_sigma, running_mean, spectral_shift
+from v50calib.kernels.series import clip_to_median, interpolate_in_time, isolated_outliers, running_mean, spectral_shift
 from v50calib.stages.base import Float, Section, StageConfig
 
 
@@ -186,18 +186,18 @@ class Photometry:
             sums = sums.sum(axis=2, keepdims=True)
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
         raw, sky = sums[:, FLUX], sums[:, BACKGROUND]
-        centre = np.median(sky, axis=0)
-        sky = np.where(np.abs(sky - centre) > 6.0 * robust_sigma(sky), centre, sky)
+        sky = clip_to_median(sky, threshold=6.0)
         sky = running_mean(sky, constants.smooth_pairs)
         if constants.smooth_columns > 1:
             sky = running_mean(sky.T, constants.smooth_columns).T
         flux = raw - sky * constants.area
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
-        flux = np.where(np.isfinite(constants.area), flux, 0.0)
+        flux[:, ~np.isfinite(constants.area)] = 0.0
         if self.config.outlier_replace.enabled:
             bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
             flux = interpolate_in_time(flux, bad)
-            dq = dq | np.where(bad, np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED), np.uint32(0))
+            dq = dq.copy()
+            dq[bad] |= np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED)
         x, y = self._pointing(sums, sky, flux, constants)
         return self._channels(flux, sky, x, y, dq, constants)
 
@@ -218,7 +218,7 @@ class Photometry:
         columns = constants.columns if constants.columns is not None else np.array([0])
         flux, sky = flux[:, columns], sky[:, columns]
         dead_channel = ~np.isfinite(constants.area[columns])
-        flux = np.where(dead_channel, np.nan, flux)
+        flux[:, dead_channel] = np.nan
         poisson = constants.photon_gain[columns] * np.maximum(flux, 0.0) + constants.poisson_var[columns]
         under = constants.area[columns] ** 2 * constants.background_var[columns]
         share = 1.0 / max(constants.smooth_pairs, 1)

@@ -93,10 +93,8 @@ class Trace:
             design = design[:, :1]
         use = outside if outside.any() else np.ones_like(outside)
         baseline = self._fit(series, design, use)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            good = baseline > 0
-            flux = np.where(good, series.flux / np.where(good, baseline, 1.0), np.nan)
-            var = np.where(good, series.var / np.where(good, baseline, 1.0) ** 2, np.nan)
+        baseline[baseline <= 0] = np.nan
+        flux, var = series.flux / baseline, series.var / np.square(baseline)
         if not cfg.along_wavelength.enabled:
             # one common level keeps the spectrum's shape in the normalized cube
             level = np.nanmedian(baseline)
