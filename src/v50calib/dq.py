@@ -82,13 +82,9 @@ def decode(value: int) -> list[str]:
 
 def counts(mask: NDArray[np.integer]) -> dict[str, int]:
     """Number of elements carrying each flag (only flags that occur)."""
-    found = {}
-    for flag in DQ:
-        if flag and flag.name:
-            n = int(np.count_nonzero(mask & mask.dtype.type(flag))) if mask.dtype.itemsize >= 4 else 0
-            if n:
-                found[flag.name] = n
-    return found
+    present = int(np.bitwise_or.reduce(mask, axis=None)) if mask.size else 0
+    flags = [flag for flag in DQ if flag & present]
+    return {flag.name: int(np.count_nonzero(mask & mask.dtype.type(flag))) for flag in flags if flag.name}
 
 
 def cf_attrs() -> dict[str, object]:

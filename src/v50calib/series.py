@@ -87,11 +87,13 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
     if not good.any():
         return None
     vectors = calib.trace.vectors
-    slow = series.slow_var[good] / normalized.baseline[:, good] ** 2
-    columns = np.concatenate([series.time_h[:, None], normalized.flux[:, good], normalized.var[:, good] + slow], axis=1)
-    table, count, width = binned(series.time_h, columns, FIT_BINS)
-    n = int(good.sum())
-    time, flux, var = table[:, 0], table[:, 1 : n + 1], table[:, n + 1 :]
+    whole = bool(good.all())
+    times, count, width = binned(series.time_h, series.time_h[:, None], FIT_BINS)
+    flux, var, baseline = (
+        binned(series.time_h, v if whole else v[:, good], FIT_BINS)[0] for v in (normalized.flux, normalized.var, normalized.baseline)
+    )
+    var = var + series.slow_var[good] / np.square(baseline)
+    n, time = int(good.sum()), times[:, 0]
     terms, _, _ = binned(series.time_h, regressors(series.x, series.y, vectors), FIT_BINS)
     design = np.concatenate([baseline_design(time, time, time, degree=calib.trace.degree, vectors=()), terms], axis=1)
     teff = series.star.get("Ts", 5500.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from v50calib.kernels import series
 
@@ -60,5 +59,3 @@ def test_bin_mean_counts_only_finite_samples() -> None:
     mean, count = series.bin_mean(values, np.array([0, 0, 2, -1]), 3)
     np.testing.assert_array_equal(count, [[2, 1], [0, 0], [1, 1]])
     np.testing.assert_array_equal(mean, [[2.0, 4.0], [np.nan, np.nan], [5.0, 6.0]])
-    with pytest.raises(ValueError, match="order"):
-        series.bin_mean(values, np.array([1, 0, 0, 0]), 2)

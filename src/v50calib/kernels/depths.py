@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 NODES = 9
 #: finite-difference steps of t0 [h], a/R* (relative), b, u, and depth (relative)
 STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
-ITERATIONS = 3
+ITERATIONS = 2
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,15 @@ def fit_depths(
     local = np.zeros((n_channels, design.shape[1]))
     for _ in range(ITERATIONS):
         base, by_depth, by_theta = _shapes(model, shape, theta, depth, nodes, place, at_node)
-        step_local, step_theta, cov = _solve(flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse)
+        step_local, step_theta, cov, chi2 = _solve(
+            flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse
+        )
         local = local + step_local[:, :-1]
         depth = np.clip(depth + step_local[:, -1], 1e-6, 0.25)
         theta = theta + np.clip(step_theta, -np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]), np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]))
         theta[1] = max(theta[1], 1.05)
-    base, _, _ = _shapes(model, shape, theta, depth, nodes, place, at_node)
-    residual = (flux - (1.0 + design @ local.T) * base) / sigma
-    chi2 = (residual**2).sum(axis=0) / max(len(time) - design.shape[1] - 1, 1)
     final = replace(shape, t0=float(theta[0]), a=float(theta[1]), b=float(abs(theta[2])))
-    return Depths(depth, np.sqrt(cov[0]), np.sqrt(cov[1]), chi2, final)
+    return Depths(depth, np.sqrt(cov[0]), np.sqrt(cov[1]), chi2 / max(len(time) - design.shape[1] - 1, 1), final)
 
 
 def _shapes(
@@ -86,10 +85,11 @@ def _shapes(
         t_low, t_mid, t_high = (model(replace(here, k=float(np.sqrt(d)))) for d in (low, node_depth[j], high))
         by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
         da = STEP_A * here.a
-        by_a = (model(replace(here, a=here.a + da)) - model(replace(here, a=here.a - da))) / (2 * da)
-        by_b = (model(replace(here, b=here.b + STEP_B)) - model(replace(here, b=here.b - STEP_B))) / (2 * STEP_B)
-        by_u1 = (model(replace(here, u1=u1 + STEP_U)) - model(replace(here, u1=u1 - STEP_U))) / (2 * STEP_U)
-        by_u2 = (model(replace(here, u2=u2 + STEP_U)) - model(replace(here, u2=u2 - STEP_U))) / (2 * STEP_U)
+        # one-sided: the slopes only steer the steps and the covariance
+        by_a = (model(replace(here, a=here.a + da)) - t_mid) / da
+        by_b = (model(replace(here, b=here.b + STEP_B)) - t_mid) / STEP_B
+        by_u1 = (model(replace(here, u1=u1 + STEP_U)) - t_mid) / STEP_U
+        by_u2 = (model(replace(here, u2=u2 + STEP_U)) - t_mid) / STEP_U
         curve = (t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2
         columns.append(np.stack([t_mid, (t_high - t_low) / (high - low), curve, by_t0, by_a, by_b, by_u1, s * by_u1, by_u2]))
     table = np.stack(columns, axis=-1)
@@ -112,8 +112,8 @@ def _expand(table: Float, offset: Float) -> Float:
 
 def _solve(
     flux: Float, sigma: Float, design: Float, base: Float, by_depth: Float, by_theta: Float, local: Float, inverse: Float, pull: Float
-) -> tuple[Float, Float, tuple[Float, Float]]:
-    """One Gauss-Newton step: local (channel, terms + 1), shared (6,), depth variances (full, shape known)."""
+) -> tuple[Float, Float, tuple[Float, Float], Float]:
+    """One Gauss-Newton step: local (channel, terms + 1), shared (6,), depth variances (full, shape known), chi² after it."""
     level = 1.0 + design @ local.T
     residual = (flux - level * base) / sigma
     columns = np.concatenate([design[:, :, None] * base[:, None, :], (level * by_depth)[:, None, :]], axis=1) / sigma[:, None, :]
@@ -136,4 +136,5 @@ def _solve(
     step_local = np.einsum("cij,cj->ci", normal_inv, right) - np.einsum("cls,s->cl", eliminated, step_shared)
     known = normal_inv[:, -1, -1]
     full = known + np.einsum("cs,st,ct->c", eliminated[:, -1], shared_cov, eliminated[:, -1])
-    return step_local, step_shared, (full, known)
+    left = residual - np.einsum("ctl,cl->ct", columns, step_local) - shared @ step_shared
+    return step_local, step_shared, (full, known), np.square(left).sum(axis=1)

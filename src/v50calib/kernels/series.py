@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from v50calib.kernels import fused
+from v50calib.kernels import binned
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -115,22 +115,12 @@ def least_squares(design: Float, series: Float, weight: Float) -> Float:
 def bin_mean(values: Float, index: NDArray[np.integer], n_bins: int) -> tuple[Float, Float]:
     """Mean and number of finite samples of (time, …) values per bin; empty bins NaN.
 
-    index (time,) must not decrease (samples are ordered in time); negative entries at the end are left out.
+    index (time,): bin of each sample, negative: left out.
     """
     bins = np.asarray(index, dtype=np.int64)
-    keep = int(np.count_nonzero(bins >= 0))
-    flat, bins = values.reshape(len(values), -1)[:keep].astype(np.float64, copy=False), bins[:keep]
-    if (bins < 0).any() or (np.diff(bins) < 0).any():
-        raise ValueError("bin_mean takes samples in order of their bins")
-    finite = np.isfinite(flat)
-    whole = bool(finite.all())
-    total = np.zeros((n_bins, flat.shape[1]))
-    fused.add_to_bins(np.ascontiguousarray(flat if whole else np.where(finite, flat, 0.0)), bins, total)
-    if whole:
-        count = np.broadcast_to(np.bincount(bins, minlength=n_bins).astype(np.float64)[:, None], total.shape)
-    else:
-        count = np.zeros_like(total)
-        fused.add_to_bins(finite.astype(np.float64), bins, count)
+    flat = values.reshape(len(values), -1).astype(np.float64, copy=False)
+    total, count = np.zeros((n_bins, flat.shape[1])), np.zeros((n_bins, flat.shape[1]))
+    binned.sum_in_bins(flat, bins, total, count)
     mean = np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
     shape = (n_bins, *values.shape[1:])
     return mean.reshape(shape), count.reshape(shape)

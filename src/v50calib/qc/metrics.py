@@ -14,13 +14,12 @@ from v50calib.kernels.series import point_to_point_sigma, robust_sigma
 
 def white_light(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Normalized white light curve (pair,) and its predicted variance: channels weighted by their flux level."""
-    flux = np.asarray(ds["photometry"], dtype=np.float64)
-    norm = np.asarray(ds["trace_norm"], dtype=np.float64)
-    var = np.asarray(ds["photometry_var"], dtype=np.float64)
-    whole = np.isfinite(flux).all(axis=0) & np.isfinite(norm).all(axis=0)
-    baseline = flux[:, whole] / norm[:, whole]
-    total = baseline.sum(axis=1)
-    return (norm[:, whole] * baseline).sum(axis=1) / total, var[:, whole].sum(axis=1) / total**2
+    flux, norm, var = (np.asarray(ds[name]) for name in ("photometry", "trace_norm", "photometry_var"))
+    whole = np.isfinite(norm.sum(axis=0)) & np.isfinite(flux.sum(axis=0))
+    if not whole.all():
+        flux, norm, var = flux[:, whole], norm[:, whole], var[:, whole]
+    total = (flux / norm).sum(axis=1, dtype=np.float64)
+    return flux.sum(axis=1, dtype=np.float64) / total, var.sum(axis=1, dtype=np.float64) / total**2
 
 
 def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
@@ -58,7 +57,7 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
         out["channels_lost"] = int((flags[0] & np.uint32(DQ.DO_NOT_USE)).astype(bool).sum())
         x, y = np.asarray(ds["x_position"], float), np.asarray(ds["y_position"], float)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
-        out["flux_e"] = float(np.nansum(np.nanmedian(np.asarray(ds["photometry"], float), axis=0)))
+        out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, len(x) // 1000)].mean(axis=0)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
     return out

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from v50calib.dq import DQ
+from v50calib.kernels import binned
 from v50calib.kernels.series import bin_mean
 from v50calib.stages.base import Float, Section, StageConfig
 from v50calib.stages.ephemeris import EphemerisConfig
@@ -64,10 +65,9 @@ class Phase:
         edges = np.linspace(time[0], time[-1], n_bins + 1)
         index = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, n_bins - 1)
         flux = self._clipped(normalized.flux, index, n_bins)
-        slow = series.slow_var / normalized.baseline**2
-        var = np.where(np.isfinite(flux), normalized.var + slow, np.nan)
         mean, count = bin_mean(flux, index, n_bins)
-        mean_var, _ = bin_mean(var, index, n_bins)
+        mean_var, _ = bin_mean(normalized.var, index, n_bins)
+        mean_var = mean_var + series.slow_var / np.square(bin_mean(normalized.baseline, index, n_bins)[0])
         enough = count >= self.config.binning.min_points
         return Folded(
             phase=(time - ephemeris.t0_h) / unit,
@@ -84,15 +84,12 @@ class Phase:
         cfg = self.config.outliers
         if cfg.replace_with == "none":
             return flux
-        out = flux.copy()
+        out, bins = flux.copy(), index.astype(np.int64)
         for _ in range(cfg.max_iters):
-            mean, _ = bin_mean(out, index, n_bins)
-            residual = out - mean[index]
-            finite = np.isfinite(residual)
-            square = np.square(residual) if finite.all() else np.where(finite, np.square(residual), 0.0)
-            scatter = np.sqrt(square.sum(axis=0) / np.maximum(finite.sum(axis=0), 1))
-            bad = np.abs(residual) > cfg.sigma * scatter
-            if not bad.any():
+            mean, _ = bin_mean(out, bins, n_bins)
+            total, count = np.zeros(out.shape[1]), np.zeros(out.shape[1])
+            binned.square_residuals(out, bins, mean, total, count)
+            limit = cfg.sigma * np.sqrt(total / np.maximum(count, 1.0))
+            if binned.blank_residuals(out, bins, mean, limit) == 0:
                 break
-            out[bad] = np.nan
         return out

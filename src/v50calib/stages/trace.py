@@ -93,8 +93,10 @@ class Trace:
             design = design[:, :1]
         use = outside if outside.any() else np.ones_like(outside)
         baseline = self._fit(series, design, use)
-        baseline[baseline <= 0] = np.nan
-        flux, var = series.flux / baseline, series.var / np.square(baseline)
+        if (baseline <= 0).any():
+            baseline[baseline <= 0] = np.nan
+        inverse = 1.0 / baseline
+        flux, var = series.flux * inverse, series.var * np.square(inverse)
         if not cfg.along_wavelength.enabled:
             # one common level keeps the spectrum's shape in the normalized cube
             level = np.nanmedian(baseline)
