@@ -1,0 +1,48 @@
+"""The benchmarks run: every case of the headline on a tiny visit, every method of the asv suite once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_headline_runs_every_case(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin: headline -->\nold\n<!-- end: headline -->\nb\n")
+    command = ["-m", "benchmarks.headline", "--work", str(tmp_path), "--repeats", "1", "--frames-fraction", "0.01", "--write", str(page)]
+    done = subprocess.run([sys.executable, *command], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for case in ("decode zarr", "frame domain from zarr", "nominal from zarr", "strict from parquet", "NumPy recipe"):
+        assert f"| {case} |" in done.stdout
+    text = page.read_text()
+    assert text.startswith("a\n<!-- begin: headline -->\nOne simulated visit")
+    assert text.endswith("<!-- end: headline -->\nb\n")
+    assert "old" not in text
+
+
+@pytest.mark.slow
+def test_suite_methods_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("V50CALIB_BENCH_FRACTION", "0.01")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.syspath_prepend(str(PROJECT))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    from benchmarks import bench_suite
+
+    ran = 0
+    for suite in (bench_suite.Kernels, bench_suite.Pipelines, bench_suite.Batch):
+        for params in [(p,) for p in getattr(suite, "params", ())] or [()]:
+            bench = suite()
+            bench.setup(*params)
+            for name in dir(bench):
+                if name.startswith(("time_", "peakmem_")):
+                    getattr(bench, name)(*params)
+                    ran += 1
+            if hasattr(bench, "teardown"):
+                bench.teardown()
+    assert ran == 2 * 2 + 6 * 2 + 6
