@@ -68,6 +68,16 @@ def test_trace_removes_trend_and_pointing_and_keeps_the_transit() -> None:
     assert raw.std() > 3 * residual.std()
 
 
+def test_without_along_time_only_the_level_is_divided_out() -> None:
+    curves = series(coupling=0.0)
+    ephemeris = resolve_ephemeris(curves, EphemerisConfig(), degree=0, vectors=())
+    assert ephemeris.t0_h == pytest.approx(SHAPE.t0, abs=0.02)
+    normalized = Trace(TraceConfig.model_validate({"along_time": {"enabled": False}})).apply(curves, ephemeris)
+    assert np.ptp(normalized.baseline, axis=0).max() == 0
+    outside = normalized.out_of_transit
+    np.testing.assert_allclose(normalized.baseline[0], np.median(curves.flux[outside], axis=0), rtol=1e-12)
+
+
 def test_unmasked_trend_takes_part_of_the_transit_and_says_so() -> None:
     curves = series()
     config = TraceConfig.model_validate({"along_time": {"mask_transit": False, "poly": {"degree": 4}}})

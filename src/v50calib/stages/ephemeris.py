@@ -63,9 +63,9 @@ def binned(time: Float, columns: Float, n_bins: int) -> tuple[Float, Float, floa
     n_bins = min(n_bins, len(time))
     edges = np.linspace(time[0], time[-1], n_bins + 1)
     index = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, n_bins - 1)
-    mean, weight = bin_mean(columns, index, n_bins)
-    full = weight[:, 0] > 0
-    return mean[full], weight[full, 0], float(edges[1] - edges[0])
+    count = np.bincount(index, minlength=n_bins).astype(np.float64)
+    full = count > 0
+    return bin_mean(columns, index, n_bins)[0][full], count[full], float(edges[1] - edges[0])
 
 
 def baseline_design(time: Float, x: Float, y: Float, *, degree: int, vectors: tuple[str, ...]) -> Float:
