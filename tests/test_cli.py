@@ -162,8 +162,10 @@ RUNNING = [
     ),
     (
         "calib/fast",
-        "calib.photometry.photometry.method=aperture calib.photometry.aperture.radius_px=6 calib.trace.along_time.enabled=false "
-        "calib.phase.binning.nbins=30",
+        (
+            "calib.photometry.photometry.method=aperture calib.photometry.aperture.radius_px=6 calib.trace.along_time.enabled=false "
+            "calib.phase.binning.nbins=30"
+        ),
         {"method": "aperture", "phase_bins": 30},
     ),
 ]

@@ -19,11 +19,13 @@ SHAPE = Shape(t0=3.8, period=84.0, a=9.0, b=0.2, k=0.11, u1=0.15, u2=0.2)
 STAR = {"P": 3.5, "sma": 9.1, "i": 88.8, "Ts": 5500.0}
 
 
-def series(*, depth: bool = True, channels: int = 6, noise: float = 5e-4, jitter: float = 0.1, coupling: float = 0.02) -> Series:
+def series(
+    *, depth: bool = True, channels: int = 6, noise: float = 5e-4, jitter: float = 0.1, coupling: float = 0.02, slope: float = 1e-3
+) -> Series:
     transit = Model(TIME, 0.0)(SHAPE) if depth else np.ones_like(TIME)
     x, y = jitter * RNG.standard_normal((2, TIME.size)) + 0.05 * np.sin(TIME)
     level = np.linspace(1e4, 1e5, channels)
-    flux = level * transit[:, None] * (1 + coupling * (x + y**2) + 1e-3 * (TIME - 3))[:, None]
+    flux = level * transit[:, None] * (1 + coupling * (x + y**2) + slope * (TIME - 3))[:, None]
     flux = flux * (1 + noise * RNG.standard_normal(flux.shape))
     return Series(
         time_h=TIME, flux=flux, var=(noise * level) ** 2 * np.ones_like(flux), dq=np.zeros(flux.shape, np.uint32), x=x, y=y,
@@ -69,7 +71,7 @@ def test_trace_removes_trend_and_pointing_and_keeps_the_transit() -> None:
 
 
 def test_without_along_time_only_the_level_is_divided_out() -> None:
-    curves = series(coupling=0.0)
+    curves = series(coupling=0.0, slope=0.0)
     ephemeris = resolve_ephemeris(curves, EphemerisConfig(), degree=0, vectors=())
     assert ephemeris.t0_h == pytest.approx(SHAPE.t0, abs=0.02)
     normalized = Trace(TraceConfig.model_validate({"along_time": {"enabled": False}})).apply(curves, ephemeris)
