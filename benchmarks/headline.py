@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.cases import CASES, peer_available
 
 SLOW = ("NumPy recipe",)
-BEGIN, END = "<!-- begin: headline -->", "<!-- end: headline -->"
+BEGIN, END = "<!-- headline begins -->", "<!-- headline ends -->"
 
 
 def prepare(work: Path, fraction: float) -> tuple[Path, Path]:

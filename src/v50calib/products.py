@@ -53,7 +53,7 @@ def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
     curves = result.curves
     out: Arrays = {
         "photometry": curves.flux,
-        "photometry_var": curves.variance,
+        "photometry_var": result.series.var,
         "photometry_var_rnoise": curves.var_rnoise[0],
         "photometry_dq": curves.dq,
         "x_position": curves.x,

@@ -14,15 +14,15 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.mark.slow
 def test_headline_runs_every_case(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- begin: headline -->\nold\n<!-- end: headline -->\nb\n")
+    page.write_text("a\n<!-- headline begins -->\nold\n<!-- headline ends -->\nb\n")
     command = ["-m", "benchmarks.headline", "--work", str(tmp_path), "--repeats", "1", "--frames-fraction", "0.01", "--write", str(page)]
     done = subprocess.run([sys.executable, *command], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for case in ("decode zarr", "frame domain from zarr", "nominal from zarr", "strict from parquet", "NumPy recipe"):
         assert f"| {case} |" in done.stdout
     text = page.read_text()
-    assert text.startswith("a\n<!-- begin: headline -->\nOne simulated visit")
-    assert text.endswith("<!-- end: headline -->\nb\n")
+    assert text.startswith("a\n<!-- headline begins -->\nOne simulated visit")
+    assert text.endswith("<!-- headline ends -->\nb\n")
     assert "old" not in text
 
 

@@ -23,6 +23,7 @@ from v50calib.errors import DataError, StoreError
 from v50calib.io.catalog import VisitKey
 from v50calib.io.commit import is_committed, read_record
 from v50calib.io.parquet import check_range
+from v50calib.io.shards import ShardedFrames, open_sharded
 from v50calib.io.source import VisitSource
 from v50calib.reference import MAP_NAMES, make_reference
 from v50calib.schema import INSTRUMENT, RAW_VISIT, pair_chunks
@@ -57,10 +58,16 @@ class ZarrFrames:
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames `start:stop`. Raises DataError where a chunk cannot be decoded."""
+        return self._read(start, stop, None)
+
+    def _read(self, start: int, stop: int, out: NDArray[np.uint16] | None) -> NDArray[np.uint16]:
         check_range(start, stop, self.n_frames)
         try:
             if self._array is None:
-                self._array = zarr.open_array(self.path / "raw_frames", mode="r")
+                direct = open_sharded(self.path / "raw_frames")
+                self._array = direct if direct is not None else zarr.open_array(self.path / "raw_frames", mode="r")
+            if isinstance(self._array, ShardedFrames):
+                return self._array.read(start, stop, out)
             return np.ascontiguousarray(self._array[start:stop])
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
@@ -74,9 +81,13 @@ class ZarrFrames:
         return self.read(start, start + self.units[index])
 
     def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-        """(start, frames) in order; with `size` a multiple of the chunk every chunk is decoded once."""
+        """(start, frames) in order; with `size` a multiple of the chunk every chunk is decoded once.
+
+        The frames are a buffer that the next block overwrites.
+        """
+        buffer = np.empty((min(size, self.n_frames), *self.shape), np.uint16)
         for start in range(0, self.n_frames, size):
-            yield start, self.read(start, min(start + size, self.n_frames))
+            yield start, self._read(start, min(start + size, self.n_frames), buffer)
 
 
 def group_path(store: Path, key: VisitKey) -> Path:

@@ -49,7 +49,10 @@ class FrameSource(Protocol):
         ...
 
     def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-        """(start, frames) in order, `size` frames each; decodes everything once, in bounded memory."""
+        """(start, frames) in order, `size` frames each; decodes everything once, in bounded memory.
+
+        A block is good until the next one is asked for: its buffer may be used again.
+        """
         ...
 
 

@@ -203,12 +203,11 @@ class Photometry:
 
     def _pointing(self, sums: Float, sky: Float, flux: Float, constants: PhotometryConstants) -> tuple[Float, Float]:
         """Star position (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
-        moment_y = sums[:, Y_MOMENT] - sky * constants.moment_area[0]
         if constants.spectral:
             span = constants.drift_columns
-            total = flux[:, span].sum(axis=1)
-            y = constants.centre[0] + moment_y[:, span].sum(axis=1) / total
-            return spectral_shift(flux[:, span]), y
+            moment = sums[:, Y_MOMENT, span].sum(axis=1) - sky[:, span] @ constants.moment_area[0, span]
+            return spectral_shift(flux[:, span]), constants.centre[0] + moment / flux[:, span].sum(axis=1)
+        moment_y = sums[:, Y_MOMENT] - sky * constants.moment_area[0]
         moment_x = sums[:, X_MOMENT] - sky * constants.moment_area[1]
         total = flux[:, 0]
         return constants.centre[1] + moment_x[:, 0] / total, constants.centre[0] + moment_y[:, 0] / total
@@ -230,4 +229,4 @@ class Photometry:
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
             # neighbouring channels share the smoothed background, so their errors add up, not their variances
             slow = np.nansum(slow, keepdims=True) * min(constants.smooth_columns, slow.size)
-        return LightCurves(flux, poisson, np.ascontiguousarray(read), sky, x, y, dq, slow)
+        return LightCurves(flux, poisson, read, sky, x, y, dq, slow)

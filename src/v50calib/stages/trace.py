@@ -96,7 +96,9 @@ class Trace:
         if (baseline <= 0).any():
             baseline[baseline <= 0] = np.nan
         inverse = 1.0 / baseline
-        flux, var = series.flux * inverse, series.var * np.square(inverse)
+        flux = series.flux * inverse
+        var = np.square(inverse, out=inverse)
+        var *= series.var
         if not cfg.along_wavelength.enabled:
             # one common level keeps the spectrum's shape in the normalized cube
             level = np.nanmedian(baseline)
