@@ -15,8 +15,12 @@ PACKAGES = ("v50calib", "numpy", "scipy", "xarray", "zarr", "dask", "numba", "py
 
 def config_hash(config: RunConfig) -> str:
     """sha256 of what decides the numbers: `calib` and `output`, never `runtime`."""
-    content = {"calib": config.calib.model_dump(mode="json"), "output": config.output.model_dump(mode="json")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(decisive(config).encode()).hexdigest()
+
+
+def decisive(config: RunConfig) -> str:
+    """JSON of the config's parts that decide the numbers: a product is the same on any scheduler."""
+    return json.dumps({name: getattr(config, name).model_dump(mode="json") for name in ("calib", "output")}, sort_keys=True)
 
 
 def versions() -> dict[str, str]:
@@ -28,7 +32,7 @@ def product_attrs(config: RunConfig, visit_attrs: dict[str, Any], reference_hash
     """Attributes written into a product: who it is of and what made it. No time stamps, no paths."""
     return {
         **visit_attrs,
-        "config": json.dumps(config.model_dump(mode="json"), sort_keys=True),
+        "config": decisive(config),
         "config_hash": config_hash(config),
         "reference_hashes": json.dumps(reference_hashes, sort_keys=True),
         "versions": json.dumps(versions(), sort_keys=True),

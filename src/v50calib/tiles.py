@@ -238,6 +238,7 @@ def run_chunk(
     dq = np.zeros((n, nx if spectral else 1), np.uint32)
     used = constants.used if constants is not None else ~frame.state.masked
     step = max(1, TILE_BYTES // (8 * ny * nx))
+    ones = np.ones(plan.shape[1])
     for i in range(0, n, step):
         j = min(n, i + step)
         tile = raw[2 * i : 2 * j]
@@ -248,7 +249,7 @@ def run_chunk(
                 plan.weights, plan.first, plan.last, local_bins[i + low : i + high], part[low:high], acc,
             )  # fmt: skip
         if not spectral:
-            sums[i:j, :, 0] = part.sum(axis=2)
+            sums[i:j, :, 0] = part @ ones
         flags = code_flags(
             tile, used, saturation=frame.saturation_adu, floor=frame.floor_adu,
             sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR),
