@@ -87,7 +87,7 @@ MEANINGS = {
     "calib.phase.binning.strategy": "bins of equal length",
     "calib.phase.binning.nbins": "over the whole visit",
     "calib.phase.binning.min_points": "fewer leave the bin empty",
-    "calib.phase.outliers.sigma": "clip about the bin's own mean, robust scatter",
+    "calib.phase.outliers.sigma": "clip about the bin's own mean, in standard deviations of the channel's residuals",
     "calib.phase.outliers.max_iters": "of the clip",
     "calib.phase.outliers.replace_with": "`nan`: out of the bin",
     "runtime.scheduler": "`local`: worker processes here; `threads`; `sync`; or tcp://HOST:PORT, tls://HOST:PORT of a running scheduler",

@@ -89,13 +89,6 @@ def test_fused_extraction_equals_cds_then_sums_then_bins() -> None:
     np.testing.assert_allclose(binned, expected, rtol=1e-9, atol=1e-6)
 
 
-def test_bins_take_their_pairs_and_leave_out_the_remainder() -> None:
-    cds = RNG.standard_normal((7, 6))
-    out = np.zeros((3, 6))
-    fused.add_to_bins(cds, np.array([0, 0, 1, 1, 2, 2, -1]), out)
-    np.testing.assert_allclose(out, cds[:6].reshape(3, 2, 6).sum(axis=1), rtol=1e-15)
-
-
 def test_weighted_column_sums_equal_einsum() -> None:
     cds, weights = RNG.standard_normal((5, 6, 7)), RNG.standard_normal((3, 6, 7))
     weights[0, :2] = 0

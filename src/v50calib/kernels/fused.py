@@ -121,18 +121,6 @@ def extract_pairs(
 
 
 @_jit
-def add_to_bins(cds: Float, bins: NDArray[np.int64], out: Float) -> None:
-    """``out[bins[i]] += cds[i]``; cds (n, npix), bins (n,) (negative: left out), out (nbins, npix)."""
-    for i in range(cds.shape[0]):
-        b = bins[i]
-        if b >= 0:
-            acc = out[b]
-            d = cds[i]
-            for p in range(cds.shape[1]):
-                acc[p] += d[p]
-
-
-@_jit
 def largest_code(raw: NDArray[np.uint16]) -> int:
     """Largest of flat raw codes (one reduction a loop: it vectorizes, NumPy's does not)."""
     hi = np.uint16(0)

@@ -44,7 +44,7 @@ def clip_to_median(series: Float, *, threshold: float) -> Float:
     index = np.linspace(0, len(series) - 1, min(len(series), SIGMA_SAMPLES)).astype(int)
     sample = series[index]
     centre, limit = np.median(sample, axis=0), threshold * robust_sigma(sample)
-    far = np.abs(series - centre) > limit
+    far = (series > centre + limit) | (series < centre - limit)
     return np.where(far, centre, series) if far.any() else series
 
 
