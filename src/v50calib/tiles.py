@@ -74,7 +74,7 @@ class ChunkResult:
     """What one chunk of pairs leaves behind; small unless full-cadence cubes were asked for.
 
     start        first pair
-    sums         (n, 4, nx) photometry's weighted sums, (n, 4, 1) of a photometric band, or None
+    sums         (n, maps, nx) photometry's weighted sums, (n, maps, 1) of a photometric band, or None
     dq           (n, nx) or (n, 1) uint32 flags of pairs
     first_bin    first time bin the chunk has a part of
     bins         (bins, ny, nx) float64 sums of CDS frames; bins at the chunk's ends may be partial

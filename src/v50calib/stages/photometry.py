@@ -105,8 +105,8 @@ FLUX, BACKGROUND, Y_MOMENT, X_MOMENT = range(4)
 class PhotometryConstants:
     """Static maps and noise terms of a visit.
 
-    weights        (4, ny, nx): flux, mean background per pixel, first moments about `centre` in y and x
-    first, last    (4,) row range of each map
+    weights        (maps, ny, nx): flux, mean background per pixel, first moment about `centre` in y, in x (band only)
+    first, last    (maps,) row range of each map
     used           (ny, nx) pixels that enter the flux
     area           (nx,) or scalar: Σ of the flux weights (pixels of background under it)
     photon_gain    Σ w² P / flat: photon variance per electron of flux
@@ -175,13 +175,13 @@ class Photometry:
         self.config = config
 
     def measure(self, cds: Float, constants: PhotometryConstants) -> Float:
-        """Weighted column sums (n, 4, nx) of CDS frames (n, ny, nx) with masked pixels at any finite value."""
+        """Weighted column sums (n, maps, nx) of CDS frames (n, ny, nx) with masked pixels at any finite value."""
         out = np.empty((len(cds), len(constants.weights), cds.shape[2]))
         weighted_column_sums(cds, constants.weights, constants.first, constants.last, out)
         return out
 
     def finish(self, sums: Float, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
-        """Light curves of a whole visit from its sums (pair, 4, nx) and flags (pair, nx)."""
+        """Light curves of a whole visit from its sums (pair, maps, nx) and flags (pair, nx)."""
         if not constants.spectral:
             sums = sums.sum(axis=2, keepdims=True)
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)

@@ -61,7 +61,8 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
     sky_map = _background_map(config, background, state, mean)
     build = _spectral_maps if instrument.spectral else _band_maps
     flux_map, moments, profile, centre, estimated = build(config, method, state, mean, sky_map)
-    weights = np.stack([flux_map, sky_map, *moments])
+    # a spectrum's shift along x is measured on the spectrum itself: no map for it
+    weights = np.stack([flux_map, sky_map, moments[0], *(() if instrument.spectral else (moments[1],))])
     dead_column = np.asarray(~np.isfinite(flux_map).all(axis=0))
     weights = np.nan_to_num(weights, nan=0.0)
     sky_level = np.maximum((sky_map * mean.cds).sum(axis=0 if instrument.spectral else None, keepdims=True), 0.0)
@@ -71,7 +72,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
     read = square * read_var
     sky_var = sky_map**2 * (read_var + np.maximum(mean.cds, 0.0) * mean.inverse_flat)
     axis = 0 if instrument.spectral else None
-    collapse = [np.atleast_1d(v.sum(axis=axis)) for v in (weights[0], weights[2], weights[3], photon_gain, read, poisson, sky_var)]
+    collapse = [np.atleast_1d(v.sum(axis=axis)) for v in (weights[0], weights[2], moments[1], photon_gain, read, poisson, sky_var)]
     area, area_y, area_x, photon, read_sum, poisson_sum, sky_sum = collapse
     channel_dq = _channel_dq(state, weights[0] != 0, estimated, dead_column, instrument.spectral)
     if instrument.spectral:
