@@ -11,8 +11,16 @@ from distributed import Client, LocalCluster
 
 from v50calib.config.models import RuntimeConfig
 
-#: one worker thread calls into numba and BLAS; libraries that start their own threads would only compete
-_SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: what worker processes start with. One thread a task: libraries that start their own would only compete. Freed memory
+#: is kept (Dask's default gives it back at once): a visit's arrays of 10 MB come and go, and mapping them anew costs more
+#: than filling them.
+_WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**27),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
 
 
 def cores() -> int:
@@ -30,7 +38,7 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     workers = runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
     settings = {
         "distributed.scheduler.allowed-failures": 2,
-        "distributed.nanny.environ": _SINGLE_THREADED,
+        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
         "distributed.worker.memory.spill": False,
     }
     with dask.config.set(settings):
