@@ -72,6 +72,13 @@ def frame_to_pixel_dq(frame_dq: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return low | np.where(estimated, np.uint32(DQ.FLUX_ESTIMATED), np.uint32(0))
 
 
+def all_channels(mask: NDArray[np.uint32], bits: int) -> NDArray[np.bool_]:
+    """Samples (time,) of a (time, channel) mask of which every channel carries one of `bits`."""
+    if not mask.size or not np.bitwise_or.reduce(mask, axis=None) & np.uint32(bits):
+        return np.zeros(len(mask), np.bool_)
+    return np.asarray((mask & np.uint32(bits)).astype(bool).all(axis=1))
+
+
 def decode(value: int) -> list[str]:
     """Names of the bits set in `value`, lowest bit first; unknown bits are named by position."""
     names = [flag.name for flag in DQ if flag and value & flag and flag.name]

@@ -98,7 +98,7 @@ def _stored(pipeline: Pipeline, arrays: dict[str, np.ndarray]) -> dict[str, np.n
 
 
 def _frame_products(pipeline: Pipeline, frame: FrameConstants, parts: list[ChunkResult]) -> dict[str, np.ndarray]:
-    arrays = frame_arrays(frame, [ChunkResult(p.start, None, p.dq, p.first_bin, p.bins, None) for p in parts], _without_cube(pipeline))
+    arrays = frame_arrays(frame, [ChunkResult(p.start, None, None, p.first_bin, p.bins, None) for p in parts], _without_cube(pipeline))
     return _stored(pipeline, arrays)
 
 
@@ -234,8 +234,10 @@ def _chunk_of_tile(pipeline: Pipeline, frame: FrameConstants, tile: Tile, start_
     assert pipeline.photometry is not None
     assert frame.photometry is not None
     flags = np.where(frame.photometry.used, frame_to_pixel_dq(tile.frame_dq), np.uint32(0))
-    sums = pipeline.photometry.measure(np.ascontiguousarray(tile.values), frame.photometry)
-    return ChunkResult(start_pair, sums, np.bitwise_or.reduce(flags, axis=1), 0, np.zeros((0, *frame.shape)))
+    sums = pipeline.photometry.measure(np.ascontiguousarray(tile.values), frame.photometry, pipeline.config.output.dtype)
+    dq = np.bitwise_or.reduce(flags, axis=1)
+    dq = dq if frame.photometry.spectral else np.bitwise_or.reduce(dq, axis=1, keepdims=True)
+    return ChunkResult(start_pair, sums, dq, 0, np.zeros((0, *frame.shape)))
 
 
 def _chained_series(ds: xr.Dataset, last: str) -> xr.Dataset:

@@ -98,7 +98,7 @@ class Pipeline:
     def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int) -> ChunkResult:
         """One chunk of raw frames through the frame domain."""
         binned = self.config.output.cubes in ("binned", "both")
-        return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=self.cube_dtype)
+        return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=self.cube_dtype, dtype=self.config.output.dtype)
 
     def run_series(self, frame: FrameConstants, results: list[ChunkResult], star: dict[str, float]) -> SeriesResult | None:
         """The series domain; None where photometry is off."""

@@ -9,6 +9,7 @@ import xarray as xr
 
 from v50calib import dq
 from v50calib.config.models import RunConfig
+from v50calib.kernels.binned import cube_and_variance
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import CALIBRATED
 from v50calib.series import SeriesResult, pair_times
@@ -25,27 +26,24 @@ def frame_arrays(frame: FrameConstants, results: list[ChunkResult], config: RunC
         out["cds_var_rnoise"] = frame.mean.read_var
     cubes = config.output.cubes
     if cubes in ("binned", "both") and frame.n_bins:
-        total = assemble_bins(results, frame.n_bins, frame.shape)
-        out["cds_binned"] = np.where(frame.state.masked, np.nan, total)
-        out["cds_binned_var_poisson"] = binned_photon_variance(frame, total)
+        out["cds_binned"], out["cds_binned_var_poisson"] = binned_cubes(frame, assemble_bins(results, frame.n_bins, frame.shape), config)
     if cubes in ("full", "both"):
         out["cds_corrected"] = np.concatenate([r.cube for r in sorted(results, key=lambda r: r.start) if r.cube is not None])
     return out
 
 
-def binned_photon_variance(frame: FrameConstants, total: Float) -> Float:
-    """Photon variance of summed CDS frames, e-²: ``(S + dark) / flat``, S and dark flat-corrected electrons.
+def binned_cubes(frame: FrameConstants, total: Float, config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Summed CDS frames and their photon variance, e-²: ``(S + dark) / flat``, S and dark flat-corrected electrons.
 
-    S·flat electrons were counted, dark's included; division by flat² leaves one power of it.
+    S·flat electrons were counted, dark's included; division by flat² leaves one power of it. Masked pixels NaN.
     """
     assert frame.mean is not None
-    pairs = np.bincount(frame.pair_bins[frame.pair_bins >= 0], minlength=frame.n_bins)
-    between = np.bincount(frame.pair_bins[frame.pair_bins >= 0], weights=frame.between[frame.pair_bins >= 0], minlength=frame.n_bins)
-    assert len(pairs) == len(total)
-    dark = frame.folded.rate * between[:, None, None]
-    variance = np.maximum(total + dark, 0.0) * frame.mean.inverse_flat
-    variance[:, frame.state.masked] = np.nan
-    return np.asarray(variance)
+    kept = frame.pair_bins >= 0
+    between: Float = np.bincount(frame.pair_bins[kept], weights=frame.between[kept], minlength=frame.n_bins).astype(np.float64)
+    masked = np.where(frame.state.masked, np.nan, 1.0)
+    cube, variance = np.empty(total.shape, config.output.dtype), np.empty(total.shape, config.output.dtype)
+    cube_and_variance(total, frame.folded.rate, between, frame.mean.inverse_flat * masked, masked, cube, variance)
+    return cube, variance
 
 
 def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
@@ -54,7 +52,7 @@ def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
     out: Arrays = {
         "photometry": curves.flux,
         "photometry_var": result.series.var,
-        "photometry_var_rnoise": curves.var_rnoise[0],
+        "photometry_var_rnoise": curves.var_rnoise,
         "photometry_dq": curves.dq,
         "x_position": curves.x,
         "y_position": curves.y,

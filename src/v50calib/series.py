@@ -6,29 +6,23 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.limb import quadratic_limb_darkening
-from v50calib.kernels.transit import Prior, Shape
+from v50calib.kernels.transit import Shape
 from v50calib.schema import INSTRUMENT
 from v50calib.stages.base import Float
-from v50calib.stages.ephemeris import (
-    FIT_BINS,
-    PRIOR_A,
-    PRIOR_B,
-    PRIOR_U,
-    baseline_design,
-    binned,
-    regressors,
-    resolve_ephemeris,
-    white_wavelength,
-)  # fmt: skip
+from v50calib.stages.ephemeris import STAR_TEMPERATURE, TimeBins, resolve_ephemeris, transit_prior, white_wavelength
 from v50calib.stages.phase import Phase
-from v50calib.stages.photometry import LightCurves, Photometry
+from v50calib.stages.photometry import LightCurves, Photometry, PhotometryConstants, joined
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
 from v50calib.stages.trace import Trace
 from v50calib.tiles import ChunkResult, FrameConstants
+
+#: time bins of the spectral fit: about 2 min in a full visit, a small part of ingress
+DEPTH_BINS = 200
 
 
 @dataclass(frozen=True)
@@ -64,9 +58,8 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
     photometry = Photometry(calib.photometry)
     assert frame.photometry is not None
     ordered = sorted(results, key=lambda r: r.start)
-    sums = np.concatenate([r.sums for r in ordered if r.sums is not None])
-    dq = np.concatenate([r.dq for r in ordered])
-    curves = photometry.finish(sums, dq, frame.photometry)
+    sums = joined([r.sums for r in ordered if r.sums is not None])
+    curves = photometry.finish(sums, assemble_flags(ordered, frame.photometry), frame.photometry)
     series = Series(
         time_h=pair_times(frame), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
         wavelength_um=channel_wavelengths(frame, photometry), star=star, slow_var=curves.slow_var,
@@ -79,33 +72,31 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
     return SeriesResult(curves, series, ephemeris, normalized, folded, transit_depths(series, normalized, ephemeris, calib))
 
 
+def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -> NDArray[np.uint32]:
+    """Flags (pair, column) or (pair, 1) of all chunks in order; chunks without any are zero."""
+    lengths = [len(r.sums.totals) for r in results if r.sums is not None]
+    dq = np.zeros((sum(lengths), constants.area.size), np.uint32)
+    for result, stop, n in zip(results, np.cumsum(lengths), lengths, strict=True):
+        if result.dq is not None:
+            dq[stop - n : stop] = result.dq
+    return dq
+
+
 def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris, calib: CalibConfig) -> Depths | None:
     """Depth per channel with the orbit and limb darkening shared; None where no transit was fitted."""
     if ephemeris.source == "none" or not math.isfinite(ephemeris.depth):
         return None
-    good = np.isfinite(normalized.flux).all(axis=0)
+    good = np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
     if not good.any():
         return None
-    vectors = calib.trace.vectors
-    whole = bool(good.all())
-    times, count, width = binned(series.time_h, series.time_h[:, None], FIT_BINS)
-    flux, var, baseline = (
-        binned(series.time_h, v if whole else v[:, good], FIT_BINS)[0] for v in (normalized.flux, normalized.var, normalized.baseline)
-    )
+    bins = TimeBins(series.time_h, DEPTH_BINS)
+    curves = (normalized.flux, normalized.var, normalized.baseline)
+    flux, var, baseline = (bins.mean(v if good.all() else v[:, good]) for v in curves)
     var = var + series.slow_var[good] / np.square(baseline)
-    n, time = int(good.sum()), times[:, 0]
-    terms, _, _ = binned(series.time_h, regressors(series.x, series.y, vectors), FIT_BINS)
-    design = np.concatenate([baseline_design(time, time, time, degree=calib.trace.degree, vectors=()), terms], axis=1)
-    teff = series.star.get("Ts", 5500.0)
-    wavelength = series.wavelength_um[good]
-    darkening = np.stack(quadratic_limb_darkening(wavelength, teff)).reshape(2, -1)
-    u1, u2 = quadratic_limb_darkening(white_wavelength(series), teff)
-    star = series.star
-    a0 = star.get("sma", ephemeris.a)
-    b0 = a0 * abs(math.cos(math.radians(star["i"]))) if "i" in star else ephemeris.b
-    prior = Prior(
-        (a0, (PRIOR_A if "sma" in star else 0.5) * a0), (b0, PRIOR_B if "i" in star else 1.0), (float(u1), PRIOR_U), (float(u2), PRIOR_U)
-    )
+    design = bins.design(series, calib.trace.degree, calib.trace.vectors)
+    star, wavelength = series.star, series.wavelength_um[good]
+    darkening = np.stack(quadratic_limb_darkening(wavelength, star.get("Ts", STAR_TEMPERATURE))).reshape(2, -1)
+    prior = transit_prior(star, ephemeris.a, ephemeris.b, white_wavelength(series))
     shape = Shape(
         ephemeris.t0_h,
         ephemeris.period_h if math.isfinite(ephemeris.period_h) else 96.0,
@@ -116,8 +107,8 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
         ephemeris.u2,
     )
     span = float(np.ptp(wavelength))
-    position = (2.0 * (wavelength - wavelength.min()) / span - 1.0) if span > 0 else np.zeros(n)
-    fitted = fit_depths(time, flux, np.sqrt(var / count[:, None]), width, design, shape, prior, position, darkening)
+    position = (2.0 * (wavelength - wavelength.min()) / span - 1.0) if span > 0 else np.zeros(wavelength.size)
+    fitted = fit_depths(bins.time_h, flux, np.sqrt(var / bins.count[:, None]), bins.width, design, shape, prior, position, darkening)
     if good.all():
         return fitted
 

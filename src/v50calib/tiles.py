@@ -23,15 +23,15 @@ from v50calib.reference import Reference, reference_from_dataset
 from v50calib.schema import LINEARITY_TERMS, STAR_PARAMETERS
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
-from v50calib.stages.photometry import Photometry, PhotometryConstants
+from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
 
-#: pairs of a tile, as float64 bytes: their sums stay in the cache while the detector's rows pass by once
-TILE_BYTES = 1536 * 1024
+#: pairs of a tile, as float64 bytes: their codes and sums stay in the L2 cache while the detector's rows pass by once
+TILE_BYTES = 768 * 1024
 #: terms of the fused kernel's polynomial (the linearity's 6; a plain ADC conversion is padded with zeros)
 FUSED_TERMS = LINEARITY_TERMS
 #: columns up to which short detector rows are joined
-LONG_ROW = 256
+LONG_ROW = 128
 #: runs and pairs per run of the sample that the mean frame is measured on
 SAMPLE_RUNS, SAMPLE_PAIRS = 3, 48
 
@@ -74,16 +74,16 @@ class ChunkResult:
     """What one chunk of pairs leaves behind; small unless full-cadence cubes were asked for.
 
     start        first pair
-    sums         (n, maps, nx) photometry's weighted sums, (n, maps, 1) of a photometric band, or None
-    dq           (n, nx) or (n, 1) uint32 flags of pairs
+    sums         photometry's weighted sums, or None
+    dq           (n, nx) or, of a photometric band, (n, 1) uint32 flags of pairs; None where no sample has any
     first_bin    first time bin the chunk has a part of
     bins         (bins, ny, nx) float64 sums of CDS frames; bins at the chunk's ends may be partial
     cube         (n, ny, nx) CDS frames with masked pixels NaN, or None
     """
 
     start: int
-    sums: Float | None
-    dq: NDArray[np.uint32]
+    sums: Sums | None
+    dq: NDArray[np.uint32] | None
     first_bin: int
     bins: Float
     cube: NDArray[np.floating] | None = None
@@ -220,59 +220,80 @@ def fold_pairs(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, 
 
 
 def run_chunk(
-    frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, photometry: Photometry | None, *, binned: bool, cube: str | None
+    frame: FrameConstants,
+    raw: NDArray[np.uint16],
+    start_pair: int,
+    photometry: Photometry | None,
+    *,
+    binned: bool,
+    cube: str | None,
+    dtype: str = "float32",
 ) -> ChunkResult:
-    """Raw frames (2n, ny, nx) of pairs start_pair … through adc … photometry, tile by tile."""
+    """Raw frames (2n, ny, nx) of pairs start_pair … through adc … photometry, tile by tile; sums stored as `dtype`."""
     n = len(raw) // 2
     ny, nx = frame.shape
     constants = frame.photometry if photometry is not None else None
     spectral = constants is None or constants.spectral
     plan = _plan(frame, constants)
-    bins = frame.pair_bins[start_pair : start_pair + n]
-    real = bins[bins >= 0] if binned else bins[:0]
-    first_bin = int(real[0]) if real.size else 0
-    acc = np.zeros((int(real[-1]) - first_bin + 1 if real.size else 0, *plan.shape))
-    local_bins = np.where(bins >= 0, bins - first_bin, -1) if binned else np.full(n, -1)
-    maps = len(plan.weights)
-    sums = np.zeros((n, maps, nx if spectral else 1))
-    dq = np.zeros((n, nx if spectral else 1), np.uint32)
+    first_bin, local_bins, acc = _local_bins(frame, start_pair, n, binned=binned, shape=plan.shape)
+    columns = np.zeros((n, plan.per_column, nx), dtype if spectral else np.float64)
+    totals = np.zeros((n, len(plan.weights) - plan.per_column))
+    dq: NDArray[np.uint32] | None = None
     used = constants.used if constants is not None else ~frame.state.masked
     step = max(1, TILE_BYTES // (8 * ny * nx))
-    ones = np.ones(plan.shape[1])
+    part = np.empty((step, plan.per_column, plan.shape[1]))
     for i in range(0, n, step):
         j = min(n, i + step)
         tile = raw[2 * i : 2 * j]
-        part = sums[i:j] if spectral else np.zeros((j - i, maps, plan.shape[1]))
+        part[:] = 0.0
         for low, high in _equal_runs(frame.between[start_pair + i : start_pair + j]):
             extract_pairs(
                 tile[2 * low : 2 * high].reshape(-1, *plan.shape), plan.coef, plan.rate * frame.between[start_pair + i + low],
-                plan.weights, plan.first, plan.last, local_bins[i + low : i + high], part[low:high], acc,
+                plan.weights, plan.first, plan.last, local_bins[i + low : i + high], part[low:high], totals[i + low : i + high], acc,
             )  # fmt: skip
-        if not spectral:
-            sums[i:j, :, 0] = part @ ones
+        if plan.per_column:
+            columns[i:j] = part[: j - i]
         flags = code_flags(
             tile, used, saturation=frame.saturation_adu, floor=frame.floor_adu,
             sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR),
         )  # fmt: skip
         if flags is not None:
+            dq = np.zeros((n, nx if spectral else 1), np.uint32) if dq is None else dq
             dq[i:j] = flags if spectral else np.bitwise_or.reduce(flags, axis=1, keepdims=True)
-    full = None
-    if cube is not None:
-        full = np.empty((n, ny, nx), np.dtype(cube))
-        for i in range(0, n, step):
-            full[i : i + step] = fold_pairs(frame, raw[2 * i : 2 * (i + step)], start_pair + i)
-        full[:, frame.state.masked] = np.nan
-    return ChunkResult(start_pair, sums if constants is not None else None, dq, first_bin, acc.reshape(-1, ny, nx), full)
+    full = _full_cube(frame, raw, start_pair, cube, step) if cube is not None else None
+    sums = Sums(columns, totals) if constants is not None else None
+    return ChunkResult(start_pair, sums, dq, first_bin, acc.reshape(-1, ny, nx), full)
+
+
+def _local_bins(
+    frame: FrameConstants, start_pair: int, n: int, *, binned: bool, shape: tuple[int, int]
+) -> tuple[int, NDArray[np.int64], Float]:
+    """First time bin of a chunk, the bins of its pairs counted from there (-1: none), and their zeroed sums."""
+    bins = frame.pair_bins[start_pair : start_pair + n]
+    real = bins[bins >= 0] if binned else bins[:0]
+    first_bin = int(real[0]) if real.size else 0
+    local = np.where(bins >= 0, bins - first_bin, -1) if binned else np.full(n, -1)
+    return first_bin, local, np.zeros((int(real[-1]) - first_bin + 1 if real.size else 0, *shape))
+
+
+def _full_cube(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, dtype: str, step: int) -> NDArray[np.floating]:
+    """Every CDS frame of a chunk, (n, ny, nx), masked pixels NaN."""
+    full = np.empty((len(raw) // 2, *frame.shape), np.dtype(dtype))
+    for i in range(0, len(full), step):
+        full[i : i + step] = fold_pairs(frame, raw[2 * i : 2 * (i + step)], start_pair + i)
+    full[:, frame.state.masked] = np.nan
+    return full
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Arrays of the fused kernel. A narrow detector (FGS1: 32 columns) is seen as few long rows, which vectorize."""
+    """Arrays of the fused kernel. A narrow detector (FGS1: 32 columns) is seen as fewer, longer rows."""
 
     shape: tuple[int, int]
     coef: Float
     rate: Float
     weights: Float
+    per_column: int
     first: NDArray[np.int64]
     last: NDArray[np.int64]
 
@@ -288,9 +309,10 @@ def _plan(frame: FrameConstants, constants: PhotometryConstants | None) -> _Plan
     coef[: len(frame.folded.coef)] = frame.folded.coef.reshape(-1, *shape)
     if constants is None:
         none = np.zeros(0, np.int64)
-        return _Plan(shape, coef, frame.folded.rate.reshape(shape), np.zeros((0, *shape)), none, none)
+        return _Plan(shape, coef, frame.folded.rate.reshape(shape), np.zeros((0, *shape)), 0, none, none)
     weights = constants.weights.reshape(-1, *shape)
-    return _Plan(shape, coef, frame.folded.rate.reshape(shape), weights, constants.first // group, -(-constants.last // group))
+    first, last = constants.first // group, -(-constants.last // group)
+    return _Plan(shape, coef, frame.folded.rate.reshape(shape), weights, constants.per_column, first, last)
 
 
 def _equal_runs(between: Float) -> list[tuple[int, int]]:

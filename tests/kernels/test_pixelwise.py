@@ -71,7 +71,8 @@ def test_unusable_flat_becomes_one_and_is_named() -> None:
     np.testing.assert_array_equal(inverse, [[0.5, 1.0], [1.0, 1.0]])
 
 
-def test_fused_extraction_equals_cds_then_sums_then_bins() -> None:
+@pytest.mark.parametrize("per_column", [0, 2, 3])
+def test_fused_extraction_equals_cds_then_sums_then_bins(per_column: int) -> None:
     ny, nx, n = 6, 7, 9
     coef = coefficients(ny, nx)
     raw = RNG.integers(300, 27000, (2 * n, ny, nx)).astype(np.uint16)
@@ -80,11 +81,12 @@ def test_fused_extraction_equals_cds_then_sums_then_bins() -> None:
     for m in range(3):
         weights[m, : first[m]] = weights[m, last[m] :] = 0
     bins = np.array([0, 0, 0, 1, 1, 1, 2, 2, -1])
-    sums, binned = np.zeros((n, 3, nx)), np.zeros((3, ny, nx))
-    fused.extract_pairs(raw, coef, dark, weights, first, last, bins, sums, binned)
+    columns, totals, binned = np.zeros((n, per_column, nx)), np.zeros((n, 3 - per_column)), np.zeros((3, ny, nx))
+    fused.extract_pairs(raw, coef, dark, weights, first, last, bins, columns, totals, binned)
     value = pixelwise.evaluate_polynomial(raw.astype(float), coef)
     cds = value[1::2] - value[0::2] - dark
-    np.testing.assert_allclose(sums, np.einsum("myx,iyx->imx", weights, cds), rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(columns, np.einsum("myx,iyx->imx", weights[:per_column], cds), rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(totals, np.einsum("myx,iyx->im", weights[per_column:], cds), rtol=1e-9, atol=1e-6)
     expected = np.stack([cds[bins == b].sum(axis=0) for b in range(3)])
     np.testing.assert_allclose(binned, expected, rtol=1e-9, atol=1e-6)
 

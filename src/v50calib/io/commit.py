@@ -115,12 +115,18 @@ def check_complete(path: Path) -> None:
             continue
         grid = node["chunk_grid"]["configuration"]["chunk_shape"]
         expected = math.prod(-(-n // c) for n, c in zip(node["shape"], grid, strict=True))
-        found = sum(len(files) for _, _, files in os.walk(meta.parent / "c")) if node["shape"] else int((meta.parent / "c").is_file())
+        found = _chunk_files(meta.parent)
         if found < expected:
             raise StoreError(
                 f"array '{meta.parent.relative_to(path)}' has {found} of {expected} chunk files: the write was cut short "
                 "(full disk?); nothing was published, free some space and run again"
             )
+
+
+def _chunk_files(array: Path) -> int:
+    """Chunk files of an array: `c`, `c.0.0` or below `c/`."""
+    beside = sum(e.is_file() and (e.name == "c" or e.name.startswith("c.")) for e in os.scandir(array))
+    return beside + sum(len(files) for _, _, files in os.walk(array / "c"))
 
 
 def tree_hash(path: Path) -> str:

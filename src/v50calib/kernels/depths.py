@@ -57,8 +57,9 @@ def fit_depths(
     if n_channels == 1:
         inverse[4] = 1e12
     local = np.zeros((n_channels, design.shape[1]))
+    slopes = _slopes(model, shape, theta, nodes, at_node)
     for _ in range(ITERATIONS):
-        base, by_depth, by_theta = _shapes(model, shape, theta, depth, nodes, place, at_node)
+        base, by_depth, by_theta = _shapes(model, shape, theta, depth, nodes, place, at_node, slopes)
         step_local, step_theta, cov, chi2 = _solve(
             flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse
         )
@@ -70,35 +71,46 @@ def fit_depths(
     return Depths(depth, np.sqrt(cov[0]), np.sqrt(cov[1]), chi2 / max(len(time) - design.shape[1] - 1, 1), final)
 
 
+def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: float) -> Shape:
+    """Shape at one node: the shared parameters applied to `shape`, its limb darkening and depth."""
+    u1, u2 = darkening[0] + theta[3] + theta[4] * node, darkening[1] + theta[5]
+    return replace(shape, t0=theta[0], a=theta[1], b=abs(theta[2]), k=float(np.sqrt(depth)), u1=float(u1), u2=float(u2))
+
+
+def _slopes(model: Model, shape: Shape, theta: Float, nodes: Float, darkening: Float) -> Float:
+    """dT/dθ at the nodes, (6, n, nodes), at the starting shape: they only steer the steps and the covariance."""
+    columns = []
+    for j, s in enumerate(nodes):
+        here = _at_node(shape, theta, darkening[:, j], s, shape.k**2)
+        middle = model(here)
+        by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
+        da = STEP_A * here.a
+        by_a = (model(replace(here, a=here.a + da)) - middle) / da
+        by_b = (model(replace(here, b=here.b + STEP_B)) - middle) / STEP_B
+        by_u1 = (model(replace(here, u1=here.u1 + STEP_U)) - middle) / STEP_U
+        by_u2 = (model(replace(here, u2=here.u2 + STEP_U)) - middle) / STEP_U
+        columns.append(np.stack([by_t0, by_a, by_b, by_u1, s * by_u1, by_u2]))
+    return np.stack(columns, axis=-1)
+
+
 def _shapes(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float, slopes: Float
 ) -> tuple[Float, Float, Float]:
     """Transit T (n, channel), dT/dd (n, channel) and dT/dθ (n, 6, channel), interpolated from the nodes."""
     order = np.clip(np.round(place).astype(int), 0, nodes.size - 1)
     node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
     columns = []
     for j, s in enumerate(nodes):
-        u1 = darkening[0, j] + theta[3] + theta[4] * s
-        u2 = darkening[1, j] + theta[5]
-        here = replace(shape, t0=theta[0], a=theta[1], b=abs(theta[2]), k=float(np.sqrt(node_depth[j])), u1=u1, u2=u2)
         low, high = node_depth[j] * (1 - STEP_D), node_depth[j] * (1 + STEP_D)
-        t_low, t_mid, t_high = (model(replace(here, k=float(np.sqrt(d)))) for d in (low, node_depth[j], high))
-        by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
-        da = STEP_A * here.a
-        # one-sided: the slopes only steer the steps and the covariance
-        by_a = (model(replace(here, a=here.a + da)) - t_mid) / da
-        by_b = (model(replace(here, b=here.b + STEP_B)) - t_mid) / STEP_B
-        by_u1 = (model(replace(here, u1=u1 + STEP_U)) - t_mid) / STEP_U
-        by_u2 = (model(replace(here, u2=u2 + STEP_U)) - t_mid) / STEP_U
+        t_low, t_mid, t_high = (model(_at_node(shape, theta, darkening[:, j], s, d)) for d in (low, node_depth[j], high))
         curve = (t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2
-        columns.append(np.stack([t_mid, (t_high - t_low) / (high - low), curve, by_t0, by_a, by_b, by_u1, s * by_u1, by_u2]))
-    table = np.stack(columns, axis=-1)
+        columns.append(np.stack([t_mid, (t_high - t_low) / (high - low), curve]))
+    table = np.concatenate([np.stack(columns, axis=-1), slopes])
     left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))
     right = np.minimum(left + 1, nodes.size - 1)
     share = np.clip(place - left, 0.0, 1.0)
-    offset_left, offset_right = depth - node_depth[left], depth - node_depth[right]
-    at_left = _expand(table[:, :, left], offset_left)
-    at_right = _expand(table[:, :, right], offset_right)
+    at_left = _expand(table[:, :, left], depth - node_depth[left])
+    at_right = _expand(table[:, :, right], depth - node_depth[right])
     mixed = (1 - share) * at_left + share * at_right
     return mixed[0], mixed[1], np.moveaxis(mixed[2:], 0, 1)
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 _FAST = {"contract", "nnan", "ninf", "nsz", "arcp"}
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
+#: sums to one number may be split over vector lanes; each is over one detector row, so chunks and tiles do not matter
+_jit_sum = nb.njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"}, boundscheck=False)
 
 Float = NDArray[np.float64]
 
@@ -76,6 +78,15 @@ def weighted_column_sums(cds: Float, weights: Float, first: NDArray[np.int64], l
                     acc[x] += w[x] * d[x]
 
 
+@_jit_sum
+def _dot(weights: Float, row: Float) -> float:
+    """``Σ_x weights[x] row[x]`` in vector lanes; the order of the sum depends on the length alone."""
+    total = 0.0
+    for x in range(row.size):
+        total += weights[x] * row[x]
+    return total
+
+
 @_jit
 def extract_pairs(
     raw: NDArray[np.uint16],
@@ -85,16 +96,18 @@ def extract_pairs(
     first: NDArray[np.int64],
     last: NDArray[np.int64],
     bins: NDArray[np.int64],
-    sums: Float,
+    columns: Float,
+    totals: Float,
     binned: Float,
 ) -> None:
-    """CDS, weighted column sums and time bins in one pass, detector row by row; CDS frames are never stored.
+    """CDS, weighted sums and time bins in one pass, detector row by row; CDS frames are never stored.
 
     raw (2n, ny, nx); coef (6, ny, nx), dark (ny, nx) as in `cds_polynomial`; weights (maps, ny, nx) over rows
-    first[m] <= y < last[m]; bins (n,) bin of each pair (negative: left out); adds to sums (n, maps, nx) and
-    binned (nbins, ny, nx). One row of coefficients and results stays in the L1 cache for all n pairs.
+    first[m] <= y < last[m]; bins (n,) bin of each pair (negative: left out). Adds to columns (n, k, nx), the sums per
+    column of the first k maps, to totals (n, maps - k), the sums over the frame of the others, and to binned
+    (nbins, ny, nx). One row of coefficients and results stays in the L1 cache for all n pairs.
     """
-    n = sums.shape[0]
+    n, k = columns.shape[0], columns.shape[1]
     ny, nx = dark.shape
     row = np.empty(nx)
     for y in range(ny):
@@ -108,12 +121,15 @@ def extract_pairs(
                 pa = ((((c5[x] * a + c4[x]) * a + c3[x]) * a + c2[x]) * a + c1[x]) * a
                 pb = ((((c5[x] * b + c4[x]) * b + c3[x]) * b + c2[x]) * b + c1[x]) * b
                 row[x] = pb - pa - d[x]
-            for m in range(weights.shape[0]):
+            for m in range(k):
                 if first[m] <= y and y < last[m]:
                     w = weights[m, y]
-                    acc = sums[i, m]
+                    acc = columns[i, m]
                     for x in range(nx):
                         acc[x] += w[x] * row[x]
+            for m in range(k, weights.shape[0]):
+                if first[m] <= y and y < last[m]:
+                    totals[i, m - k] += _dot(weights[m, y], row)
             if bins[i] >= 0:
                 total = binned[bins[i], y]
                 for x in range(nx):

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from v50calib.reference import Reference
 
 Float = NDArray[np.float64]
+#: series as stored, float32 unless output.dtype says otherwise; arithmetic on them is float64
+Real = NDArray[np.floating]
 
 
 class Section(BaseModel):

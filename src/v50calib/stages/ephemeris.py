@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.series import bin_mean
 from v50calib.kernels.transit import Prior, Shape, fit_white, search_box, transit_duration
-from v50calib.stages.base import Float, Section
+from v50calib.stages.base import Float, Real, Section
 from v50calib.stages.series_base import Ephemeris, Series
 
 #: bins of the white light curve that the fit works on
@@ -20,6 +20,10 @@ FIT_BINS = 400
 MIN_SNR = 7.0
 #: prior widths: star_info is perturbed by some %, limb darkening tables are good to about 0.05
 PRIOR_A, PRIOR_B, PRIOR_U = 0.05, 0.3, 0.05
+#: largest impact parameter that a fit starts from: above it a transit has no bottom
+MAX_B = 0.85
+#: effective temperature [K] where the dataset has no star parameters
+STAR_TEMPERATURE = 5500.0
 
 
 class EphemerisConfig(Section):
@@ -47,25 +51,44 @@ def regressors(x: Float, y: Float, vectors: tuple[str, ...]) -> Float:
 
 def white_curve(series: Series) -> tuple[Float, Float]:
     """Sum of the channels' flux and variance; a channel with any NaN takes no part."""
-    whole = np.isfinite(series.flux).all(axis=0)
-    return series.flux[:, whole].sum(axis=1), series.var[:, whole].sum(axis=1) + series.slow_var[whole].sum()
+    whole = np.isfinite(series.flux[0]) & np.isfinite(series.flux.sum(axis=0, dtype=np.float64))
+    flux, var = (v if whole.all() else v[:, whole] for v in (series.flux, series.var))
+    return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.slow_var[whole].sum()
 
 
 def white_wavelength(series: Series) -> float:
     """Flux-weighted mean wavelength [µm]."""
-    whole = np.isfinite(series.flux).all(axis=0)
-    level = series.flux[:, whole].mean(axis=0)
-    return float((level * series.wavelength_um[whole]).sum() / level.sum())
+    level = series.flux.mean(axis=0, dtype=np.float64)
+    whole = np.isfinite(level)
+    return float((level * series.wavelength_um)[whole].sum() / level[whole].sum())
 
 
-def binned(time: Float, columns: Float, n_bins: int) -> tuple[Float, Float, float]:
-    """Mean of (pair, columns) in n_bins equal bins of time: (bins, columns), counts (bins,), bin width [h]."""
-    n_bins = min(n_bins, len(time))
-    edges = np.linspace(time[0], time[-1], n_bins + 1)
-    index = np.clip(np.searchsorted(edges, time, side="right") - 1, 0, n_bins - 1)
-    count = np.bincount(index, minlength=n_bins).astype(np.float64)
-    full = count > 0
-    return bin_mean(columns, index, n_bins)[0][full], count[full], float(edges[1] - edges[0])
+class TimeBins:
+    """Equal bins of time that a fit works on; empty ones are left out.
+
+    time_h (bins,) mean time, count (bins,) samples, width [h].
+    """
+
+    def __init__(self, time_h: Float, n_bins: int) -> None:
+        n_bins = min(n_bins, len(time_h))
+        edges = np.linspace(time_h[0], time_h[-1], n_bins + 1)
+        self.width = float(edges[1] - edges[0])
+        self._n = n_bins
+        self._index = np.clip(np.searchsorted(edges, time_h, side="right") - 1, 0, n_bins - 1)
+        count = np.bincount(self._index, minlength=n_bins).astype(np.float64)
+        self._full = count > 0
+        self.count = count[self._full]
+        self.time_h = self.mean(time_h[:, None])[:, 0]
+
+    def mean(self, values: Real) -> Float:
+        """Mean of (time, columns) values per bin, (bins, columns)."""
+        return bin_mean(values, self._index, self._n)[0][self._full]
+
+    def design(self, series: Series, degree: int, vectors: tuple[str, ...]) -> Float:
+        """Baseline design (bins, terms). Drift inside a bin is part of the mean of its squares: the pointing terms
+        are averaged, not recomputed."""
+        powers = baseline_design(self.time_h, self.time_h, self.time_h, degree=degree, vectors=())
+        return np.concatenate([powers, self.mean(regressors(series.x, series.y, vectors))], axis=1)
 
 
 def baseline_design(time: Float, x: Float, y: Float, *, degree: int, vectors: tuple[str, ...]) -> Float:
@@ -85,12 +108,10 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, v
     star = series.star
     period = 24.0 * (config.period_d or star.get("P", math.nan))
     flux, var = white_curve(series)
-    table, count, width = binned(series.time_h, np.column_stack([series.time_h, flux, var, series.x, series.y]), FIT_BINS)
-    time, flux = table[:, 0], table[:, 1]
-    # drift inside a bin is part of the mean of the squares: the pointing terms are averaged, not recomputed
-    terms, _, _ = binned(series.time_h, regressors(series.x, series.y, vectors), FIT_BINS)
-    design = np.concatenate([baseline_design(time, time, time, degree=degree, vectors=()), terms], axis=1)
-    sigma = np.sqrt(table[:, 2] / count)
+    bins = TimeBins(series.time_h, FIT_BINS)
+    time, width, design = bins.time_h, bins.width, bins.design(series, degree, vectors)
+    flux, var = bins.mean(np.column_stack([flux, var])).T
+    sigma = np.sqrt(var / bins.count)
     start = _start_shape(star, period)
     given = config.source != "fit" and config.t0_h is not None and config.duration_h is not None
     lengths = start.duration * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25])
@@ -105,10 +126,8 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, v
         if given:
             return Ephemeris(box.t0, box.duration, period, "given", snr=box.snr)
         return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
-    u1, u2 = quadratic_limb_darkening(white_wavelength(series), star.get("Ts", 5500.0))
-    guess = Shape(box.t0, start.period, start.a, start.b, math.sqrt(min(box.depth, 0.2)), float(u1), float(u2))
-    b_sigma = PRIOR_B if "i" in star else 1.0
-    prior = Prior((start.a, (PRIOR_A if "sma" in star else 0.5) * start.a), (start.b, b_sigma), (float(u1), PRIOR_U), (float(u2), PRIOR_U))
+    prior = transit_prior(star, start.a, start.b, white_wavelength(series))
+    guess = Shape(box.t0, start.period, start.a, start.b, math.sqrt(min(box.depth, 0.2)), prior.u1[0], prior.u2[0])
     fit = fit_white(time, flux, sigma, width, design, guess, prior)
     shape = fit.shape
     t0, duration, source = (box.t0, box.duration, "given") if given else (shape.t0, shape.duration, "fit")
@@ -118,10 +137,20 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, v
     )  # fmt: skip
 
 
+def transit_prior(star: dict[str, float], a: float, b: float, wavelength_um: float) -> Prior:
+    """Priors of orbit and limb darkening from the star's parameters, wide about `a` and `b` where it has none."""
+    a0 = star.get("sma", a)
+    b0 = min(a0 * abs(math.cos(math.radians(star["i"]))), MAX_B) if "i" in star else b
+    u1, u2 = quadratic_limb_darkening(wavelength_um, star.get("Ts", STAR_TEMPERATURE))
+    return Prior(
+        (a0, (PRIOR_A if "sma" in star else 0.5) * a0), (b0, PRIOR_B if "i" in star else 1.0), (float(u1), PRIOR_U), (float(u2), PRIOR_U)
+    )
+
+
 def _start_shape(star: dict[str, float], period: float) -> Shape:
     """First guess from the star's parameters; without them (2024) a 4-day orbit at a/R* = 10."""
     period = period if math.isfinite(period) else 96.0
     a = star.get("sma", 10.0)
-    b = min(a * abs(math.cos(math.radians(star.get("i", 88.5)))), 0.85)
+    b = min(a * abs(math.cos(math.radians(star.get("i", 88.5)))), MAX_B)
     shape = Shape(0.0, period, a, b, 0.12, 0.2, 0.2)
     return shape if transit_duration(period, a, b, 0.12) > 0 else Shape(0.0, period, a, 0.3, 0.12, 0.2, 0.2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from v50calib.dq import DQ
 from v50calib.kernels import binned
 from v50calib.kernels.series import bin_mean
-from v50calib.stages.base import Float, Section, StageConfig
+from v50calib.stages.base import Section, StageConfig
 from v50calib.stages.ephemeris import EphemerisConfig
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
 
@@ -79,7 +79,7 @@ class Phase:
             dq=np.where(enough, np.uint32(0), np.uint32(DQ.DO_NOT_USE)),
         )
 
-    def _clipped(self, flux: Float, index: np.ndarray, n_bins: int) -> Float:
+    def _clipped(self, flux: Any, index: np.ndarray, n_bins: int) -> Any:
         """Flux with samples far off their own bin's mean set to NaN."""
         cfg = self.config.outliers
         if cfg.replace_with == "none":

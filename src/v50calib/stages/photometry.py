@@ -15,8 +15,9 @@ from pydantic import Field
 
 from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
-from v50calib.kernels.series import clip_to_median, interpolate_in_time, isolated_outliers, running_mean, spectral_shift
-from v50calib.stages.base import Float, Section, StageConfig
+from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
+from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_centre
+from v50calib.stages.base import Float, Real, Section, StageConfig
 
 
 class InstrumentChoice(Section):
@@ -99,6 +100,8 @@ class PhotometryConfig(StageConfig):
 
 #: rows of `PhotometryConstants.weights`
 FLUX, BACKGROUND, Y_MOMENT, X_MOMENT = range(4)
+#: background samples further off their channel's median than this many sigma are replaced by it
+SKY_CLIP = 6.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class PhotometryConstants:
     """Static maps and noise terms of a visit.
 
     weights        (maps, ny, nx): flux, mean background per pixel, first moment about `centre` in y, in x (band only)
+    per_column     how many of the maps, from the first, are summed per column; the others over the whole frame
     first, last    (maps,) row range of each map
     used           (ny, nx) pixels that enter the flux
     area           (nx,) or scalar: Σ of the flux weights (pixels of background under it)
@@ -119,6 +123,7 @@ class PhotometryConstants:
     method: str
     spectral: bool
     weights: Float
+    per_column: int
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     used: NDArray[np.bool_]
@@ -137,26 +142,39 @@ class PhotometryConstants:
 
 
 @dataclass(frozen=True)
-class LightCurves:
-    """Extracted series of one visit: flux [e- per pair] and its variance by component, (pair, channel).
+class Sums:
+    """Weighted sums of a run of CDS frames with the maps of `PhotometryConstants.weights`.
 
+    columns (n, per_column, nx): per detector column; totals (n, maps - per_column): over the whole frame.
+    """
+
+    columns: Real
+    totals: Float
+
+
+def joined(parts: list[Sums]) -> Sums:
+    """Sums of consecutive chunks as one."""
+    return Sums(np.concatenate([p.columns for p in parts]), np.concatenate([p.totals for p in parts]))
+
+
+@dataclass(frozen=True)
+class LightCurves:
+    """Extracted series of one visit: flux [e- per pair] and its variance, (pair, channel).
+
+    var_rnoise (channel,) e-²: the part of the variance that is read noise, the same for every pair;
     background in e- per pixel (smoothed in time); x, y (pair,) pointing in px; dq (pair, channel) uint32.
     slow_var (channel,) e-²: what the subtracted background adds to the variance of a pair for anything slower
     than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it.
     """
 
-    flux: Float
-    var_poisson: Float
+    flux: Real
+    variance: Real
     var_rnoise: Float
-    background: Float
+    background: Real
     x: Float
     y: Float
     dq: NDArray[np.uint32]
     slow_var: Float
-
-    @property
-    def variance(self) -> Float:
-        return self.var_poisson + self.var_rnoise
 
 
 class Photometry:
@@ -174,59 +192,63 @@ class Photometry:
     def __init__(self, config: PhotometryConfig) -> None:
         self.config = config
 
-    def measure(self, cds: Float, constants: PhotometryConstants) -> Float:
-        """Weighted column sums (n, maps, nx) of CDS frames (n, ny, nx) with masked pixels at any finite value."""
+    def measure(self, cds: Float, constants: PhotometryConstants, dtype: str) -> Sums:
+        """Weighted sums of CDS frames (n, ny, nx) with masked pixels at any finite value, columns stored as `dtype`."""
         out = np.empty((len(cds), len(constants.weights), cds.shape[2]))
         weighted_column_sums(cds, constants.weights, constants.first, constants.last, out)
-        return out
+        return Sums(out[:, : constants.per_column].astype(dtype), out[:, constants.per_column :].sum(axis=2))
 
-    def finish(self, sums: Float, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
-        """Light curves of a whole visit from its sums (pair, maps, nx) and flags (pair, nx)."""
-        if not constants.spectral:
-            sums = sums.sum(axis=2, keepdims=True)
-            dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
-        raw, sky = sums[:, FLUX], sums[:, BACKGROUND]
-        sky = clip_to_median(sky, threshold=6.0)
-        sky = running_mean(sky, constants.smooth_pairs)
-        if constants.smooth_columns > 1:
-            sky = running_mean(sky.T, constants.smooth_columns).T
-        flux = raw - sky * constants.area
+    def finish(self, sums: Sums, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
+        """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1)."""
+        if constants.spectral:
+            flux, sky = (np.ascontiguousarray(sums.columns[:, m]) for m in (FLUX, BACKGROUND))
+        else:
+            flux, sky = sums.totals[:, :1].copy(), sums.totals[:, 1:2]
+        centre, limit = robust_centre(sky)
+        area = np.where(np.isfinite(constants.area), constants.area, 0.0)
+        sky = subtract_smooth(
+            flux, sky, centre, SKY_CLIP * limit, area, constants.smooth_pairs, constants.smooth_columns
+        )  # fmt: skip
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
         flux[:, ~np.isfinite(constants.area)] = 0.0
         if self.config.outlier_replace.enabled:
             bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
-            flux = interpolate_in_time(flux, bad)
-            dq = dq.copy()
-            dq[bad] |= np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED)
-        x, y = self._pointing(sums, sky, flux, constants)
+            if bad.any():
+                flux = interpolate_in_time(flux, bad)
+                dq = dq.copy()
+                dq[bad] |= np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED)
+        x, y = self._pointing(sums.totals, sky, flux, constants)
         return self._channels(flux, sky, x, y, dq, constants)
 
-    def _pointing(self, sums: Float, sky: Float, flux: Float, constants: PhotometryConstants) -> tuple[Float, Float]:
+    def _pointing(self, totals: Float, sky: Real, flux: Real, constants: PhotometryConstants) -> tuple[Float, Float]:
         """Star position (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
         if constants.spectral:
             span = constants.drift_columns
-            moment = sums[:, Y_MOMENT, span].sum(axis=1) - sky[:, span] @ constants.moment_area[0, span]
-            return spectral_shift(flux[:, span]), constants.centre[0] + moment / flux[:, span].sum(axis=1)
-        moment_y = sums[:, Y_MOMENT] - sky * constants.moment_area[0]
-        moment_x = sums[:, X_MOMENT] - sky * constants.moment_area[1]
-        total = flux[:, 0]
-        return constants.centre[1] + moment_x[:, 0] / total, constants.centre[0] + moment_y[:, 0] / total
+            shift, total = spectral_shift(flux[:, span])
+            moment = totals[:, 0] - sky[:, span] @ constants.moment_area[0, span]
+            return shift, constants.centre[0] + moment / total
+        moment_y = totals[:, Y_MOMENT] - sky[:, 0] * constants.moment_area[0]
+        moment_x = totals[:, X_MOMENT] - sky[:, 0] * constants.moment_area[1]
+        return constants.centre[1] + moment_x / flux[:, 0], constants.centre[0] + moment_y / flux[:, 0]
 
-    def _channels(self, flux: Float, sky: Float, x: Float, y: Float, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
+    def _channels(
+        self, flux: Real, sky: Real, x: Float, y: Float, dq: NDArray[np.uint32],
+        constants: PhotometryConstants,
+    ) -> LightCurves:  # fmt: skip
         """Pick the science columns in ascending wavelength, attach variances, sum to a band where asked."""
         columns = constants.columns if constants.columns is not None else np.array([0])
         flux, sky = flux[:, columns], sky[:, columns]
         dead_channel = ~np.isfinite(constants.area[columns])
         flux[:, dead_channel] = np.nan
-        poisson = constants.photon_gain[columns] * np.maximum(flux, 0.0) + constants.poisson_var[columns]
         under = constants.area[columns] ** 2 * constants.background_var[columns]
         share = 1.0 / max(constants.smooth_pairs, 1)
-        slow = under * (1.0 - share)
-        read = np.broadcast_to(constants.read_var[columns] + under * share, flux.shape)
+        slow, read = under * (1.0 - share), constants.read_var[columns] + under * share
+        variance = linear_variance(flux, constants.photon_gain[columns], constants.poisson_var[columns] + read)
         dq = dq[:, columns] | constants.channel_dq[columns]
         if constants.spectral and self.config.instrument.per_channel is False:
-            flux, poisson, read, sky = (np.nansum(v, axis=1, keepdims=True) for v in (flux, poisson, read, sky))
+            flux, variance, sky = (np.nansum(v, axis=1, keepdims=True) for v in (flux, variance, sky))
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
+            read = np.nansum(read, keepdims=True)
             # neighbouring channels share the smoothed background, so their errors add up, not their variances
             slow = np.nansum(slow, keepdims=True) * min(constants.smooth_columns, slow.size)
-        return LightCurves(flux, poisson, read, sky, x, y, dq, slow)
+        return LightCurves(flux, variance, read, sky, x, y, dq, slow)

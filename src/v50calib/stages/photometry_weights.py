@@ -83,6 +83,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
         method=method,
         spectral=instrument.spectral,
         weights=np.ascontiguousarray(weights),
+        per_column=2 if instrument.spectral else 0,
         first=np.array([r[0] if r.size else 0 for r in rows], np.int64),
         last=np.array([r[-1] + 1 if r.size else 0 for r in rows], np.int64),
         used=weights[0] != 0,
@@ -205,6 +206,7 @@ def _spectral_maps(config: PhotometryConfig, method: str, state: VisitState, mea
     )
     whole = ~(state.masked & in_window).any(axis=0)
     moment = np.where(in_window & whole, yy - cy, 0.0)
+    moment[:, : span.start] = moment[:, span.stop :] = 0.0
     return weight, (moment, np.zeros((ny, nx))), profile, (cy, nx / 2), estimated
 
 

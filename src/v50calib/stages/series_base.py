@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.stages.base import Float
+from v50calib.stages.base import Float, Real
 
 Flags = NDArray[np.uint32]
 
@@ -22,8 +22,8 @@ class Series:
     """
 
     time_h: Float
-    flux: Float
-    var: Float
+    flux: Real
+    var: Real
     dq: Flags
     x: Float
     y: Float
@@ -64,9 +64,9 @@ class Ephemeris:
 class Normalized:
     """Out-of-transit normalized light curves: flux and its variance, the baseline that was divided out (e-)."""
 
-    flux: Float
-    var: Float
-    baseline: Float
+    flux: Real
+    var: Real
+    baseline: Real
     out_of_transit: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
 

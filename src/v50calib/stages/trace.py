@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from v50calib.dq import DQ
+from v50calib.dq import DQ, all_channels
+from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
 from v50calib.stages.base import Float, Section, StageConfig
 from v50calib.stages.ephemeris import baseline_design
@@ -95,10 +96,7 @@ class Trace:
         baseline = self._fit(series, design, use)
         if (baseline <= 0).any():
             baseline[baseline <= 0] = np.nan
-        inverse = 1.0 / baseline
-        flux = series.flux * inverse
-        var = np.square(inverse, out=inverse)
-        var *= series.var
+        flux, var = divide(series.flux, series.var, baseline)
         if not cfg.along_wavelength.enabled:
             # one common level keeps the spectrum's shape in the normalized cube
             level = np.nanmedian(baseline)
@@ -107,15 +105,11 @@ class Trace:
 
     def _fit(self, series: Series, design: Float, use: np.ndarray) -> Float:
         """Baseline (pair, channel) from the pairs `use`; channels without any finite flux stay NaN."""
-        finite = np.isfinite(series.flux).all(axis=0)
-        flagged = (series.dq & np.uint32(DQ.OUTLIER | DQ.SATURATED)).astype(bool)
-        clean = use & ~flagged.all(axis=1)
-        baseline = np.full(series.flux.shape, np.nan)
+        clean = use & ~all_channels(series.dq, DQ.OUTLIER | DQ.SATURATED)
+        clean = clean if clean.any() else use
         if design.shape[1] == 1:
-            baseline[:, finite] = np.median(series.flux[clean if clean.any() else use][:, finite], axis=0)
-            return baseline
-        weight = np.where(clean, 1.0, 0.0)
-        select = weight > 0
-        coef = least_squares(design[select], series.flux[select][:, finite], weight[select])
-        baseline[:, finite] = design @ coef
-        return baseline
+            baseline = np.broadcast_to(np.median(series.flux[clean], axis=0), series.flux.shape)
+        else:
+            # a channel with any NaN has no coefficients
+            baseline = np.asarray(design @ least_squares(design, series.flux, clean))
+        return baseline.astype(series.flux.dtype)

@@ -1,0 +1,180 @@
+"""Compiled passes over light curves (time, channel), float32 or float64, each reading and writing its series once.
+
+Arithmetic is float64 in registers; results are stored in the dtype of the input. A visit's series are larger
+than the cache, so the number of passes is what they cost.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+_FAST = {"contract", "nsz", "arcp"}
+# NaN carries meaning: no nnan here
+_jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
+_jit_sum = nb.njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"}, boundscheck=False)
+
+Float = NDArray[np.float64]
+Real = NDArray[np.floating]
+
+
+@_jit
+def _smooth_into(flux: Real, sky: Real, low: Float, high: Float, centre: Float, area: Float, window: int, columns: int, out: Real) -> None:
+    n, nc = sky.shape
+    left, right = window // 2, window - window // 2 - 1
+    c_left, c_right = columns // 2, columns - columns // 2 - 1
+    total, mean = np.zeros(nc), np.zeros(nc)
+    for k in range(-left, right + 1):
+        row = sky[min(max(k, 0), n - 1)]
+        for c in range(nc):
+            v = row[c]
+            total[c] += centre[c] if v > high[c] or v < low[c] else v
+    for i in range(n):
+        if i > 0:
+            old, new = sky[max(i - 1 - left, 0)], sky[min(i + right, n - 1)]
+            for c in range(nc):
+                a, b = np.float64(new[c]), np.float64(old[c])
+                a = centre[c] if a > high[c] or a < low[c] else a
+                b = centre[c] if b > high[c] or b < low[c] else b
+                total[c] += a - b
+        if columns > 1:
+            run = 0.0
+            for k in range(-c_left, c_right + 1):
+                run += total[min(max(k, 0), nc - 1)]
+            mean[0] = run
+            for c in range(1, nc):
+                run += total[min(c + c_right, nc - 1)] - total[max(c - 1 - c_left, 0)]
+                mean[c] = run
+        else:
+            mean[:] = total
+        scale = 1.0 / (window * columns)
+        f, o = flux[i], out[i]
+        for c in range(nc):
+            v = mean[c] * scale
+            o[c] = v
+            f[c] -= v * area[c]
+
+
+def subtract_smooth(flux: Real, sky: Real, centre: Float, limit: Float, area: Float, window: int, columns: int) -> Real:
+    """Subtract ``area·sky`` from flux (n, nc) in place, sky smoothed; returns the smoothed sky.
+
+    sky (n, nc): samples further than limit (nc,) off centre (nc,) count as centre; then a centred running mean over
+    `window` samples and `columns` channels, end values repeated (as scipy.ndimage.uniform_filter, mode nearest).
+    """
+    out = np.empty(sky.shape, sky.dtype)
+    window, columns = min(max(window, 1), len(sky)), min(max(columns, 1), sky.shape[1])
+    _smooth_into(flux, np.ascontiguousarray(sky), centre - limit, centre + limit, centre, area, window, columns, out)
+    return out
+
+
+@_jit
+def _linear_into(flux: Real, gain: Float, constant: Float, out: Real) -> None:
+    for i in range(flux.shape[0]):
+        f, o = flux[i], out[i]
+        for c in range(f.size):
+            v = np.float64(f[c])
+            o[c] = constant[c] + (gain[c] * v if not v < 0.0 else 0.0)
+
+
+def linear_variance(flux: Real, gain: Float, constant: Float) -> Real:
+    """``gain·max(flux, 0) + constant`` per channel: photon variance plus the constant terms; NaN stays NaN."""
+    out = np.empty(flux.shape, flux.dtype)
+    _linear_into(flux, gain, constant, out)
+    return out
+
+
+@_jit_sum
+def _totals_into(spectra: Real, total: Float) -> None:
+    for i in range(spectra.shape[0]):
+        row = spectra[i]
+        s = 0.0
+        for c in range(row.size):
+            s += np.float64(row[c])
+        total[i] = s
+
+
+@_jit
+def _mean_into(spectra: Real, total: Float, mean: Float) -> None:
+    for i in range(spectra.shape[0]):
+        row, scale = spectra[i], 1.0 / total[i]
+        for c in range(row.size):
+            mean[c] += row[c] * scale
+
+
+@_jit_sum
+def _project_into(spectra: Real, gradient: Float, out: Float) -> None:
+    for i in range(spectra.shape[0]):
+        row = spectra[i]
+        s = 0.0
+        for c in range(row.size):
+            s += row[c] * gradient[c]
+        out[i] = s
+
+
+def spectral_shift(spectra: Real) -> tuple[Float, Float]:
+    """Shift of each spectrum along the dispersion axis, px, from the spectra themselves; and their sums.
+
+    spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of
+    the mean spectrum; band edges dominate, so the columns should reach past them.
+    """
+    n, nc = spectra.shape
+    total, mean, projected = np.empty(n), np.zeros(nc), np.empty(n)
+    _totals_into(spectra, total)
+    _mean_into(spectra, total, mean)
+    mean /= n
+    gradient = np.gradient(mean)
+    _project_into(spectra, gradient, projected)
+    return -(projected / total - mean @ gradient) / (gradient @ gradient), total
+
+
+@_jit
+def _isolated_into(series: Real, limit: Float, out: NDArray[np.bool_]) -> None:
+    n, nc = series.shape
+    for i in range(1, n - 1):
+        before, here, after, o = series[i - 1], series[i], series[i + 1], out[i]
+        for c in range(nc):
+            left, right = np.float64(here[c]) - before[c], np.float64(here[c]) - after[c]
+            o[c] = (min(left, right) > limit[c]) | (max(left, right) < -limit[c])
+
+
+def isolated(series: Real, limit: Float) -> NDArray[np.bool_]:
+    """Samples that stand off both neighbours to the same side by more than limit (channel,); the ends are never one."""
+    out = np.zeros(series.shape, np.bool_)
+    _isolated_into(series, limit, out)
+    return out
+
+
+@_jit
+def _gather(operator: Float, rows: NDArray[np.int64], series: Real, out: Float) -> None:
+    for j in range(rows.size):
+        row = series[rows[j]]
+        for k in range(operator.shape[0]):
+            w, acc = operator[k, j], out[k]
+            for c in range(row.size):
+                acc[c] += w * row[c]
+
+
+def apply_operator(operator: Float, rows: NDArray[np.int64], series: Real) -> Float:
+    """``operator (terms, m) @ series[rows]`` as (terms, channel), without copying the rows."""
+    out = np.zeros((len(operator), series.shape[1]))
+    _gather(np.ascontiguousarray(operator), rows, series, out)
+    return out
+
+
+@_jit
+def _divide_into(flux: Real, var: Real, baseline: Real, norm: Real, norm_var: Real) -> None:
+    for i in range(flux.shape[0]):
+        f, v, b, o, p = flux[i], var[i], baseline[i], norm[i], norm_var[i]
+        for c in range(f.size):
+            o[c] = np.float64(f[c]) / np.float64(b[c])
+        for c in range(f.size):
+            scale = 1.0 / np.float64(b[c])
+            p[c] = v[c] * scale * scale
+
+
+def divide(flux: Real, var: Real, baseline: Real) -> tuple[Real, Real]:
+    """``flux / baseline`` and its variance ``var / baseline²``."""
+    norm, norm_var = np.empty(flux.shape, flux.dtype), np.empty(flux.shape, flux.dtype)
+    _divide_into(flux, var, baseline, norm, norm_var)
+    return norm, norm_var
