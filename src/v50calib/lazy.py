@@ -112,7 +112,7 @@ def _without_cube(pipeline: Pipeline) -> Any:
 def _series_products(pipeline: Pipeline, frame: FrameConstants, parts: list[ChunkResult], star: dict[str, float]) -> dict[str, np.ndarray]:
     result = pipeline.run_series(frame, parts, star)
     assert result is not None
-    arrays = _stored(pipeline, series_arrays(frame, result))
+    arrays = _stored(pipeline, series_arrays(frame, result, pipeline.config))
     if result.folded is not None:
         arrays["bin_phase"] = result.folded.bin_phase
     return arrays
@@ -135,7 +135,8 @@ def _shapes(pipeline: Pipeline, ds: xr.Dataset) -> dict[str, tuple[int, ...]]:
         names += ["photometry", "photometry_var", "photometry_var_rnoise", "photometry_dq", "x_position", "y_position"]
         names += ["background"] if bins else []
     if calib.trace.enabled:
-        names += ["trace_norm", "trace_norm_var", "out_of_transit", "transit_depth", "transit_depth_sigma"]
+        names += ["trace_norm", "trace_norm_var", "out_of_transit"]
+        names += ["transit_depth", "transit_depth_sigma"] if calib.phase.depths.enabled else []
         names += ["mid_transit_time", "mid_transit_time_sigma", "transit_duration", "white_depth", "white_depth_sigma", "transit_snr"]
     if calib.phase.enabled:
         names += ["phase", "in_transit", "phase_fold", "phase_fold_var", "phase_fold_count", "phase_fold_dq"]

@@ -108,7 +108,7 @@ class Pipeline:
         """All products of a visit in memory."""
         arrays = frame_arrays(frame, results, self.config)
         if series is not None:
-            arrays |= series_arrays(frame, series)
+            arrays |= series_arrays(frame, series, self.config)
         attrs = dict(attrs)
         if series is not None and series.ephemeris is not None:
             attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}

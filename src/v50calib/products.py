@@ -46,7 +46,7 @@ def binned_cubes(frame: FrameConstants, total: Float, config: RunConfig) -> tupl
     return cube, variance
 
 
-def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
+def series_arrays(frame: FrameConstants, result: SeriesResult, config: RunConfig) -> Arrays:
     """Light curves, normalized and folded products, depths."""
     curves = result.curves
     out: Arrays = {
@@ -73,14 +73,15 @@ def series_arrays(frame: FrameConstants, result: SeriesResult) -> Arrays:
         }  # fmt: skip
     if result.ephemeris is not None:
         out |= ephemeris_arrays(result)
+        if config.calib.phase.depths.enabled:
+            out |= depth_arrays(result)
     return out
 
 
 def ephemeris_arrays(result: SeriesResult) -> Arrays:
-    """The transit found and its depths; NaN where there is none, so that every visit has the same variables."""
-    ephemeris, depths = result.ephemeris, result.depths
+    """The transit found; NaN where there is none, so that every visit has the same variables."""
+    ephemeris = result.ephemeris
     assert ephemeris is not None
-    channels = result.series.wavelength_um.size
     found = ephemeris.source != "none"
     values = {
         "mid_transit_time": ephemeris.t0_h if found else np.nan,
@@ -90,9 +91,15 @@ def ephemeris_arrays(result: SeriesResult) -> Arrays:
         "white_depth_sigma": ephemeris.depth_sigma,
         "transit_snr": ephemeris.snr,
     }
-    return {name: np.array(value, dtype=np.float64) for name, value in values.items()} | {
-        "transit_depth": depths.depth if depths is not None else np.full(channels, np.nan),
-        "transit_depth_sigma": depths.sigma if depths is not None else np.full(channels, np.nan),
+    return {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+
+
+def depth_arrays(result: SeriesResult) -> Arrays:
+    """Depth per channel and its error; NaN where no transit was found."""
+    depths, none = result.depths, np.full(result.series.wavelength_um.size, np.nan)
+    return {
+        "transit_depth": depths.depth if depths is not None else none,
+        "transit_depth_sigma": depths.sigma if depths is not None else none,
     }
 
 

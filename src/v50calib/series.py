@@ -69,7 +69,8 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
     ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, degree=calib.trace.degree, vectors=calib.trace.vectors)
     normalized = Trace(calib.trace).apply(series, ephemeris)
     folded = Phase(calib.phase).apply(series, normalized, ephemeris) if calib.phase.enabled else None
-    return SeriesResult(curves, series, ephemeris, normalized, folded, transit_depths(series, normalized, ephemeris, calib))
+    depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
+    return SeriesResult(curves, series, ephemeris, normalized, folded, depths)
 
 
 def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -> NDArray[np.uint32]:

@@ -7,7 +7,7 @@ cube bins out, in tiles small enough to stay in the CPU cache. No full-chunk tem
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -242,15 +242,13 @@ def run_chunk(
     used = constants.used if constants is not None else ~frame.state.masked
     step = max(1, TILE_BYTES // (8 * ny * nx))
     part = np.empty((step, plan.per_column, plan.shape[1]))
-    for i in range(0, n, step):
-        j = min(n, i + step)
+    for i, j, dark in _tiles(frame.between[start_pair : start_pair + n], plan.rate, step):
         tile = raw[2 * i : 2 * j]
         part[:] = 0.0
-        for low, high in _equal_runs(frame.between[start_pair + i : start_pair + j]):
-            extract_pairs(
-                tile[2 * low : 2 * high].reshape(-1, *plan.shape), plan.coef, plan.rate * frame.between[start_pair + i + low],
-                plan.weights, plan.first, plan.last, local_bins[i + low : i + high], part[low:high], totals[i + low : i + high], acc,
-            )  # fmt: skip
+        extract_pairs(
+            tile.reshape(-1, *plan.shape), plan.coef, dark, plan.weights, plan.first, plan.last,
+            local_bins[i:j], part[: j - i], totals[i:j], acc,
+        )  # fmt: skip
         if plan.per_column:
             columns[i:j] = part[: j - i]
         flags = code_flags(
@@ -315,10 +313,13 @@ def _plan(frame: FrameConstants, constants: PhotometryConstants | None) -> _Plan
     return _Plan(shape, coef, frame.folded.rate.reshape(shape), weights, constants.per_column, first, last)
 
 
-def _equal_runs(between: Float) -> list[tuple[int, int]]:
-    """(start, stop) of runs of equal exposures: one run in the challenge's data."""
+def _tiles(between: Float, rate: Float, step: int) -> Iterator[tuple[int, int, Float]]:
+    """(start, stop, dark electrons between the reads) of tiles of at most `step` pairs of one exposure."""
     edges = np.flatnonzero(np.diff(between)) + 1
-    return list(pairwise([0, *edges.tolist(), len(between)]))
+    for low, high in pairwise([0, *edges.tolist(), len(between)]):
+        dark = rate * between[low]
+        for i in range(low, high, step):
+            yield i, min(high, i + step), dark
 
 
 def stage_by_stage(frame: FrameConstants, raw: NDArray[np.uint16], start_frame: int, last: str) -> Tile:

@@ -80,6 +80,9 @@ class ZarrFrames:
         start = sum(self.units[:index])
         return self.read(start, start + self.units[index])
 
+    def release(self) -> None:
+        """Nothing is kept between reads."""
+
     def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
         """(start, frames) in order; with `size` a multiple of the chunk every chunk is decoded once.
 

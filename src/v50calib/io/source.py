@@ -48,6 +48,10 @@ class FrameSource(Protocol):
         """All frames of unit `index`."""
         ...
 
+    def release(self) -> None:
+        """Drop what is kept of decoded frames."""
+        ...
+
     def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
         """(start, frames) in order, `size` frames each; decodes everything once, in bounded memory.
 

@@ -68,11 +68,20 @@ def isolated_outliers(series: Real, *, threshold: float) -> Mask:
 def interpolate_in_time(series: Real, bad: Mask) -> Real:
     """Replace bad samples (time, channel) by linear interpolation between their good neighbours in time."""
     out = series.copy()
-    index = np.arange(len(series), dtype=np.float64)
-    for c in np.flatnonzero(bad.any(axis=0)):
-        good = ~bad[:, c]
-        if good.any():
-            out[bad[:, c], c] = np.interp(index[bad[:, c]], index[good], series[good, c])
+    for i, c in np.argwhere(bad):
+        before, after = i - 1, i + 1
+        while before >= 0 and bad[before, c]:
+            before -= 1
+        while after < len(series) and bad[after, c]:
+            after += 1
+        if before < 0 or after >= len(series):
+            # no good sample on one side: the other side's is repeated
+            known = after if before < 0 else before
+            if 0 <= known < len(series):
+                out[i, c] = series[known, c]
+            continue
+        share = (i - before) / (after - before)
+        out[i, c] = (1.0 - share) * series[before, c] + share * series[after, c]
     return out
 
 

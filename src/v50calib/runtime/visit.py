@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +86,24 @@ def run_job(job: Job) -> Done:
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     pipeline.check_instrument(job.key.instrument)
     frame = pipeline.prepare(visit_of(source), source.frames.read)
-    results = [pipeline.run_chunk(frame, block, start // 2) for start, block in source.frames.blocks(2 * job.chunk_pairs)]
+    results = list(_chunks(job, pipeline, source, frame))
     return _finish(job, pipeline, source, frame, results, started)
+
+
+def _chunks(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants) -> Iterator[ChunkResult]:
+    """Chunks of a visit in order of time. Without a Dask scheduler around it (`sync`) the visit may use
+    runtime.threads_per_worker threads of its own; both decoding and kernels release the GIL."""
+    threads = job.config.runtime.threads_per_worker if job.config.runtime.scheduler == "sync" else 1
+    if threads == 1:
+        for start, block in source.frames.blocks(2 * job.chunk_pairs):
+            yield pipeline.run_chunk(frame, block, start // 2)
+        return
+    ranges = [(i, min(i + 2 * job.chunk_pairs, source.frames.n_frames)) for i in range(0, source.frames.n_frames, 2 * job.chunk_pairs)]
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(lambda r: pipeline.run_chunk(frame, source.frames.read(*r), r[0] // 2), ranges)
+    finally:
+        source.frames.release()
 
 
 def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:

@@ -35,11 +35,18 @@ class Outliers(Section):
     replace_with: Literal["none", "nan"] = "nan"
 
 
+class DepthFit(Section):
+    """enabled: fit (Rp/Rs)² of every channel with the orbit and limb darkening shared; the white depth is fitted always."""
+
+    enabled: bool = True
+
+
 class PhaseConfig(StageConfig):
     ephemeris: EphemerisConfig = EphemerisConfig()
     windows: Windows = Windows()
     binning: Binning = Binning()
     outliers: Outliers = Outliers()
+    depths: DepthFit = DepthFit()
 
 
 class Phase:
