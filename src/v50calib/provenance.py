@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -23,6 +24,7 @@ def decisive(config: RunConfig) -> str:
     return json.dumps({name: getattr(config, name).model_dump(mode="json") for name in ("calib", "output")}, sort_keys=True)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of the packages that touch the numbers."""
     return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}

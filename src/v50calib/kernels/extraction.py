@@ -158,21 +158,20 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice, *,
     profile = np.where(window, np.median(np.where(good, image, 0.0)[:, columns], axis=1)[:, None], 0.0)
     profile = np.maximum(profile, 0.0)
     profile /= profile.sum(axis=0)
+    basis = np.polynomial.chebyshev.chebvander(scaled[columns], degree)
+    inside = np.clip(scaled, scaled[columns[0]], scaled[columns[-1]])
+    everywhere = np.polynomial.chebyshev.chebvander(inside, degree)
+    inverse = np.where(good, 1.0 / variance, 0.0)[:, columns]
     for _ in range(3):
         flux = np.where(good, image, 0.0).sum(axis=0) / np.maximum(np.where(good, profile, 0.0).sum(axis=0), 1e-12)
-        bright = np.maximum(flux, 1e-12)
-        new = np.zeros_like(profile)
-        for y in range(*rows.indices(image.shape[0])):
-            use = columns[good[y, columns] & (flux[columns] > 0)]
-            if use.size <= degree:
-                new[y] = profile[y]
-                continue
-            weight = bright[use] / np.sqrt(variance[y, use])
-            fitted = np.polynomial.chebyshev.Chebyshev.fit(
-                scaled[use], image[y, use] / bright[use], min(degree, use.size - 1), w=weight, domain=[-1, 1]
-            )
-            inside = np.clip(scaled, scaled[columns[0]], scaled[columns[-1]])
-            new[y] = np.maximum(fitted(inside), 0.0)
+        bright = np.maximum(flux[columns], 0.0)
+        weight = inverse * bright**2
+        enough = (weight > 0).sum(axis=1) > degree
+        normal = np.einsum("ck,yc,cl->ykl", basis, weight, basis, optimize=True)
+        right = (weight * image[:, columns] / np.maximum(bright, 1e-12)) @ basis
+        unit = np.maximum(np.trace(normal, axis1=1, axis2=2), 1e-300)
+        solution = np.einsum("ykl,yl->yk", np.linalg.pinv(normal / unit[:, None, None], hermitian=True), right / unit[:, None])
+        new = np.where(enough[:, None] & window, np.maximum(solution @ everywhere.T, 0.0), np.where(window, profile, 0.0))
         profile = new / np.maximum(new.sum(axis=0), 1e-12)
     return profile
 
