@@ -57,9 +57,10 @@ def fit_depths(
     if n_channels == 1:
         inverse[4] = 1e12
     local = np.zeros((n_channels, design.shape[1]))
-    slopes = _slopes(model, shape, theta, nodes, at_node)
+    mix = _interpolation(nodes, place)
+    by_theta = np.moveaxis(_slopes(model, shape, theta, nodes, at_node) @ mix, 0, 1)
     for _ in range(ITERATIONS):
-        base, by_depth, by_theta = _shapes(model, shape, theta, depth, nodes, place, at_node, slopes)
+        base, by_depth = _shapes(model, shape, theta, depth, nodes, place, at_node, mix)
         step_local, step_theta, cov, chi2 = _solve(
             flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse
         )
@@ -93,33 +94,34 @@ def _slopes(model: Model, shape: Shape, theta: Float, nodes: Float, darkening: F
     return np.stack(columns, axis=-1)
 
 
+def _interpolation(nodes: Float, place: Float) -> Float:
+    """Linear interpolation from the nodes to each channel, (nodes, channel)."""
+    left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))
+    share = np.clip(place - left, 0.0, 1.0)
+    mix, channel = np.zeros((nodes.size, place.size)), np.arange(place.size)
+    mix[left, channel] += 1.0 - share
+    mix[np.minimum(left + 1, nodes.size - 1), channel] += share
+    return mix
+
+
 def _shapes(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float, slopes: Float
-) -> tuple[Float, Float, Float]:
-    """Transit T (n, channel), dT/dd (n, channel) and dT/dθ (n, 6, channel), interpolated from the nodes."""
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float, mix: Float
+) -> tuple[Float, Float]:
+    """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
     order = np.clip(np.round(place).astype(int), 0, nodes.size - 1)
     node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
-    columns = []
+    values, slopes, curves = [], [], []
     for j, s in enumerate(nodes):
         low, high = node_depth[j] * (1 - STEP_D), node_depth[j] * (1 + STEP_D)
         t_low, t_mid, t_high = (model(_at_node(shape, theta, darkening[:, j], s, d)) for d in (low, node_depth[j], high))
-        curve = (t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2
-        columns.append(np.stack([t_mid, (t_high - t_low) / (high - low), curve]))
-    table = np.concatenate([np.stack(columns, axis=-1), slopes])
-    left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))
-    right = np.minimum(left + 1, nodes.size - 1)
-    share = np.clip(place - left, 0.0, 1.0)
-    at_left = _expand(table[:, :, left], depth - node_depth[left])
-    at_right = _expand(table[:, :, right], depth - node_depth[right])
-    mixed = (1 - share) * at_left + share * at_right
-    return mixed[0], mixed[1], np.moveaxis(mixed[2:], 0, 1)
-
-
-def _expand(table: Float, offset: Float) -> Float:
-    """Second-order Taylor step in depth of (T, T', T'', others) to each channel's own depth."""
-    value = table[0] + table[1] * offset + 0.5 * table[2] * offset**2
-    slope = table[1] + table[2] * offset
-    return np.concatenate([value[None], slope[None], table[3:]])
+        values.append(t_mid)
+        slopes.append((t_high - t_low) / (high - low))
+        curves.append((t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2)
+    value, slope, curve = (np.stack(v, axis=1) for v in (values, slopes, curves))
+    # offsets of each channel from each node it is mixed from; the sum over nodes is a matrix product
+    offset = depth - node_depth[:, None]
+    first, second = mix * offset, mix * offset**2
+    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first
 
 
 def _solve(
@@ -133,9 +135,13 @@ def _solve(
     columns, shared, residual = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (columns, shared, residual))
     transposed = np.swapaxes(columns, 1, 2)
     scale = np.sqrt((columns**2).sum(axis=1))
-    scale[scale == 0] = 1.0
+    absent = scale == 0
+    scale[absent] = 1.0
     normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
-    normal_inv = np.linalg.pinv(normal, hermitian=True) / (scale[:, :, None] * scale[:, None, :])
+    # a term that does not vary has no say: its coefficient stays 0
+    each = np.arange(scale.shape[1])
+    normal[:, each, each] += np.where(absent, 1.0, 1e-12)
+    normal_inv = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
     cross = transposed @ shared
     right = (transposed @ residual[..., None])[..., 0]
     eliminated = normal_inv @ cross
