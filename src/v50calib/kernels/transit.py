@@ -158,7 +158,9 @@ def fit_white(time: Float, flux: Float, sigma: Float, width: float, design: Floa
     low = [time[0] - 0.5 * span, 1e-3, 1.05, -2.0, -0.5, -0.5]
     high = [time[-1] + 0.5 * span, 0.6, 200.0, 2.0, 1.5, 1.5]
     theta0 = np.clip(theta0, np.array(low) + 1e-6, np.array(high) - 1e-6)
-    fit = least_squares(residuals, theta0, bounds=(low, high), x_scale=[0.01, 0.01, 0.3, 0.1, 0.05, 0.05], diff_step=1e-4, ftol=1e-6, xtol=1e-5)
+    fit = least_squares(
+        residuals, theta0, bounds=(low, high), x_scale=[0.01, 0.01, 0.3, 0.1, 0.05, 0.05], diff_step=1e-4, ftol=1e-6, xtol=1e-5
+    )
     n_free = max(len(time) - design.shape[1] - 6, 1)
     chi2 = float((fit.fun[: len(time)] ** 2).sum()) / n_free
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(chi2, 1.0)
