@@ -19,11 +19,11 @@ from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays
-from v50calib.schema import INSTRUMENT, check_raw_visit
+from v50calib.schema import Instrument, check_raw_visit, instrument_of
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 from v50calib.stages.photometry import Photometry
-from v50calib.stages.photometry_weights import resolve_method
+from v50calib.stages.photometry_weights import check_detector
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
 
 
@@ -78,18 +78,16 @@ class Pipeline:
     def check(self, ds: xr.Dataset) -> None:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
         check_raw_visit(ds)
-        self.check_instrument(str(ds.attrs["instrument"]))
+        self.check_instrument(instrument_of(ds.attrs))
 
-    def check_instrument(self, instrument: str) -> None:
-        """Refuse an instrument that is unknown, left out by the config, or on which a method makes no sense."""
-        if instrument not in INSTRUMENT:
-            raise DataError(f"instrument '{instrument}' is not known; what exists: {', '.join(INSTRUMENT)}")
-        if instrument not in self.config.calib.instruments:
+    def check_instrument(self, instrument: Instrument) -> None:
+        """Refuse an instrument that the config leaves out, or on which a method makes no sense."""
+        if not self.config.calib.covers(instrument.name):
             raise ConfigError(
-                f"calib.photometry.instrument.name restricts this run to {self.config.calib.instruments}, the visit is of {instrument}"
+                f"calib.photometry.instrument.name restricts this run to {self.config.calib.instrument_name}, the visit is of {instrument}"
             )
         if self.photometry is not None:
-            resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
+            check_detector(self.config.calib.photometry, instrument)
 
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
         """Static constants of a visit; reads the sample pairs."""

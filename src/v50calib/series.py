@@ -11,7 +11,6 @@ from v50calib.config.models import CalibConfig
 from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.transit import Prior, Shape
-from v50calib.schema import INSTRUMENT
 from v50calib.stages.base import Float
 from v50calib.stages.ephemeris import (
     FIT_BINS,
@@ -52,7 +51,7 @@ def pair_times(frame: FrameConstants) -> Float:
 def channel_wavelengths(frame: FrameConstants, photometry: Photometry) -> Float:
     """Wavelength [µm] of each output channel, ascending; a summed spectrum gets its mean."""
     constants = frame.photometry
-    band = INSTRUMENT[frame.state.instrument].band_um
+    band = frame.state.instrument.band_um
     if constants is None or constants.columns is None:
         return np.array([band if band is not None else float(np.mean(frame.state.wavelength_um))])
     wavelength = frame.state.wavelength_um[constants.columns]

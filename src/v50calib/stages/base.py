@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from v50calib.reference import Reference
+from v50calib.schema import Instrument
 
 Float = NDArray[np.float64]
 
@@ -68,17 +69,19 @@ class VisitState:
     pixel_dq  (ny, nx) uint32, OR-ed by the stages
     masked    (ny, nx) bool, pixels whose values no sum may use (NaN in the cubes)
     folded    the frame value as a polynomial of the raw ADU, so far; None once a stage cannot be folded
+    telemetry (time,) arrays by name, e.g. a detector temperature; empty where the visit has none
     """
 
     reference: Reference
     exposure_s: Float
     time_h: Float
     wavelength_um: Float
-    instrument: str
+    instrument: Instrument
     pixel_dq: NDArray[np.uint32]
     masked: NDArray[np.bool_]
     folded: PixelPolynomial | None = None
     notes: list[str] = field(default_factory=list)
+    telemetry: dict[str, Float] = field(default_factory=dict)
 
 
 class FrameStage(Protocol):

@@ -20,7 +20,9 @@ from v50calib.stages.base import Float, Section, StageConfig
 
 
 class InstrumentChoice(Section):
-    name: Literal["all", "FGS1", "AIRS", "AIRS-CH0"] = "all"
+    """name: all, FGS1, AIRS (AIRS-CH0) or an instrument of the root's detector.yaml."""
+
+    name: str = Field(default="all", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     per_channel: bool | None = None
 
 

@@ -18,7 +18,7 @@ PAIRS_PER_TERM = 5
 
 
 class TraceInstrument(Section):
-    name: Literal["all", "FGS1", "AIRS", "AIRS-CH0"] = "all"
+    name: str = Field(default="all", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 
 class Poly(Section):
