@@ -51,7 +51,9 @@ def split_visit(ds: xr.Dataset) -> list[xr.Dataset]:
             f"the visit has {ds.sizes['channel']} channels, but its attribute '{CHANNELS_ATTR}' describes {len(every)}: select channels "
             "with open_visit(..., instrument='NAME.CHANNEL'), which keeps what belongs to each"
         )
-    return [ds.isel(channel=i, drop=True).drop_attrs(deep=False).assign_attrs(attrs) for i, attrs in enumerate(every)]
+    return [
+        ds.isel(channel=i).drop_vars("channel", errors="ignore").drop_attrs(deep=False).assign_attrs(attrs) for i, attrs in enumerate(every)
+    ]
 
 
 def each_channel(ds: xr.Dataset, calibrate: Callable[[xr.Dataset], xr.Dataset]) -> xr.Dataset:
@@ -72,7 +74,7 @@ def each_channel(ds: xr.Dataset, calibrate: Callable[[xr.Dataset], xr.Dataset]) 
     by_band = [str(n) for n, v in loose[0].variables.items() if "wavelength" in v.dims]
     joined = _concat([d.drop_vars(by_band).drop_attrs(deep=False) for d in loose], "channel")
     if by_band:
-        joined = joined.merge(_concat([d[by_band].reset_coords() for d in loose], "wavelength"), join="exact", compat="override")
+        joined = joined.merge(_concat([d[by_band].reset_coords(drop=True) for d in loose], "wavelength"), join="exact", compat="override")
     joined = joined.assign_coords(channel=ds["channel"].variable).assign_attrs(ds.attrs)
     return _in_order(joined.set_coords([n for n in ("wavelength", "bin_phase") if n in joined.variables]))
 

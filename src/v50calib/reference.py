@@ -73,9 +73,7 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_reference(
-    maps: Mapping[str, NDArray[np.generic]], adc_offset: float, adc_gain: float, absent: Collection[str] = ()
-) -> Reference:
+def make_reference(maps: Mapping[str, NDArray[np.generic]], adc_offset: float, adc_gain: float, absent: Collection[str] = ()) -> Reference:
     """Build a Reference from its five maps, computing the hashes; `absent` names those that hold benign values only.
 
     Raises DataError where a map is missing.

@@ -14,9 +14,9 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 
+from v50calib.channels import join_visits
 from v50calib.io.catalog import Split, channels_of, find, normalise_planet_id
 from v50calib.io.source import FrameSource, VisitSource, open_source
-from v50calib.channels import join_visits
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES
 from v50calib.schema import RAW_VISIT, check_raw_visit, default_chunk_frames, pair_chunks
 

@@ -147,7 +147,9 @@ class Description(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> Description:
         if reserved := {"all", "AIRS"} & set(self.instruments):
-            raise ValueError(f"an instrument cannot be called {sorted(reserved)}: the word has a meaning in calib.photometry.instrument.name")
+            raise ValueError(
+                f"an instrument cannot be called {sorted(reserved)}: the word has a meaning in calib.photometry.instrument.name"
+            )
         seen: set[tuple[str, int, str]] = set()
         for i, visit in enumerate(self.visits):
             name = self.instrument_name(visit)
@@ -169,19 +171,27 @@ class Description(_Model):
             raise ValueError(f"{where}: maps {missing} of {name} are not given: a path, or the word none where there is no such map")
         if self.maps_of(visit)["read_noise"] in (None, "none"):
             raise ValueError(
-                f"instruments.{name}.maps.read_noise is none, but every variance and weight needs it: give a map or one number, e- rms of a read"
+                f"instruments.{name}.maps.read_noise is none, but every variance and weight needs it: give a map or one number "
+                "(e- rms of one read)"
             )
         if visit.exposure_s is None and detector.exposure_s is None:
             raise ValueError(f"{where}: exposure_s of {name} is not given: time since reset [s] of the two reads, [0.1, 4.6], or an array")
         clocks = [visit.time_h is not None, visit.time_s is not None]
         if sum(clocks) > 1 or (not any(clocks) and detector.cadence_s is None):
-            raise ValueError(f"{where}: give one of time_h, time_s (arrays, one stamp a frame), or cadence_s of {name} [s from ramp to ramp]")
-        for optics in detector.channels or [detector]:
+            raise ValueError(
+                f"{where}: give one of time_h, time_s (arrays, one stamp a frame), or cadence_s of {name} [s from ramp to ramp]"
+            )
+        several: list[Optics] = [*detector.channels]
+        for optics in several or [detector]:
             part = f"{name}.{optics.name}" if isinstance(optics, Channel) else name
             if optics.wavelength_um is None and detector.wavelength_um is None:
-                raise ValueError(f"instruments.{part}.wavelength_um is not given: µm, one number for a band, an array along x for a spectrum")
+                raise ValueError(
+                    f"instruments.{part}.wavelength_um is not given: µm, one number for a band, an array along x for a spectrum"
+                )
             if optics.adc is None and detector.adc is None:
-                raise ValueError(f"instruments.{part}.adc is not given: conversion_gain_e_per_adu or gain_adu_per_e turns codes into electrons")
+                raise ValueError(
+                    f"instruments.{part}.adc is not given: conversion_gain_e_per_adu or gain_adu_per_e turns codes into electrons"
+                )
 
     def instrument_name(self, visit: Visit) -> str:
         """The visit's instrument; may be left out where there is one."""
@@ -205,7 +215,7 @@ class Description(_Model):
         """Every path that a visit needs."""
         detector = self.instruments[self.instrument_name(visit)]
         exposure = visit.exposure_s if visit.exposure_s is not None else detector.exposure_s
-        texts = [visit.frames, visit.time_h, visit.time_s, exposure, *visit.telemetry.values()]
+        texts: list[Any] = [visit.frames, visit.time_h, visit.time_s, exposure, *visit.telemetry.values()]
         texts += [self.maps_of(visit)[k] for k in MAP_KEYS]
         texts += [o.wavelength_um for o in (detector, *detector.channels)]
         return [t for t in texts if isinstance(t, str) and t != "none"]
@@ -265,5 +275,7 @@ def check_paths(root: Path, description: Description) -> None:
     if faults:
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise DataError(
-            "; ".join(list(faults)[:3]) + more + ". Correct them, or set validation.require_existing_paths: false to let these visits fail alone"
+            "; ".join(list(faults)[:3])
+            + more
+            + ". Correct them, or set validation.require_existing_paths: false to let these visits fail alone"
         )

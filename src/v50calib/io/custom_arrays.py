@@ -100,7 +100,9 @@ def array_file(root: Path, text: str) -> ArrayFile:
         kind = "zarr"
     if kind is None:
         fault = "is none of .npy, .npz, .nc, .zarr" if path.exists() else "is no file"
-        raise DataError(f"'{text}' in detector.yaml {fault} ({path}): give the path of an array, path:variable inside a Zarr group or NetCDF file")
+        raise DataError(
+            f"'{text}' in detector.yaml {fault} ({path}): give the path of an array, path:variable inside a Zarr group or NetCDF file"
+        )
     if kind == "npy" and variable:
         raise DataError(f"'{text}' in detector.yaml names a variable, but an .npy file is one array: leave out ':{variable}'")
     return ArrayFile(path, variable, kind)
@@ -139,7 +141,9 @@ def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header
         opened = xr.open_dataset(file.path, mask_and_scale=decoded, decode_times=False, cache=False)
     except ValueError as error:
         if "xarray" in str(error) and "engine" in str(error):
-            raise DataError(f"cannot read {file}: NetCDF-4 needs a reader; install v50calib[netcdf] (h5netcdf), or write NPY or Zarr") from error
+            raise DataError(
+                f"cannot read {file}: NetCDF-4 needs a reader; install v50calib[netcdf] (h5netcdf), or write NPY or Zarr"
+            ) from error
         raise
     with opened as ds:
         name = _one_of(file, [str(n) for n in ds.variables])

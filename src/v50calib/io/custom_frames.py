@@ -96,16 +96,21 @@ def open_frames(
             f"{list(wanted)}: correct `dims`" + ("" if channel else ", or list the `channels` of the instrument")
         )
     if header.dims is not None and dims is not None and set(header.dims) == set(wanted) and header.dims != dims:
-        raise DataError(f"{array} names its axes {list(header.dims)}, detector.yaml says `dims: {list(dims)}`: remove `dims`, or correct it")
+        raise DataError(
+            f"{array} names its axes {list(header.dims)}, detector.yaml says `dims: {list(dims)}`: remove `dims`, or correct it"
+        )
     size = dict(zip(order, header.shape, strict=True))
     if (size["y"], size["x"]) != shape or (channel is not None and size["channel"] != channel[1]):
         counts = f" and {channel[1]} channels" if channel else ""
         raise DataError(
-            f"{array} has frames of {size}, but detector.yaml says shape {list(shape)} (y, x){counts}: correct `shape`, or the order in `dims`"
+            f"{array} has frames of {size}, but detector.yaml says shape {list(shape)} (y, x){counts}: "
+            "correct `shape`, or the order in `dims`"
         )
     n = size["time"]
     if n == 0 or n % 2:
-        raise DataError(f"{array} has {n} frames, expected an even number above 0 (even = first, odd = second read of a ramp): cut the stray frame")
+        raise DataError(
+            f"{array} has {n} frames, expected an even number above 0 (even = first, odd = second read of a ramp): cut the stray frame"
+        )
     axis = order.index("time")
     units = _units(n, header.chunks[axis] if header.chunks else 1, shape)
     place = (order.index("channel"), channel[0]) if channel is not None else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.io.catalog import VisitKey
-from v50calib.io.custom import Adc, Channel, Description, Detector, Visit, check_paths, load_description
+from v50calib.io.custom import MAP_KEYS, Adc, Channel, Description, Detector, Visit, check_paths, load_description
 from v50calib.io.custom_arrays import array_file
 from v50calib.io.custom_frames import ArrayFrames, open_frames
 from v50calib.io.source import VisitSource, with_visit_hash
@@ -56,7 +56,9 @@ class Part:
             return float(given)
         values = np.asarray(given if isinstance(given, list) else array_file(self.root, given).values(), np.float64)
         if values.shape != (self.shape[1],):
-            raise DataError(f"{self.name}: wavelength_um has the shape {values.shape}, expected one value for each of {self.shape[1]} columns")
+            raise DataError(
+                f"{self.name}: wavelength_um has the shape {values.shape}, expected one value for each of {self.shape[1]} columns"
+            )
         step = np.diff(values)
         if not ((step > 0).all() or (step < 0).all()):
             raise DataError(f"{self.name}: wavelength_um neither rises nor falls all along x: give µm of each column, in order")
@@ -132,14 +134,29 @@ def check_root(root: Path) -> list[VisitKey]:
     if description.validation.require_existing_paths:
         check_paths(root, description)
     if description.validation.check_shape_compatibility:
+        seen: set[tuple[str, str, str]] = set()
         for key, visit in description.entries():
-            part, _ = _find(description, root, key)
-            if array_file(root, visit.frames).path.exists():
-                frames_of(part, visit)
-            for name, given in description.maps_of(visit).items():
-                if isinstance(given, str) and name not in ("dark_units",) and given != "none" and array_file(root, given).path.exists():
-                    _check_map(part, name, given)
+            _check_shapes(root, _find(description, root, key)[0], visit, description.maps_of(visit), seen)
     return sorted(key for key, _ in description.entries())
+
+
+def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], seen: set[tuple[str, str, str]]) -> None:
+    """Headers of a visit's frames and maps against its detector; a map that several visits share is looked at once."""
+    if _is_there(root, visit.frames):
+        frames_of(part, visit)
+    for name in MAP_KEYS:
+        given = maps[name]
+        if isinstance(given, str) and given != "none" and (part.name, name, given) not in seen and _is_there(root, given):
+            _check_map(part, name, given)
+            seen.add((part.name, name, given))
+
+
+def _is_there(root: Path, text: str) -> bool:
+    """Where paths may be absent (require_existing_paths: false) a visit fails when it is opened."""
+    try:
+        return array_file(root, text).path.exists()
+    except DataError:
+        return False
 
 
 def _check_map(part: Part, name: str, text: str) -> None:
@@ -167,7 +184,7 @@ def _maps(part: Part, given: dict[str, Any], gain: float) -> tuple[dict[str, NDA
         "dark": np.zeros((ny, nx)), "dead": np.zeros((ny, nx), bool), "flat": np.ones((ny, nx)), "linear_corr": identity,
     }  # fmt: skip
     maps, absent = {}, []
-    for name in ("dark", "dead", "flat", "read_noise", "linear_corr"):
+    for name in MAP_KEYS:
         value, key = given[name], "read" if name == "read_noise" else name
         if value is None or value == "none":
             maps[key] = benign[key]
@@ -228,5 +245,7 @@ def _time(part: Part, visit: Visit, exposure: Float) -> Float:
         assert part.detector.cadence_s is not None
         stamps = (np.repeat(np.arange(len(exposure) // 2), 2) * part.detector.cadence_s + exposure) / 3600.0
     if not (np.isfinite(stamps).all() and (np.diff(stamps) > 0).all()):
-        raise DataError(f"{part.name}: the time stamps do not rise from frame to frame: sort the frames in time, or check cadence_s and exposure_s")
+        raise DataError(
+            f"{part.name}: the time stamps do not rise from frame to frame: sort the frames in time, or check cadence_s and exposure_s"
+        )
     return stamps

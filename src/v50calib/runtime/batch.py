@@ -112,7 +112,8 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
     if keys and not covered:
         names = sorted({k.instrument for k in keys})
         raise ConfigError(
-            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: use one of these, or all"
+            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: "
+            "use one of these, or all"
         )
     chosen = [k for k in covered if not planets or k.planet_id in planets]
     if not chosen:

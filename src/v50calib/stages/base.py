@@ -9,16 +9,18 @@ are written once, in `tiles.py` and `pipeline.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from v50calib.reference import Reference
 from v50calib.schema import Instrument
 
 Float = NDArray[np.float64]
+#: an instrument by name, in a config: built-in ones, all, or one of the root's detector.yaml (checked when the root is known)
+InstrumentWord = Literal["all", "FGS1", "AIRS", "AIRS-CH0"] | Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class Section(BaseModel):

@@ -16,13 +16,13 @@ from pydantic import Field
 from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.series import clip_to_median, interpolate_in_time, isolated_outliers, running_mean, spectral_shift
-from v50calib.stages.base import Float, Section, StageConfig
+from v50calib.stages.base import Float, InstrumentWord, Section, StageConfig
 
 
 class InstrumentChoice(Section):
     """name: all, FGS1, AIRS (AIRS-CH0) or an instrument of the root's detector.yaml."""
 
-    name: str = Field(default="all", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: InstrumentWord = "all"
     per_channel: bool | None = None
 
 

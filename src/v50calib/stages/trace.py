@@ -9,7 +9,7 @@ from pydantic import Field
 
 from v50calib.dq import DQ
 from v50calib.kernels.series import least_squares
-from v50calib.stages.base import Float, Section, StageConfig
+from v50calib.stages.base import Float, InstrumentWord, Section, StageConfig
 from v50calib.stages.ephemeris import baseline_design
 from v50calib.stages.series_base import Ephemeris, Normalized, Series
 
@@ -18,7 +18,7 @@ PAIRS_PER_TERM = 5
 
 
 class TraceInstrument(Section):
-    name: str = Field(default="all", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: InstrumentWord = "all"
 
 
 class Poly(Section):
