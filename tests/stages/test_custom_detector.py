@@ -14,7 +14,9 @@ import yaml
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError, DataError
-from v50calib.io import ingest
+from v50calib.io import ingest, open_source, scan
+from v50calib.runtime.visit import visit_of
+from v50calib.tiles import prepare_stages, visit_input
 
 SYNC = ["runtime.scheduler=sync"]
 ADC_FACTS = ("adc_offset", "adc_gain")
@@ -255,6 +257,35 @@ def test_photometry_that_does_not_fit_is_refused_before_a_frame_is_read(tmp_path
     with pytest.raises(ConfigError, match=r"instrument.name=FGS1, but .* has BENCH only: use one of these, or all"):
         calibrate(tmp_path, tmp_path / "out", overrides=[*SYNC, "calib.photometry.instrument.name=FGS1"])
     Pipeline.from_profile("calib/nominal", [*SMALL, "calib.photometry.instrument.name=BENCH"])(open_visit(tmp_path, "lamp", 0, "BENCH"))
+
+
+@pytest.mark.parametrize("kind", ["npy", "nc"])
+def test_a_visit_fans_out_over_time_on_a_cluster(tmp_path: Path, kind: str) -> None:
+    """One visit on two worker threads is cut into time chunks; the numbers are those of one pass."""
+    write_bench(tmp_path, noise=True)
+    if kind == "nc":
+        codes = np.load(tmp_path / "frames.npy")
+        xr.Dataset({"counts": (("time", "x", "y"), codes)}).to_netcdf(tmp_path / "frames.nc", engine="h5netcdf")
+        text = (tmp_path / "detector.yaml").read_text()
+        (tmp_path / "detector.yaml").write_text(text.replace("frames: frames.npy", "frames: frames.nc"))
+    run = [*SMALL, "runtime.chunk_pairs=40"]
+    (one,) = products(tmp_path, tmp_path / "a", *run).values()
+    summary = calibrate(
+        tmp_path, tmp_path / "b", overrides=[*run, "output.cubes=both", "runtime.scheduler=threads", "runtime.num_workers=2"]
+    )
+    assert summary.count("done") == 1
+    other = open_calibrated(tmp_path / "b")["lamp/0/BENCH"].to_dataset().load()
+    xr.testing.assert_equal(one, other)
+
+
+def test_telemetry_reaches_the_stages(tmp_path: Path) -> None:
+    write_bench(tmp_path, noise=False)
+    ds = open_visit(tmp_path, "lamp", 0, "BENCH")
+    source = open_source(tmp_path, scan(tmp_path)[0])
+    for visit in (visit_input(ds), visit_of(source)):
+        state, _ = prepare_stages(visit, [])
+        np.testing.assert_array_equal(state.telemetry["detector_temperature"], np.linspace(40.0, 41.0, 2 * PAIRS))
+        assert list(state.telemetry) == ["detector_temperature"]
 
 
 def test_absent_maps_leave_values_alone_and_set_their_flags(tmp_path: Path) -> None:

@@ -255,7 +255,9 @@ def _sentence(item: Any) -> str:
     if item["type"] == "missing":
         return f"{where} is missing"
     if item["type"] == "extra_forbidden":
-        return f"unknown key {where}"
+        known = {name for model in (Description, Detector, Channel, Adc, Maps, Visit, Validation) for name in model.model_fields}
+        near = difflib.get_close_matches(str(parts[-1]), sorted(known), n=1)
+        return f"unknown key {where}" + (f": did you mean {near[0]}?" if near else "")
     if item["type"] == "value_error":
         return f"{item['ctx']['error']}" if where == "the file" else f"{where}: {item['ctx']['error']}"
     return f"{where} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}"

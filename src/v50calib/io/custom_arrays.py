@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -140,10 +141,8 @@ def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header
     try:
         opened = xr.open_dataset(file.path, mask_and_scale=decoded, decode_times=False, cache=False)
     except ValueError as error:
-        if "xarray" in str(error) and "engine" in str(error):
-            raise DataError(
-                f"cannot read {file}: NetCDF-4 needs a reader; install v50calib[netcdf] (h5netcdf), or write NPY or Zarr"
-            ) from error
+        if "IO backends" in str(error) and not any(map(find_spec, ("h5netcdf", "netCDF4"))):
+            raise DataError(f"cannot read {file}: NetCDF-4 needs a reader; install v50calib[netcdf], or write NPY or Zarr") from error
         raise
     with opened as ds:
         name = _one_of(file, [str(n) for n in ds.variables])
