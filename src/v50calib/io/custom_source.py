@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.io.catalog import VisitKey
-from v50calib.io.custom import MAP_KEYS, Adc, Channel, Description, Detector, Visit, check_paths, load_description
+from v50calib.io.custom import check_paths, load_description
 from v50calib.io.custom_arrays import array_file
 from v50calib.io.custom_frames import ArrayFrames, open_frames
+from v50calib.io.custom_model import MAP_KEYS, Adc, Channel, Description, Detector, Visit
 from v50calib.io.source import VisitSource, with_visit_hash
 from v50calib.reference import make_reference
 from v50calib.schema import DETECTOR_ATTR, LINEARITY_TERMS, Instrument, describe
