@@ -40,7 +40,7 @@ _SIGNS = {"Ge": ("ge", "≥"), "Gt": ("gt", ">"), "Le": ("le", "≤"), "Lt": ("l
 #: meaning of keys on which the profiles' own comments are silent
 MEANINGS = {
     "calib.adc.enabled": "must stay on: later stages take electrons",
-    "calib.adc.detector.bit_depth_in": "bits of the converter; its full scale is saturation",
+    "calib.adc.detector.bit_depth_in": "bits of the converter, at most the detector's own; its full scale is saturation",
     "calib.adc.detector.saturation_level_e": "e-; null: the converter's full scale",
     "calib.adc.offset_correction.method": "`auto`: the dataset's adc_info; `global`: `value`; `none`: 0",
     "calib.adc.offset_correction.offset_sign": "-1 flips the offset's sign",
@@ -55,7 +55,7 @@ MEANINGS = {
     "calib.cds.cds.mode": "all three pair reads 2i and 2i+1",
     "calib.cds.pairing.policy": "`nearest`: the time stamps must agree that a read's partner is the nearest",
     "calib.cds.pairing.order_by": "`timestamp`: the stamps are checked to say the same as the index",
-    "calib.photometry.instrument.name": "restricts the run to one instrument",
+    "calib.photometry.instrument.name": "restricts the run to one instrument; text: one of the root's detector.yaml",
     "calib.photometry.photometry.method": "`auto`: optimal for AIRS-CH0, aperture for FGS1",
     "calib.photometry.aperture.shape": "`box`: height_px x width_px; AIRS-CH0 uses the height",
     "calib.photometry.aperture.mask_treatment": "`fill`: estimate masked pixels; `omit`: leave them out of the sum",
@@ -94,7 +94,7 @@ MEANINGS = {
     "runtime.num_workers": "null: one for each core",
     "runtime.threads_per_worker": "threads in each worker process",
     "runtime.memory_limit": "of a worker, as Dask reads it",
-    "runtime.chunk_pairs": "pairs in a time chunk; null: 225 (AIRS-CH0), 2700 (FGS1)",
+    "runtime.chunk_pairs": "pairs in a time chunk; null: 225 (AIRS-CH0), 2700 (FGS1), about 10 MB of frames of another detector",
     "output.cubes": "`binned`: CDS frames summed over bin_s; `full`: each of them; `both`; `none`",
     "output.bin_s": "seconds of a bin of the cubes and of `background`",
     "output.dtype": "of stored floats; depths and times are always float64",
@@ -169,6 +169,8 @@ def _words(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{a}`" for a in arguments)
+    if origin is typing.Annotated:
+        return _words(arguments[0])
     if origin is list:
         return f"list of {_words(arguments[0])}"
     if origin in (typing.Union, types.UnionType):

@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": BASE,
     "schema": BASE,
     "reference": BASE | {"schema"},
+    "channels": BASE | {"schema"},
     "stages": DATA | {"kernels"},
     "config": BASE | {"schema", "stages"},
     "provenance": DATA | {"config"},
@@ -31,8 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "products": DATA | {"kernels", "stages", "config", "tiles", "series", "provenance"},
     # lazy names the Pipeline in its annotations only
     "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance", "pipeline"},
-    "pipeline": DATA | {"kernels", "stages", "config", "provenance"} | CHAIN,
-    "io": DATA,
+    "pipeline": DATA | {"kernels", "stages", "config", "provenance", "channels"} | CHAIN,
+    "io": DATA | {"channels"},
     "qc": BASE | {"kernels", "schema"},
     "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc"} | CHAIN,
     # these stand apart

@@ -16,7 +16,7 @@ import xarray as xr
 from v50calib.dq import frame_to_pixel_dq
 from v50calib.errors import DataError
 from v50calib.products import frame_arrays, series_arrays, storage_dtype, variable_attrs
-from v50calib.schema import CALIBRATED, INSTRUMENT
+from v50calib.schema import CALIBRATED, instrument_of
 from v50calib.stages.base import Tile
 from v50calib.tiles import (
     ChunkResult,
@@ -144,17 +144,17 @@ def _shapes(pipeline: Pipeline, ds: xr.Dataset) -> dict[str, tuple[int, ...]]:
 
 
 def _channels(pipeline: Pipeline, ds: xr.Dataset) -> int:
-    instrument = INSTRUMENT[str(ds.attrs["instrument"])]
+    instrument = instrument_of(ds.attrs)
     if not instrument.spectral or pipeline.config.calib.photometry.instrument.per_channel is False:
         return 1
     return len(range(ds.sizes["x"])[instrument.science]) if instrument.science is not None else ds.sizes["x"]
 
 
 def _wavelengths(pipeline: Pipeline, ds: xr.Dataset) -> np.ndarray:
-    instrument = INSTRUMENT[str(ds.attrs["instrument"])]
+    instrument = instrument_of(ds.attrs)
     wavelength = np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64))
-    if instrument.spectral and instrument.science is not None:
-        wavelength = wavelength[instrument.science][::-1]
+    if instrument.spectral:
+        wavelength = wavelength[instrument.science_columns(wavelength)]
     return wavelength.mean(keepdims=True) if _channels(pipeline, ds) == 1 else wavelength
 
 

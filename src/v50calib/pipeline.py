@@ -14,17 +14,20 @@ import numpy as np
 import xarray as xr
 
 from v50calib import lazy
+from v50calib.channels import each_channel, is_joined, split_visit
 from v50calib.config.compose import compose
 from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
-from v50calib.errors import ConfigError, DataError
+from v50calib.errors import ConfigError
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays
-from v50calib.schema import INSTRUMENT, check_raw_visit
+from v50calib.schema import Instrument, check_raw_visit, instrument_of
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 from v50calib.stages.photometry import Photometry
-from v50calib.stages.photometry_weights import resolve_method
+from v50calib.stages.photometry_weights import check_detector
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
+
+FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
 
 
 def frame_stages(config: RunConfig) -> list[Any]:
@@ -75,21 +78,20 @@ class Pipeline:
     def cube_dtype(self) -> str | None:
         return self.config.output.dtype if self.config.output.cubes in ("full", "both") else None
 
-    def check(self, ds: xr.Dataset) -> None:
+    def check(self, ds: xr.Dataset, *, photometry: bool = True) -> None:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
         check_raw_visit(ds)
-        self.check_instrument(str(ds.attrs["instrument"]))
+        for visit in split_visit(ds) if is_joined(ds) else [ds]:
+            self.check_instrument(instrument_of(visit.attrs), photometry=photometry)
 
-    def check_instrument(self, instrument: str) -> None:
-        """Refuse an instrument that is unknown, left out by the config, or on which a method makes no sense."""
-        if instrument not in INSTRUMENT:
-            raise DataError(f"instrument '{instrument}' is not known; what exists: {', '.join(INSTRUMENT)}")
-        if instrument not in self.config.calib.instruments:
+    def check_instrument(self, instrument: Instrument, *, photometry: bool = True) -> None:
+        """Refuse an instrument that the config leaves out, or on which a method (of photometry too) makes no sense."""
+        if not self.config.calib.covers(instrument.name):
             raise ConfigError(
-                f"calib.photometry.instrument.name restricts this run to {self.config.calib.instruments}, the visit is of {instrument}"
+                f"calib.photometry.instrument.name restricts this run to {self.config.calib.instrument_name}, the visit is of {instrument}"
             )
-        if self.photometry is not None:
-            resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
+        if photometry and self.photometry is not None:
+            check_detector(self.config.calib.photometry, instrument)
 
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
         """Static constants of a visit; reads the sample pairs."""
@@ -115,9 +117,10 @@ class Pipeline:
         return build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
-        """Lazy products of a raw visit: builds a graph, computes nothing. See `lazy.products`."""
+        """Lazy products of a raw visit: builds a graph, computes nothing. See `lazy.products` and, for several channels,
+        `channels.each_channel`."""
         self.check(ds)
-        return lazy.products(self, ds)
+        return each_channel(ds, self) if is_joined(ds) else lazy.products(self, ds)
 
     def until(self, last: str) -> Callable[[xr.Dataset], xr.Dataset]:
         """The chained stages up to `last`, each leaving its own variables; `until("cds")(ds)` is lazy."""
@@ -125,8 +128,8 @@ class Pipeline:
             raise ConfigError(f"no stage '{last}'; stages in order: {', '.join(STAGE_ORDER)}")
 
         def chained(ds: xr.Dataset) -> xr.Dataset:
-            self.check(ds)
-            return lazy.chain(self, ds, last)
+            self.check(ds, photometry=last not in FRAME_NAMES)
+            return each_channel(ds, chained) if is_joined(ds) else lazy.chain(self, ds, last)
 
         return chained
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from v50calib.dq import DQ
 from v50calib.errors import DataError
 
 #: the maps, in the order in which they are stored and hashed
 MAP_NAMES: tuple[str, ...] = ("dark", "dead", "flat", "read", "linear_corr")
+#: attribute of a raw visit: names of the maps that its user does not have, separated by blanks
+ABSENT_ATTR = "absent_maps"
+#: flag of every pixel where a map is absent and a benign value stands in: dark 0, flat 1, linearity the identity
+ABSENT_DQ = {"dark": DQ.UNRELIABLE_DARK, "flat": DQ.NO_FLAT_FIELD, "linear_corr": DQ.NO_LIN_CORR}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Reference:
     read [ny, nx]            rms noise of one read, e-
     linear_corr [6, ny, nx]  linearity coefficients, ascending powers of e-
     adc_offset, adc_gain     e- = ADU / gain + offset
-    hashes                   sha256 of each map (values, shape and dtype)
+    hashes                   sha256 of each map (values, shape and dtype); 'none' of an absent one
+    absent                   maps that the visit does not have (benign values stand in, see ABSENT_DQ)
     """
 
     dark: NDArray[np.float64]
@@ -37,11 +43,17 @@ class Reference:
     adc_offset: float
     adc_gain: float
     hashes: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
         """Detector rows and columns."""
         return self.dark.shape[0], self.dark.shape[1]
+
+    @property
+    def absent_dq(self) -> int:
+        """Flags that every pixel has because of absent maps."""
+        return int(sum(ABSENT_DQ[name] for name in self.absent))
 
     def maps(self) -> dict[str, NDArray[np.generic]]:
         """The five maps by name."""
@@ -56,15 +68,25 @@ def hash_array(values: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-def make_reference(maps: Mapping[str, NDArray[np.generic]], adc_offset: float, adc_gain: float) -> Reference:
-    """Build a Reference from its five maps, computing the hashes. Raises DataError where a map is missing."""
+def hash_text(text: str) -> str:
+    """sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_reference(maps: Mapping[str, NDArray[np.generic]], adc_offset: float, adc_gain: float, absent: Collection[str] = ()) -> Reference:
+    """Build a Reference from its five maps, computing the hashes; `absent` names those that hold benign values only.
+
+    Raises DataError where a map is missing.
+    """
     missing = [name for name in MAP_NAMES if name not in maps]
     if missing:
         raise DataError(f"calibration maps {missing} are missing; found {sorted(maps)}: add them before calibrating")
     floats = {n: np.ascontiguousarray(maps[n], dtype=np.float64) for n in MAP_NAMES if n != "dead"}
     dead = np.ascontiguousarray(maps["dead"], dtype=np.bool_)
     hashes = {name: hash_array(dead if name == "dead" else floats[name]) for name in MAP_NAMES}
-    return Reference(**floats, dead=dead, adc_offset=float(adc_offset), adc_gain=float(adc_gain), hashes=hashes)
+    names = tuple(n for n in MAP_NAMES if n in absent)
+    hashes |= dict.fromkeys(names, "none")
+    return Reference(**floats, dead=dead, adc_offset=float(adc_offset), adc_gain=float(adc_gain), hashes=hashes, absent=names)
 
 
 def reference_from_dataset(ds: xr.Dataset) -> Reference:
@@ -77,4 +99,4 @@ def reference_from_dataset(ds: xr.Dataset) -> Reference:
     if absent:
         raise DataError(f"the visit has no attributes {absent}, found {sorted(ds.attrs)}: set them as open_visit does")
     maps = {name: ds[name].to_numpy() for name in MAP_NAMES if name in ds.variables}
-    return make_reference(maps, ds.attrs["adc_offset"], ds.attrs["adc_gain"])
+    return make_reference(maps, ds.attrs["adc_offset"], ds.attrs["adc_gain"], str(ds.attrs.get(ABSENT_ATTR, "")).split())

@@ -5,8 +5,10 @@ Every other module takes names and dims from here; nothing below this module kno
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,26 +21,73 @@ INSTRUMENTS: tuple[InstrumentName, ...] = ("AIRS-CH0", "FGS1")
 
 @dataclass(frozen=True)
 class Instrument:
-    """Facts of the detector format (SCIENCE: challenge description; measured on the real sample).
+    """Facts of a detector's format: a built-in one (SCIENCE: challenge description; measured on the real sample) or
+    one that a `detector.yaml` describes.
 
     shape        detector rows, columns
-    science      columns of the 282 science channels (None: the detector is one photometric band)
+    science      columns of the science channels (None: the detector is one photometric band)
     read_times   seconds since reset of the two reads of a ramp, used where a root has no axis table
-    band_um      wavelength of the photometric band (wl_1), µm
+    band_um      wavelength of the photometric band, µm (None: a spectrum)
+    bit_depth    bits of the A/D converter
     """
 
-    name: InstrumentName
+    name: str
     shape: tuple[int, int]
     science: slice | None
     read_times: tuple[float, float]
     band_um: float | None
     spectral: bool
+    bit_depth: int = 16
+
+    def __str__(self) -> str:
+        return self.name
+
+    def science_columns(self, wavelength_um: np.ndarray) -> np.ndarray:
+        """Detector columns of the science channels (channel,), in ascending wavelength; wavelength_um (nx,) of all columns."""
+        columns = np.arange(self.shape[1])[self.science if self.science is not None else slice(None)]
+        return columns[::-1].copy() if wavelength_um[columns[0]] > wavelength_um[columns[-1]] else columns
 
 
 INSTRUMENT: dict[str, Instrument] = {
     "AIRS-CH0": Instrument("AIRS-CH0", (32, 356), slice(39, 321), (0.1, 4.6), None, True),
     "FGS1": Instrument("FGS1", (32, 32), None, (0.1, 0.2), 0.7, False),
 }
+
+#: attribute of a visit of any other detector: its facts, as JSON
+DETECTOR_ATTR = "detector"
+#: bytes of uint16 frames in a time chunk of a detector that has no measured chunk size
+CHUNK_BYTES = 10_000_000
+
+
+def describe(instrument: Instrument) -> str:
+    """The facts of an instrument as JSON, for the attribute DETECTOR_ATTR; `instrument_of` reads them back."""
+    science = [instrument.science.start, instrument.science.stop] if instrument.science is not None else None
+    return json.dumps(vars(instrument) | {"science": science}, sort_keys=True)
+
+
+def instrument_of(attrs: Mapping[Any, Any]) -> Instrument:
+    """The instrument of a raw visit, from its attributes: DETECTOR_ATTR where it is there, else the built-in table.
+
+    Raises DataError where neither knows it.
+    """
+    if DETECTOR_ATTR in attrs:
+        facts = json.loads(attrs[DETECTOR_ATTR])
+        science = slice(*facts.pop("science")) if facts["science"] is not None else facts.pop("science")
+        shape, reads = (tuple(facts.pop(name)) for name in ("shape", "read_times"))
+        return Instrument(**facts, shape=shape, read_times=reads, science=science)
+    name = str(attrs["instrument"])
+    if name not in INSTRUMENT:
+        raise DataError(
+            f"instrument '{name}' is not known; what exists: {', '.join(INSTRUMENT)}; a detector of your own needs a detector.yaml "
+            f"at the dataset's root, or the attribute '{DETECTOR_ATTR}' as open_visit sets it"
+        )
+    return INSTRUMENT[name]
+
+
+def default_chunk_frames(shape: tuple[int, int]) -> int:
+    """Even number of uint16 frames that make about CHUNK_BYTES, at least one pair."""
+    return max(2, 2 * (CHUNK_BYTES // (4 * shape[0] * shape[1])))
+
 
 #: degree + 1 of the per-pixel linearity polynomial (coefficients ascending)
 LINEARITY_TERMS = 6
@@ -81,8 +130,9 @@ def check_raw_visit(ds: xr.Dataset) -> None:
         if name not in ds.variables:
             raise DataError(f"a raw visit needs the variable '{name}' ({spec.doc}); this Dataset has {sorted(map(str, ds.variables))}")
         var = ds[name]
-        if tuple(var.dims) != spec.dims:
-            raise DataError(f"variable '{name}' has dims {tuple(var.dims)}, expected {spec.dims}: transpose or rename its dimensions")
+        dims = with_channel(spec.dims) if "channel" in ds.dims else spec.dims
+        if tuple(var.dims) != dims:
+            raise DataError(f"variable '{name}' has dims {tuple(var.dims)}, expected {dims}: transpose or rename its dimensions")
         if var.dtype.kind not in spec.kinds:
             raise DataError(f"variable '{name}' has dtype {var.dtype}, expected kind '{spec.kinds}' ({spec.doc})")
     missing = [a for a in RAW_ATTRS if a not in ds.attrs]
@@ -94,6 +144,12 @@ def check_raw_visit(ds: xr.Dataset) -> None:
             f"raw_frames of planet {ds.attrs['planet_id']} has {n} frames: reads come in pairs (even first, odd second), "
             "so the count must be even and not 0; the file is cut or has a stray frame"
         )
+
+
+def with_channel(dims: tuple[str, ...]) -> tuple[str, ...]:
+    """Dims with `channel` before y, x: a visit whose frames hold several detectors."""
+    place = dims.index("y") if "y" in dims else len(dims)
+    return (*dims[:place], "channel", *dims[place:]) if "y" in dims else dims
 
 
 def pair_chunks(n_frames: int, chunk: int) -> tuple[int, ...]:

@@ -12,7 +12,6 @@ from v50calib.config.models import CalibConfig
 from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.transit import Shape
-from v50calib.schema import INSTRUMENT
 from v50calib.stages.base import Float
 from v50calib.stages.ephemeris import STAR_TEMPERATURE, TimeBins, resolve_ephemeris, transit_prior, white_wavelength
 from v50calib.stages.phase import Phase
@@ -46,7 +45,7 @@ def pair_times(frame: FrameConstants) -> Float:
 def channel_wavelengths(frame: FrameConstants, photometry: Photometry) -> Float:
     """Wavelength [µm] of each output channel, ascending; a summed spectrum gets its mean."""
     constants = frame.photometry
-    band = INSTRUMENT[frame.state.instrument].band_um
+    band = frame.state.instrument.band_um
     if constants is None or constants.columns is None:
         return np.array([band if band is not None else float(np.mean(frame.state.wavelength_um))])
     wavelength = frame.state.wavelength_um[constants.columns]

@@ -20,7 +20,7 @@ from v50calib.dq import DQ
 from v50calib.kernels.fused import cds_polynomial, code_flags, extract_pairs
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.reference import Reference, reference_from_dataset
-from v50calib.schema import LINEARITY_TERMS, STAR_PARAMETERS
+from v50calib.schema import LINEARITY_TERMS, RAW_VISIT, STAR_PARAMETERS, Instrument, instrument_of
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
 from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums
@@ -93,12 +93,13 @@ class ChunkResult:
 class VisitInput:
     """A visit as the frame domain sees it: arrays and numbers, no files."""
 
-    instrument: str
+    instrument: Instrument
     reference: Reference
     exposure_s: Float
     time_h: Float
     wavelength_um: Float
     attrs: dict[str, Any] = field(default_factory=dict)
+    telemetry: dict[str, Float] = field(default_factory=dict)
 
 
 def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
@@ -109,12 +110,13 @@ def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
 def visit_input(ds: xr.Dataset) -> VisitInput:
     """The maps and coordinates of a raw visit as arrays; frames stay where they are."""
     return VisitInput(
-        instrument=str(ds.attrs["instrument"]),
+        instrument=instrument_of(ds.attrs),
         reference=reference_from_dataset(ds),
         exposure_s=np.asarray(ds["exposure"], dtype=np.float64),
         time_h=np.asarray(ds["time"], dtype=np.float64),
         wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
         attrs=dict(ds.attrs),
+        telemetry={str(n): np.asarray(c, dtype=np.float64) for n, c in ds.coords.items() if c.dims == ("time",) and n not in RAW_VISIT},
     )
 
 
@@ -143,8 +145,9 @@ def prepare_stages(visit: VisitInput, stages: list[Any]) -> tuple[VisitState, li
         time_h=np.asarray(visit.time_h, dtype=np.float64),
         wavelength_um=np.asarray(visit.wavelength_um, dtype=np.float64),
         instrument=visit.instrument,
-        pixel_dq=np.zeros((ny, nx), np.uint32),
+        pixel_dq=np.full((ny, nx), visit.reference.absent_dq, np.uint32),
         masked=np.zeros((ny, nx), bool),
+        telemetry=visit.telemetry,
     )
     return state, [stage.prepare(state) for stage in stages]
 

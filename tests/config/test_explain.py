@@ -130,7 +130,7 @@ def model_choices(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterat
             yield from model_choices(annotation, path)
         elif get_origin(annotation) is Literal:
             yield path, [value for value in get_args(annotation) if isinstance(value, str)]
-        elif get_origin(annotation) is list and get_origin(get_args(annotation)[0]) is Literal:
+        elif get_args(annotation) and get_origin(get_args(annotation)[0]) is Literal:  # list[Literal] or Literal | text
             yield path, list(get_args(get_args(annotation)[0]))
 
 

@@ -133,5 +133,7 @@ def test_bins_with_too_few_points_are_nan_and_flagged() -> None:
 
 
 def test_defaults_of_the_whole_calib_section_are_consistent() -> None:
-    assert CalibConfig().instruments == ("AIRS-CH0", "FGS1")
-    assert CalibConfig.model_validate({"trace": {"instrument": {"name": "FGS1"}}}).instruments == ("FGS1",)
+    assert all(CalibConfig().covers(name) for name in ("AIRS-CH0", "FGS1", "MINE.red"))
+    one = CalibConfig.model_validate({"trace": {"instrument": {"name": "FGS1"}}})
+    assert [one.covers(name) for name in ("FGS1", "AIRS-CH0", "FGS1x", "FGS1.red")] == [True, False, False, True]
+    assert CalibConfig.model_validate({"photometry": {"instrument": {"name": "AIRS"}}}).covers("AIRS-CH0")

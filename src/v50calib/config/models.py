@@ -23,6 +23,10 @@ class TopLevelCalib(Section):
     method: Literal["none"] = "none"
 
 
+def _full_name(name: str) -> str:
+    return "AIRS-CH0" if name == "AIRS" else name
+
+
 class CalibConfig(Section):
     """One section a stage, in the order they run."""
 
@@ -39,19 +43,22 @@ class CalibConfig(Section):
     @model_validator(mode="after")
     def _one_instrument(self) -> CalibConfig:
         a, b = self.photometry.instrument.name, self.trace.instrument.name
-        if "all" not in (a, b) and a.removesuffix("-CH0") != b.removesuffix("-CH0"):
+        if "all" not in (a, b) and _full_name(a) != _full_name(b):
             raise ValueError(
                 f"photometry.instrument.name={a} and trace.instrument.name={b} contradict each other: name the same instrument"
             )
         return self
 
     @property
-    def instruments(self) -> tuple[str, ...]:
-        """Instruments that a run works on."""
-        for name in (self.photometry.instrument.name, self.trace.instrument.name):
-            if name != "all":
-                return ("FGS1",) if name == "FGS1" else ("AIRS-CH0",)
-        return ("AIRS-CH0", "FGS1")
+    def instrument_name(self) -> str:
+        """The one instrument that a run works on, or `all`."""
+        names = (self.photometry.instrument.name, self.trace.instrument.name)
+        return next((_full_name(n) for n in names if n != "all"), "all")
+
+    def covers(self, instrument: str) -> bool:
+        """Whether a run works on an instrument; the name of one with channels stands for all of them."""
+        name = self.instrument_name
+        return name == "all" or instrument == name or instrument.startswith(f"{name}.")
 
 
 class RuntimeConfig(Section):

@@ -1,7 +1,8 @@
 """Which planets, visits and instruments a root holds: found from names, never assumed.
 
 Roots: the 2025 dataset (`{split}/{planet}/{instrument}_signal_{visit}.parquet`), the 2024 dataset (no visit
-number: visit 0) and a raw Zarr store (`{split}/{planet}/{visit}/{instrument}`, committed groups only).
+number: visit 0), a raw Zarr store (`{split}/{planet}/{visit}/{instrument}`, committed groups only) and a folder with a
+`detector.yaml` that lists the visits of any other detector.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from v50calib.schema import INSTRUMENTS
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
-RootKind = Literal["dataset", "store"]
+RootKind = Literal["dataset", "store", "custom"]
+#: the file that makes a folder a dataset of one's own detectors (`io.custom`)
+DETECTOR_FILE = "detector.yaml"
 
 _ID = re.compile(r"[0-9A-Za-z_-]+")
 _FLOAT_ID = re.compile(r"(\d+)\.0*")
@@ -58,29 +61,35 @@ def normalise_planet_id(value: object) -> str:
 
 
 def root_kind(root: str | os.PathLike[str]) -> RootKind:
-    """Tell a dataset folder from a raw Zarr store. Raises DataError where it is neither."""
+    """Tell a challenge folder, a raw Zarr store and a folder with a detector.yaml apart. Raises DataError where it is none."""
     path = Path(root)
     if not path.is_dir():
         raise DataError(f"no folder {path}: give the dataset's root (it holds train/ or test/) or a raw Zarr store")
+    if (path / DETECTOR_FILE).is_file():
+        return "custom"
     if (path / "zarr.json").is_file():
         return "store"
     if any((path / split).is_dir() for split in SPLITS):
         return "dataset"
     found = sorted(entry.name for entry in os.scandir(path))[:8]
     raise DataError(
-        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json (found {found}); "
+        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json nor {DETECTOR_FILE} (found {found}); "
         "give the folder that holds train/ and test/"
     )
 
 
 def scan(root: str | os.PathLike[str]) -> list[VisitKey]:
-    """Every visit of a dataset folder or raw Zarr store, sorted.
+    """Every visit of a dataset folder, raw Zarr store or detector.yaml, sorted.
 
     A visit counts where its signal file or its calibration folder is there, so that a missing file is
     reported when the visit is opened and not passed over. Raises DataError where the root is neither.
     """
-    path = Path(root)
-    planet_keys = _store_planet if root_kind(path) == "store" else _dataset_planet
+    path, kind = Path(root), root_kind(root)
+    if kind == "custom":
+        from v50calib.io.custom_source import check_root
+
+        return check_root(path)
+    planet_keys = _store_planet if kind == "store" else _dataset_planet
     keys: set[VisitKey] = set()
     for split in SPLITS:
         for planet in _folders(path / split):
@@ -102,12 +111,11 @@ def find(
     Raises DataError naming the nearest known planet, visit or instrument, or where a planet is in both splits.
     """
     path, planet = Path(root), normalise_planet_id(planet_id)
-    if instrument not in INSTRUMENTS:
-        near = difflib.get_close_matches(instrument.upper(), INSTRUMENTS, n=1, cutoff=0.0)[0]
-        raise DataError(f"unknown instrument {instrument!r}: there are {list(INSTRUMENTS)}; nearest is {near!r}")
-    planet_keys = _store_planet if root_kind(path) == "store" else _dataset_planet
-    splits = SPLITS if split is None else (split,)
-    known = [key for s in splits if (path / s / planet).is_dir() for key in planet_keys(_Folder(path / s / planet), s)]
+    known = visits_of(path, planet, split)
+    if instrument not in INSTRUMENTS and instrument not in {key.instrument for key in known}:
+        names = sorted({key.instrument for key in scan(path)} if root_kind(path) != "dataset" else INSTRUMENTS)
+        near = difflib.get_close_matches(instrument.upper(), names, n=1, cutoff=0.0)
+        raise DataError(f"unknown instrument {instrument!r}: there are {names}; nearest is {near[0] if near else None!r}")
     if not known:
         raise unknown_planet(planet, (key.planet_id for key in scan(path) if split in (None, key.split)))
     hits = sorted(key for key in set(known) if (key.visit, key.instrument) == (visit, instrument))
@@ -120,6 +128,25 @@ def find(
     if len(hits) > 1:
         raise DataError(f"planet {planet} is in both train/ and test/ of {path}: say which with split='train' or 'test'")
     return hits[0]
+
+
+def visits_of(root: Path, planet: str, split: Split | None = None) -> list[VisitKey]:
+    """Visits of one planet, without a scan of the others; empty where the root does not have it."""
+    kind = root_kind(root)
+    if kind == "custom":
+        from v50calib.io.custom import load_description
+
+        keys = (key for key, _ in load_description(root).entries())
+        return [key for key in keys if key.planet_id == planet and split in (None, key.split)]
+    planet_keys = _store_planet if kind == "store" else _dataset_planet
+    splits = SPLITS if split is None else (split,)
+    return [key for s in splits if (root / s / planet).is_dir() for key in planet_keys(_Folder(root / s / planet), s)]
+
+
+def channels_of(root: Path, planet: str, visit: int, instrument: str, split: Split | None = None) -> list[VisitKey]:
+    """The visit's channels where `instrument` is one that has several (`NAME.CHANNEL`), else nothing."""
+    keys = visits_of(root, planet, split)
+    return [key for key in keys if key.visit == visit and key.instrument.startswith(f"{instrument}.")]
 
 
 def unknown_planet(planet_id: str, known: Iterable[str]) -> DataError:
@@ -162,6 +189,6 @@ def _dataset_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterato
 def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
     for visit in _folders(Path(planet.path)):
         if visit.name.isdigit():
-            for instrument in INSTRUMENTS:
-                if Path(visit.path, instrument, COMMIT_NAME).is_file():
-                    yield VisitKey(planet.name, int(visit.name), instrument, split)
+            for instrument in _folders(Path(visit.path)):
+                if Path(instrument.path, COMMIT_NAME).is_file():
+                    yield VisitKey(planet.name, int(visit.name), instrument.name, split)

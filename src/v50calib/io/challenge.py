@@ -14,10 +14,11 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from v50calib.io.catalog import Split, find
+from v50calib.channels import join_visits
+from v50calib.io.catalog import Split, channels_of, find, normalise_planet_id
 from v50calib.io.source import FrameSource, VisitSource, open_source
-from v50calib.reference import MAP_NAMES
-from v50calib.schema import RAW_VISIT, check_raw_visit, pair_chunks
+from v50calib.reference import ABSENT_ATTR, MAP_NAMES
+from v50calib.schema import RAW_VISIT, check_raw_visit, default_chunk_frames, pair_chunks
 
 #: frames per chunk, both of 18 CDS exposures: 1/25 of a full visit (36 minutes), 10 MB of uint16
 DEFAULT_CHUNKS = {"AIRS-CH0": 450, "FGS1": 5400}
@@ -32,20 +33,28 @@ def open_visit(
     *,
     split: Split | None = None,
 ) -> xr.Dataset:
-    """Open one visit lazily from a dataset folder or a raw Zarr store; both give the same Dataset.
+    """Open one visit lazily from a dataset folder, a raw Zarr store or a detector.yaml; all give the same Dataset.
 
-    chunks: frames per time chunk, even (default 450 AIRS-CH0, 5400 FGS1); split: needed only for a planet in both.
-    Returns the variables of `schema.RAW_VISIT`, `wavelength` (µm; along x for AIRS-CH0, a scalar for FGS1) and the
-    attributes planet_id, visit, instrument, split, adc_offset, adc_gain, star_*, layout, reference_hashes (JSON).
+    chunks: frames per time chunk, even (default 450 AIRS-CH0, 5400 FGS1, about 10 MB of another detector); split: needed
+    only for a planet in both. The name of an instrument with channels gives them all, dimension `channel` before y, x.
+    Returns the variables of `schema.RAW_VISIT`, `wavelength` (µm; along x for AIRS-CH0, a scalar for FGS1), telemetry on
+    time, and the attributes planet_id, visit, instrument, split, adc_offset, adc_gain, star_*, layout,
+    reference_hashes (JSON).
     Raises DataError for an unknown visit, an odd chunk, and missing, damaged or misshapen files.
     """
+    parts = channels_of(Path(root), normalise_planet_id(planet_id), visit, instrument, split)
+    if parts:
+        opened = [visit_dataset(open_source(Path(root), key), chunks) for key in parts]
+        joined = join_visits(instrument, opened)
+        check_raw_visit(joined)
+        return joined
     key = find(root, planet_id, visit, instrument, split=split)
     return visit_dataset(open_source(Path(root), key), chunks)
 
 
 def visit_dataset(source: VisitSource, chunks: int | None = None) -> xr.Dataset:
     """The lazy Dataset of an opened source; see `open_visit`."""
-    size = DEFAULT_CHUNKS[source.key.instrument] if chunks is None else chunks
+    size = DEFAULT_CHUNKS.get(source.key.instrument, default_chunk_frames(source.frames.shape)) if chunks is None else chunks
     maps = source.reference.maps()
     per_pixel = isinstance(source.wavelength, np.ndarray)
     wavelength_attrs = {"units": "um", "long_name": "wavelength"}
@@ -56,8 +65,10 @@ def visit_dataset(source: VisitSource, chunks: int | None = None) -> xr.Dataset:
         "exposure": _variable("exposure", source.exposure_s),
         "wavelength": (("x",) if per_pixel else (), np.asarray(source.wavelength, np.float64), wavelength_attrs),
     }
+    coords |= {name: xr.Variable(("time",), values) for name, values in source.telemetry.items()}
     hashes = json.dumps(source.reference.hashes, sort_keys=True)
-    ds = xr.Dataset(variables, coords, attrs=source.attrs | {"reference_hashes": hashes})
+    absent = {ABSENT_ATTR: " ".join(source.reference.absent)} if source.reference.absent else {}
+    ds = xr.Dataset(variables, coords, attrs=source.attrs | absent | {"reference_hashes": hashes})
     check_raw_visit(ds)
     return ds
 

@@ -25,15 +25,17 @@ from v50calib.io.catalog import VisitKey
 from v50calib.io.commit import is_committed, read_record
 from v50calib.io.parquet import check_range
 from v50calib.io.shards import ShardedFrames, open_sharded
-from v50calib.io.source import VisitSource
-from v50calib.reference import MAP_NAMES, make_reference
-from v50calib.schema import INSTRUMENT, RAW_VISIT, pair_chunks
+from v50calib.io.source import VisitSource, with_visit_hash
+from v50calib.reference import ABSENT_ATTR, MAP_NAMES, make_reference
+from v50calib.schema import RAW_VISIT, default_chunk_frames, instrument_of, pair_chunks
 
 FORMAT = "v50calib-raw"
 VERSION = 1
 #: frames per Zarr chunk: about 10 MB, even, 25 chunks a full visit without a ragged tail
 CHUNK_FRAMES = {"AIRS-CH0": 450, "FGS1": 5400}
 _SMALL = (*(name for name in RAW_VISIT if name != "raw_frames"), "wavelength")
+#: attribute that names a visit's telemetry arrays, separated by blanks
+TELEMETRY_ATTR = "telemetry"
 #: chunks per shard: a full visit's frames are 5 files
 CHUNKS_PER_SHARD = 5
 
@@ -107,19 +109,33 @@ def open_store_source(store: Path, key: VisitKey) -> VisitSource:
         raise DataError(f"{store} has no complete visit {key}: ingest it (again) from the dataset")
     try:
         group = zarr.open_group(path, mode="r", use_consolidated=False)
-        small = {name: _small(group, path, name) for name in _SMALL}
+        extra = str(group.attrs.get(TELEMETRY_ATTR, "")).split()
+        small = {name: _small(group, path, name) for name in (*_SMALL, *extra)}
         raw = _array(group, "raw_frames")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path} is damaged ({error!r}): remove it and ingest the visit again") from error
     attrs: dict[str, Any] = dict(group.attrs)
     attrs.pop("reference_hashes", None)
-    shape = INSTRUMENT[key.instrument].shape
+    attrs.pop(TELEMETRY_ATTR, None)
+    absent = str(attrs.pop(ABSENT_ATTR, "")).split()
+    shape = instrument_of(attrs).shape
     if raw.shape[1:] != shape or raw.dtype != np.uint16:
         raise DataError(f"{path} holds frames {raw.dtype} {raw.shape[1:]}, expected uint16 {shape}: ingest it again")
     frames = ZarrFrames(path, shape, raw.shape[0], pair_chunks(raw.shape[0], raw.chunks[0]))
-    reference = make_reference({n: small[n] for n in MAP_NAMES}, attrs["adc_offset"], attrs["adc_gain"])
+    reference = make_reference({n: small[n] for n in MAP_NAMES}, attrs["adc_offset"], attrs["adc_gain"], absent)
+    telemetry = {n: small[n] for n in extra}
+    reference = with_visit_hash(reference, attrs, *(small[n] for n in ("time", "exposure", "wavelength", *extra)))
     wavelength = small["wavelength"] if small["wavelength"].ndim else float(small["wavelength"])
-    return VisitSource(key, frames, reference, small["time"], small["exposure"], wavelength, attrs)
+    return VisitSource(key, frames, reference, small["time"], small["exposure"], wavelength, attrs, telemetry)
+
+
+def store_attrs(store: Path, key: VisitKey) -> dict[str, Any]:
+    """Attributes of a visit's group. Raises DataError where it is absent or damaged."""
+    path = group_path(store, key) / "zarr.json"
+    try:
+        return dict(json.loads(path.read_text())["attributes"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is damaged ({error!r}): remove its folder and ingest the visit again") from error
 
 
 def check_format(store: Path) -> None:
@@ -167,9 +183,13 @@ def create_parents(store: Path, key: VisitKey) -> None:
 def write_visit(path: Path, source: VisitSource) -> None:
     """Write a visit's group into the empty directory `path`, a shard at a time (one writer, bounded memory)."""
     attrs = source.attrs | {"reference_hashes": json.dumps(source.reference.hashes, sort_keys=True)}
+    if source.telemetry:
+        attrs[TELEMETRY_ATTR] = " ".join(source.telemetry)
+    if source.reference.absent:
+        attrs[ABSENT_ATTR] = " ".join(source.reference.absent)
     group = zarr.create_group(path, overwrite=True, attributes=attrs)
     n, (ny, nx) = source.frames.n_frames, source.frames.shape
-    chunk = min(CHUNK_FRAMES[source.key.instrument], n)
+    chunk = min(CHUNK_FRAMES.get(source.key.instrument, default_chunk_frames((ny, nx))), n)
     shard = chunk * min(CHUNKS_PER_SHARD, -(-n // chunk))
     frames = group.create_array(
         "raw_frames",
@@ -187,6 +207,7 @@ def write_visit(path: Path, source: VisitSource) -> None:
     small["time"] = (("time",), source.time_h, _attrs("time"))
     small["exposure"] = (("time",), source.exposure_s, _attrs("exposure"))
     wavelength = np.asarray(source.wavelength, np.float64)
+    small |= {name: (("time",), values, {}) for name, values in source.telemetry.items()}
     small["wavelength"] = (("x",)[: wavelength.ndim], wavelength, {"units": "um", "long_name": "wavelength"})
     for name, (dims, values, attributes) in small.items():
         write_array(path / name, np.asarray(values), dims, attributes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from v50calib.io.catalog import VisitKey, root_kind
 from v50calib.io.layout import read_axes, read_reference, read_star, visit_files
 from v50calib.io.parquet import open_parquet_frames
-from v50calib.reference import Reference
-from v50calib.schema import INSTRUMENT
+from v50calib.reference import Reference, hash_array, hash_text
+from v50calib.schema import DETECTOR_ATTR, INSTRUMENT, Instrument, instrument_of
 
 
 class FrameSource(Protocol):
@@ -65,8 +66,9 @@ class VisitSource:
     """One visit: frames to read, calibration products, axes and attributes.
 
     time_h, exposure_s [n_frames]  time stamp (h) and time since reset (s) of each read
-    wavelength                     µm, [nx] falling for AIRS-CH0, one number for FGS1
+    wavelength                     µm, [nx] of a spectrum (falling for AIRS-CH0), one number of a band
     attrs                          as `open_visit` gives them; JSON values, no paths
+    telemetry                      [n_frames] arrays by name; empty for the challenge's visits
     """
 
     key: VisitKey
@@ -76,20 +78,55 @@ class VisitSource:
     exposure_s: NDArray[np.float64]
     wavelength: NDArray[np.float64] | float
     attrs: dict[str, Any] = field(default_factory=dict)
+    telemetry: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def instrument(self) -> Instrument:
+        """The detector's facts."""
+        return instrument_of(self.attrs)
 
 
 def open_source(root: str | os.PathLike[str], key: VisitKey, *, threads: int | None = None) -> VisitSource:
-    """Open one visit of a dataset folder or raw Zarr store; all cheap checks are made here, no frame is decoded.
+    """Open one visit of any root (see `root_kind`); all cheap checks are made here, no frame is decoded.
 
     threads: decode threads for parquet (default: the processors this process may use, at most 4).
     Raises DataError for missing, damaged or misshapen files (see `layout` and `parquet`).
     """
-    path = Path(root)
-    if root_kind(path) == "store":
+    path, kind = Path(root), root_kind(root)
+    if kind == "store":
         from v50calib.io.raw_zarr import open_store_source
 
         return open_store_source(path, key)
+    if kind == "custom":
+        from v50calib.io.custom_source import open_custom_source
+
+        return open_custom_source(path, key)
     return _open_dataset_source(path, key, threads)
+
+
+def instrument_at(root: str | os.PathLike[str], key: VisitKey) -> Instrument:
+    """The facts of a visit's instrument, without opening the visit. Raises DataError."""
+    path, kind = Path(root), root_kind(root)
+    if kind == "store":
+        from v50calib.io.raw_zarr import store_attrs
+
+        return instrument_of(store_attrs(path, key))
+    if kind == "custom":
+        from v50calib.io.custom_source import custom_instrument
+
+        return custom_instrument(path, key)
+    return instrument_of({"instrument": key.instrument})
+
+
+def with_visit_hash(reference: Reference, attrs: dict[str, Any], *arrays: NDArray[np.float64]) -> Reference:
+    """The reference with one hash more, `visit`: facts and axes of a detector whose file a user may edit between runs.
+
+    Unchanged for the challenge's instruments.
+    """
+    if DETECTOR_ATTR not in attrs:
+        return reference
+    text = "".join(f"{name}={attrs[name]!r};" for name in sorted(attrs)) + "".join(map(hash_array, arrays))
+    return dataclasses.replace(reference, hashes=reference.hashes | {"visit": hash_text(text)})
 
 
 def _open_dataset_source(root: Path, key: VisitKey, threads: int | None) -> VisitSource:

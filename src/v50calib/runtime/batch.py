@@ -15,10 +15,10 @@ from distributed import Client, Future, as_completed
 
 from v50calib.config import load
 from v50calib.config.models import RunConfig
-from v50calib.errors import DataError, StoreError, V50CalibError
+from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
 from v50calib.io.product import product_record
-from v50calib.io.source import open_source
+from v50calib.io.source import instrument_at, open_source
 from v50calib.pipeline import Pipeline
 from v50calib.provenance import config_hash
 from v50calib.runtime import journal
@@ -71,8 +71,8 @@ def calibrate(
     pipeline = Pipeline(config)
     root, out = Path(root), Path(out)
     keys = select(scan(root), config, planets, root)
-    for instrument in sorted({key.instrument for key in keys}):
-        pipeline.check_instrument(instrument)
+    for key in {key.instrument: key for key in keys}.values():
+        pipeline.check_instrument(instrument_at(root, key))
     open_run_dir(out, config, overwrite=overwrite)
     summary = RunSummary(out)
     jobs, total = [], len(keys)
@@ -108,11 +108,18 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
     for planet in planets:
         if planet not in known:
             find(root, planet)  # raises, naming the nearest ids
-    chosen = [k for k in keys if k.instrument in config.calib.instruments and (not planets or k.planet_id in planets)]
+    covered = [k for k in keys if config.calib.covers(k.instrument)]
+    if keys and not covered:
+        names = sorted({k.instrument for k in keys})
+        raise ConfigError(
+            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: "
+            "use one of these, or all"
+        )
+    chosen = [k for k in covered if not planets or k.planet_id in planets]
     if not chosen:
         raise DataError(
-            f"no visit of {' or '.join(config.calib.instruments)} under '{root.name}': expected train/ or test/ with a "
-            "folder per planet holding AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, or a raw Zarr store made by 'v50calib ingest'"
+            f"no visit to work on under '{root.name}': expected train/ or test/ with a folder per planet holding "
+            "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
         )
     return sorted(chosen)
 
@@ -164,8 +171,8 @@ def _run_here(jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | BaseException]]
 def _run_on(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | BaseException]]:
     """Keep a bounded window of visits in flight; a visit is one task, or fans out over time chunks when visits are few."""
     slots = max(sum(client.nthreads().values()), 1)
-    # a parquet file is one row group: its chunks cannot be decoded apart, so only stores fan out over time
-    fan_out = len(jobs) < slots and root_kind(jobs[0].root) == "store"
+    # a parquet file is one row group: its chunks cannot be decoded apart, so it does not fan out over time
+    fan_out = len(jobs) < slots and root_kind(jobs[0].root) != "dataset"
     window = IN_FLIGHT * slots
     waiting = iter(jobs)
     running: dict[Any, Job] = {}

@@ -16,10 +16,11 @@ import xarray as xr
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
 from v50calib.io.product import committed_products, open_product, write_product
-from v50calib.io.source import VisitSource, open_source
+from v50calib.io.source import VisitSource, instrument_at, open_source
 from v50calib.pipeline import Pipeline
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
+from v50calib.schema import default_chunk_frames
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
 
 #: pairs in a time chunk where the config does not say: both instruments then span the same time
@@ -37,7 +38,9 @@ class Job:
 
     @property
     def chunk_pairs(self) -> int:
-        return self.config.runtime.chunk_pairs or CHUNK_PAIRS.get(self.key.instrument, 225)
+        """Pairs of a time chunk: as configured, the instrument's own, or about 10 MB of frames."""
+        known = self.config.runtime.chunk_pairs or CHUNK_PAIRS.get(self.key.instrument)
+        return known or default_chunk_frames(instrument_at(self.root, self.key).shape) // 2
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,20 @@ class Done:
 def visit_of(source: VisitSource) -> VisitInput:
     """The pipeline's view of an opened source."""
     return VisitInput(
-        instrument=str(source.attrs["instrument"]),
+        instrument=source.instrument,
         reference=source.reference,
         exposure_s=source.exposure_s,
         time_h=source.time_h,
         wavelength_um=np.atleast_1d(np.asarray(source.wavelength, dtype=np.float64)),
         attrs=dict(source.attrs),
+        telemetry=source.telemetry,
     )
 
 
 def prepare_job(job: Job) -> FrameConstants:
     """Task: the static constants of a visit."""
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
-    pipeline.check_instrument(job.key.instrument)
+    pipeline.check_instrument(source.instrument)
     return pipeline.prepare(visit_of(source), source.frames.read)
 
 
@@ -84,7 +88,7 @@ def run_job(job: Job) -> Done:
     """Task: a whole visit x instrument in one worker, streaming its chunks."""
     started = time.time()
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
-    pipeline.check_instrument(job.key.instrument)
+    pipeline.check_instrument(source.instrument)
     frame = pipeline.prepare(visit_of(source), source.frames.read)
     results = list(_chunks(job, pipeline, source, frame))
     return _finish(job, pipeline, source, frame, results, started)

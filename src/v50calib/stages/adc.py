@@ -81,7 +81,7 @@ class Adc:
                 f"ADC gain of {state.instrument} is {gain}: it must be positive; check adc_info.csv or give calib.adc.gain_correction.value"
             )
         offset = float(offset or 0.0) * cfg.offset_correction.offset_sign
-        full_scale = 2**cfg.detector.bit_depth_in - 1
+        full_scale = 2 ** min(cfg.detector.bit_depth_in, state.instrument.bit_depth) - 1
         level = cfg.detector.saturation_level_e
         saturation = full_scale if level is None else min(full_scale, int(np.ceil((level - offset) * gain)))
         ny, nx = ref.dark.shape

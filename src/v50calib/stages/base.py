@@ -9,17 +9,20 @@ are written once, in `tiles.py` and `pipeline.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from v50calib.reference import Reference
+from v50calib.schema import Instrument
 
 Float = NDArray[np.float64]
 #: series as stored, float32 unless output.dtype says otherwise; arithmetic on them is float64
 Real = NDArray[np.floating]
+#: an instrument by name, in a config: built-in ones, all, or one of the root's detector.yaml (checked when the root is known)
+InstrumentWord = Literal["all", "FGS1", "AIRS", "AIRS-CH0"] | Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class Section(BaseModel):
@@ -70,17 +73,19 @@ class VisitState:
     pixel_dq  (ny, nx) uint32, OR-ed by the stages
     masked    (ny, nx) bool, pixels whose values no sum may use (NaN in the cubes)
     folded    the frame value as a polynomial of the raw ADU, so far; None once a stage cannot be folded
+    telemetry (time,) arrays by name, e.g. a detector temperature; empty where the visit has none
     """
 
     reference: Reference
     exposure_s: Float
     time_h: Float
     wavelength_um: Float
-    instrument: str
+    instrument: Instrument
     pixel_dq: NDArray[np.uint32]
     masked: NDArray[np.bool_]
     folded: PixelPolynomial | None = None
     notes: list[str] = field(default_factory=list)
+    telemetry: dict[str, Float] = field(default_factory=dict)
 
 
 class FrameStage(Protocol):

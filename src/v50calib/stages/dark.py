@@ -9,7 +9,6 @@ from pydantic import Field
 
 from v50calib.dq import DQ
 from v50calib.kernels.pixelwise import dark_signal, sigma_clip_mask
-from v50calib.schema import INSTRUMENT
 from v50calib.stages.base import Float, PixelPolynomial, Section, StageConfig, Tile, VisitState
 
 
@@ -71,7 +70,7 @@ class Dark:
         """Hot pixels of the science columns (the host cuts to them before it clips)."""
         detection = self.config.bad_pixel_handling.hot_pixel_detection
         hot = np.zeros_like(state.reference.dark, dtype=np.bool_)
-        science = INSTRUMENT[state.instrument].science if state.instrument in INSTRUMENT else None
+        science = state.instrument.science
         columns = science if science is not None else slice(None)
         if science is not None:
             outside = np.ones(hot.shape[1], np.bool_)

@@ -17,11 +17,13 @@ from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
 from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_centre
-from v50calib.stages.base import Float, Real, Section, StageConfig
+from v50calib.stages.base import Float, InstrumentWord, Real, Section, StageConfig
 
 
 class InstrumentChoice(Section):
-    name: Literal["all", "FGS1", "AIRS", "AIRS-CH0"] = "all"
+    """name: all, FGS1, AIRS (AIRS-CH0) or an instrument of the root's detector.yaml."""
+
+    name: InstrumentWord = "all"
     per_channel: bool | None = None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError
 from v50calib.kernels import extraction
-from v50calib.schema import INSTRUMENT
+from v50calib.schema import Instrument
 from v50calib.stages.base import Float, VisitState
 from v50calib.stages.photometry import PhotometryConfig, PhotometryConstants
 
@@ -50,9 +50,27 @@ def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
     return method, background
 
 
+def check_detector(config: PhotometryConfig, instrument: Instrument) -> None:
+    """Refuse, before any frame is read, a method that makes no sense on an instrument or a background outside its detector."""
+    _, background = resolve_method(config, instrument.spectral)
+    ny, nx = instrument.shape
+    rows, half = config.background.columns.edge_rows, config.optimal.window.half_height_px
+    if background == "columns" and 2 * rows + 2 * half > ny:
+        raise ConfigError(
+            f"background rows (2 x {rows}) and extraction window (2 x {half}) overlap on the {ny} rows of {instrument}: "
+            "lower calib.photometry.background.columns.edge_rows or calib.photometry.optimal.window.half_height_px"
+        )
+    inner = config.background.annulus.inner_px
+    if background == "annulus" and inner >= min(ny, nx) / 2:
+        raise ConfigError(
+            f"calib.photometry.background.annulus.inner_px={inner} lies outside the {ny} x {nx} detector of {instrument}: "
+            "lower it, or use calib.photometry.background.method=none"
+        )
+
+
 def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame, pair_cadence_s: float) -> PhotometryConstants:
     """Weights, areas and noise terms of a visit (see `PhotometryConstants`)."""
-    instrument = INSTRUMENT[state.instrument]
+    instrument = state.instrument
     method, background = resolve_method(config, instrument.spectral)
     read_var = mean.read_var
     if config.noise_model.read_noise is not None:
@@ -94,7 +112,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
         poisson_var=poisson_sum,
         background_var=sky_sum / smooth_columns,
         centre=centre,
-        columns=np.arange(area.size)[instrument.science][::-1].copy() if instrument.science is not None else None,
+        columns=instrument.science_columns(state.wavelength_um) if instrument.spectral else None,
         drift_columns=_drift_columns(instrument.science, area.size),
         channel_dq=channel_dq,
         smooth_pairs=max(1, round(config.background.smooth_s / pair_cadence_s)),
@@ -126,11 +144,6 @@ def _background_map(config: PhotometryConfig, method: str, state: VisitState, me
         return np.zeros_like(mean.cds)
     if method == "columns":
         rows = config.background.columns.edge_rows
-        if 2 * rows + 2 * config.optimal.window.half_height_px > ny:
-            raise ConfigError(
-                f"background rows (2 x {rows}) and extraction window (2 x {config.optimal.window.half_height_px}) overlap on {ny} rows: "
-                "lower calib.photometry.background.columns.edge_rows or calib.photometry.optimal.window.half_height_px"
-            )
         edge = np.zeros_like(good)
         edge[:rows] = edge[ny - rows :] = True
         region = (edge & good).astype(np.float64)
@@ -172,7 +185,7 @@ def _spectral_maps(config: PhotometryConfig, method: str, state: VisitState, mea
     """Spectrum (AIRS): per column an aperture in y or Horne's optimal weights, about the mean trace."""
     ny, nx = mean.cds.shape
     image = mean.cds - (sky_map * mean.cds).sum(axis=0)
-    span = _drift_columns(INSTRUMENT[state.instrument].science, nx)
+    span = _drift_columns(state.instrument.science, nx)
     yy = np.arange(ny, dtype=np.float64)[:, None]
     per_row = _row_median(image, state.masked, span)
     peak = int(np.argmax(per_row))

@@ -10,7 +10,7 @@ from pydantic import Field
 from v50calib.dq import DQ, all_channels
 from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
-from v50calib.stages.base import Float, Section, StageConfig
+from v50calib.stages.base import Float, InstrumentWord, Section, StageConfig
 from v50calib.stages.ephemeris import baseline_design
 from v50calib.stages.series_base import Ephemeris, Normalized, Series
 
@@ -19,7 +19,7 @@ PAIRS_PER_TERM = 5
 
 
 class TraceInstrument(Section):
-    name: Literal["all", "FGS1", "AIRS", "AIRS-CH0"] = "all"
+    name: InstrumentWord = "all"
 
 
 class Poly(Section):
