@@ -6,14 +6,12 @@ import os
 import platform
 from pathlib import Path
 
-_LIBRARY_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
 
 def worker_environment(threads: int = 1) -> dict[str, str]:
     """This process's environment with what v50calib's worker processes start with; every case, floors too, runs in it."""
     from v50calib.runtime.cluster import _WORKER_ENVIRONMENT
 
-    return os.environ | _WORKER_ENVIRONMENT | dict.fromkeys((*_LIBRARY_THREADS, "BENCH_THREADS"), str(threads))
+    return os.environ | _WORKER_ENVIRONMENT | {"BENCH_THREADS": str(threads)}
 
 
 def machine() -> str:
