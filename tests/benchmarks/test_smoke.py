@@ -13,14 +13,26 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_headline_runs_every_case(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- headline begins -->\nold\n<!-- headline ends -->\nb\n")
-    command = ["-m", "benchmarks.headline", "--work", str(tmp_path), "--repeats", "1", "--frames-fraction", "0.01", "--write", str(page)]
+    pages = [tmp_path / "page.md", tmp_path / "other.md"]
+    for page in pages:
+        page.write_text("a\n<!-- headline begins -->\nold\n<!-- headline ends -->\nb\n")
+    options = ["--work", str(tmp_path), "--repeats", "1", "--frames-fraction", "0.01", "--threads", "2"]
+    command = ["-m", "benchmarks.headline", *options, "--write", *map(str, pages)]
     done = subprocess.run([sys.executable, *command], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    for case in ("decode zarr", "frame domain from zarr", "nominal from zarr", "strict from parquet", "NumPy recipe"):
+    for case in (
+        "decode zarr",
+        "frame domain from zarr",
+        "decode zarr, own reader",
+        "nominal from zarr",
+        "strict from parquet",
+        "NumPy recipe",
+    ):
         assert f"| {case} |" in done.stdout
-    text = page.read_text()
+    assert "both instruments, 2 threads; median of 1 (NumPy recipe: 1" in done.stdout
+    assert "| peer: ariel-data-preprocessing | " in done.stdout
+    text = pages[0].read_text()
+    assert pages[1].read_text() == text
     assert text.startswith("a\n<!-- headline begins -->\nOne simulated visit")
     assert text.endswith("<!-- headline ends -->\nb\n")
     assert "old" not in text
