@@ -27,7 +27,7 @@ from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
 
 #: pairs of a tile, as float64 bytes: their codes and sums stay in the L2 cache while the detector's rows pass by once
-TILE_BYTES = 768 * 1024
+TILE_BYTES = 1536 * 1024
 #: terms of the fused kernel's polynomial (the linearity's 6; a plain ADC conversion is padded with zeros)
 FUSED_TERMS = LINEARITY_TERMS
 #: columns up to which short detector rows are joined
@@ -239,7 +239,7 @@ def run_chunk(
     spectral = constants is None or constants.spectral
     plan = _plan(frame, constants)
     first_bin, local_bins, acc = _local_bins(frame, start_pair, n, binned=binned, shape=plan.shape)
-    columns = np.zeros((n, plan.per_column, nx), dtype if spectral else np.float64)
+    columns = np.empty((plan.per_column, n, nx), dtype)
     totals = np.zeros((n, len(plan.weights) - plan.per_column))
     dq: NDArray[np.uint32] | None = None
     used = constants.used if constants is not None else ~frame.state.masked
@@ -253,7 +253,7 @@ def run_chunk(
             local_bins[i:j], part[: j - i], totals[i:j], acc,
         )  # fmt: skip
         if plan.per_column:
-            columns[i:j] = part[: j - i]
+            columns[:, i:j] = part[: j - i].swapaxes(0, 1)
         flags = code_flags(
             tile, used, saturation=frame.saturation_adu, floor=frame.floor_adu,
             sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR),

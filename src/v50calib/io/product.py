@@ -54,7 +54,7 @@ def write_product(root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str
     record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes)}
     with staging(final) as tmp:
         try:
-            write_group(tmp, ds)
+            written = write_group(tmp, ds)
         except OSError as exc:
             raise StoreError(
                 f"cannot write the product of {key} under '{root}': {exc.strerror or exc}; free space or give another --out"
@@ -62,6 +62,6 @@ def write_product(root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str
         aside = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
         if final.exists():
             final.rename(aside)
-        commit(tmp, final, record)
+        commit(tmp, final, record, written)
         shutil.rmtree(aside, ignore_errors=True)
     return final

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+#: half a pixel's diagonal, and a little for rounding
+HALF_DIAGONAL = 0.7072
+
 
 def _disc_strip(x0: float, x1: float, y0: float, y1: float, radius: float) -> float:
     """Area shared by the rectangle [x0, x1] x [y0, y1] and the disc about the origin, exactly.
@@ -48,6 +51,9 @@ def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radiu
     out = np.zeros(shape)
     for y in range(max(0, math.floor(cy - radius)), min(ny, math.ceil(cy + radius) + 1)):
         for x in range(max(0, math.floor(cx - radius)), min(nx, math.ceil(cx + radius) + 1)):
+            if math.hypot(y - cy, x - cx) + HALF_DIAGONAL <= radius:
+                out[y, x] = 1.0
+                continue
             out[y, x] = _disc_strip(x - 0.5 - cx, x + 0.5 - cx, y - 0.5 - cy, y + 0.5 - cy, radius)
     return out
 

@@ -147,7 +147,7 @@ class PhotometryConstants:
 class Sums:
     """Weighted sums of a run of CDS frames with the maps of `PhotometryConstants.weights`.
 
-    columns (n, per_column, nx): per detector column; totals (n, maps - per_column): over the whole frame.
+    columns (per_column, n, nx): per detector column; totals (n, maps - per_column): over the whole frame.
     """
 
     columns: Real
@@ -156,7 +156,7 @@ class Sums:
 
 def joined(parts: list[Sums]) -> Sums:
     """Sums of consecutive chunks as one."""
-    return Sums(np.concatenate([p.columns for p in parts]), np.concatenate([p.totals for p in parts]))
+    return Sums(np.concatenate([p.columns for p in parts], axis=1), np.concatenate([p.totals for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,12 @@ class Photometry:
         """Weighted sums of CDS frames (n, ny, nx) with masked pixels at any finite value, columns stored as `dtype`."""
         out = np.empty((len(cds), len(constants.weights), cds.shape[2]))
         weighted_column_sums(cds, constants.weights, constants.first, constants.last, out)
-        return Sums(out[:, : constants.per_column].astype(dtype), out[:, constants.per_column :].sum(axis=2))
+        return Sums(out[:, : constants.per_column].swapaxes(0, 1).astype(dtype, order="C"), out[:, constants.per_column :].sum(axis=2))
 
     def finish(self, sums: Sums, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
         """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1)."""
         if constants.spectral:
-            flux, sky = (np.ascontiguousarray(sums.columns[:, m]) for m in (FLUX, BACKGROUND))
+            flux, sky = sums.columns[FLUX].copy(), sums.columns[BACKGROUND]
         else:
             flux, sky = sums.totals[:, :1].copy(), sums.totals[:, 1:2]
         centre, limit = robust_centre(sky)
