@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import traceback as tb
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -160,12 +161,28 @@ def _note(summary: RunSummary, entry: journal.Entry, total: int, progress: Progr
 
 
 def _run_here(jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | BaseException]]:
-    for job in jobs:
-        try:
-            outcome: Done | BaseException = run_job(job)
-        except Exception as exc:  # noqa: BLE001 - one visit's failure must not stop the others; it is recorded
-            outcome = exc
-        yield job, outcome
+    """The jobs in this process, without Dask. With runtime.threads_per_worker above 1 as many visits run at a time; a
+    visit that is left alone uses the threads for its time chunks."""
+    threads = jobs[0].config.runtime.threads_per_worker if jobs else 1
+    if threads == 1 or len(jobs) < threads:
+        for job in jobs:
+            yield job, _attempt(replace(job, threads=threads))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = iter(jobs)
+        running = {pool.submit(_attempt, job): job for job in islice(waiting, threads)}
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), future.result()
+                running |= {pool.submit(_attempt, job): job for job in islice(waiting, 1)}
+
+
+def _attempt(job: Job) -> Done | BaseException:
+    try:
+        return run_job(job)
+    except Exception as exc:  # noqa: BLE001 - one visit's failure must not stop the others; it is recorded
+        return exc
 
 
 def _run_on(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | BaseException]]:

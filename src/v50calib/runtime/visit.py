@@ -29,12 +29,13 @@ CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
 
 @dataclass(frozen=True)
 class Job:
-    """A visit x instrument to calibrate: where it is, where it goes, with which config."""
+    """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own."""
 
     root: str
     out: str
     key: VisitKey
     config: RunConfig
+    threads: int = 1
 
     @property
     def chunk_pairs(self) -> int:
@@ -95,16 +96,14 @@ def run_job(job: Job) -> Done:
 
 
 def _chunks(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants) -> Iterator[ChunkResult]:
-    """Chunks of a visit in order of time. Without a Dask scheduler around it (`sync`) the visit may use
-    runtime.threads_per_worker threads of its own; both decoding and kernels release the GIL."""
-    threads = job.config.runtime.threads_per_worker if job.config.runtime.scheduler == "sync" else 1
-    if threads == 1:
+    """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL."""
+    if job.threads == 1:
         for start, block in source.frames.blocks(2 * job.chunk_pairs):
             yield pipeline.run_chunk(frame, block, start // 2)
         return
     ranges = [(i, min(i + 2 * job.chunk_pairs, source.frames.n_frames)) for i in range(0, source.frames.n_frames, 2 * job.chunk_pairs)]
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(job.threads) as pool:
             yield from pool.map(lambda r: pipeline.run_chunk(frame, source.frames.read(*r), r[0] // 2), ranges)
     finally:
         source.frames.release()
