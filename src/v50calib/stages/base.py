@@ -9,11 +9,11 @@ are written once, in `tiles.py` and `pipeline.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from v50calib.reference import Reference
 
@@ -32,6 +32,37 @@ class StageConfig(Section):
     enabled: bool = True
 
 
+class Validation(Section):
+    """How files named in the config are looked at, before any frame is read.
+
+    require_existing_paths     looked for when the pipeline is built; false: only where the visit is prepared
+                               (a path that exists on the workers alone). Missing there is an error either way
+    check_shape_compatibility  a map has the detector's shape; false: one that broadcasts to it is taken too
+    require_finite_inputs      a map that is not finite everywhere is an error; false: such pixels are flagged
+    """
+
+    require_existing_paths: bool = True
+    check_shape_compatibility: bool = True
+    require_finite_inputs: bool = False
+
+
+class QualityChecks(Section):
+    """Soft guard: measures a stage's output on the visit's sample pairs, never changes data."""
+
+    enabled: bool = False
+    sampling_fraction: float = Field(default=1.0, gt=0, le=1)
+    min_samples: int = Field(default=10, ge=1)
+    action_on_fail: Literal["warn", "error"] = "warn"
+    max_nonfinite_fraction: float = Field(default=0.0, ge=0, le=1)
+
+
+class FrameStageConfig(StageConfig):
+    """Keys common to the stages that work on frames."""
+
+    validation: Validation = Validation()
+    quality_checks: QualityChecks = QualityChecks()
+
+
 @dataclass
 class Tile:
     """A run of consecutive frames (even count: whole ramps) on its way through the frame stages.
@@ -41,6 +72,8 @@ class Tile:
     var_poisson  (n, ny, nx) photon variance [e-²] of `values`
     var_rnoise   (n, ny, nx) read-noise variance [e-²] of `values`
     frame_dq     (n, ny, nx) uint8 sample flags
+    start        position of the first frame in the visit (after `cds`: of the first pair)
+    variance     False: nobody asks for the variances, stages leave them as they are
     """
 
     values: Float
@@ -48,6 +81,8 @@ class Tile:
     var_poisson: Float
     var_rnoise: Float
     frame_dq: NDArray[np.uint8]
+    start: int = 0
+    variance: bool = True
 
 
 @dataclass
@@ -65,9 +100,15 @@ class PixelPolynomial:
 class VisitState:
     """What the stages have learned of a visit while preparing: the static maps they pass on.
 
-    pixel_dq  (ny, nx) uint32, OR-ed by the stages
-    masked    (ny, nx) bool, pixels whose values no sum may use (NaN in the cubes)
-    folded    the frame value as a polynomial of the raw ADU, so far; None once a stage cannot be folded
+    pixel_dq      (ny, nx) uint32, OR-ed by the stages
+    masked        (ny, nx) bool, pixels whose values no sum may use (NaN in the cubes)
+    telemetry     numbers on the time axis beside stamps and exposures: name -> (time,)
+    folded        the frame value as a polynomial of the raw ADU, so far; None once a stage cannot be folded
+    dark_rate     (ny, nx) dark e-/s between the reads, as it stands at the current stage; 0 before `dark`
+    inverse_flat  (ny, nx) 1/flat as applied; 1 before `flat`
+    repaired      (ny, nx) bool, masked pixels that are filled in each frame
+    units         of the frame values
+    qc            numbers of each stage: stage -> name -> value
     """
 
     reference: Reference
@@ -77,16 +118,71 @@ class VisitState:
     instrument: str
     pixel_dq: NDArray[np.uint32]
     masked: NDArray[np.bool_]
+    telemetry: dict[str, NDArray[Any]] = field(default_factory=dict)
     folded: PixelPolynomial | None = None
+    dark_rate: Float = field(init=False)
+    inverse_flat: Float = field(init=False)
+    repaired: NDArray[np.bool_] = field(init=False)
+    units: str = "e-"
     notes: list[str] = field(default_factory=list)
+    qc: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The maps as they are before any stage."""
+        shape = self.masked.shape
+        self.dark_rate, self.inverse_flat = np.zeros(shape), np.ones(shape)
+        self.repaired = np.zeros(shape, np.bool_)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Detector rows and columns."""
+        ny, nx = self.masked.shape
+        return ny, nx
+
+    def flag(self, where: NDArray[np.bool_], bits: int) -> None:
+        """OR `bits` into `pixel_dq` where `where` (ny, nx) holds."""
+        self.pixel_dq |= np.where(where, np.uint32(bits), np.uint32(0))
 
 
 class FrameStage(Protocol):
-    """adc, nonlinearity, dark, flat, cds: constants once a visit, a kernel call on each tile."""
+    """adc, nonlinearity, dark, flat, cds: constants once a visit, a kernel call on each tile.
+
+    halo   pairs on either side of a chunk that `apply` must see for the chunk's own values to be final; 0 for
+           a stage that treats each frame by itself
+    files  config keys (below `calib.`) and the files that they name
+    needs_measure   `measure` must see the visit's sample frames before the first `apply`
+    """
 
     name: ClassVar[str]
     input_key: ClassVar[str]
     output_key: ClassVar[str]
 
+    @property
+    def halo(self) -> int: ...
+    @property
+    def files(self) -> dict[str, str | None]: ...
+    @property
+    def needs_measure(self) -> bool: ...
     def prepare(self, state: VisitState) -> Any: ...
+    def measure(self, tiles: list[Tile], constants: Any, state: VisitState) -> Any: ...
     def apply(self, tile: Tile, constants: Any) -> Tile: ...
+
+
+class PlainStage:
+    """Defaults of a frame stage: no neighbours in time, no files, nothing measured on frames."""
+
+    @property
+    def halo(self) -> int:
+        return 0
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        return {}
+
+    @property
+    def needs_measure(self) -> bool:
+        return False
+
+    def measure(self, tiles: list[Tile], constants: Any, state: VisitState) -> Any:
+        """Constants with what the sample frames (as they enter the stage) say; here unchanged."""
+        return constants
