@@ -8,22 +8,26 @@ frame stage's own result instead, stage by stage.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from v50calib import lazy
+from v50calib import general, lazy
 from v50calib.config.compose import compose
 from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
+from v50calib.maps import require_paths
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays
 from v50calib.schema import INSTRUMENT, check_raw_visit
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
+from v50calib.stages.cds import Cds
 from v50calib.stages.photometry import Photometry
 from v50calib.stages.photometry_weights import resolve_method
+from v50calib.stages.sense import refuse_senseless
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
 
 
@@ -45,6 +49,9 @@ def frame_stages(config: RunConfig) -> list[Any]:
         raise ConfigError("calib.phase needs the normalized light curves of calib.trace: enable trace or disable phase")
     if calib.trace.enabled and not calib.photometry.enabled:
         raise ConfigError("calib.trace needs the light curves of calib.photometry: enable photometry or disable trace and phase")
+    refuse_senseless(calib.adc, calib.nonlinearity, calib.dark, calib.cds, photometry=calib.photometry.enabled)
+    asking = [stage for stage in stages if stage.config.validation.require_existing_paths]
+    require_paths({f"calib.{key}": path for stage in asking for key, path in stage.files.items()})
     return stages
 
 
@@ -77,7 +84,7 @@ class Pipeline:
 
     def check(self, ds: xr.Dataset) -> None:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
-        check_raw_visit(ds)
+        check_raw_visit(ds, in_pairs=self.reads_in_stored_order)
         self.check_instrument(str(ds.attrs["instrument"]))
 
     def check_instrument(self, instrument: str) -> None:
@@ -91,14 +98,44 @@ class Pipeline:
         if self.photometry is not None:
             resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
 
+    @property
+    def halo(self) -> int:
+        """Pairs on either side of a chunk that `run_chunk` must be given besides; 0 where no method looks at neighbours in time."""
+        return general.halo_of(self.stages)
+
+    @property
+    def reads_in_stored_order(self) -> bool:
+        """Whether reads 2i and 2i+1 of a visit are taken as its pairs without looking at stamps or flags."""
+        pairing = self.config.calib.cds.pairing
+        plain = pairing.even_odd.direction == "odd_minus_even" and pairing.order_by == "index"
+        return plain and self.config.calib.cds.policy == "even_odd"
+
+    def ordered(self, visit: VisitInput, frames: general.Frames) -> tuple[VisitInput, general.Frames]:
+        """The visit and its frames in the order of their pairs (`stages.cds_pairing`); itself where that is how they are stored."""
+        if visit.in_pairs:
+            return visit, frames
+        cds = next(stage for stage in self.stages if isinstance(stage, Cds))
+        order = cds.order(visit.exposure_s, visit.time_h, visit.telemetry, visit.instrument)
+        visit = replace(visit, notes=[*visit.notes, *order.notes], qc=visit.qc | {"cds": order.qc}, in_pairs=True)
+        if order.frames is None:
+            return visit, frames
+        index = order.frames
+        visit = replace(
+            visit,
+            exposure_s=visit.exposure_s[index],
+            time_h=visit.time_h[index],
+            telemetry={k: v[index] for k, v in visit.telemetry.items()},
+        )
+        return visit, general.OrderedFrames(frames, index)
+
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
-        """Static constants of a visit; reads the sample pairs."""
+        """Static constants of a visit whose frames come in pairs (`ordered`); reads the sample pairs."""
         return prepare_visit(visit, self.stages, self.photometry, read, pairs_per_bin=self.pairs_per_bin(visit.time_h))
 
-    def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int) -> ChunkResult:
-        """One chunk of raw frames through the frame domain."""
+    def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int, keep: tuple[int, int] | None = None) -> ChunkResult:
+        """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo."""
         binned = self.config.output.cubes in ("binned", "both")
-        return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=self.cube_dtype)
+        return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=self.cube_dtype, keep=keep)
 
     def run_series(self, frame: FrameConstants, results: list[ChunkResult], star: dict[str, float]) -> SeriesResult | None:
         """The series domain; None where photometry is off."""

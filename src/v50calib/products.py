@@ -42,7 +42,7 @@ def binned_photon_variance(frame: FrameConstants, total: Float) -> Float:
     pairs = np.bincount(frame.pair_bins[frame.pair_bins >= 0], minlength=frame.n_bins)
     between = np.bincount(frame.pair_bins[frame.pair_bins >= 0], weights=frame.between[frame.pair_bins >= 0], minlength=frame.n_bins)
     assert len(pairs) == len(total)
-    dark = frame.folded.rate * between[:, None, None]
+    dark = frame.state.dark_rate * between[:, None, None]
     variance = np.maximum(total + dark, 0.0) * frame.mean.inverse_flat
     variance[:, frame.state.masked] = np.nan
     return np.asarray(variance)

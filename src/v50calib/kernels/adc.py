@@ -53,7 +53,7 @@ def remove_stripes(frames: Float, valid: Mask, axis: int) -> Float:
 
     A column or row without a valid pixel is left as it is.
     """
-    lonely = ~valid.any(axis=axis - 1)
+    lonely = np.asarray(~valid.any(axis=axis - 1))
     usable = valid | (lonely[None, :] if axis == 1 else lonely[:, None])
     kept = np.where(usable, frames, np.nan)
     stripe = np.nanmedian(kept, axis=axis, keepdims=True)

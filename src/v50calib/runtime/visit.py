@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib import general
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
 from v50calib.io.product import committed_products, open_product, write_product
@@ -64,13 +65,22 @@ def prepare_job(job: Job) -> FrameConstants:
     """Task: the static constants of a visit."""
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     pipeline.check_instrument(job.key.instrument)
-    return pipeline.prepare(visit_of(source), source.frames.read)
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    return pipeline.prepare(visit, frames.read)
+
+
+def pairs_of_job(job: Job) -> int:
+    """Number of CDS pairs of a visit; reads no frame."""
+    source = open_source(job.root, job.key)
+    return Pipeline(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
 
 
 def chunk_job(job: Job, frame: FrameConstants, start_pair: int, stop_pair: int) -> ChunkResult:
     """Task: one time chunk of raw frames to sums, flags and bins."""
-    source = open_source(job.root, job.key)
-    return Pipeline(job.config).run_chunk(frame, source.frames.read(2 * start_pair, 2 * stop_pair), start_pair)
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    _, frames = pipeline.ordered(visit_of(source), source.frames)
+    first, last = max(0, start_pair - pipeline.halo), min(frames.n_frames // 2, stop_pair + pipeline.halo)
+    return pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start_pair, stop_pair))
 
 
 def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
@@ -83,8 +93,10 @@ def run_job(job: Job) -> Done:
     started = time.time()
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     pipeline.check_instrument(job.key.instrument)
-    frame = pipeline.prepare(visit_of(source), source.frames.read)
-    results = [pipeline.run_chunk(frame, block, start // 2) for start, block in source.frames.blocks(2 * job.chunk_pairs)]
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    frame = pipeline.prepare(visit, frames.read)
+    windows = general.windows(frames, job.chunk_pairs, pipeline.halo)
+    results = [pipeline.run_chunk(frame, w.raw, w.first, (w.start, w.stop)) for w in windows]
     return _finish(job, pipeline, source, frame, results, started)
 
 

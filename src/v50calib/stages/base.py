@@ -57,9 +57,13 @@ class QualityChecks(Section):
 
 
 class FrameStageConfig(StageConfig):
-    """Keys common to the stages that work on frames."""
+    """Keys common to the stages that work on frames.
+
+    assert_finite_output: a value that is not finite at a usable pixel is an error, not a number in a product
+    """
 
     validation: Validation = Validation()
+    assert_finite_output: bool = False
     quality_checks: QualityChecks = QualityChecks()
 
 
@@ -151,12 +155,15 @@ class FrameStage(Protocol):
            a stage that treats each frame by itself
     files  config keys (below `calib.`) and the files that they name
     needs_measure   `measure` must see the visit's sample frames before the first `apply`
+    inspect         numbers for `state.qc` and broken bounds, from the stage's output on the sample frames
     """
 
     name: ClassVar[str]
     input_key: ClassVar[str]
     output_key: ClassVar[str]
 
+    @property
+    def config(self) -> FrameStageConfig: ...
     @property
     def halo(self) -> int: ...
     @property
@@ -166,6 +173,7 @@ class FrameStage(Protocol):
     def prepare(self, state: VisitState) -> Any: ...
     def measure(self, tiles: list[Tile], constants: Any, state: VisitState) -> Any: ...
     def apply(self, tile: Tile, constants: Any) -> Tile: ...
+    def inspect(self, tiles: list[Tile], constants: Any, state: VisitState) -> tuple[dict[str, Any], list[str]]: ...
 
 
 class PlainStage:
@@ -186,3 +194,7 @@ class PlainStage:
     def measure(self, tiles: list[Tile], constants: Any, state: VisitState) -> Any:
         """Constants with what the sample frames (as they enter the stage) say; here unchanged."""
         return constants
+
+    def inspect(self, tiles: list[Tile], constants: Any, state: VisitState) -> tuple[dict[str, Any], list[str]]:
+        """The stage's own numbers on its sample output, and what exceeds its bounds (`quality_checks`)."""
+        return {}, []
