@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from v50calib.dq import frame_to_pixel_dq
 from v50calib.errors import DataError
+from v50calib.kernels.frames import read_polynomial
 from v50calib.stages.adc import AdcConstants, code_flags
 from v50calib.stages.base import Float, FrameStage, PixelPolynomial, Tile, VisitState
-from v50calib.stages.cds import Cds, CdsConstants
+from v50calib.stages.cds import Cds
 
 #: frames of a piece that runs through the pointwise stages at once: it stays in the cache
 PIECE_BYTES = 1536 * 1024
@@ -34,6 +35,7 @@ class Chain:
 
     halo   pairs that a chunk needs on either side
     quick  the differences may be taken from the folded polynomial: only what `cds` does to them afterwards is general
+    prefix how many stages from the first on fold into one polynomial of the code, and that polynomial
     """
 
     stages: list[FrameStage]
@@ -42,6 +44,7 @@ class Chain:
     exposure_s: Float
     halo: int
     quick: bool
+    prefix: tuple[int, PixelPolynomial] | None = None
 
 
 def halo_of(stages: Sequence[FrameStage]) -> int:
@@ -54,7 +57,15 @@ def chain_of(stages: list[FrameStage], constants: list[Any], state: VisitState) 
     refines = any(isinstance(stage, Cds) and stage.refines for stage in stages)
     if state.folded is not None and not refines:
         return None
-    return Chain(stages, constants, state.masked, state.exposure_s, halo_of(stages), quick=state.folded is not None)
+    foldable = [i for i, polynomial in enumerate(state.prefixes) if polynomial is not None]
+    # cds itself works on pairs of reads, not on one
+    last = max((i for i in foldable if not isinstance(stages[i], Cds)), default=None)
+    prefix = None
+    if last is not None:
+        polynomial = state.prefixes[last]
+        assert polynomial is not None
+        prefix = (last + 1, PixelPolynomial(np.ascontiguousarray(polynomial.coef), np.ascontiguousarray(polynomial.rate)))
+    return Chain(stages, constants, state.masked, state.exposure_s, halo_of(stages), quick=state.folded is not None, prefix=prefix)
 
 
 # tiles
@@ -94,32 +105,41 @@ def join(parts: list[Tile]) -> Tile:
 
 
 def through(stages: Sequence[FrameStage], constants: Sequence[Any], tile: Tile, masked: NDArray[np.bool_]) -> Tile:
-    """A tile through stages: pointwise ones piece by piece, those that look at neighbours in time on the whole tile."""
-    for temporal, group in groupby(zip(stages, constants, strict=True), key=lambda pair: pair[0].halo > 0):
+    """A tile through stages: pointwise steps piece by piece, those that look at neighbours in time on the whole tile."""
+    work = [
+        (step, constant, stage if step is stage_steps[-1] else None)
+        for stage, constant in zip(stages, constants, strict=True)
+        for stage_steps in [stage.steps()]
+        for step in stage_steps
+    ]
+    for over_time, group in groupby(work, key=lambda item: item[0].over_time):
         members = list(group)
-        step = len(tile.values) if temporal else max(2, PIECE_BYTES // (8 * masked.size) // 2 * 2)
+        length = len(tile.values) if over_time else max(2, PIECE_BYTES // (8 * masked.size) // 2 * 2)
         parts = []
-        for i in range(0, len(tile.values), step):
-            part = cut(tile, i, i + step)
+        for i in range(0, len(tile.values), length):
+            part = cut(tile, i, i + length)
             part.values = np.asarray(part.values, dtype=np.float64)
-            for stage, constant in members:
-                part = _applied(stage, constant, part, masked)
+            for step, constant, finished in members:
+                part = step.run(part, constant)
+                if finished is not None:
+                    check_finite(finished, part, masked)
             parts.append(part)
         tile = join(parts)
     return tile
 
 
-def _applied(stage: FrameStage, constants: Any, tile: Tile, masked: NDArray[np.bool_]) -> Tile:
-    out = stage.apply(tile, constants)
-    if stage.config.assert_finite_output and not np.isfinite(out.values[:, ~masked]).all():
-        bad = np.argwhere(~np.isfinite(out.values) & ~masked)
+def check_finite(stage: FrameStage, tile: Tile, masked: NDArray[np.bool_]) -> None:
+    """The stage's `assert_finite_output`. Raises DataError."""
+    # one sum tells of any NaN or infinity; only then are masked pixels told apart
+    if not stage.config.assert_finite_output or np.isfinite(tile.values.sum()):
+        return
+    bad = np.argwhere(~np.isfinite(tile.values) & ~masked)
+    if len(bad):
         raise DataError(
             f"calib.{stage.name}.assert_finite_output: {len(bad)} values that are not finite, the first at frame "
-            f"{out.start + int(bad[0][0])}, "
-            f"pixel (y, x) = ({bad[0][1]}, {bad[0][2]}); look at the maps of that stage, or turn the check off to have such values "
-            "flagged only"
+            f"{tile.start + int(bad[0][0])}, pixel (y, x) = ({bad[0][1]}, {bad[0][2]}); look at the maps of that stage, or turn the check "
+            "off to have such values flagged only"
         )
-    return out
 
 
 def cds_tile(chain: Chain, raw: NDArray[np.uint16], start_pair: int, *, variance: bool = False, fold: Fold | None = None) -> Tile:
@@ -128,17 +148,40 @@ def cds_tile(chain: Chain, raw: NDArray[np.uint16], start_pair: int, *, variance
     fold  gives the plain differences of frames by the folded polynomial, taken where the chain is `quick`
     """
     exposure = chain.exposure_s[2 * start_pair : 2 * start_pair + len(raw)]
-    if not (chain.quick and fold is not None and not variance):
-        return through(chain.stages, chain.constants, raw_tile(raw, exposure, 2 * start_pair, variance=variance), chain.masked)
+    if variance:
+        return through(chain.stages, chain.constants, raw_tile(raw, exposure, 2 * start_pair, variance=True), chain.masked)
+    flags = _flags_of(chain, raw)
+    if chain.quick and fold is not None:
+        cds, constants = next((s, c) for s, c in zip(chain.stages, chain.constants, strict=True) if isinstance(s, Cds))
+        values = fold(raw, start_pair)
+        nothing = np.broadcast_to(0.0, values.shape)
+        tile = Tile(values, exposure[1::2] - exposure[0::2], nothing, nothing, flags[0::2] | flags[1::2], start_pair, variance=False)
+        assert isinstance(cds, Cds)
+        out = cds.refine(tile, constants)
+        check_finite(cds, out, chain.masked)
+        return out
+    tile = raw_tile(raw, exposure, 2 * start_pair, variance=False)
+    if chain.prefix is None:
+        return through(chain.stages, chain.constants, tile, chain.masked)
+    done, polynomial = chain.prefix
+    tile = replace(tile, values=_reads(raw, polynomial, exposure), frame_dq=flags)
+    return through(chain.stages[done:], chain.constants[done:], tile, chain.masked)
+
+
+def _flags_of(chain: Chain, raw: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """SATURATED and AD_FLOOR of raw codes; looked at one by one only where a code reaches an end of the converter."""
     adc = next(c for c in chain.constants if isinstance(c, AdcConstants))
-    cds, constants = next((s, c) for s, c in zip(chain.stages, chain.constants, strict=True) if isinstance(c, CdsConstants))
-    flags = code_flags(raw, adc)
-    values = fold(raw, start_pair)
-    nothing = np.broadcast_to(0.0, values.shape)
-    between = exposure[1::2] - exposure[0::2]
-    tile = Tile(values, between, nothing, nothing, flags[0::2] | flags[1::2], start_pair, variance=False)
-    assert isinstance(cds, Cds)
-    return cds.refine(tile, constants)
+    if raw.min() > adc.floor_adu and raw.max() < np.min(adc.saturation_adu):
+        return np.zeros(raw.shape, np.uint8)
+    return code_flags(raw, adc)
+
+
+def _reads(raw: NDArray[np.uint16], polynomial: PixelPolynomial, exposure: Float) -> Float:
+    """Single reads (n, ny, nx) by the polynomial of the stages that fold."""
+    npix = raw[0].size
+    out = np.empty((len(raw), npix))
+    read_polynomial(raw.reshape(len(raw), npix), polynomial.coef.reshape(-1, npix), polynomial.rate.reshape(npix), exposure, out)
+    return out.reshape(raw.shape)
 
 
 # once a visit
@@ -158,7 +201,9 @@ def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, r
         tiles.append(replace(tile, values=raw.astype(np.float64)))
     for stage, prepared in zip(stages, constants, strict=True):
         constant = stage.measure(tiles, prepared, state) if stage.needs_measure else prepared
-        tiles = [_applied(stage, constant, tile, state.masked) for tile in tiles]
+        tiles = [stage.apply(tile, constant) for tile in tiles]
+        for tile in tiles:
+            check_finite(stage, tile, state.masked)
         out.append(constant)
         if stage.config.quality_checks.enabled:
             _guard(stage, constant, tiles, state)

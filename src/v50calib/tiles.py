@@ -167,7 +167,11 @@ def prepare_stages(visit: VisitInput, stages: list[Any]) -> tuple[VisitState, li
         notes=list(visit.notes),
         qc={stage: dict(numbers) for stage, numbers in visit.qc.items()},
     )
-    return state, [stage.prepare(state) for stage in stages]
+    constants = []
+    for stage in stages:
+        constants.append(stage.prepare(state))
+        state.prefixes.append(state.folded)
+    return state, constants
 
 
 def prepare_visit(

@@ -1,7 +1,8 @@
 """Compiled passes over pixels in time: single-sample spikes, their repair, running windows.
 
 Arrays are (time, pixel). Every result depends on a bounded window of samples and is summed in a fixed order, so a
-chunk read with a wide enough halo gives the same bits as the whole series.
+chunk read with a wide enough halo gives the same bits as the whole series. Passes over
+all samples are written without branches, so that they vectorize; what they find is rare.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ _jit = nb.njit(cache=True, nogil=True)
 
 Float = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
 #: samples on either side that a spike is compared with, and that its repair may reach to
 REACH = 2
@@ -52,91 +54,118 @@ def neighbour_median(series: Float, out: Float) -> None:
 
 
 @_jit
-def find_spikes(series: Float, limit: Float, out: Flags) -> None:
-    """Samples that stand above the median of their neighbours by more than limit, and above both nearest by half of it.
+def find_spikes(series: Float, limit: Float, out: Flags) -> int:
+    """Samples above the median of their neighbours by more than limit, and above both nearest by half of it; how many.
 
-    series (n, npix), limit (npix,). What a cosmic-ray hit leaves in one ramp; a step or a slow change never
-    qualifies, because it carries a nearest neighbour with it.
+    series (n, npix); limit (lag, npix): row i is compared with rows i ± lag, i ± 2·lag, … and judged by limit[i % lag], so
+    that the first and the second reads of ramps are series of their own. What a cosmic-ray hit leaves in one ramp;
+    a step or a slow change never qualifies, because it carries a nearest neighbour with it.
     """
     n, npix = series.shape
+    lag = limit.shape[0]
     window = np.empty(2 * REACH)
+    found = 0
     for i in range(n):
-        low, high = max(0, i - REACH), min(n, i + REACH + 1)
+        before, after = i >= lag, i + lag < n
+        row, bound, mark = series[i], limit[i % lag], out[i]
+        left = series[i - lag] if before else series[min(i + lag, n - 1)]
+        right = series[i + lag] if after else left
+        candidates = 0
+        # without a branch this loop vectorizes; few samples get past it
         for p in range(npix):
-            v = series[i, p]
-            out[i, p] = False
-            beside = -np.inf
-            if i > 0:
-                beside = series[i - 1, p]
-            if i < n - 1:
-                beside = max(beside, series[i + 1, p])
-            if not v - beside > 0.5 * limit[p]:
+            mark[p] = row[p] - max(left[p], right[p]) > 0.5 * bound[p]
+            candidates += mark[p]
+        if candidates == 0:
+            continue
+        for p in range(npix):
+            if not mark[p]:
                 continue
             count = 0
-            for j in range(low, high):
-                if j != i:
-                    window[count] = series[j, p]
-                    count += 1
-            out[i, p] = count > 0 and v - _middle(window, count) > limit[p]
+            for d in range(1, REACH + 1):
+                for j in (i - d * lag, i + d * lag):
+                    if 0 <= j < n:
+                        window[count] = series[j, p]
+                        count += 1
+            mark[p] = count > 0 and row[p] - _middle(window, count) > bound[p]
+            found += mark[p]
+    return found
 
 
 @_jit
-def find_isolated(series: Float, limit: Float, out: Flags) -> None:
-    """Samples that stand off both nearest neighbours to the same side by more than limit (npix,).
+def find_isolated(series: Float, limit: Float, out: Flags) -> int:
+    """Samples that stand off both nearest neighbours to the same side by more than limit (npix,); how many.
 
     The first and last sample are compared with the mean of the next two, at 1.25 times the limit (as
     `series.isolated_outliers`).
     """
     n, npix = series.shape
+    found = 0
+    if n < 3:
+        out[:] = False
+        return 0
     for i in range(n):
+        mark = out[i]
+        if i == 0 or i == n - 1:
+            one, two = (1, 2) if i == 0 else (n - 2, n - 3)
+            for p in range(npix):
+                mark[p] = abs(series[i, p] - 0.5 * (series[one, p] + series[two, p])) > 1.25 * limit[p]
+                found += mark[p]
+            continue
+        row, left, right = series[i], series[i - 1], series[i + 1]
         for p in range(npix):
-            v = series[i, p]
-            if n < 3:
-                out[i, p] = False
-            elif i == 0 or i == n - 1:
-                k = 1 if i == 0 else n - 2
-                m = 2 if i == 0 else n - 3
-                out[i, p] = abs(v - 0.5 * (series[k, p] + series[m, p])) > 1.25 * limit[p]
-            else:
-                left, right = v - series[i - 1, p], v - series[i + 1, p]
-                out[i, p] = min(left, right) > limit[p] or max(left, right) < -limit[p]
+            low, high = min(left[p], right[p]), max(left[p], right[p])
+            mark[p] = (row[p] - high > limit[p]) | (low - row[p] > limit[p])
+            found += mark[p]
+    return found
 
 
 @_jit
-def bridge(series: Float, bad: Flags, use_median: bool, out: Float, filled: Flags) -> None:
-    """Bad samples replaced from good ones within REACH: a straight line in time between the nearest, or their median.
+def bridge(series: Float, bad: Flags, lag: int, rows: Index, pixels: Index, use_median: bool, out: Float) -> None:
+    """Replacements out (k,) of the samples series[rows, pixels] from good ones of the same pixel within REACH · lag rows.
 
-    With good samples on one side only, the nearest is taken; with none, the value stays and `filled` is False.
+    A straight line in time between the nearest good one on either side, or their median; with good samples on one
+    side only, the nearest; with none, NaN. bad (n, npix) marks what must not be used.
     """
-    n, npix = series.shape
+    n = series.shape[0]
     window = np.empty(2 * REACH)
-    for i in range(n):
-        for p in range(npix):
-            out[i, p] = series[i, p]
-            filled[i, p] = False
-            if not bad[i, p]:
-                continue
-            left, right, count = -1, -1, 0
-            for d in range(1, REACH + 1):
-                if i - d >= 0 and not bad[i - d, p]:
-                    window[count] = series[i - d, p]
-                    count += 1
-                    if left < 0:
-                        left = i - d
-                if i + d < n and not bad[i + d, p]:
-                    window[count] = series[i + d, p]
-                    count += 1
-                    if right < 0:
-                        right = i + d
-            filled[i, p] = count > 0
-            if count == 0:
-                continue
-            if use_median:
-                out[i, p] = _middle(window, count)
-            elif left >= 0 and right >= 0:
-                out[i, p] = series[left, p] + (series[right, p] - series[left, p]) * (i - left) / (right - left)
-            else:
-                out[i, p] = series[left, p] if left >= 0 else series[right, p]
+    for k in range(rows.size):
+        i, p = rows[k], pixels[k]
+        left, right, count = -1, -1, 0
+        for d in range(1, REACH + 1):
+            a, b = i - d * lag, i + d * lag
+            if a >= 0 and not bad[a, p]:
+                window[count] = series[a, p]
+                count += 1
+                if left < 0:
+                    left = a
+            if b < n and not bad[b, p]:
+                window[count] = series[b, p]
+                count += 1
+                if right < 0:
+                    right = b
+        if count == 0:
+            out[k] = np.nan
+        elif use_median:
+            out[k] = _middle(window, count)
+        elif left >= 0 and right >= 0:
+            out[k] = series[left, p] + (series[right, p] - series[left, p]) * (i - left) / (right - left)
+        else:
+            out[k] = series[left, p] if left >= 0 else series[right, p]
+
+
+def fill_marked(series: Float, bad: Flags, wanted: Flags, *, lag: int, use_median: bool) -> tuple[Float, Flags]:
+    """Series with the `wanted` samples bridged over the `bad` ones, and where that could be done. Copies only where it writes."""
+    rows, pixels = np.nonzero(wanted)
+    values = np.empty(rows.size)
+    bridge(series, bad, lag, rows, pixels, use_median, values)
+    good = np.isfinite(values)
+    done = np.zeros(bad.shape, np.bool_)
+    if not good.any():
+        return series, done
+    out = series.copy()
+    out[rows[good], pixels[good]] = values[good]
+    done[rows[good], pixels[good]] = True
+    return out, done
 
 
 @_jit

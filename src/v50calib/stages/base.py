@@ -8,8 +8,9 @@ are written once, in `tiles.py` and `pipeline.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,7 @@ class VisitState:
     masked        (ny, nx) bool, pixels whose values no sum may use (NaN in the cubes)
     telemetry     numbers on the time axis beside stamps and exposures: name -> (time,)
     folded        the frame value as a polynomial of the raw ADU, so far; None once a stage cannot be folded
+    prefixes      `folded` as each stage has left it, in order
     dark_rate     (ny, nx) dark e-/s between the reads, as it stands at the current stage; 0 before `dark`
     inverse_flat  (ny, nx) 1/flat as applied; 1 before `flat`
     repaired      (ny, nx) bool, masked pixels that are filled in each frame
@@ -124,6 +126,7 @@ class VisitState:
     masked: NDArray[np.bool_]
     telemetry: dict[str, NDArray[Any]] = field(default_factory=dict)
     folded: PixelPolynomial | None = None
+    prefixes: list[PixelPolynomial | None] = field(default_factory=list)
     dark_rate: Float = field(init=False)
     inverse_flat: Float = field(init=False)
     repaired: NDArray[np.bool_] = field(init=False)
@@ -148,8 +151,17 @@ class VisitState:
         self.pixel_dq |= np.where(where, np.uint32(bits), np.uint32(0))
 
 
+class Step(NamedTuple):
+    """One part of a stage's work on a tile; over_time: it looks at neighbours in time, so it needs the whole tile at once."""
+
+    run: Callable[[Tile, Any], Tile]
+    over_time: bool
+
+
 class FrameStage(Protocol):
     """adc, nonlinearity, dark, flat, cds: constants once a visit, a kernel call on each tile.
+
+    steps  the parts that `apply` consists of, in order
 
     halo   pairs on either side of a chunk that `apply` must see for the chunk's own values to be final; 0 for
            a stage that treats each frame by itself
@@ -172,6 +184,7 @@ class FrameStage(Protocol):
     def needs_measure(self) -> bool: ...
     def prepare(self, state: VisitState) -> Any: ...
     def measure(self, tiles: list[Tile], constants: Any, state: VisitState) -> Any: ...
+    def steps(self) -> list[Step]: ...
     def apply(self, tile: Tile, constants: Any) -> Tile: ...
     def inspect(self, tiles: list[Tile], constants: Any, state: VisitState) -> tuple[dict[str, Any], list[str]]: ...
 
@@ -190,6 +203,16 @@ class PlainStage:
     @property
     def needs_measure(self) -> bool:
         return False
+
+    def steps(self) -> list[Step]:
+        """A stage that treats each frame by itself is one step."""
+        return [Step(self.apply, False)]
+
+    def apply(self, tile: Tile, constants: Any) -> Tile:
+        """All steps in order."""
+        for step in self.steps():
+            tile = step.run(tile, constants)
+        return tile
 
     def measure(self, tiles: list[Tile], constants: Any, state: VisitState) -> Any:
         """Constants with what the sample frames (as they enter the stage) say; here unchanged."""

@@ -12,7 +12,7 @@ from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import DataError
 from v50calib.kernels import temporal
 from v50calib.kernels.series import MAD_TO_SIGMA, robust_sigma
-from v50calib.stages.base import Float, PlainStage, Tile, VisitState
+from v50calib.stages.base import Float, PlainStage, Step, Tile, VisitState
 from v50calib.stages.cds_config import CdsConfig
 from v50calib.stages.cds_pairing import ReadingOrder, reading_order
 
@@ -151,8 +151,9 @@ class Cds(PlainStage):
             c = replace(c, scale=_scale(cfg.normalization.method, values, c.masked, state))
         return c
 
-    def apply(self, tile: Tile, constants: CdsConstants) -> Tile:
-        return self.refine(self.difference(tile, constants), constants)
+    def steps(self) -> list[Step]:
+        over_time = self.has_baseline and self.halo > 0
+        return [Step(self.difference, over_time), *([Step(self.refine, True)] if self.refines else [])]
 
     def difference(self, tile: Tile, constants: CdsConstants) -> Tile:
         """Second reads less their first reads, or less the mode's baseline."""
@@ -204,41 +205,38 @@ class Cds(PlainStage):
             return tile
         n, ny, nx = tile.values.shape
         series = np.ascontiguousarray(tile.values).reshape(n, ny * nx)
-        flags = tile.frame_dq.reshape(n, ny * nx).copy()
-        usable = ~c.masked.ravel()
         sigma = (c.sigma if c.sigma is not None else np.full((ny, nx), np.inf)).ravel()
-        limit = np.where(sigma > 0, sigma, np.inf)
+        # a masked pixel is in no sum: it is never an outlier
+        limit = np.where((sigma > 0) & ~c.masked.ravel(), sigma, np.inf)
+        flags = tile.frame_dq
         if cfg.robust.sigma_clip.enabled:
-            flags |= np.where(
-                _clipped(series, cfg.robust.sigma_clip.sigma * limit, cfg.robust.sigma_clip.max_iters) & usable,
-                np.uint8(DQ.OUTLIER),
-                np.uint8(0),
-            )
+            found = _clipped(series, cfg.robust.sigma_clip.sigma * limit, cfg.robust.sigma_clip.max_iters)
+            if found.any():
+                flags = flags | np.where(found, np.uint8(DQ.OUTLIER), np.uint8(0)).reshape(flags.shape)
         if cfg.robust.outlier_replace.enabled:
-            series = self._replace(series, limit, usable, flags)
+            series, more = self._replace(series, limit)
+            flags = flags if more is None else flags | more.reshape(flags.shape)
         if cfg.temporal_filter.enabled:
             series = self._filter(series, c)
-        values = series.reshape(n, ny, nx)
-        out = replace(tile, values=values, frame_dq=flags.reshape(n, ny, nx))
+        out = replace(tile, values=series.reshape(n, ny, nx), frame_dq=flags)
         if c.scale is not None:
-            out.values = values / c.scale
+            out.values = out.values / c.scale
             if tile.variance:
                 out.var_poisson, out.var_rnoise = tile.var_poisson / c.scale**2, tile.var_rnoise / c.scale**2
         return out
 
-    def _replace(self, series: Float, limit: Float, usable: NDArray[np.bool_], flags: NDArray[np.uint8]) -> Float:
-        """Series with isolated outliers bridged, flags OR-ed in place; a frame with too many keeps its values."""
+    def _replace(self, series: Float, limit: Float) -> tuple[Float, NDArray[np.uint8] | None]:
+        """Series with isolated outliers bridged, and their flags (None: there are none); a frame with too many keeps its values."""
         cfg = self.config.robust.outlier_replace
-        bad, done = np.empty(series.shape, np.bool_), np.empty(series.shape, np.bool_)
-        temporal.find_isolated(series, cfg.threshold_sigma * limit, bad)
-        bad &= usable
-        flags |= np.where(bad, np.uint8(DQ.OUTLIER), np.uint8(0))
-        filled = np.empty_like(series)
-        temporal.bridge(series, bad, cfg.mode == "median", filled, done)
-        few = bad.sum(axis=1) <= cfg.max_replace_fraction * max(int(usable.sum()), 1)
-        done &= few[:, None]
+        bad = np.empty(series.shape, np.bool_)
+        if not temporal.find_isolated(series, cfg.threshold_sigma * limit, bad):
+            return series, None
+        wanted = bad.copy()
+        wanted[bad.sum(axis=1) > cfg.max_replace_fraction * max(int(np.isfinite(limit).sum()), 1)] = False
+        series, done = temporal.fill_marked(series, bad, wanted, lag=1, use_median=cfg.mode == "median")
+        flags = np.where(bad, np.uint8(DQ.OUTLIER), np.uint8(0))
         flags |= np.where(done, FRAME_FLUX_ESTIMATED, np.uint8(0))
-        return np.where(done, filled, series)
+        return series, flags
 
     def _filter(self, series: Float, c: CdsConstants) -> Float:
         """Running mean over window_pairs taken away, that over short_pairs kept (bandpass), the visit's level put back."""
@@ -263,13 +261,10 @@ def _clipped(series: Float, limit: Float, max_iters: int) -> NDArray[np.bool_]:
     current = series
     for _ in range(max_iters):
         new = np.empty(series.shape, np.bool_)
-        temporal.find_isolated(current, limit, new)
-        if not (new & ~found).any():
+        if not temporal.find_isolated(current, limit, new) or not (new & ~found).any():
             break
         found |= new
-        filled, done = np.empty_like(series), np.empty(series.shape, np.bool_)
-        temporal.bridge(series, found, False, filled, done)
-        current = filled
+        current, _ = temporal.fill_marked(series, found, found, lag=1, use_median=False)
     return found
 
 

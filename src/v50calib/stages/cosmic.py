@@ -48,32 +48,33 @@ def spike_sigma(tiles: list[Tile], read_noise: Float) -> Float:
 
 
 def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise: float) -> Tile:
-    """Flag hits JUMP_DET and fill them (FLUX_ESTIMATED).
+    """Flag hits JUMP_DET and fill them (FLUX_ESTIMATED); the tile itself where there are none.
 
     First and second reads are treated as two series. A frame in which more than max_replace_fraction of the usable
     pixels would be filled keeps its values and flags: that is no cosmic ray but a jump of the pointing or the detector.
     """
-    values, flags = tile.values.copy(), tile.frame_dq.copy()
-    ny, nx = masked.shape
-    for kind in (0, 1):
-        series = np.ascontiguousarray(tile.values[kind::2]).reshape(-1, ny * nx)
-        if config.detector == "temporal":
-            hit = np.empty(series.shape, np.bool_)
-            temporal.find_spikes(series, config.sigma_threshold * sigma[kind].ravel(), hit)
-        else:
-            hit = _by_shape(series.reshape(-1, ny, nx), config.sigma_threshold, masked, read_noise).reshape(series.shape)
-        hit = grow(hit.reshape(-1, ny, nx), config.grow_radius_px) & ~masked
-        flags[kind::2] |= np.where(hit, np.uint8(DQ.JUMP_DET), np.uint8(0))
-        if config.replace_mode == "none" or not hit.any():
-            continue
-        share = hit.sum(axis=(1, 2)) / max(int((~masked).sum()), 1)
-        repairable = hit & (share <= config.max_replace_fraction)[:, None, None]
-        filled, done = np.empty_like(series), np.empty(series.shape, np.bool_)
-        temporal.bridge(series, hit.reshape(series.shape), config.replace_mode == "median", filled, done)
-        fill = repairable & done.reshape(hit.shape)
-        values[kind::2] = np.where(fill, filled.reshape(hit.shape), values[kind::2])
-        flags[kind::2] |= np.where(fill, FRAME_FLUX_ESTIMATED, np.uint8(0))
-    return replace(tile, values=values, frame_dq=flags)
+    shape, ny_nx = tile.values.shape, masked.size
+    series = np.ascontiguousarray(tile.values).reshape(-1, ny_nx)
+    hit = np.empty(series.shape, np.bool_)
+    if config.detector == "temporal":
+        found = temporal.find_spikes(series, config.sigma_threshold * sigma.reshape(2, ny_nx), hit)
+    else:
+        hit[:] = _by_shape(tile.values, config.sigma_threshold, masked, read_noise).reshape(series.shape)
+        found = int(hit.sum())
+    if not found:
+        return tile
+    struck = np.flatnonzero(hit.any(axis=1))
+    spread = grow(hit[struck].reshape(-1, *masked.shape), config.grow_radius_px) & ~masked
+    hit[struck] = spread.reshape(len(struck), -1)
+    flags = tile.frame_dq.copy()
+    flags[struck] |= np.where(spread, np.uint8(DQ.JUMP_DET), np.uint8(0))
+    if config.replace_mode == "none":
+        return replace(tile, frame_dq=flags)
+    wanted = hit.copy()
+    wanted[hit.sum(axis=1) > config.max_replace_fraction * max(int((~masked).sum()), 1)] = False
+    values, done = temporal.fill_marked(series, hit, wanted, lag=2, use_median=config.replace_mode == "median")
+    flags[struck] |= np.where(done[struck].reshape(spread.shape), FRAME_FLUX_ESTIMATED, np.uint8(0))
+    return replace(tile, values=values.reshape(shape), frame_dq=flags)
 
 
 def _by_shape(frames: Float, sigma: float, masked: Mask, read_noise: float) -> Mask:

@@ -16,7 +16,7 @@ from v50calib.kernels.temporal import SPIKE_HALO
 from v50calib.maps import load_map
 from v50calib.schema import INSTRUMENT
 from v50calib.stages import cosmic
-from v50calib.stages.base import Float, PixelPolynomial, PlainStage, Tile, VisitState
+from v50calib.stages.base import Float, PixelPolynomial, PlainStage, Step, Tile, VisitState
 from v50calib.stages.dark_config import DarkConfig
 
 #: Boltzmann constant, eV/K (CODATA 2018, exact by definition)
@@ -174,7 +174,11 @@ class Dark(PlainStage):
             raise DataError(
                 f"'{cfg.temp_key}' must be a finite temperature in K at every frame; it reaches from {kelvin.min()} to {kelvin.max()}"
             )
-        return temperature_factor(kelvin, cfg.method, cfg.slope_per_K, float(cfg.ref_temp_K or 1.0), cfg.activation_energy_eV)
+        reference = cfg.ref_temp_K
+        if reference is None:
+            reference = float(np.median(kelvin))
+            state.notes.append(f"dark.temperature: the dark map is taken to hold at the visit's median temperature, {reference:.2f} K")
+        return temperature_factor(kelvin, cfg.method, cfg.slope_per_K, reference, cfg.activation_energy_eV)
 
     def _region(self, state: VisitState) -> tuple[slice, slice] | None:
         cfg = self.config.pedestal
@@ -211,18 +215,25 @@ class Dark(PlainStage):
         subtracted = [self._subtract(t, constants) for t in tiles]
         return replace(constants, spikes=cosmic.spike_sigma(subtracted, constants.read_noise))
 
-    def apply(self, tile: Tile, constants: DarkConstants) -> Tile:
-        cfg, c = self.config, constants
-        out = self._subtract(tile, c)
-        if cfg.cosmic_rays.enabled:
-            sigma = c.spikes if c.spikes is not None else np.zeros((2, *c.masked.shape))
-            out = cosmic.clean(out, cfg.cosmic_rays, sigma, c.masked, float(np.nanmedian(c.read_noise)))
-        mode = cfg.bad_pixel_handling.replace.mode
-        if c.fill is not None and mode != "none":
-            flags = out.frame_dq | np.where(c.fill, FRAME_FLUX_ESTIMATED, np.uint8(0))
-            # what is still masked has no neighbours and must not become one
-            out = replace(out, values=fill_pixels(out.values, c.fill | c.masked, mode), frame_dq=flags)
-        return out
+    def steps(self) -> list[Step]:
+        steps = [Step(self._subtract, False)]
+        if self.config.cosmic_rays.enabled:
+            steps.append(Step(self._clean, True))
+        if self.config.bad_pixel_handling.replace.mode != "none":
+            steps.append(Step(self._fill_in, False))
+        return steps
+
+    def _clean(self, tile: Tile, c: DarkConstants) -> Tile:
+        sigma = c.spikes if c.spikes is not None else np.zeros((2, *c.masked.shape))
+        return cosmic.clean(tile, self.config.cosmic_rays, sigma, c.masked, float(np.nanmedian(c.read_noise)))
+
+    def _fill_in(self, tile: Tile, c: DarkConstants) -> Tile:
+        mode = self.config.bad_pixel_handling.replace.mode
+        if c.fill is None or mode == "none":
+            return tile
+        # what is still masked has no neighbours and must not become one
+        values = fill_pixels(tile.values, c.fill | c.masked, mode)
+        return replace(tile, values=values, frame_dq=tile.frame_dq | np.where(c.fill, FRAME_FLUX_ESTIMATED, np.uint8(0)))
 
     def _subtract(self, tile: Tile, c: DarkConstants) -> Tile:
         exposure = tile.exposure_s if c.scale is None else tile.exposure_s * c.scale[tile.start : tile.start + len(tile.values)]

@@ -109,6 +109,4 @@ class DarkConfig(FrameStageConfig):
             raise ValueError("master.scale_exposure needs master.reference_exposure_s, the master dark's own exposure in s: give it")
         if self.temperature.enabled and self.temperature.method == "linear" and self.temperature.slope_per_K == 0.0:
             raise ValueError("temperature.method=linear with slope_per_K=0 changes nothing: give the relative slope of the dark per K")
-        if self.temperature.enabled and self.temperature.ref_temp_K is None:
-            raise ValueError("temperature.enabled needs temperature.ref_temp_K, the temperature that the dark map holds at: give it")
         return self
