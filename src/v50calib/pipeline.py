@@ -20,14 +20,14 @@ from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.maps import require_paths
-from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays
+from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
 from v50calib.schema import INSTRUMENT, check_raw_visit
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 from v50calib.stages.cds import Cds
 from v50calib.stages.photometry import Photometry
 from v50calib.stages.photometry_weights import resolve_method
-from v50calib.stages.sense import refuse_senseless
+from v50calib.stages.sense import frame_units, refuse_senseless
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
 
 
@@ -99,6 +99,11 @@ class Pipeline:
             resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
 
     @property
+    def frame_units(self) -> str:
+        """Units of the CDS frames: e-, unless the config asks for others."""
+        return frame_units(self.config.calib.adc, self.config.calib.cds)
+
+    @property
     def halo(self) -> int:
         """Pairs on either side of a chunk that `run_chunk` must be given besides; 0 where no method looks at neighbours in time."""
         return general.halo_of(self.stages)
@@ -149,12 +154,13 @@ class Pipeline:
         attrs = dict(attrs)
         if series is not None and series.ephemeris is not None:
             attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
-        return build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype)
+        ds = build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype)
+        return with_frame_units(ds, self.frame_units)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
         """Lazy products of a raw visit: builds a graph, computes nothing. See `lazy.products`."""
         self.check(ds)
-        return lazy.products(self, ds)
+        return with_frame_units(lazy.products(self, ds), self.frame_units)
 
     def until(self, last: str) -> Callable[[xr.Dataset], xr.Dataset]:
         """The chained stages up to `last`, each leaving its own variables; `until("cds")(ds)` is lazy."""

@@ -129,6 +129,15 @@ def variable_attrs(name: str) -> dict[str, Any]:
     return {**meta, "long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
 
 
+def with_frame_units(ds: xr.Dataset, units: str) -> xr.Dataset:
+    """The Dataset with the CDS frames' units where they are not electrons; in place."""
+    square = "1" if units == "1" else f"{units}2"
+    for name, value in (("cds_corrected", units), ("cds_binned", units), ("cds_binned_var_poisson", square), ("cds_var_rnoise", square)):
+        if name in ds:
+            ds[name].attrs["units"] = value
+    return ds
+
+
 def build_dataset(arrays: Arrays, coords: dict[str, Any], attrs: dict[str, Any], dtype: str) -> xr.Dataset:
     """Dataset of the arrays, floats stored as `dtype`, with units, long names and CF flag attributes."""
     variables = {}

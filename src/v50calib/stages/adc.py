@@ -114,8 +114,6 @@ class Adc(PlainStage):
             valid=self._valid(state) if cfg.fpn_cleanup.enabled else None,
             scale=gain if cfg.units_out == "ADU" else 1.0,
         )
-        if cfg.units_out == "ADU":
-            state.units = "ADU"
         if cfg.clip.min is not None or cfg.clip.max is not None:
             state.notes.append(
                 f"adc.clip min={cfg.clip.min} max={cfg.clip.max}: clipping rectifies read noise (min=0 adds 3.5 e- to a blank pixel's "
@@ -254,9 +252,9 @@ class Adc(PlainStage):
                 electrons, c.reference, ALONG[cfg.reference_pixel.strategy], sigma=robust.sigma_clip, max_iters=robust.max_iters
             )
         if c.valid is not None:
-            for mode, axis in (("col_median", 1), ("row_median", 2)):
-                if cfg.fpn_cleanup.mode in (mode, "both"):
-                    electrons = kernels.remove_stripes(electrons, c.valid, axis)
+            # columns and rows disturb each other's medians: two rounds, as in Tukey's median polish
+            for axis in {"col_median": (1,), "row_median": (2,), "both": (1, 2, 1, 2)}[cfg.fpn_cleanup.mode]:
+                electrons = kernels.remove_stripes(electrons, c.valid, axis)
         if cfg.clip.min is not None or cfg.clip.max is not None:
             electrons = np.clip(electrons, cfg.clip.min, cfg.clip.max)
         out = replace(tile, values=electrons * c.scale, frame_dq=tile.frame_dq | code_flags(codes, c))

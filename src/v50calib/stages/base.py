@@ -113,7 +113,6 @@ class VisitState:
     dark_rate     (ny, nx) dark e-/s between the reads, as it stands at the current stage; 0 before `dark`
     inverse_flat  (ny, nx) 1/flat as applied; 1 before `flat`
     repaired      (ny, nx) bool, masked pixels that are filled in each frame
-    units         of the frame values
     qc            numbers of each stage: stage -> name -> value
     """
 
@@ -130,7 +129,6 @@ class VisitState:
     dark_rate: Float = field(init=False)
     inverse_flat: Float = field(init=False)
     repaired: NDArray[np.bool_] = field(init=False)
-    units: str = "e-"
     notes: list[str] = field(default_factory=list)
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
 

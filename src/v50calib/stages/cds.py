@@ -102,9 +102,6 @@ class Cds(PlainStage):
         if self.has_baseline:
             state.folded = None
         self._warn(state, exposure)
-        method = self.config.normalization.method
-        if method != "none":
-            state.units = "sigma" if method == "mad" else "1"
         read = np.asarray(state.reference.read, dtype=np.float64)
         floor = np.where(np.isfinite(read), read, 0.0) * state.inverse_flat * np.sqrt(2.0)
         return CdsConstants(between, state.masked.copy(), floor)

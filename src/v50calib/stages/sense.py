@@ -31,6 +31,15 @@ def refuse_senseless(adc: AdcConfig, nonlinearity: NonlinearityConfig, dark: Dar
         require_astroscrappy()
 
 
+def frame_units(adc: AdcConfig, cds: CdsConfig) -> str:
+    """Units of the CDS frames of a config."""
+    if cds.normalization.method == "mad":
+        return "sigma"
+    if cds.normalization.method != "none":
+        return "1"
+    return "ADU" if adc.units_out == "ADU" else "e-"
+
+
 def _refuse_adu(linearizes: bool, dark: DarkConfig, *, photometry: bool) -> None:
     """ADU out of adc where something later takes electrons."""
     takers = [
