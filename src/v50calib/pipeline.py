@@ -74,9 +74,10 @@ class Pipeline:
 
     def pairs_per_bin(self, time_h: np.ndarray) -> int:
         """Pairs in a time bin of `output.bin_s`, at the visit's cadence (at least 1)."""
-        first = time_h[0::2]
-        cadence = float(np.median(np.diff(first))) * 3600.0 if len(first) > 1 else self.config.output.bin_s
-        return max(1, min(round(self.config.output.bin_s / cadence), len(first)))
+        # a first read may be in several pairs, a second read is in one
+        second = time_h[1::2]
+        cadence = float(np.median(np.diff(second))) * 3600.0 if len(second) > 1 else self.config.output.bin_s
+        return max(1, min(round(self.config.output.bin_s / cadence), len(second)))
 
     @property
     def cube_dtype(self) -> str | None:

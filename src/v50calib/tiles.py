@@ -201,7 +201,7 @@ def prepare_visit(
     )
     mean = mean_frame(frame, adc, read)
     if photometry is not None:
-        cadence = float(np.median(np.diff(state.time_h[0::2]))) * 3600.0 if n_pairs > 1 else float(between[0])
+        cadence = float(np.median(np.diff(state.time_h[1::2]))) * 3600.0 if n_pairs > 1 else float(between[0])
         built = build_constants(photometry.config, state, mean, cadence)
         return FrameConstants(**{**frame.__dict__, "mean": mean, "photometry": built})
     return FrameConstants(**{**frame.__dict__, "mean": mean})

@@ -89,14 +89,13 @@ def test_a_missing_first_frame_is_a_direction() -> None:
 def test_resets_by_their_flag() -> None:
     """Three reads a ramp: the flag says which is the reset; every later read is measured against it."""
     detector = Detector(pairs=6, read_s=(0.1, 1.1))
+    detector.rate *= 0.5
     detector.light = 1.0 + 0.1 * np.arange(6)
     ds = detector.visit()
     exposure = np.tile([0.1, 1.1, 1.6], 6)
-    rate = detector.rate * detector.flat + detector.dark
-    linear = np.concatenate([(detector.light[k] * detector.rate * detector.flat + detector.dark)[None] * np.array([0.1, 1.1, 1.6])[:, None, None]
-                             for k in range(6)])  # fmt: skip
+    per_second = np.repeat(detector.light, 3)[:, None, None] * detector.rate * detector.flat + detector.dark
+    linear = per_second * exposure[:, None, None]
     frames = np.rint((linear + 100.0) * 8.0).astype(np.uint16)
-    assert rate.shape == SHAPE
     many = ds.drop_vars(["raw_frames", "exposure", "time"]).assign(
         raw_frames=(("time", "y", "x"), frames), exposure=("time", exposure), is_reset=("time", exposure < 0.5)
     )

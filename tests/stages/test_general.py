@@ -28,7 +28,11 @@ TEMPORAL = [
     "calib.cds.robust.outlier_replace.enabled=true",
     "output.cubes=both",
     "output.dtype=float64",
+    "calib.trace.enabled=false",
+    "calib.phase.enabled=false",
 ]
+#: pairs of the short visits that chunkings are compared on
+PAIRS = {"AIRS-CH0": 44, "FGS1": 400}
 
 
 def planet_of(root: Path) -> str:
@@ -65,14 +69,19 @@ def test_forced_general_equals_fused(dataset: Path, instrument: str) -> None:
 
 
 @pytest.mark.parametrize("instrument", INSTRUMENTS)
-@pytest.mark.parametrize("chunk", [2, 26, 100, 10_000])
-def test_temporal_methods_do_not_see_the_chunks(dataset: Path, instrument: str, chunk: int, whole: dict[str, xr.Dataset]) -> None:
+@pytest.mark.parametrize("chunk", [2, 26, 100])
+def test_temporal_methods_do_not_see_the_chunks(dataset: Path, instrument: str, chunk: int) -> None:
     pipeline = Pipeline.from_profile("calib/nominal", TEMPORAL)
-    other = pipeline(visit(dataset, instrument, chunk * (12 if instrument == "FGS1" else 1))).compute()
-    np.testing.assert_array_equal(other["cds_corrected"], whole[instrument]["cds_corrected"])
-    np.testing.assert_array_equal(other["photometry_dq"], whole[instrument]["photometry_dq"])
-    np.testing.assert_array_equal(other["photometry"], whole[instrument]["photometry"])
-    np.testing.assert_allclose(other["cds_binned"], whole[instrument]["cds_binned"], rtol=1e-12, atol=1e-7)
+    other = pipeline(short(dataset, instrument).chunk(time=chunk * (12 if instrument == "FGS1" else 1))).compute()
+    once = pipeline(short(dataset, instrument).chunk(time=-1)).compute()
+    for name in ("cds_corrected", "photometry", "photometry_dq"):
+        np.testing.assert_array_equal(other[name], once[name], err_msg=name)
+    # a bin that a chunk's end divides is added up in two parts
+    np.testing.assert_allclose(other["cds_binned"], once["cds_binned"], rtol=1e-12, atol=1e-7)
+
+
+def short(root: Path, instrument: str) -> xr.Dataset:
+    return visit(root, instrument).isel(time=slice(0, 2 * PAIRS[instrument]))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +97,7 @@ def test_other_halos_do_not_see_the_chunks(dataset: Path, extra: str) -> None:
         "calib/official", [extra, "calib.cds.temporal_filter.window_pairs=9", "output.cubes=full", "output.dtype=float64"]
     )
     assert pipeline.halo > 0
-    once, often = (pipeline(visit(dataset, "AIRS-CH0", n))["cds_corrected"].compute() for n in (100_000, 14))
+    once, often = (pipeline(visit(dataset, "AIRS-CH0", n))["cds_corrected"].compute() for n in (100_000, 38))
     np.testing.assert_array_equal(often, once)
 
 

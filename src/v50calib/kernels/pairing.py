@@ -40,7 +40,7 @@ def by_nearest(order: Index, stamp: Float, reset: Mask, *, window: float | None,
 
     order       frames in the order in which they are thought to be taken
     window      s; a partner further away is none
-    Ties go to the earlier reset. `before` is judged by position in `order`, distance by the stamps.
+    Ties (to 1e-6 s) go to the earlier reset. `before` is judged by position in `order`, distance by the stamps.
     """
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
@@ -55,7 +55,8 @@ def by_nearest(order: Index, stamp: Float, reset: Mask, *, window: float | None,
     far = np.inf
     to_earlier = np.where(has_earlier, np.abs(stamp[signals] - stamp[earlier]), far)
     to_later = np.where(has_later, np.abs(stamp[later] - stamp[signals]), far)
-    partner = np.where(to_earlier <= to_later, earlier, later)
+    # stamps are rounded: a microsecond more does not make the own reset the further one
+    partner = np.where(to_earlier <= to_later + 1e-6, earlier, later)
     distance = np.minimum(to_earlier, to_later)
     found = np.isfinite(distance) & (distance <= (far if window is None else window))
     return partner[found], signals[found]
