@@ -128,11 +128,23 @@ def yaml_comments(stage: str) -> dict[str, str]:
     return found
 
 
+#: meaning of keys by their ending, where they say the same in every stage
+ENDINGS = {
+    "io.input_key": "the contract's name, no other",
+    "io.output_key": "the contract's name, no other",
+    "quality_checks.enabled": "measure the sample pairs; costs a pass over them",
+    "quality_checks.action_on_fail": "`warn`: a note in the product; `error`: the visit fails",
+    "max_iters": "of the clip",
+    "lut_interp": "straight lines, or a monotonic cubic",
+}
+
+
 def meaning(path: str) -> str:
     """What a key means: MEANINGS, else the profile's comment, else nothing."""
     parts = path.split(".")
     own = yaml_comments(parts[1]).get(".".join(parts[2:]), "") if parts[0] == "calib" else ""
-    return MEANINGS.get(path, own) or ("the stage runs" if parts[-1] == "enabled" and len(parts) == 3 else "")
+    common = next((said for ending, said in ENDINGS.items() if path.endswith(ending)), "")
+    return MEANINGS.get(path, own) or common or ("the stage runs" if parts[-1] == "enabled" and len(parts) == 3 else "")
 
 
 def section(path: str) -> type[BaseModel]:

@@ -199,6 +199,8 @@ def prepare_visit(
         pair_bins=bin_of_pairs(n_pairs, pairs_per_bin),
         chain=general.chain_of(stages, constants, state),
     )
+    # what the chain needs of them it has; every task would carry the others
+    state.prefixes.clear()
     mean = mean_frame(frame, adc, read)
     if photometry is not None:
         cadence = float(np.median(np.diff(state.time_h[1::2]))) * 3600.0 if n_pairs > 1 else float(between[0])
