@@ -551,6 +551,15 @@ def test_a_map_of_another_detector_is_refused(tmp_path: Path) -> None:
     assert np.isfinite(cds_of(Detector().visit(), flat=flat | {"validation": {"check_shape_compatibility": False}})).all()
 
 
+@pytest.mark.parametrize(("stage", "name"), [("dark", "dark"), ("flat", "flat"), ("nonlinearity", "linear_corr")])
+def test_the_dataset_s_maps_must_be_finite_where_asked(stage: str, name: str) -> None:
+    ds = Detector().visit()
+    ds[name][..., 2, 2] = np.nan
+    assert np.isfinite(np.delete(cds_of(ds).reshape(-1, 120), 22, axis=1)).all()
+    with pytest.raises(DataError, match=f"the dataset's map '{name}' has"):
+        cds_of(ds, **{stage: {"validation": {"require_finite_inputs": True}}})
+
+
 def test_assert_finite_output_on_both_paths() -> None:
     """Every map is guarded against NaN, so the check is given a tile and a polynomial that have one."""
     ds = Detector().visit()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from v50calib.errors import DataError
 from v50calib.reference import Reference
 
 Float = NDArray[np.float64]
@@ -45,6 +46,16 @@ class Validation(Section):
     require_existing_paths: bool = True
     check_shape_compatibility: bool = True
     require_finite_inputs: bool = False
+
+    def dataset_map(self, values: NDArray[Any], name: str) -> Float:
+        """A copy of one of the dataset's own maps. Raises DataError where it must be finite and is not."""
+        out = np.array(values, dtype=np.float64)
+        if self.require_finite_inputs and not np.isfinite(out).all():
+            raise DataError(
+                f"the dataset's map '{name}' has {int((~np.isfinite(out)).sum())} values that are not finite and "
+                "validation.require_finite_inputs is on: repair the map, or turn the check off to have such pixels flagged"
+            )
+        return out
 
 
 class QualityChecks(Section):

@@ -99,7 +99,7 @@ class Dark(PlainStage):
         cfg, zeros = self.config, np.zeros(state.shape)
         method = cfg.dark_model.method
         if method == "auto":
-            return np.array(state.reference.dark, dtype=np.float64), zeros
+            return cfg.validation.dataset_map(state.reference.dark, "dark"), zeros
         if method == "none":
             return zeros, zeros.copy()
         if method == "master":

@@ -91,7 +91,7 @@ class Flat(PlainStage):
         """The response map by the method; unusable where not finite."""
         method = self.config.flat_model.method
         if method == "auto":
-            return np.array(state.reference.flat, dtype=np.float64)
+            return self.config.validation.dataset_map(state.reference.flat, "flat")
         out = np.ones(state.shape)
         if method in ("master", "hybrid"):
             out *= self._master(state)

@@ -114,7 +114,7 @@ class Nonlinearity(PlainStage):
             return np.array(np.broadcast_to(coef[:, None, None], (len(coef), *state.shape))), None
         if cfg.method == "per_pixel":
             return self._per_pixel(str(cfg.map_path), state), None
-        return np.array(state.reference.linear_corr, dtype=np.float64), None
+        return cfg.validation.dataset_map(state.reference.linear_corr, "linear_corr"), None
 
     def _per_pixel(self, path: str, state: VisitState) -> Float:
         """Coefficient maps (terms, ny, nx) of the user's file."""
