@@ -42,19 +42,25 @@ MEANINGS = {
     "calib.adc.enabled": "must stay on: later stages take electrons",
     "calib.adc.detector.bit_depth_in": "bits of the converter, at most the detector's own; its full scale is saturation",
     "calib.adc.detector.saturation_level_e": "e-; null: the converter's full scale",
-    "calib.adc.offset_correction.method": "`auto`: the dataset's adc_info; `global`: `value`; `none`: 0",
     "calib.adc.offset_correction.offset_sign": "-1 flips the offset's sign",
-    "calib.adc.gain_correction.method": "`auto`: the dataset's adc_info; `global`: `value`; `none`: 1",
-    "calib.adc.units_out": "electrons only",
-    "calib.nonlinearity.method": "`auto`: the dataset's linear_corr",
-    "calib.dark.dark_model.method": "`auto`: the dataset's dark map",
     "calib.dark.bad_pixel_handling.hot_pixel_detection.sigma_threshold": "clip of the science columns' dark map about its median",
-    "calib.dark.bad_pixel_handling.hot_pixel_detection.max_iters": "of the clip",
     "calib.flat.flat_model.method": "`auto`: the dataset's flat map",
+    "calib.adc.offset_correction.method": "`auto`: the dataset's; `global`: `value`; `per_channel`, `per_pixel`: from files; `none`: 0",
+    "calib.adc.gain_correction.method": "`auto`: the dataset's; `global`: `value`; `per_channel`, `per_pixel`: from files; `none`: 1",
+    "calib.adc.reference_pixel.strategy": "one number a frame (`border_mean`, `mask_mean`), a row or a column",
+    "calib.adc.fpn_cleanup.mode": "medians that are taken away, the frame's own level kept",
+    "calib.adc.linearization.method": "of the codes, before gain and offset",
+    "calib.adc.units_out": "`ADU`: only where nothing after takes electrons",
+    "calib.nonlinearity.method": "`auto`: the dataset's linear_corr; `poly`: one for all pixels",
+    "calib.dark.dark_model.method": "`auto`: the dataset's dark map",
+    "calib.dark.temperature.method": "`linear`: 1 + slope (T - T0); `arrhenius`: exp(-Ea/k (1/T - 1/T0))",
+    "calib.dark.temperature.activation_energy_eV": "Ea of `arrhenius`",
+    "calib.dark.bad_pixel_handling.hot_pixel_detection.max_iters": "of the clip",
+    "calib.dark.bad_pixel_handling.replace.mode": "`none`: photometry fills bad pixels where it sums",
+    "calib.cds.cds.mode": "what a second read loses: its first read, or a baseline",
+    "calib.cds.pairing.policy": "`auto`: as the mode implies",
+    "calib.cds.pairing.order_by": "what comes before what",
     "calib.cds.enabled": "must stay on where photometry follows",
-    "calib.cds.cds.mode": "all three pair reads 2i and 2i+1",
-    "calib.cds.pairing.policy": "`nearest`: the time stamps must agree that a read's partner is the nearest",
-    "calib.cds.pairing.order_by": "`timestamp`: the stamps are checked to say the same as the index",
     "calib.photometry.instrument.name": "restricts the run to one instrument; text: one of the root's detector.yaml",
     "calib.photometry.photometry.method": "`auto`: optimal for AIRS-CH0, aperture for FGS1",
     "calib.photometry.aperture.shape": "`box`: height_px x width_px; AIRS-CH0 uses the height",
@@ -122,11 +128,23 @@ def yaml_comments(stage: str) -> dict[str, str]:
     return found
 
 
+#: meaning of keys by their ending, where they say the same in every stage
+ENDINGS = {
+    "io.input_key": "the contract's name, no other",
+    "io.output_key": "the contract's name, no other",
+    "quality_checks.enabled": "measure the sample pairs; costs a pass over them",
+    "quality_checks.action_on_fail": "`warn`: a note in the product; `error`: the visit fails",
+    "max_iters": "of the clip",
+    "lut_interp": "straight lines, or a monotonic cubic",
+}
+
+
 def meaning(path: str) -> str:
     """What a key means: MEANINGS, else the profile's comment, else nothing."""
     parts = path.split(".")
     own = yaml_comments(parts[1]).get(".".join(parts[2:]), "") if parts[0] == "calib" else ""
-    return MEANINGS.get(path, own) or ("the stage runs" if parts[-1] == "enabled" and len(parts) == 3 else "")
+    common = next((said for ending, said in ENDINGS.items() if path.endswith(ending)), "")
+    return MEANINGS.get(path, own) or common or ("the stage runs" if parts[-1] == "enabled" and len(parts) == 3 else "")
 
 
 def section(path: str) -> type[BaseModel]:

@@ -42,7 +42,7 @@ def binned_cubes(frame: FrameConstants, total: Float, config: RunConfig) -> tupl
     between: Float = np.bincount(frame.pair_bins[kept], weights=frame.between[kept], minlength=frame.n_bins).astype(np.float64)
     masked = np.where(frame.state.masked, np.nan, 1.0)
     cube, variance = np.empty(total.shape, config.output.dtype), np.empty(total.shape, config.output.dtype)
-    cube_and_variance(total, frame.folded.rate, between, frame.mean.inverse_flat * masked, masked, cube, variance)
+    cube_and_variance(total, frame.state.dark_rate, between, frame.mean.inverse_flat * masked, masked, cube, variance)
     return cube, variance
 
 
@@ -132,6 +132,15 @@ def variable_attrs(name: str) -> dict[str, Any]:
     spec = CALIBRATED[name]
     meta: dict[str, Any] = dq.cf_attrs() if name.endswith("_dq") else {}
     return {**meta, "long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
+
+
+def with_frame_units(ds: xr.Dataset, units: str) -> xr.Dataset:
+    """The Dataset with the CDS frames' units where they are not electrons; in place."""
+    square = "1" if units == "1" else f"{units}2"
+    for name, value in (("cds_corrected", units), ("cds_binned", units), ("cds_binned_var_poisson", square), ("cds_var_rnoise", square)):
+        if name in ds:
+            ds[name].attrs["units"] = value
+    return ds
 
 
 def build_dataset(arrays: Arrays, coords: dict[str, Any], attrs: dict[str, Any], dtype: str) -> xr.Dataset:

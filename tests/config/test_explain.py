@@ -53,7 +53,6 @@ def test_a_wrong_key_or_value(override: str, said: str) -> None:
     [
         ("calib.photometry.photometry.method=psf", "'psf' (calib.photometry.photometry.method) is in the vocabulary"),
         ("calib.photometry.psf.mode=fit", "the section 'psf' (calib.photometry.psf) is in the vocabulary"),
-        ("calib.adc.clip.min=0", "the section 'clip' (calib.adc.clip)"),
         ("calib.dark.cache.write_intermediate=true", "the section 'cache' (calib.dark.cache)"),
         ("runtime.seed=1", "the key 'seed' (runtime.seed)"),
         ("calib.trace.along_time.decorrelate.vectors=[x,sky]", "'sky' (calib.trace.along_time.decorrelate.vectors[1])"),
@@ -71,10 +70,10 @@ def test_available_methods_are_the_models_own() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    text = message("calib.photometry.aperture.radius_px=-1", "calib.dark.temperature.enabled=true")
+    text = message("calib.photometry.aperture.radius_px=-1", "calib.dark.cache.write_intermediate=true")
     assert text.startswith("2 faults in the config: ")
     assert "radius_px must be > 0.0" in text
-    assert "'temperature' (calib.dark.temperature)" in text
+    assert "'cache' (calib.dark.cache)" in text
 
 
 def test_a_stage_config_on_its_own_is_told_with_its_place() -> None:
@@ -151,7 +150,7 @@ def test_every_word_of_the_vocabulary_is_either_accepted_or_called_not_built() -
             with pytest.raises(ConfigError, match=r"not built in this version; available: "):
                 validate(tree)
             refused += 1
-    assert refused > 50
+    assert refused > 10
 
 
 def test_every_key_of_the_vocabulary_is_known() -> None:

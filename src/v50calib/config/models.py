@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from v50calib.stages.adc import AdcConfig
+from v50calib.stages.adc_config import AdcConfig
 from v50calib.stages.base import Section
-from v50calib.stages.cds import CdsConfig
-from v50calib.stages.dark import DarkConfig
-from v50calib.stages.flat import FlatConfig
+from v50calib.stages.cds_config import CdsConfig
+from v50calib.stages.dark_config import DarkConfig
+from v50calib.stages.flat_config import FlatConfig
 from v50calib.stages.nonlinearity import NonlinearityConfig
 from v50calib.stages.phase import PhaseConfig
 from v50calib.stages.photometry import PhotometryConfig

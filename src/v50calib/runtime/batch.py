@@ -25,7 +25,7 @@ from v50calib.provenance import config_hash
 from v50calib.runtime import journal
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.rundir import open_run_dir
-from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, prepare_job, run_job
+from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, pairs_of_job, prepare_job, run_job
 
 #: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
@@ -212,7 +212,7 @@ def _run_on(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | B
 
 def _submit_chunks(client: Client, job: Job) -> Future[Done]:
     """One visit as prepare → chunks → finish."""
-    n_pairs = open_source(job.root, job.key).frames.n_frames // 2
+    n_pairs = pairs_of_job(job)
     frame = client.submit(prepare_job, job, pure=False)
     step = job.chunk_pairs
     parts = [client.submit(chunk_job, job, frame, i, min(i + step, n_pairs), pure=False, retries=1) for i in range(0, n_pairs, step)]

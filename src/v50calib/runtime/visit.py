@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib import general
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
 from v50calib.io.product import committed_products, open_product, write_product
@@ -71,13 +72,22 @@ def prepare_job(job: Job) -> FrameConstants:
     """Task: the static constants of a visit."""
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     pipeline.check_instrument(source.instrument)
-    return pipeline.prepare(visit_of(source), source.frames.read)
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    return pipeline.prepare(visit, frames.read)
+
+
+def pairs_of_job(job: Job) -> int:
+    """Number of CDS pairs of a visit; reads no frame."""
+    source = open_source(job.root, job.key)
+    return Pipeline(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
 
 
 def chunk_job(job: Job, frame: FrameConstants, start_pair: int, stop_pair: int) -> ChunkResult:
     """Task: one time chunk of raw frames to sums, flags and bins."""
-    source = open_source(job.root, job.key)
-    return Pipeline(job.config).run_chunk(frame, source.frames.read(2 * start_pair, 2 * stop_pair), start_pair)
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    _, frames = pipeline.ordered(visit_of(source), source.frames)
+    first, last = max(0, start_pair - pipeline.halo), min(frames.n_frames // 2, stop_pair + pipeline.halo)
+    return pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start_pair, stop_pair))
 
 
 def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
@@ -90,23 +100,30 @@ def run_job(job: Job) -> Done:
     started = time.time()
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     pipeline.check_instrument(source.instrument)
-    frame = pipeline.prepare(visit_of(source), source.frames.read)
-    results = list(_chunks(job, pipeline, source, frame))
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    frame = pipeline.prepare(visit, frames.read)
+    results = list(_chunks(job, pipeline, frames, frame))
     return _finish(job, pipeline, source, frame, results, started)
 
 
-def _chunks(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants) -> Iterator[ChunkResult]:
+def _chunks(job: Job, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants) -> Iterator[ChunkResult]:
     """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL."""
+    step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, pipeline.halo
     if job.threads == 1:
-        for start, block in source.frames.blocks(2 * job.chunk_pairs):
-            yield pipeline.run_chunk(frame, block, start // 2)
+        for w in general.windows(frames, step, halo):
+            yield pipeline.run_chunk(frame, w.raw, w.first, (w.start, w.stop))
         return
-    ranges = [(i, min(i + 2 * job.chunk_pairs, source.frames.n_frames)) for i in range(0, source.frames.n_frames, 2 * job.chunk_pairs)]
+
+    def chunk(start: int) -> ChunkResult:
+        stop = min(start + step, n_pairs)
+        low, high = max(0, start - halo), min(n_pairs, stop + halo)
+        return pipeline.run_chunk(frame, frames.read(2 * low, 2 * high), low, (start, stop))
+
     try:
         with ThreadPoolExecutor(job.threads) as pool:
-            yield from pool.map(lambda r: pipeline.run_chunk(frame, source.frames.read(*r), r[0] // 2), ranges)
+            yield from pool.map(chunk, range(0, n_pairs, step))
     finally:
-        source.frames.release()
+        frames.release()
 
 
 def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
