@@ -71,6 +71,9 @@ class _NoFrames:
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         raise NotImplementedError("frames of a Dataset are read by Dask")
 
+    def release(self) -> None:
+        """There is nothing to drop."""
+
 
 def _with_halo(raw: da.Array, lengths: tuple[int, ...], halo: int) -> list[tuple[Any, int, tuple[int, int]]]:
     """For each chunk: its frames with `halo` pairs on either side (cut at the ends), the first pair there, the pairs wanted."""
