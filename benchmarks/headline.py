@@ -70,8 +70,8 @@ def table(rows: list[dict[str, Any]], threads: int) -> str:
             f"| {r['name']} | {r['wall']:.2f} | {r['cpu']:.2f} | {r['peak_mb']:.0f} | {r['wall'] / zarr_floor:.2f} | "
             f"{r['wall'] / parquet_floor:.2f} | {faster} |"
         )
-    if not peer.available():
-        lines.append(f"| {peer.NAME} | not installed | | | | | |")
+    if peer.problem():
+        lines.append(f"| {peer.NAME} | {peer.problem()} | | | | | |")
     return "\n".join(lines)
 
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
         data, store = prepare(work, args.frames_fraction)
         rows = []
         for name in CASES:
-            if name == peer.NAME and not peer.available():
+            if name == peer.NAME and peer.problem():
                 continue
             if args.only and name not in (*args.only, "decode zarr", "read parquet (pyarrow)"):
                 continue

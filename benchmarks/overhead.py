@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -90,12 +91,11 @@ def visit_overhead(store: Path, out: Path, repeats: int, scheduler: str = "local
         config = load("calib/nominal", [*places, f"calib.photometry.instrument.name={instrument}"])
         with _ready(config) as client:
 
-            def work(config: RunConfig = config, client: Client = client) -> None:
-                shutil.rmtree(out, ignore_errors=True)
-                _checked(calibrate(store, out, config=config, client=client, planets=planets))
+            def work(i: int, run: Path = out / instrument, config: RunConfig = config, client: Client = client) -> None:
+                _checked(calibrate(store, run / str(i), config=config, client=client, planets=planets))
 
-            work()
-            measured = [idle(client, work) for _ in range(repeats)]
+            work(0)
+            measured = [idle(client, partial(work, i)) for i in range(1, repeats + 1)]
         wall, lost, tasks = (median(m[i] for m in measured) for i in range(3))
         share = median(m[1] / m[0] for m in measured)
         rows.append((f"nominal visit, {label}: tasks", f"{tasks:.0f}", ""))

@@ -2,11 +2,12 @@
 
 Its `DataProcessor` needs FGS1 brought to the length of AIRS-CH0 (1 pair of 12: it refuses anything else), handles
 visit 0 only and ends at one smoothed and standardized light curve per wavelength: no variances or flags, no background, no pointing,
-no folding or depths. It brings TensorFlow.
+no folding or depths. It brings TensorFlow and works with pandas 2.
 """
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,9 +19,13 @@ NAME = "peer: ariel-data-preprocessing"
 WINDOW = 200
 
 
-def available() -> bool:
-    """True where the package is installed beside v50calib."""
-    return find_spec(PACKAGE) is not None
+def problem() -> str | None:
+    """Why the peer cannot run here; None where it can."""
+    if find_spec(PACKAGE) is None:
+        return "not installed"
+    found = version("pandas")
+    # it writes into `.values` of a table, which pandas 3 gives read-only; its worker dies and its writer waits for ever
+    return f"needs pandas < 3, found {found}" if int(found.split(".")[0]) >= 3 else None
 
 
 def load() -> None:

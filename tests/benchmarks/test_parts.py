@@ -119,13 +119,21 @@ def test_a_missing_peer_is_said_in_the_table(monkeypatch: pytest.MonkeyPatch) ->
         {"name": name, "wall": wall, "cpu": wall, "peak_mb": 1.0, "n": n}
         for name, wall, n in (("decode zarr", 2.0, 5), ("read parquet (pyarrow)", 4.0, 5), ("x", 3.0, 5), ("NumPy recipe", 60.0, 1))
     ]
-    monkeypatch.setattr(peer, "available", lambda: False)
+    monkeypatch.setattr(peer, "problem", lambda: "not installed")
     text = headline.table(rows, 1)
     assert "| x | 3.00 | 3.00 | 1 | 1.50 | 0.75 | 20 |" in text
     assert "median of 5 (NumPy recipe: 1)" in text
     assert text.endswith("| peer: ariel-data-preprocessing | not installed | | | | | |")
-    monkeypatch.setattr(peer, "available", lambda: True)
-    assert "not installed" not in headline.table(rows, 1)
+    monkeypatch.setattr(peer, "problem", lambda: None)
+    assert "peer" not in headline.table(rows, 1)
+    monkeypatch.undo()
+    monkeypatch.setattr(peer, "find_spec", lambda name: None)
+    assert peer.problem() == "not installed"
+    monkeypatch.setattr(peer, "find_spec", lambda name: name)
+    monkeypatch.setattr(peer, "version", lambda name: {"pandas": "3.1.0"}[name])
+    assert peer.problem() == "needs pandas < 3, found 3.1.0"
+    monkeypatch.setattr(peer, "version", lambda name: {"pandas": "2.3.3"}[name])
+    assert peer.problem() is None
 
 
 def test_overhead_of_visits_and_of_a_queue(store: Path, tmp_path: Path) -> None:
