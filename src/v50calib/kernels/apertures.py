@@ -184,12 +184,13 @@ def recentred_sums(
     frames: Float, centres: Float, kind: int, a: float, b: float, theta: float, subpixels: int, flux: Float, area: Float
 ) -> None:
     """Sum of each frame (n, ny, nx) in an aperture about its own centre (n, 2) [y, x], and the aperture's area on the detector."""
-    weight = np.empty(frames.shape[1:])
-    for i in range(frames.shape[0]):
+    n, ny, nx = frames.shape
+    weight = np.empty((ny, nx))
+    for i in range(n):
         fill_aperture(centres[i, 0], centres[i, 1], kind, a, b, theta, subpixels, weight)
         total, covered = 0.0, 0.0
-        for y in range(weight.shape[0]):
-            for x in range(weight.shape[1]):
+        for y in range(ny):
+            for x in range(nx):
                 total += weight[y, x] * frames[i, y, x]
                 covered += weight[y, x]
         flux[i], area[i] = total, covered
@@ -198,10 +199,11 @@ def recentred_sums(
 @_jit
 def recentred_strips(frames: Float, centres: Float, half: float, flux: Float) -> None:
     """Sum of each column (n, ny, nx) in a strip of rows ``centre ± half`` that follows centres (n,), exact edges; flux (n, nx)."""
-    for i in range(frames.shape[0]):
+    n, ny, nx = frames.shape
+    for i in range(n):
         flux[i, :] = 0.0
-        for y in range(frames.shape[1]):
+        for y in range(ny):
             w = _interval(float(y), centres[i] - half, centres[i] + half)
             if w > 0.0:
-                for x in range(frames.shape[2]):
+                for x in range(nx):
                     flux[i, x] += w * frames[i, y, x]

@@ -77,7 +77,7 @@ def mesh_boxes(sky: NDArray[np.bool_], box: tuple[int, int]) -> tuple[Index, Ind
             part = sky[y : y + box[0], x : x + box[1]]
             if part.sum() * 4 < box[0] * box[1]:
                 continue
-            inside = np.argwhere(part) + (y, x)
+            inside = np.argwhere(part) + np.array([y, x])
             pixels.append(inside[:, 0] * nx + inside[:, 1])
             starts.append(starts[-1] + len(inside))
             centres.append(inside.mean(axis=0))
@@ -160,6 +160,35 @@ def group_statistics(frames: Float, pixels: Index, starts: Index, statistic: int
 
 
 @_jit
+def _fit_kept(
+    frame: Float, pixels: Index, basis: Float, penalty: Float, kept: NDArray[np.bool_], normal: Float, right: Float, solution: Float
+) -> bool:
+    """Least-squares coefficients of one frame (npix,) from its kept sky pixels; False where the system is singular."""
+    terms = len(basis)
+    normal[:] = penalty
+    right[:] = 0.0
+    for j in range(pixels.size):
+        if kept[j]:
+            d = frame[pixels[j]]
+            for a in range(terms):
+                right[a] += basis[a, j] * d
+                for b in range(a + 1):
+                    normal[a, b] += basis[a, j] * basis[b, j]
+    return solve_positive(normal, right, solution)
+
+
+@_jit
+def _reject(frame: Float, pixels: Index, basis: Float, solution: Float, clip: float, kept: NDArray[np.bool_]) -> bool:
+    """Keep the pixels within clip standard deviations of the surface; whether that changed anything."""
+    residual = frame[pixels] - solution @ basis
+    limit = clip * math.sqrt((residual[kept] ** 2).mean())
+    now = np.abs(residual) <= limit
+    changed = bool((now != kept).any())
+    kept[:] = now
+    return changed
+
+
+@_jit
 def clipped_surface(frames: Float, pixels: Index, basis: Float, penalty: Float, clip: float, max_iters: int, out: Float) -> None:
     """Least-squares surface coefficients of each frame (n, npix), sky pixels off it by more than clip sigma rejected.
 
@@ -168,36 +197,13 @@ def clipped_surface(frames: Float, pixels: Index, basis: Float, penalty: Float, 
     """
     terms, m = basis.shape
     normal, right, solution = np.empty((terms, terms)), np.empty(terms), np.empty(terms)
-    kept, residual = np.empty(m, np.bool_), np.empty(m)
+    kept = np.empty(m, np.bool_)
     for i in range(frames.shape[0]):
         out[i] = 0.0
         kept[:] = True
         for _ in range(max_iters + 1):
-            normal[:] = penalty
-            right[:] = 0.0
-            for j in range(m):
-                if kept[j]:
-                    d = frames[i, pixels[j]]
-                    for a in range(terms):
-                        right[a] += basis[a, j] * d
-                        for b in range(a + 1):
-                            normal[a, b] += basis[a, j] * basis[b, j]
-            if not solve_positive(normal, right, solution):
+            if not _fit_kept(frames[i], pixels, basis, penalty, kept, normal, right, solution):
                 break
             out[i] = solution
-            square, count = 0.0, 0
-            for j in range(m):
-                model = 0.0
-                for a in range(terms):
-                    model += basis[a, j] * solution[a]
-                residual[j] = frames[i, pixels[j]] - model
-                if kept[j]:
-                    square, count = square + residual[j] ** 2, count + 1
-            limit = clip * math.sqrt(square / count)
-            changed = False
-            for j in range(m):
-                keep = abs(residual[j]) <= limit
-                changed |= keep != kept[j]
-                kept[j] = keep
-            if not changed:
+            if not _reject(frames[i], pixels, basis, solution, clip, kept):
                 break

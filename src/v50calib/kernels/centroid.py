@@ -197,8 +197,8 @@ def correlation_shift(stamps: Float, reference: Float) -> Float:
     plain correlation is the maximum-likelihood shift. NaN where there is no maximum within a pixel of the peak.
     """
     ny, nx = reference.shape
-    ky, kx = 2.0 * np.pi * np.fft.fftfreq(ny), 2.0 * np.pi * np.fft.fftfreq(nx)
-    cross = np.fft.fft2(stamps) * np.conj(np.fft.fft2(reference))
+    ky, kx = (np.asarray(2.0 * np.pi * np.fft.fftfreq(k), np.float64) for k in (ny, nx))
+    cross: NDArray[np.complex128] = np.fft.fft2(stamps) * np.conj(np.fft.fft2(reference))
     flat = np.fft.ifft2(cross).real.reshape(len(stamps), -1).argmax(axis=1)
     start = np.stack([(flat // nx + ny // 2) % ny - ny // 2, (flat % nx + nx // 2) % nx - nx // 2], axis=1)
     # the Nyquist term has no sign of its own: it would pull the interpolated maximum to whole pixels

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from v50calib.kernels.series import robust_sigma
+
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -166,9 +168,9 @@ def profile_outliers(image: Float, variance: Float, profile: Float, good: Mask, 
     """
     flux = np.where(good, image, 0.0).sum(axis=0) / np.maximum(np.where(good, profile, 0.0).sum(axis=0), 1e-12)
     off = (image - flux * profile) / np.sqrt(variance)
-    level = np.ma.masked_array(off, ~good)
-    scatter = 1.4826 * np.ma.median(np.abs(level - np.ma.median(level, axis=1)[:, None]), axis=1).filled(0.0)
-    return np.asarray(good & (np.abs(off) > clip * np.maximum(scatter, 1.0)[:, None]))
+    level = np.where(good, off, np.nan)
+    scatter = robust_sigma(level.T)
+    return np.asarray(good & (np.abs(off) > clip * np.fmax(scatter, 1.0)[:, None]))
 
 
 def gaussian_profile(shape: tuple[int, int], centre: Float, sigma: Float, window: Mask) -> Float:

@@ -14,6 +14,32 @@ _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 
 
 @_jit
+def _estimate(column: Float, sky: float, profile: Float, weighting: Float, kept: NDArray[np.bool_]) -> float:
+    """Optimal flux of one column from its kept pixels; NaN where none is left."""
+    top = bottom = 0.0
+    for y in range(column.size):
+        if kept[y]:
+            top += weighting[y] * (column[y] - sky)
+            bottom += weighting[y] * profile[y]
+    return top / bottom if bottom > 0.0 else np.nan
+
+
+@_jit
+def _worst(
+    column: Float, sky: float, flux: float, profile: Float, variance: Float, slope: Float, kept: NDArray[np.bool_], clip: float
+) -> int:
+    """The kept pixel that is furthest off the profile, in sigma, if by more than clip; -1: none is."""
+    worst, where = clip * clip, -1
+    for y in range(column.size):
+        if kept[y]:
+            r = column[y] - sky - flux * profile[y]
+            v = variance[y] + (flux * slope[y]) ** 2
+            if r * r > worst * v:
+                worst, where = r * r / v, y
+    return where
+
+
+@_jit
 def extract_with_rejection(
     frames: Float,
     sky: Float,
@@ -35,37 +61,28 @@ def extract_with_rejection(
     """
     n, ny, nx = frames.shape
     kept = np.empty(ny, np.bool_)
-    for i in range(n):
-        for x in range(nx):
-            full = whole = 0.0
-            for y in range(ny):
-                kept[y] = weighting[y, x] != 0.0
-                full += weighting[y, x] * profile[y, x]
-                whole += weighting[y, x]
+    for x in range(nx):
+        full = whole = 0.0
+        for y in range(ny):
+            full += weighting[y, x] * profile[y, x]
+            whole += weighting[y, x]
+        for i in range(n):
             rejected[i, x] = 0
             flux[i, x] = 0.0
             if not full > 0.0:
                 continue
-            estimate = 0.0
-            for step in range(max_iters + 1):
-                top = bottom = 0.0
-                for y in range(ny):
-                    if kept[y]:
-                        top += weighting[y, x] * (frames[i, y, x] - sky[i, x])
-                        bottom += weighting[y, x] * profile[y, x]
-                if not bottom > 0.0:
+            for y in range(ny):
+                kept[y] = weighting[y, x] != 0.0
+            estimate = _estimate(frames[i, :, x], sky[i, x], profile[:, x], weighting[:, x], kept)
+            for _ in range(max_iters):
+                worst = _worst(frames[i, :, x], sky[i, x], estimate, profile[:, x], variance[:, x], slope[:, x], kept, clip)
+                if worst < 0:
                     break
-                estimate = top / bottom
-                worst, where = clip * clip, -1
-                for y in range(ny):
-                    if kept[y]:
-                        r = frames[i, y, x] - sky[i, x] - estimate * profile[y, x]
-                        v = variance[y, x] + (estimate * slope[y, x]) ** 2
-                        if r * r > worst * v:
-                            worst, where = r * r / v, y
-                if where < 0 or step == max_iters:
+                kept[worst] = False
+                tried = _estimate(frames[i, :, x], sky[i, x], profile[:, x], weighting[:, x], kept)
+                if not np.isfinite(tried):
                     break
-                kept[where] = False
+                estimate = tried
                 rejected[i, x] += 1
             flux[i, x] = estimate + sky[i, x] * whole / full
 

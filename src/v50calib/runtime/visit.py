@@ -18,6 +18,7 @@ from v50calib.io.catalog import VisitKey
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, open_source
 from v50calib.pipeline import Pipeline
+from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
@@ -114,6 +115,7 @@ def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConst
     qc = record(ds, notes)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
+    ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     write_product(Path(job.out) / "calibrated.zarr", job.key, ds, config_hash=ds.attrs["config_hash"], reference_hashes=hashes)
     return Done(job.key, time.time() - started, qc, dict(hashes))
 

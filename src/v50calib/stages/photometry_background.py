@@ -155,9 +155,7 @@ def mean_map(config: PhotometryConfig, method: str, image: Float, masked: Mask, 
     ring = circular_aperture(image.shape, centre, outer) - circular_aperture(image.shape, centre, inner)
     region = np.where(good, ring, 0.0)
     if not region.sum() > 0:
-        raise ConfigError(
-            f"calib.photometry.background.annulus: between {inner} and {outer} px of the star no usable pixel is on the detector; lower both"
-        )
+        raise ConfigError(f"calib.photometry.background.annulus: no usable pixel lies {inner} to {outer} px from the star; lower both")
     return region / region.sum()
 
 
@@ -197,8 +195,9 @@ def _mesh_model(config: PhotometryConfig, sky: Mask) -> SkyModel:
     for k in range(len(centres)):
         maps[k, pixels[starts[k] : starts[k + 1]]] = 1.0 / (starts[k + 1] - starts[k])
     statistic = _STATISTICS[mesh.statistic]
+    linear = statistic == sky_kernels.MEAN and math.isinf(_clip(config))
     return SkyModel(
-        per_column=False, weights=None, maps=maps.reshape(-1, *sky.shape), linear=statistic == sky_kernels.MEAN and math.isinf(_clip(config)),
+        per_column=False, weights=None, maps=maps.reshape(-1, *sky.shape), linear=linear,
         surface=sky_kernels.interpolation_maps(centres, (sky.shape[0], sky.shape[1])), pixels=pixels, starts=starts, basis=None,
         penalty=np.zeros((0, 0)), statistic=statistic, clip=_clip(config), max_iters=config.background.robust.max_iters,
         excess=sky_kernels.MEDIAN_VARIANCE if statistic == sky_kernels.MEDIAN else 1.0,

@@ -73,7 +73,7 @@ def follow(x: Float, y: Float, track: Track) -> tuple[Float, Float, NDArray[np.b
     position at all the series is returned as it is.
     """
     place = np.stack([x, y], axis=1)
-    lost = ~np.isfinite(place).all(axis=1)
+    lost = np.asarray(~np.isfinite(place).all(axis=1))
     if lost.all():
         return x, y, lost
     known = interpolate_in_time(place, np.repeat(lost[:, None], 2, axis=1)) if lost.any() else place
@@ -84,4 +84,4 @@ def follow(x: Float, y: Float, track: Track) -> tuple[Float, Float, NDArray[np.b
             known = interpolate_in_time(known, np.repeat(lost[:, None], 2, axis=1))
         if track.smooth_window > 1:
             known = uniform_filter1d(known, track.smooth_window, axis=0, mode="nearest")
-    return known[:, 0], known[:, 1], lost
+    return known[:, 0].astype(np.float64), known[:, 1].astype(np.float64), lost
