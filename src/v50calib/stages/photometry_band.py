@@ -95,8 +95,8 @@ def _share_inside(
 ) -> float:
     """Share of the mean PSF's light inside the aperture: up to the detector's edge (empirical), of a Gaussian's whole plane."""
     if aperture.aperture_correction.model == "empirical":
-        light = np.maximum(filled, 0.0)
-        return float((weight * light).sum() / light.sum())
+        # signed: cutting the noise off at zero would add light that is not there
+        return float((weight * filled).sum() / filled.sum())
     bounds, total = config.bounds, float(filled.sum())
     reach, low, high = bounds.max_shift_px, bounds.min_width_px, bounds.max_width_px
     shape, found, _, _ = psf.fit_shape(

@@ -66,16 +66,16 @@ def build_centroid(config: Centroid, image: Float, centre: tuple[float, float], 
     return CentroidWork(method, rows, columns, np.ascontiguousarray(image[rows, columns]), where)  # type: ignore[arg-type]
 
 
-def follow(x: Float, y: Float, track: Track) -> tuple[Float, Float, NDArray[np.bool_]]:
+def follow(x: Float, y: Float, track: Track, centre: tuple[float, float]) -> tuple[Float, Float, NDArray[np.bool_]]:
     """Positions (pair,) with lost ones interpolated in time; which those were.
 
     Lost: no finite position, and with `track` a step of more than max_step_px off the median of five neighbours. Without any
-    position at all the series is returned as it is.
+    position at all every pair gets the mean frame's centre (y, x).
     """
     place = np.stack([x, y], axis=1)
     lost = np.asarray(~np.isfinite(place).all(axis=1))
     if lost.all():
-        return x, y, lost
+        return np.full(x.shape, centre[1]), np.full(y.shape, centre[0]), lost
     known = interpolate_in_time(place, np.repeat(lost[:, None], 2, axis=1)) if lost.any() else place
     if track.enabled:
         off = np.hypot(*(known - median_filter(known, size=(TRACK_MEDIAN, 1), mode="nearest")).T)

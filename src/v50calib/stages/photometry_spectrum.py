@@ -77,7 +77,11 @@ def spectrum_maps(
     whole = ~(masked & window).any(axis=0)
     moment = np.where(window & whole, yy - (cy if fixed else line), 0.0)
     moment[:, : span.start] = moment[:, span.stop :] = 0.0
-    return SpectrumMaps(weight, moment, profile, window, (cy, nx / 2), estimated, inside)
+    if method == "aperture" and config.aperture.recenter_on_centroid:
+        # the strip's flux divides the window's moment: without its share of the window's light, y would be too long by it
+        moment = moment * (np.nan_to_num(weight) * image).sum() / np.where(window, image, 0.0).sum()
+    row = cy if fixed else float(np.median(line[span]))
+    return SpectrumMaps(weight, moment, profile, window, (row, nx / 2), estimated, inside)
 
 
 def trace_row(image: Float, masked: Mask, span: slice) -> float:
@@ -124,7 +128,9 @@ def spatial_profile(config: PhotometryConfig, image: Float, masked: Mask, window
     if profile.model == "gaussian":
         _, errors, widths = gaussian_centres(extraction.fill_masked(image, masked), variance, float(np.median(line[span])))
         sigma = smooth_line(widths, errors, along_columns(len(line), span, WIDTH_DEGREE), _within(len(line), span))
-        return extraction.gaussian_profile((image.shape[0], image.shape[1]), line, sigma, window)
+        # the fit takes the Gaussian at pixel centres, which the pixel's own width (1/12 px²) has widened
+        core = np.sqrt(np.maximum(sigma**2 - 1.0 / 12.0, 0.05))
+        return extraction.gaussian_profile((image.shape[0], image.shape[1]), line, core, window)
     lost, found = masked, extraction.spatial_profile(image, variance, masked, window, degree=profile.degree, fit=span)
     for _ in range(REFIT_ROUNDS if profile.refit else 0):
         off = extraction.profile_outliers(image, variance, found, window & ~lost & _within(len(line), span), clip=REFIT_CLIP)

@@ -139,7 +139,11 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
     dead_column = np.asarray(~np.isfinite(maps.flux).all(axis=0))
     flux_map = np.nan_to_num(maps.flux, nan=0.0)
     sums = _sky_sums(sky, flux_map, maps.moments, spectral)
-    centroid = build_centroid(config.centroid, extraction.fill_masked(image, state.masked), maps.centre, spectral=spectral)
+    at = maps.centre
+    if spectral:
+        # the moment of the mean frame itself: the trace's row is measured on fewer rows
+        at = (at[0] + float((maps.moments[0] * image).sum() / (np.nan_to_num(maps.flux) * image)[:, span].sum()), at[1])
+    centroid = build_centroid(config.centroid, extraction.fill_masked(image, state.masked), at, spectral=spectral)
     fit = maps.psf if config.psf.mode == "fit" else None
     work = None
     if not (sky.linear and centroid is None and fit is None and rejection is None and recentre is None):
@@ -179,7 +183,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
         smooth_pairs=max(1, round(config.background.smooth_s / pair_cadence_s)),
         smooth_columns=smooth_columns,
         shared_columns=smooth_columns if sky.per_column else area.size,
-        sky_basis=sums.under if spectral and work is None and not sky.per_column else None,
+        sky_basis=sums.under if work is None and sums.coefficients else None,
         replaced=_replaced(maps, state.masked, spectral),
         frame=work,
     )
