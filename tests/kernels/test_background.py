@@ -45,7 +45,7 @@ def test_interpolated_mesh_follows_photutils_away_from_the_edge() -> None:
     inner = slice(4, -4)
     # 1.3 % of the pattern's amplitude of 6
     assert np.abs(ours - theirs)[inner, inner].max() < 0.08
-    assert np.abs(ours - frame)[inner, inner].max() < 0.05
+    assert np.abs(ours - frame)[inner, inner].max() < 0.1
 
 
 def test_biweight_equals_astropy_and_clip_equals_astropy() -> None:

@@ -161,7 +161,7 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice | M
 
 
 def profile_outliers(image: Float, variance: Float, profile: Float, good: Mask, *, clip: float) -> Mask:
-    """Pixels of a mean image that stand off profile x column flux by more than clip sigma: Horne (1986) step 7, once a visit.
+    """The worst pixel of each column of a mean image, if off profile x column flux by more than clip sigma: Horne (1986) step 7.
 
     Sigma is the larger of the model's and the row's own robust scatter: what the smooth profile cannot follow in a whole row
     is not an outlier.
@@ -170,7 +170,8 @@ def profile_outliers(image: Float, variance: Float, profile: Float, good: Mask, 
     off = (image - flux * profile) / np.sqrt(variance)
     level = np.where(good, off, np.nan)
     scatter = robust_sigma(level.T)
-    return np.asarray(good & (np.abs(off) > clip * np.fmax(scatter, 1.0)[:, None]))
+    size = np.where(good, np.abs(off) / np.fmax(scatter, 1.0)[:, None], 0.0)
+    return np.asarray((size > clip) & (size == size.max(axis=0)))
 
 
 def gaussian_profile(shape: tuple[int, int], centre: Float, sigma: Float, window: Mask) -> Float:

@@ -26,9 +26,8 @@ TOLERANCE_PX = 1e-10
 MAX_STEPS = 40
 #: pixels by which an empirical table is larger than its image on each side
 PAD = 2
-#: three-point Gauss-Legendre rule on a pixel
-_NODES = np.array([-math.sqrt(0.15), 0.0, math.sqrt(0.15)])
-_WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
+#: Gauss-Legendre rule on a pixel
+_NODES, _WEIGHTS = (0.5 * v for v in np.polynomial.legendre.leggauss(5))
 
 
 @_jit
@@ -52,9 +51,9 @@ def _moffat(cy: float, cx: float, gamma: float, beta: float, value: Float, by_y:
     for y in range(value.shape[0]):
         for x in range(value.shape[1]):
             p = gy = gx = 0.0
-            for j in range(3):
+            for j in range(_NODES.size):
                 dy = y + _NODES[j] - cy
-                for i in range(3):
+                for i in range(_NODES.size):
                     dx = x + _NODES[i] - cx
                     base = 1.0 + (dy * dy + dx * dx) / (gamma * gamma)
                     f = _WEIGHTS[j] * _WEIGHTS[i] * norm * base ** (-beta)
