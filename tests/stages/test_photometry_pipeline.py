@@ -45,11 +45,14 @@ def test_measured_frames_do_not_depend_on_chunks_and_equal_the_chain(dataset: Pa
 
 
 def test_static_choices_stay_one_weighted_sum(dataset: Path) -> None:
-    """A surface fitted to fixed pixels is linear: the flux is close to the default's, and its background is a surface."""
-    for instrument in ("FGS1", "AIRS-CH0"):
+    """A surface fitted to fixed pixels is linear: the flux is close to the default's, and its background is a surface.
+
+    On AIRS-CH0 the spectrum's wings reach the edge rows, most where it is bright: a plane cannot follow that.
+    """
+    for instrument, close in (("FGS1", 0.002), ("AIRS-CH0", 0.05)):
         plain, surface = run(dataset, instrument, []), run(dataset, instrument, ["background.method=poly2d"])
         ratio = surface["photometry"].mean("pair") / plain["photometry"].mean("pair")
-        np.testing.assert_allclose(ratio, 1.0, atol=0.02)
+        np.testing.assert_allclose(ratio, 1.0, atol=close)
         assert not np.array_equal(surface["background"], plain["background"])
 
 
