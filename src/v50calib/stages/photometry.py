@@ -173,8 +173,8 @@ class Photometry:
         if not self.config.flags.saturation:
             dq = dq & ~np.uint32(DQ.SATURATED)
         x, y = self._pointing(sums.totals, sky, flux, constants)
-        centre = (constants.centre[0], 0.0) if constants.spectral else constants.centre
-        x, y, lost = follow(x, y, self.config.centroid.track, centre)
+        place = (constants.centre[0], 0.0) if constants.spectral else constants.centre
+        x, y, lost = follow(x, y, self.config.centroid.track, place)
         curves = self._channels(flux, sky, x, y, dq, constants)
         return threshold_flags(self.config.flags, curves, constants, excess, lost)
 
