@@ -17,7 +17,7 @@ import xarray as xr
 
 from v50calib.errors import DataError
 from v50calib.general import OrderedFrames, cut
-from v50calib.products import frame_arrays, series_arrays, storage_dtype, variable_attrs
+from v50calib.products import frame_arrays, series_arrays, storage_dtype, unsaved, variable_attrs
 from v50calib.schema import CALIBRATED, instrument_of
 from v50calib.stages.base import Tile
 from v50calib.tiles import (
@@ -199,7 +199,9 @@ def _wavelengths(pipeline: Pipeline, ds: xr.Dataset) -> np.ndarray:
 
 def _assemble(arrays: dict[str, Any], ds: xr.Dataset, pipeline: Pipeline) -> xr.Dataset:
     bin_phase = arrays.pop("bin_phase", None)
-    variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n)) for n, v in arrays.items()}
+    units = pipeline.config.calib.photometry.output.flux_units
+    left_out = unsaved(pipeline.config)
+    variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n, units)) for n, v in arrays.items() if n not in left_out}
     stamps, exposure = np.asarray(ds["time"]), np.asarray(ds["exposure"])
     coords: dict[str, Any] = {
         "time": ("pair", 0.5 * (stamps[0::2] + stamps[1::2]), {"units": "h"}),

@@ -7,6 +7,7 @@ frame stage's own result instead, stage by stage.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -158,7 +159,10 @@ class Pipeline:
         attrs = dict(attrs)
         if series is not None and series.ephemeris is not None:
             attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
-        ds = build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype)
+        if series is not None and series.curves.flagged:
+            attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)
+        units = self.config.calib.photometry.output.flux_units
+        ds = build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype, units)
         return with_frame_units(ds, self.frame_units)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:

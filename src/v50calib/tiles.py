@@ -24,7 +24,7 @@ from v50calib.reference import Reference, reference_from_dataset
 from v50calib.schema import LINEARITY_TERMS, STAR_PARAMETERS, Instrument, instrument_of
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
-from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums
+from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums, joined
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
 
 #: pairs of a tile, as float64 bytes: their codes and sums stay in the L2 cache while the detector's rows pass by once
@@ -277,7 +277,9 @@ def run_chunk(
     ny, nx = frame.shape
     constants = frame.photometry if photometry is not None else None
     spectral = constants is None or constants.spectral
-    plan = _plan(frame, constants)
+    # photometry that needs the frames measures them itself: the fused kernel then makes the time bins alone
+    frames = photometry if photometry is not None and constants is not None and constants.frame is not None else None
+    plan = _plan(frame, constants if frames is None else None)
     first_bin, local_bins, acc = _local_bins(frame, start_pair, n, binned=binned, shape=plan.shape)
     columns = np.empty((plan.per_column, n, nx), dtype)
     totals = np.zeros((n, len(plan.weights) - plan.per_column))
@@ -303,6 +305,9 @@ def run_chunk(
             dq[i:j] = flags if spectral else np.bitwise_or.reduce(flags, axis=1, keepdims=True)
     full = _full_cube(frame, raw, start_pair, cube, step) if cube is not None else None
     sums = Sums(columns, totals) if constants is not None else None
+    if frames is not None and constants is not None:
+        tiles = (fold_pairs(frame, raw[2 * i : 2 * (i + step)], start_pair + i) for i in range(0, n, step))
+        sums = joined([frames.measure(tile, constants, dtype if spectral else "float64") for tile in tiles])
     return ChunkResult(start_pair, sums, dq, first_bin, acc.reshape(-1, ny, nx), full)
 
 

@@ -51,8 +51,8 @@ def test_a_wrong_key_or_value(override: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("calib.photometry.photometry.method=psf", "'psf' (calib.photometry.photometry.method) is in the vocabulary"),
-        ("calib.photometry.psf.mode=fit", "the section 'psf' (calib.photometry.psf) is in the vocabulary"),
+        ("calib.top_level_calib.method=corel", "'corel' (calib.top_level_calib.method) is in the vocabulary"),
+        ("calib.photometry.cache.write_intermediate=true", "the section 'cache' (calib.photometry.cache) is in the vocabulary"),
         ("calib.dark.cache.write_intermediate=true", "the section 'cache' (calib.dark.cache)"),
         ("runtime.seed=1", "the key 'seed' (runtime.seed)"),
         ("calib.trace.along_time.decorrelate.vectors=[x,sky]", "'sky' (calib.trace.along_time.decorrelate.vectors[1])"),
@@ -66,7 +66,7 @@ def test_a_name_of_the_vocabulary_that_is_not_built(override: str, said: str) ->
 
 
 def test_available_methods_are_the_models_own() -> None:
-    assert "available: auto, aperture, optimal" in message("calib.photometry.photometry.method=psf")
+    assert "available: none" in message("calib.top_level_calib.method=corel")
 
 
 def test_all_faults_are_told_at_once() -> None:

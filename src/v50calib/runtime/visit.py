@@ -19,6 +19,7 @@ from v50calib.io.catalog import VisitKey
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, instrument_at, open_source
 from v50calib.pipeline import Pipeline
+from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
 from v50calib.schema import default_chunk_frames
@@ -134,6 +135,7 @@ def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConst
     qc = record(ds, notes)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
+    ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     write_product(Path(job.out) / "calibrated.zarr", job.key, ds, config_hash=ds.attrs["config_hash"], reference_hashes=hashes)
     return Done(job.key, time.time() - started, qc, dict(hashes))
 
