@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -14,26 +15,41 @@ from v50calib.stages.series_base import Mask, Series
 from v50calib.stages.timebins import TimeBins
 
 Vector = Literal["x", "y", "width", "sky"]
+#: cubic terms are taken where they lower chi² of the white light curve's differences by this much each
+CUBIC_GAIN = 20.0
+#: differences of neighbouring pairs that this is judged on, at most
+DIFFERENCES = 3000
 #: bins that residual patterns are taken from: short against ingress, long enough to beat photon noise down
 PATTERN_BINS = 400
 
 
 class Decorrelate(Section):
-    """Pointing measured from the frames themselves: x from the spectrum's shift, y from the rows; quadratic.
+    """Pointing measured from the frames themselves: x from the spectrum's shift, y from the rows; polynomial terms.
+
+    degree auto: quadratic, cubic where the frames show it. A channel with a dead pixel near the trace bends with y³;
+    where the jitter is too small to show that, slow cubic terms would cost depth precision for nothing.
 
     fit: joint = the terms are free in the transit fit as well; masked = fitted out of transit and divided out.
     """
 
     enabled: bool = True
     vectors: list[Vector] = ["x", "y"]
-    degree: Literal[1, 2] = 2
+    degree: Literal["auto", 1, 2, 3] = "auto"
     fit: Literal["joint", "masked"] = "joint"
     pca_components: int = Field(default=0, ge=0, le=10)
     common_mode: bool = False
 
 
-def regressors(series: Series, vectors: tuple[str, ...], degree: int = 2) -> Float:
-    """Terms (pair, k) of the chosen vectors, centred: x, y, …; with degree 2 also x², xy, y², …."""
+def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"] | int) -> Float:
+    """Terms (pair, k) of the chosen vectors, centred: all their products up to `degree`: x, y, x², xy, y², x³, …."""
+    chosen = _centred(series, vectors)
+    if degree == "auto":
+        degree = 3 if chosen and _cubic_shows(series, chosen) else 2
+    terms = [t for part in _products(chosen, degree) for t in part]
+    return np.stack(terms, axis=1) if terms else np.zeros((len(series.time_h), 0))
+
+
+def _centred(series: Series, vectors: tuple[str, ...]) -> list[Float]:
     known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.sky}
     chosen = []
     for name in vectors:
@@ -41,8 +57,37 @@ def regressors(series: Series, vectors: tuple[str, ...], degree: int = 2) -> Flo
         if values is None:
             raise ConfigError(f"calib.trace.along_time.decorrelate.vectors names '{name}', but these light curves come without it")
         chosen.append(values - np.median(values))
-    terms = list(chosen) + ([a * b for i, a in enumerate(chosen) for b in chosen[i:]] if degree == 2 else [])
-    return np.stack(terms, axis=1) if terms else np.zeros((len(series.time_h), 0))
+    return chosen
+
+
+def _products(chosen: list[Float], degree: int) -> list[list[Float]]:
+    """Products of the series (n,) of each degree from 1 up, every one once."""
+    products = [list(chosen)]
+    for _ in range(degree - 1):
+        # lead[i]: first of the last products that begins with vector i, so that none is made twice
+        lead = np.cumsum([0, *(math.comb(len(chosen) - i + len(products) - 2, len(products) - 1) for i in range(len(chosen)))])
+        products.append([v * p for i, v in enumerate(chosen) for p in products[-1][lead[i] :]])
+    return products
+
+
+def _cubic_shows(series: Series, chosen: list[Float]) -> bool:
+    """Whether cubic terms explain white light that quadratic ones do not.
+
+    Judged on differences of neighbouring pairs, which see the jitter and neither transit nor trend: chi² must fall by
+    CUBIC_GAIN for each term, in units of what is left.
+    """
+    n = len(series.time_h) // 2
+    first = 2 * np.unique(np.linspace(0, n - 1, min(n, DIFFERENCES)).astype(int))
+    products = _products([np.stack([v[first], v[first + 1]]) for v in chosen], 3)
+    design = np.stack([np.diff(t, axis=0)[0] for part in products for t in part], axis=1)
+    if design.shape[0] < 2 * design.shape[1]:
+        return False
+    white = np.nansum(series.flux[first + 1].astype(np.float64) - series.flux[first], axis=1)
+    norm = np.sqrt(np.square(design).sum(axis=0))
+    design = design / np.where(norm > 0, norm, 1.0)
+    cubic, least = len(products[2]), design.shape[1] - len(products[2])
+    left = [float(np.square(white - d @ np.linalg.lstsq(d, white, rcond=None)[0]).sum()) for d in (design[:, :least], design)]
+    return left[0] - left[1] > CUBIC_GAIN * cubic * left[1] / (len(white) - design.shape[1])
 
 
 def rms_height(cube: Float, background: Float, centre: float, reach: int, *, round_star: bool) -> Float:

@@ -142,16 +142,15 @@ class Trace:
             notes = (*notes, f"only {int(outside.sum())} of {outside.size} pairs lie out of transit: normalized by their median, no trend")
             design = design[:, :1]
         use = outside if outside.any() else np.ones_like(outside)
-        baseline = self._fit(series, design, use)
+        baseline: Real = self._fit(series, design, use)
         if time.filter_name is not None:
             baseline = _as(baseline * self._trend(series, baseline, ephemeris, outside)[:, None], series.flux)
         if (baseline <= 0).any():
             baseline[baseline <= 0] = np.nan
+        flux, var = divide(series.flux, series.var, baseline)
         if cfg.additive:
             level = _mean(baseline, use)
-            flux, var = 1.0 + (series.flux - baseline) / level, series.var / level**2
-        else:
-            flux, var = divide(series.flux, series.var, baseline)
+            flux, var = _as(1.0 + (series.flux - baseline) / level, flux), _as(series.var / level**2, var)
         own = time.enabled and (time.filter_name is not None or time.method == "spline" or cfg.additive or self._masked_terms)
         joint = replace(model, regressors=model.regressors[:, :0]) if self._masked_terms else model
         out = Normalized(flux, var, baseline, outside, notes, joint=joint, refit_white=own)
