@@ -33,6 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance", "pipeline"},
     "pipeline": DATA | {"kernels", "stages", "config", "provenance"} | CHAIN,
     "io": DATA,
+    # calibrated visits in memory, of several visits at once
+    "folding": BASE | {"kernels", "schema"},
     "qc": BASE | {"kernels", "schema"},
     "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc"} | CHAIN,
     # these stand apart

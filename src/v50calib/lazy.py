@@ -238,7 +238,12 @@ def _chunk_of_tile(pipeline: Pipeline, frame: FrameConstants, tile: Tile, start_
     sums = pipeline.photometry.measure(np.ascontiguousarray(tile.values), frame.photometry, pipeline.config.output.dtype)
     dq = np.bitwise_or.reduce(flags, axis=1)
     dq = dq if frame.photometry.spectral else np.bitwise_or.reduce(dq, axis=1, keepdims=True)
-    return ChunkResult(start_pair, sums, dq, 0, np.zeros((0, *frame.shape)))
+    if "width" not in pipeline.config.calib.trace.vectors:
+        return ChunkResult(start_pair, sums, dq, 0, np.zeros((0, *frame.shape)))
+    bins = frame.pair_bins[start_pair : start_pair + len(tile.values)]
+    total = np.zeros((frame.n_bins, *frame.shape))
+    np.add.at(total, bins[bins >= 0], np.where(frame.state.masked, 0.0, tile.values)[bins >= 0])
+    return ChunkResult(start_pair, sums, dq, 0, total)
 
 
 def _chained_series(ds: xr.Dataset, last: str) -> xr.Dataset:

@@ -24,6 +24,7 @@ from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 from v50calib.stages.photometry import Photometry
 from v50calib.stages.photometry_weights import resolve_method
+from v50calib.stages.trace_wavelength import fitted_channels
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
 
 
@@ -91,8 +92,16 @@ class Pipeline:
         if self.photometry is not None:
             resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
 
+    def check_wavelengths(self, visit: VisitInput) -> None:
+        """Refuse a continuum that the visit's channels cannot carry, before a frame is read."""
+        calib, instrument = self.config.calib, INSTRUMENT[visit.instrument]
+        if calib.trace.enabled and instrument.spectral and calib.photometry.instrument.per_channel is not False:
+            science = instrument.science if instrument.science is not None else slice(None)
+            fitted_channels(calib.trace.along_wavelength, np.asarray(visit.wavelength_um)[science])
+
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
         """Static constants of a visit; reads the sample pairs."""
+        self.check_wavelengths(visit)
         return prepare_visit(visit, self.stages, self.photometry, read, pairs_per_bin=self.pairs_per_bin(visit.time_h))
 
     def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int) -> ChunkResult:
