@@ -22,9 +22,11 @@ NODES = 9
 STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
 ITERATIONS = 2
 #: inverse variance of the prior on a parameter that is held
-FIXED = 1e12
+FIXED = 1e18
 #: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
-DEPTH_RANGE = (1e-6, 0.25)
+DEPTH_RANGE = (2e-5, 0.25)
+#: shallower than this, steps in depth are absolute and curvature is left out: both would drown in the model's own 1e-8
+SHALLOW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,10 @@ def _shapes(
     node_depth = np.clip(node_depth, *DEPTH_RANGE)
     columns = []
     for j, s in enumerate(nodes):
-        low, high = node_depth[j] * (1 - STEP_D), node_depth[j] * (1 + STEP_D)
+        step = max(STEP_D * node_depth[j], min(STEP_D * SHALLOW, 0.5 * node_depth[j]))
+        low, high = node_depth[j] - step, node_depth[j] + step
         t_low, t_mid, t_high = (model(_at_node(shape, theta, darkening[:, j], s, d)) for d in (low, node_depth[j], high))
-        curve = (t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2
+        curve = (t_high - 2 * t_mid + t_low) / step**2 * (node_depth[j] >= SHALLOW)
         columns.append(np.stack([t_mid, (t_high - t_low) / (high - low), curve]))
     table = np.concatenate([np.stack(columns, axis=-1), slopes])
     left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))

@@ -80,6 +80,9 @@ def lowess_operator(x: Float, weights: Float, *, frac: float) -> Float:
     reach = np.partition(distance, near - 1, axis=1)[:, near - 1 : near]
     share = distance / np.maximum(reach, 1e-300)
     kernel = np.where(share < 0.999, (1.0 - share**3) ** 3, 0.0) * weights[used]
+    # all neighbours at the same distance: the tricube is 0 for each of them
+    lone = kernel.sum(axis=1) == 0
+    kernel[lone] = (share[lone] <= 1.0) * weights[used]
     kernel /= kernel.sum(axis=1, keepdims=True)
     mean = (kernel * x[used]).sum(axis=1, keepdims=True)
     spread = (kernel * (x[used] - mean) ** 2).sum(axis=1, keepdims=True)
@@ -104,7 +107,8 @@ def robust_continuum(
     """Operator H (n, n) of a smoother, and the channels (n,) it kept, after clipping channels off the continuum.
 
     build(weights) makes H; channels whose relative residual exceeds ``sigma`` robust standard deviations (on both
-    sides, or only below for absorption, or only above for emission) get weight 0 and the fit is repeated.
+    sides, or only below for absorption, or only above for emission) get weight 0 and the fit is repeated, as long as
+    half of the channels are left.
     """
     kept = use.copy()
     operator = build(np.where(kept, weights, 0.0))
@@ -114,7 +118,8 @@ def robust_continuum(
         limit = sigma * _MAD_TO_SIGMA * float(np.median(np.abs(residual[kept] - np.median(residual[kept]))))
         far = {"both": np.abs(residual), "lower": -residual, "upper": residual}[mode] > limit
         now = kept & ~far
-        if limit == 0 or now.sum() == kept.sum():
+        # a clip that would take most channels tells of a smoother that does not fit, not of lines
+        if limit == 0 or now.sum() == kept.sum() or now.sum() < 0.5 * use.sum():
             break
         kept = now
         operator = build(np.where(kept, weights, 0.0))
