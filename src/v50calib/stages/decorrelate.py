@@ -15,8 +15,9 @@ from v50calib.stages.series_base import Mask, Series
 from v50calib.stages.timebins import TimeBins
 
 Vector = Literal["x", "y", "width", "sky"]
-#: cubic terms are taken where they lower chi² of the white light curve's differences by this much each
-CUBIC_GAIN = 20.0
+#: degrees that `auto` tries in turn, and how much each further term must lower chi² of white light's differences
+DEGREES = (2, 3, 5)
+GAIN = 10.0
 #: differences of neighbouring pairs that this is judged on, at most
 DIFFERENCES = 3000
 #: bins that residual patterns are taken from: short against ingress, long enough to beat photon noise down
@@ -26,15 +27,15 @@ PATTERN_BINS = 400
 class Decorrelate(Section):
     """Pointing measured from the frames themselves: x from the spectrum's shift, y from the rows; polynomial terms.
 
-    degree auto: quadratic, cubic where the frames show it. A channel with a dead pixel near the trace bends with y³;
-    where the jitter is too small to show that, slow cubic terms would cost depth precision for nothing.
+    degree auto: quadratic; cubic or quintic where the frames show it. A channel with a dead pixel near the trace bends
+    with y³ and more; where the jitter is too small to show that, slow terms would cost depth precision for nothing.
 
     fit: joint = the terms are free in the transit fit as well; masked = fitted out of transit and divided out.
     """
 
     enabled: bool = True
     vectors: list[Vector] = ["x", "y"]
-    degree: Literal["auto", 1, 2, 3] = "auto"
+    degree: Literal["auto", 1, 2, 3, 4, 5] = "auto"
     fit: Literal["joint", "masked"] = "joint"
     pca_components: int = Field(default=0, ge=0, le=10)
     common_mode: bool = False
@@ -44,7 +45,7 @@ def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"]
     """Terms (pair, k) of the chosen vectors, centred: all their products up to `degree`: x, y, x², xy, y², x³, …."""
     chosen = _centred(series, vectors)
     if degree == "auto":
-        degree = 3 if chosen and _cubic_shows(series, chosen) else 2
+        degree = _degree_shown(series, chosen) if chosen else DEGREES[0]
     terms = [t for part in _products(chosen, degree) for t in part]
     return np.stack(terms, axis=1) if terms else np.zeros((len(series.time_h), 0))
 
@@ -70,24 +71,32 @@ def _products(chosen: list[Float], degree: int) -> list[list[Float]]:
     return products
 
 
-def _cubic_shows(series: Series, chosen: list[Float]) -> bool:
-    """Whether cubic terms explain white light that quadratic ones do not.
+def _degree_shown(series: Series, chosen: list[Float]) -> int:
+    """The degree that white light asks for: 2, or the next of DEGREES as long as it explains more.
 
     Judged on differences of neighbouring pairs, which see the jitter and neither transit nor trend: chi² must fall by
-    CUBIC_GAIN for each term, in units of what is left.
+    GAIN for each term, in units of what is left.
     """
     n = len(series.time_h) // 2
     first = 2 * np.unique(np.linspace(0, n - 1, min(n, DIFFERENCES)).astype(int))
-    products = _products([np.stack([v[first], v[first + 1]]) for v in chosen], 3)
-    design = np.stack([np.diff(t, axis=0)[0] for part in products for t in part], axis=1)
-    if design.shape[0] < 2 * design.shape[1]:
-        return False
+    products = _products([np.stack([v[first], v[first + 1]]) for v in chosen], DEGREES[-1])
     white = np.nansum(series.flux[first + 1].astype(np.float64) - series.flux[first], axis=1)
+    design = np.stack([np.diff(t, axis=0)[0] for part in products for t in part], axis=1)
+    terms = [sum(map(len, products[:degree])) for degree in DEGREES]
+    if len(white) < 2 * terms[-1]:
+        return DEGREES[0]
     norm = np.sqrt(np.square(design).sum(axis=0))
     design = design / np.where(norm > 0, norm, 1.0)
-    cubic, least = len(products[2]), design.shape[1] - len(products[2])
-    left = [float(np.square(white - d @ np.linalg.lstsq(d, white, rcond=None)[0]).sum()) for d in (design[:, :least], design)]
-    return left[0] - left[1] > CUBIC_GAIN * cubic * left[1] / (len(white) - design.shape[1])
+    # one factorization serves all degrees: the columns are in order of degree
+    explained = np.cumsum(np.square(np.linalg.qr(design)[0].T @ white))
+    total, taken = float(white @ white), 0
+    for step in range(1, len(DEGREES)):
+        fewer, more = terms[step - 1] - 1, terms[step] - 1
+        left = (total - explained[more]) / (len(white) - terms[step])
+        if explained[more] - explained[fewer] <= GAIN * (more - fewer) * left:
+            break
+        taken = step
+    return DEGREES[taken]
 
 
 def rms_height(cube: Float, background: Float, centre: float, reach: int, *, round_star: bool) -> Float:
