@@ -80,6 +80,7 @@ class Pipeline:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
         check_raw_visit(ds)
         self.check_instrument(str(ds.attrs["instrument"]))
+        self.check_wavelengths(str(ds.attrs["instrument"]), np.asarray(ds["wavelength"]))
 
     def check_instrument(self, instrument: str) -> None:
         """Refuse an instrument that is unknown, left out by the config, or on which a method makes no sense."""
@@ -92,16 +93,16 @@ class Pipeline:
         if self.photometry is not None:
             resolve_method(self.config.calib.photometry, INSTRUMENT[instrument].spectral)
 
-    def check_wavelengths(self, visit: VisitInput) -> None:
-        """Refuse a continuum that the visit's channels cannot carry, before a frame is read."""
-        calib, instrument = self.config.calib, INSTRUMENT[visit.instrument]
+    def check_wavelengths(self, name: str, wavelength_um: np.ndarray) -> None:
+        """Refuse a continuum that an instrument's channels cannot carry, before a frame is read."""
+        calib, instrument = self.config.calib, INSTRUMENT[name]
         if calib.trace.enabled and instrument.spectral and calib.photometry.instrument.per_channel is not False:
             science = instrument.science if instrument.science is not None else slice(None)
-            fitted_channels(calib.trace.along_wavelength, np.asarray(visit.wavelength_um)[science])
+            fitted_channels(calib.trace.along_wavelength, np.atleast_1d(np.asarray(wavelength_um, dtype=np.float64))[science])
 
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
         """Static constants of a visit; reads the sample pairs."""
-        self.check_wavelengths(visit)
+        self.check_wavelengths(visit.instrument, visit.wavelength_um)
         return prepare_visit(visit, self.stages, self.photometry, read, pairs_per_bin=self.pairs_per_bin(visit.time_h))
 
     def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int) -> ChunkResult:

@@ -19,7 +19,7 @@ from v50calib.stages.ephemeris import STAR_TEMPERATURE, refit_white, resolve_eph
 from v50calib.stages.phase import Phase
 from v50calib.stages.photometry import LightCurves, Photometry, PhotometryConstants, joined
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
-from v50calib.stages.timebins import TimeBins, white_wavelength
+from v50calib.stages.timebins import TimeBins, white_curve, white_wavelength
 from v50calib.stages.trace import Trace, TraceConfig, search_model
 from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
 
@@ -89,8 +89,15 @@ def with_asked_for(series: Series, curves: LightCurves, frame: FrameConstants, r
         width = to_pairs(widths(curves, frame, results), frame.pair_bins, series.time_h)
     if "sky" in config.vectors:
         # no sky is subtracted where the background is off: then there is nothing to regress on
-        sky = np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64))
+        sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
     return replace(series, width=width, sky=sky, used=config.used_pairs(series.time_h))
+
+
+def without_star(sky: Float, white: Float) -> Float:
+    """Background (pair,) less its share that follows the star's light: the wings in it dim in transit, and a regressor
+    that dims in transit would take part of the depth."""
+    light = white - white.mean()
+    return sky - light * float(light @ (sky - sky.mean())) / max(float(light @ light), 1e-300)
 
 
 def widths(curves: LightCurves, frame: FrameConstants, results: list[ChunkResult]) -> Float:

@@ -13,7 +13,7 @@ from stage_curves import SHAPE, TIME, found, make
 from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.errors import ConfigError
 from v50calib.kernels.transit import Model
-from v50calib.series import transit_depths, whitened
+from v50calib.series import transit_depths, whitened, without_star
 from v50calib.stages.decorrelate import regressors, rms_height, to_pairs
 from v50calib.stages.series_base import Ephemeris, Normalized, Series
 from v50calib.stages.trace import Trace, TraceConfig
@@ -79,6 +79,16 @@ def test_width_and_sky_are_regressors_like_the_others(vector: str) -> None:
     np.testing.assert_allclose(residual[outside].std(axis=0), 5e-4, rtol=0.1)
     assert without.flux[outside].std() > 1.3 * with_it.flux[outside].std()
     assert np.abs((depth - SHAPE.k**2) / sigma).max() < 4
+
+
+def test_sky_does_not_dim_with_the_star() -> None:
+    """Oracle: sky made as wings of 1 % of the star plus a wave of its own; only the wave is left."""
+    star = 1e6 * Model(TIME, 0.0)(SHAPE)
+    wave = 50 * np.sin(5 * TIME)
+    sky = without_star(200 + 0.01 * star + wave, star)
+    inside = np.abs(TIME - SHAPE.t0) < 1.0
+    assert abs((sky - wave)[inside].mean() - (sky - wave)[~inside].mean()) < 0.1 * 0.01 * 1e6 * SHAPE.k**2
+    assert np.corrcoef(sky, wave)[0, 1] > 0.99
 
 
 def test_a_vector_that_was_not_measured_is_an_error() -> None:
