@@ -37,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "lazy": DATA | {"kernels", "stages", "config", "general", "tiles", "series", "products", "provenance", "pipeline"},
     "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels"} | CHAIN,
     "io": DATA | {"channels"},
+    # calibrated visits in memory, of several visits at once
+    "folding": BASE | {"kernels", "schema"},
     "qc": BASE | {"kernels", "schema"},
     "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc"} | CHAIN,
     # these stand apart

@@ -270,7 +270,8 @@ def _tile_variables(key: str, tiles: list[Any], rows: tuple[int, ...], shape: tu
 def _chained_photometry(pipeline: Pipeline, ds: xr.Dataset, frame: Any, tiles: list[Any]) -> xr.Dataset:
     """The products from the chained CDS frames instead of the folded ones: same sums, same series domain."""
     part = dask.delayed(chunk_of_tile, pure=False)
-    parts = [part(frame, tile, pipeline.photometry, binned=False, cube=None, dtype=pipeline.config.output.dtype) for tile in tiles]
+    binned, dtype = "width" in pipeline.config.calib.trace.vectors, pipeline.config.output.dtype
+    parts = [part(frame, tile, pipeline.photometry, binned=binned, cube=None, dtype=dtype) for tile in tiles]
     series = dask.delayed(_series_products, pure=False)(pipeline, frame, parts, star_of(ds.attrs))
     shapes = {n: s for n, s in _shapes(pipeline, ds).items() if n not in _FRAME_NAMES}
     arrays = {n: da.from_delayed(series[n], s, storage_dtype(n, pipeline.config.output.dtype)) for n, s in shapes.items()}

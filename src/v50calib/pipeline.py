@@ -30,6 +30,7 @@ from v50calib.stages.cds import Cds
 from v50calib.stages.photometry import Photometry
 from v50calib.stages.photometry_weights import check_detector
 from v50calib.stages.sense import frame_units, refuse_senseless
+from v50calib.stages.trace_wavelength import fitted_channels
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
 
 FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
@@ -91,7 +92,10 @@ class Pipeline:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
         check_raw_visit(ds, in_pairs=self.reads_in_stored_order)
         for visit in split_visit(ds) if is_joined(ds) else [ds]:
-            self.check_instrument(instrument_of(visit.attrs), photometry=photometry)
+            instrument = instrument_of(visit.attrs)
+            self.check_instrument(instrument, photometry=photometry)
+            if photometry:
+                self.check_wavelengths(instrument, np.asarray(visit["wavelength"]))
 
     def check_instrument(self, instrument: Instrument, *, photometry: bool = True) -> None:
         """Refuse an instrument that the config leaves out, or on which a method (of photometry too) makes no sense."""
@@ -137,13 +141,22 @@ class Pipeline:
         )
         return visit, general.OrderedFrames(frames, index)
 
+    def check_wavelengths(self, instrument: Instrument, wavelength_um: np.ndarray) -> None:
+        """Refuse a continuum that an instrument's channels cannot carry, before a frame is read."""
+        calib = self.config.calib
+        if calib.trace.enabled and instrument.spectral and calib.photometry.instrument.per_channel is not False:
+            wavelength = np.atleast_1d(np.asarray(wavelength_um, dtype=np.float64))
+            fitted_channels(calib.trace.along_wavelength, wavelength[instrument.science_columns(wavelength)])
+
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
         """Static constants of a visit whose frames come in pairs (`ordered`); reads the sample pairs."""
+        self.check_wavelengths(visit.instrument, visit.wavelength_um)
         return prepare_visit(visit, self.stages, self.photometry, read, pairs_per_bin=self.pairs_per_bin(visit.time_h))
 
     def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int, keep: tuple[int, int] | None = None) -> ChunkResult:
         """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo."""
-        binned = self.config.output.cubes in ("binned", "both")
+        # the light's width is measured on the time bins
+        binned = self.config.output.cubes in ("binned", "both") or "width" in self.config.calib.trace.vectors
         dtype, cube = self.config.output.dtype, self.cube_dtype
         return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=cube, dtype=dtype, keep=keep)
 

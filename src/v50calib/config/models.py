@@ -92,3 +92,12 @@ class RunConfig(Section):
     calib: CalibConfig = CalibConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _width_needs_the_cube(self) -> RunConfig:
+        if self.calib.trace.enabled and "width" in self.calib.trace.vectors and self.output.cubes not in ("binned", "both"):
+            raise ValueError(
+                "calib.trace.along_time.decorrelate.vectors names width, which is measured on the binned cube, and "
+                f"output.cubes={self.output.cubes} makes none: use output.cubes=binned, or leave width out"
+            )
+        return self
