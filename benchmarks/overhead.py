@@ -139,7 +139,8 @@ def _chunked(client: Client, job: Job, visits: int = 20) -> float:
 
     empty = {"prepare_job": trivial_prepare, "chunk_job": trivial_chunk, "finish_job": trivial_finish}
     tasks = visits * (2 + -(-Source.frames.n_frames // 2 // job.chunk_pairs))
-    with replaced(open_source=lambda *_: Source, **empty):
+    empty["pairs_of_job"] = lambda _: Source.frames.n_frames // 2
+    with replaced(**empty):
         begun = time.perf_counter()
         for _ in range(visits):
             batch._submit_chunks(client, job).result()

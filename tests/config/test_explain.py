@@ -149,7 +149,8 @@ def test_every_word_of_the_vocabulary_is_either_accepted_or_called_not_built() -
             with pytest.raises(ConfigError, match=r"not built in this version; available: "):
                 validate(tree)
             refused += 1
-    assert refused > 10
+    # what is left of the vocabulary shrinks as it is built: the recalibration after inference
+    assert refused >= 2
 
 
 def test_every_key_of_the_vocabulary_is_known() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from v50calib.schema import INSTRUMENT
 from v50calib.stages.base import VisitState
 from v50calib.stages.photometry import LightCurves, Photometry, PhotometryConfig, PhotometryConstants
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
@@ -23,7 +25,7 @@ def constants_of(cfg: PhotometryConfig, mean: np.ndarray, instrument: str, maske
     masked = np.zeros(shape, bool) if masked is None else masked
     state = VisitState(
         reference=None,  # photometry takes nothing from it
-        exposure_s=np.zeros(0), time_h=np.zeros(0), wavelength_um=np.zeros(shape[1]), instrument=instrument,
+        exposure_s=np.zeros(0), time_h=np.zeros(0), wavelength_um=np.linspace(4.0, 1.6, shape[1]), instrument=replace(INSTRUMENT[instrument], shape=shape),
         pixel_dq=np.zeros(shape, np.uint32), masked=masked,
     )  # fmt: skip
     maps = MeanFrame(np.where(masked, 0.0, mean), np.full(shape, READ**2), np.ones(shape), np.zeros(shape))

@@ -99,7 +99,8 @@ def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], star
 def run_job(job: Job) -> Done:
     """Task: a whole visit x instrument in one worker, streaming its chunks."""
     started = time.time()
-    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key, threads=job.threads)
     pipeline.check_instrument(source.instrument)
     visit, frames = pipeline.ordered(visit_of(source), source.frames)
     frame = pipeline.prepare(visit, frames.read)
