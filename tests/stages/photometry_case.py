@@ -25,7 +25,8 @@ def constants_of(cfg: PhotometryConfig, mean: np.ndarray, instrument: str, maske
     masked = np.zeros(shape, bool) if masked is None else masked
     state = VisitState(
         reference=None,  # photometry takes nothing from it
-        exposure_s=np.zeros(0), time_h=np.zeros(0), wavelength_um=np.linspace(4.0, 1.6, shape[1]), instrument=replace(INSTRUMENT[instrument], shape=shape),
+        exposure_s=np.zeros(0), time_h=np.zeros(0), wavelength_um=np.linspace(4.0, 1.6, shape[1]),
+        instrument=replace(INSTRUMENT[instrument], shape=shape),
         pixel_dq=np.zeros(shape, np.uint32), masked=masked,
     )  # fmt: skip
     maps = MeanFrame(np.where(masked, 0.0, mean), np.full(shape, READ**2), np.ones(shape), np.zeros(shape))
