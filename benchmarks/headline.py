@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=None, help="where data and runs are kept (default: a temporary folder)")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="cores and threads of every case; several: one table each")
     parser.add_argument("--frames-fraction", type=float, default=1.0)
     parser.add_argument("--only", nargs="*", default=None, help="names of cases")
     parser.add_argument("--write", type=Path, nargs="+", default=[], help="put the table between the headline marks of these files")
@@ -88,18 +88,24 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
         work = args.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
         data, store = prepare(work, args.frames_fraction)
-        rows = []
-        for name in CASES:
-            if name == peer.NAME and peer.problem():
-                continue
-            if args.only and name not in (*args.only, "decode zarr", "read parquet (pyarrow)"):
-                continue
-            rows.append(run_case(name, data, store, work / "out", 1 if name in SLOW else args.repeats, args.threads))
-            print(f"{name}: {rows[-1]['wall']:.3f} s", file=sys.stderr, flush=True)
-    text = table(rows, args.threads)
+        runs = [measure(args, threads, data, store, work / "out") for threads in args.threads]
+    text = "\n\n".join(table(rows, threads) for rows, threads in zip(runs, args.threads, strict=True))
     print(text)
     for page in args.write:
         write_between(page, "headline", text)
+    return [row for rows in runs for row in rows]
+
+
+def measure(args: argparse.Namespace, threads: int, data: Path, store: Path, out: Path) -> list[dict[str, Any]]:
+    """Every case asked for, each in a process of its own with `threads` cores."""
+    rows = []
+    for name in CASES:
+        if name == peer.NAME and peer.problem():
+            continue
+        if args.only and name not in (*args.only, "decode zarr", "read parquet (pyarrow)"):
+            continue
+        rows.append(run_case(name, data, store, out, 1 if name in SLOW else args.repeats, threads))
+        print(f"{name}, {threads} threads: {rows[-1]['wall']:.3f} s", file=sys.stderr, flush=True)
     return rows
 
 

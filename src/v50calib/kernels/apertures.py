@@ -48,8 +48,9 @@ def _disc_strip(x0: float, x1: float, y0: float, y1: float, radius: float) -> fl
         a, b = knots[k], knots[k + 1]
         chord = math.sqrt(max(radius**2 - (0.5 * (a + b)) ** 2, 0.0))
         under = _half_disc(b, radius) - _half_disc(a, radius)
-        top = under if chord < y1 else y1 * (b - a)
-        bottom = -under if -chord > y0 else y0 * (b - a)
+        # a circle that touches the edge from inside ends there: chord == y1
+        top = under if chord <= y1 else y1 * (b - a)
+        bottom = -under if -chord >= y0 else y0 * (b - a)
         if chord > y0 and -chord < y1:
             area += top - bottom
     return area
