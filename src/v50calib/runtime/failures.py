@@ -20,7 +20,7 @@ from v50calib.runtime.stop import VisitStoppedError
 #: retry: may pass by itself; give_up: the visit's own fault, every attempt ends alike; stop: every visit would fail alike
 Verdict = Literal["retry", "give_up", "stop"]
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _PASSING = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.ENOMEM),
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENOBUFS),
