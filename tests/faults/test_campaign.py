@@ -121,7 +121,7 @@ def test_quota(site: Site) -> None:
     """Files may not grow beyond a size: the same verdict as for a full disk."""
 
     def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_500, 4_500))
 
     code, text = site.calibrate(preexec_fn=small_files)
     assert code == 4, text
@@ -129,13 +129,18 @@ def test_quota(site: Site) -> None:
 
 
 def test_output_turns_read_only(site: Site, tmpfs: Callable[[str], Path]) -> None:
+    """The products' folder is mounted read-only over itself when the second product is to be committed."""
     place = tmpfs("100m")
     site.run = place / "run"
-    fault = {**site.fault(*WRITE, f"readonly:{place}"), "marker": str(place.parent / "marker")}
-    code, text = site.calibrate(faults=[fault])
-    assert code == 4, text
-    assert "Read-only file system" in text
-    os.system(f"mount -o remount,rw {place}")
+    assert site.calibrate("--limit", "1")[0] == 0
+    products = site.run / "calibrated.zarr"
+    fault = {**site.fault(*WRITE, f"readonly:{products}"), "marker": str(place.parent / "marker")}
+    try:
+        code, text = site.calibrate(faults=[fault])
+        assert code == 4, text
+        assert "Read-only file system" in text
+    finally:
+        os.system(f"umount {products}")
     site.resume()
 
 

@@ -32,7 +32,7 @@ def act(action: str, marker: str) -> None:
     elif word == "truncate":
         os.truncate(rest, Path(rest).stat().st_size // 2)
     elif word == "readonly":
-        os.system(f"mount -o remount,ro {rest}")
+        os.system(f"mount --bind {rest} {rest} && mount -o remount,bind,ro {rest}")
     elif word == "hog":
         held = bytearray(int(rest))
         held[::4096] = b"x" * len(held[::4096])
