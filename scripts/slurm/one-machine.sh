@@ -10,7 +10,11 @@ export SLURM_CONF=$base/slurm.conf
 if [ "$action" = down ]; then
     scancel --user root 2>/dev/null || true
     for file in "$base"/run/*.pid "$base"/munge/munged.pid; do
-        if [ -s "$file" ]; then kill "$(cat "$file")" 2>/dev/null || true; fi
+        if [ -s "$file" ]; then
+            pid=$(cat "$file")
+            kill "$pid" 2>/dev/null || true
+            for _ in $(seq 1 50); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+        fi
     done
     exit 0
 fi

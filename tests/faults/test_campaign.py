@@ -165,8 +165,11 @@ def test_reads_that_fail_now_and_then(site: Site) -> None:
 
 
 def test_clock_jumps(site: Site) -> None:
-    code, text = site.calibrate(faults=[site.fault("", "", "clock")], scheduler="local")
-    assert code == 0, text
+    """Dask's own deadlines may pass by a jump: then the run ends as one whose scheduler was lost, and goes on."""
+    for _ in range(3):
+        code, text = site.calibrate(faults=[site.fault("", "", "clock")], scheduler="local")
+        assert code in (0, 5), text
+    assert all(0 <= e["seconds"] < 2 * 86400 for e in site.status()["slowest"])
     site.resume()
 
 

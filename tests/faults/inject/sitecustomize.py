@@ -88,12 +88,11 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def jumping_clock() -> None:
-    """time.time jumps a day ahead and two days back, again and again."""
-    real, calls = time.time, [0]
+    """time.time jumps a day ahead, two days back and a day ahead again, every 4 s of the process."""
+    real, began = time.time, time.monotonic()
 
     def jumped() -> float:
-        calls[0] += 1
-        return real() + (0, 86400, -86400)[calls[0] // 7 % 3]
+        return real() + (0, 86400, -86400)[int((time.monotonic() - began) / 4) % 3]
 
     time.time = jumped
 
