@@ -115,10 +115,10 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
                 future = _submit_chunks(client, item[0]) if fan_out else client.submit(attempt, run_job, item[0], pure=False)
                 running[future.key] = (future, *item)
                 future.add_done_callback(lambda f: finished.put(f.key))  # type: ignore[no-untyped-call]
+            watch.look()
             try:
                 key = finished.get(timeout=POLL_S)
             except queue.Empty:
-                watch.look()
                 continue
             future, job, number = running.pop(key)
             result = watch.result(future)
@@ -144,7 +144,7 @@ class _Watch:
         return max(IN_FLIGHT * self.slots, self._runtime.num_workers or IN_FLIGHT)
 
     def look(self) -> None:
-        """Nothing has finished for a while: is anybody there? Raises ClusterError."""
+        """Is anybody there, and how many by now? Raises ClusterError."""
         if self._client.status in ("closed", "closing"):
             raise self._lost()
         now = time.monotonic()

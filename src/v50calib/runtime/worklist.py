@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from v50calib.errors import StoreError, V50CalibError
-from v50calib.io.identity import input_identity
+from v50calib.io.identity import input_identity, unchanged
 from v50calib.io.product import product_record
 from v50calib.provenance import config_hash, versions
 from v50calib.runtime import journal, quarantine
@@ -79,12 +79,10 @@ def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwr
     if record.get("config_hash") != fingerprint:
         return Decision(job, "do", "config changed")
     try:
-        inputs = input_identity(job.root, job.key)
+        complete = unchanged(job.root, job.key, record.get("inputs"))
     except (V50CalibError, OSError) as exc:
         return Decision(job, "broken", "input cannot be opened", judge(exc))
-    if record.get("inputs") != inputs:
-        return Decision(job, "do", "input changed")
-    return Decision(job, "skip", "complete")
+    return Decision(job, "skip", "complete") if complete else Decision(job, "do", "input changed")
 
 
 def identity_or_none(job: Job) -> dict[str, str] | None:
