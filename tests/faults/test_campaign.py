@@ -1,6 +1,7 @@
 """Every kind of fault once: the run ends as told, is resumed, and its store equals that of an undisturbed run, bit for bit.
 
-`scripts/faults.sh` runs these. Processes are started as a user starts them; faults come from tests/faults/inject.
+`scripts/faults.sh` runs them all; those marked slow as well, the quicker ones, run with the other slow tests.
+Processes are started as a user starts them; faults come from tests/faults/inject.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from v50calib.runtime.verify import verify
 
 from .conftest import Site, hashes
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 READ = ("v50calib.runtime.visit", "open_source")
 COMPUTE = ("v50calib.pipeline", "Pipeline.run_chunk")
 WRITE = ("v50calib.io.product", "commit")
-PLACES = pytest.mark.parametrize("place", [READ, COMPUTE, WRITE], ids=["read", "compute", "write"])
+PLACES = pytest.mark.parametrize("place", [READ, pytest.param(COMPUTE, marks=pytest.mark.slow), WRITE], ids=["read", "compute", "write"])
 
 
 def victim(site: Site) -> Path:
@@ -72,6 +73,7 @@ def test_client_killed(site: Site) -> None:
     site.resume()
 
 
+@pytest.mark.slow
 def test_client_killed_while_it_replaces_a_product(site: Site) -> None:
     """Between moving the old product aside and the new one in: the old one comes back, then it is redone."""
     assert site.calibrate()[0] == 0
@@ -107,6 +109,7 @@ def test_scheduler_killed(site: Site) -> None:
     site.resume()
 
 
+@pytest.mark.slow
 def test_disk_full(site: Site, tmpfs: Callable[[str], Path]) -> None:
     place = tmpfs("700k")
     site.run = place / "run"
@@ -117,6 +120,7 @@ def test_disk_full(site: Site, tmpfs: Callable[[str], Path]) -> None:
     site.resume()
 
 
+@pytest.mark.slow
 def test_quota(site: Site) -> None:
     """Files may not grow beyond a size: the same verdict as for a full disk."""
 
@@ -128,6 +132,7 @@ def test_quota(site: Site) -> None:
     site.resume()
 
 
+@pytest.mark.slow
 def test_output_turns_read_only(site: Site, tmpfs: Callable[[str], Path]) -> None:
     """The products' folder is mounted read-only over itself when the second product is to be committed."""
     place = tmpfs("100m")
@@ -144,6 +149,7 @@ def test_output_turns_read_only(site: Site, tmpfs: Callable[[str], Path]) -> Non
     site.resume()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["remove", "truncate"])
 def test_input_lost_midway(own_data: Site, action: str) -> None:
     site, path = own_data, victim(own_data)
@@ -157,6 +163,7 @@ def test_input_lost_midway(own_data: Site, action: str) -> None:
     assert "1 calibrated, 3 already complete" in site.resume()
 
 
+@pytest.mark.slow
 def test_reads_that_fail_now_and_then(site: Site) -> None:
     code, text = site.calibrate(faults=[site.fault(*READ, "errno:EIO", times=2)])
     assert code == 0, text
@@ -173,6 +180,7 @@ def test_clock_jumps(site: Site) -> None:
     site.resume()
 
 
+@pytest.mark.slow
 def test_two_clients(site: Site) -> None:
     first = site.start(faults=[site.fault(*COMPUTE, "sleep:8")])
     site.wait_for(site.marker(), first)
@@ -212,6 +220,7 @@ def lose_record(product: Path) -> None:
     (product / "_COMMIT.json").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [spoil_chunk, lose_chunk, spoil_record, lose_record])
 def test_committed_product_is_damaged(site: Site, spoil: Callable[[Path], None]) -> None:
     assert site.calibrate()[0] == 0
@@ -227,7 +236,7 @@ def test_committed_product_is_damaged(site: Site, spoil: Callable[[Path], None])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("scheduler", ["local", "sync"])
+@pytest.mark.parametrize("scheduler", ["local", pytest.param("sync", marks=pytest.mark.slow)])
 def test_signal(site: Site, number: signal.Signals, code: int, scheduler: str) -> None:
     """SIGINT goes to the whole group, as Ctrl-C does. Stops in less than 10 s, told in exit code, message and journal."""
     seconds = 60 if scheduler == "local" else 3
@@ -248,6 +257,7 @@ def test_signal(site: Site, number: signal.Signals, code: int, scheduler: str) -
     site.resume()
 
 
+@pytest.mark.slow
 def test_manifest_is_torn_and_state_lost(site: Site) -> None:
     """Neither decides what is done: the products do."""
     assert site.calibrate("--limit", "2")[0] == 0

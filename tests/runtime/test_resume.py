@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from v50calib import calibrate
 from v50calib.cli import main
 from v50calib.errors import ConfigError, DataError, StoreError
+from v50calib.io import identity
 from v50calib.runtime import execute, journal, quarantine, state
 from v50calib.runtime.batch import RunSummary
 
@@ -62,6 +63,17 @@ def change_gain(data: Path) -> None:
     table = pd.read_csv(path)
     table["FGS1_adc_gain"] *= 1.01
     table.to_csv(path, index=False)
+
+
+def test_what_has_not_changed_is_not_opened(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert counts(run(dataset, tmp_path / "r")) == (3, 0, 0)
+
+    def opened(*_: object) -> None:
+        raise AssertionError("a visit was opened")
+
+    monkeypatch.setattr(identity, "open_source", opened)
+    monkeypatch.setattr("v50calib.runtime.batch.check_memory", lambda *_: [])
+    assert counts(run(dataset, tmp_path / "r")) == (0, 3, 0)
 
 
 @pytest.mark.parametrize(("change", "redone"), [(touch_signal, 1), (change_star, 1), (change_other_instrument, 0), (change_gain, 3)])
