@@ -44,7 +44,7 @@ class Kernels:
         self.weights = rng.random((3, ny, nx))
         self.first, self.last = np.zeros(3, np.int64), np.full(3, ny)
         self.bins = np.arange(225) // 30
-        self.sums, self.binned = np.zeros((225, 3, nx)), np.zeros((8, ny, nx))
+        self.columns, self.totals, self.binned = np.zeros((225, 2, nx)), np.zeros((225, 1)), np.zeros((8, ny, nx))
         self.out = np.empty((225, ny * nx))
         self.time_extract_pairs(instrument)
         self.time_cds_polynomial(instrument)
@@ -52,7 +52,9 @@ class Kernels:
     def time_extract_pairs(self, instrument: str) -> None:
         from v50calib.kernels.fused import extract_pairs
 
-        extract_pairs(self.raw, self.coef, self.dark, self.weights, self.first, self.last, self.bins, self.sums, self.binned)
+        extract_pairs(
+            self.raw, self.coef, self.dark, self.weights, self.first, self.last, self.bins, self.columns, self.totals, self.binned
+        )
 
     def time_cds_polynomial(self, instrument: str) -> None:
         from v50calib.kernels.fused import cds_polynomial

@@ -13,15 +13,18 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 
+from benchmarks import peer
+from benchmarks.report import status_mb
+
 INSTRUMENTS = {"AIRS-CH0": (32, 356), "FGS1": (32, 32)}
-READS = {"AIRS-CH0": (0.1, 4.6), "FGS1": (0.1, 0.2)}
 
 Case = Callable[[Path, Path, Path], None]
 
@@ -45,14 +48,27 @@ def planet(data: Path) -> str:
 
 
 def decode_zarr(data: Path, store: Path, out: Path) -> None:
-    """Floor: every chunk of the raw store decoded, nothing kept."""
+    """Floor: every chunk of the raw store decoded by zarr, nothing kept; chunks are shared out over `threads()` threads."""
     import zarr
 
+    zarr.config.set({"threading.max_workers": threads(), "async.concurrency": threads()})
     for instrument in INSTRUMENTS:
         array = zarr.open_array(store / "train" / planet(data) / "0" / instrument / "raw_frames", mode="r")
-        step = array.chunks[0]
+        step = array.chunks[0] * threads()
         for start in range(0, array.shape[0], step):
             array[start : start + step]
+
+
+def decode_direct(data: Path, store: Path, out: Path) -> None:
+    """The same chunks by the package's own reader of its shards, in `threads()` threads."""
+    from v50calib.io import open_source, scan
+
+    for key in scan(store):
+        frames = open_source(store, key).frames
+        starts = np.concatenate([[0], np.cumsum(frames.units)])
+        with ThreadPoolExecutor(threads()) as pool:
+            for _ in pool.map(lambda i, frames=frames, starts=starts: frames.read(starts[i], starts[i + 1]).size, range(len(frames.units))):
+                pass
 
 
 def read_parquet(data: Path, store: Path, out: Path) -> None:
@@ -62,11 +78,18 @@ def read_parquet(data: Path, store: Path, out: Path) -> None:
         np.ascontiguousarray(table.to_pandas().to_numpy()).reshape(-1, ny, nx)
 
 
+@cache
+def config(profile: str) -> Any:
+    """The composed profile: once a run of any number of visits, so not part of a visit's time."""
+    from v50calib.config import load
+
+    return load(f"calib/{profile}", ["runtime.scheduler=sync", f"runtime.threads_per_worker={threads()}"])
+
+
 def _calibrate(root: Path, out: Path, profile: str) -> None:
     from v50calib import calibrate
 
-    shutil.rmtree(out, ignore_errors=True)
-    summary = calibrate(root, out, profile=f"calib/{profile}", overrides=["runtime.scheduler=sync"])
+    summary = calibrate(root, out, config=config(profile))
     if summary.failed:
         raise RuntimeError(summary.failed[0].error)
 
@@ -77,7 +100,7 @@ def frame_domain(data: Path, store: Path, out: Path) -> None:
     from v50calib.io import open_source, scan
     from v50calib.runtime.visit import CHUNK_PAIRS, visit_of
 
-    pipeline = Pipeline.from_profile("calib/nominal")
+    pipeline = Pipeline(config("nominal"))
     for key in scan(store):
         source = open_source(store, key)
         frame = pipeline.prepare(visit_of(source), source.frames.read)
@@ -86,39 +109,24 @@ def frame_domain(data: Path, store: Path, out: Path) -> None:
 
 
 def numpy_recipe(data: Path, store: Path, out: Path) -> None:
-    """The published procedure as a NumPy script: whole-visit float64 arrays, linearity pixel by pixel with poly1d."""
-    for instrument, (ny, nx) in INSTRUMENTS.items():
-        folder = data / "train" / planet(data)
+    """The host's published procedure; see `benchmarks.recipe`."""
+    from benchmarks.recipe import calibrate_planet
 
-        def table(name: str, folder: Path = folder, instrument: str = instrument) -> np.ndarray:
-            return pd.read_parquet(folder / f"{instrument}_calibration_0" / f"{name}.parquet").to_numpy()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    calibrate_planet(data, planet(data), out)
 
-        signal = pd.read_parquet(folder / f"{instrument}_signal_0.parquet").to_numpy().reshape(-1, ny, nx)
-        adc = pd.read_csv(data / "adc_info.csv").iloc[0]
-        signal = signal / adc[f"{instrument}_adc_gain"] + adc[f"{instrument}_adc_offset"]
-        cut = slice(39, 321) if instrument == "AIRS-CH0" else slice(None)
-        signal = signal[:, :, cut]
-        coef = np.flip(table("linear_corr").reshape(6, ny, nx)[:, :, cut], axis=0)
-        for y in range(ny):
-            for x in range(signal.shape[2]):
-                signal[:, y, x] = np.poly1d(coef[:, y, x])(signal[:, y, x])
-        dark, dead, flat = (table(n)[:, cut] for n in ("dark", "dead", "flat"))
-        kept = dark[np.abs(dark - np.median(dark)) < 5 * dark.std()]
-        masked = dead.astype(bool) | (np.abs(dark - np.median(kept)) > 5 * kept.std())
-        signal -= dark * np.tile(READS[instrument], len(signal) // 2)[:, None, None]
-        cds = signal[1::2] - signal[0::2]
-        del signal
-        per_bin = 30 if instrument == "AIRS-CH0" else 360
-        whole = len(cds) // per_bin * per_bin
-        binned = cds[:whole].reshape(-1, per_bin, *cds.shape[1:]).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            binned = np.where(masked, np.nan, binned / flat)
-        out.mkdir(parents=True, exist_ok=True)
-        np.save(out / f"{instrument}.npy", binned)
+
+def peer_package(data: Path, store: Path, out: Path) -> None:
+    """The peer's own pipeline; see `benchmarks.peer`."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    peer.calibrate_root(data, out)
 
 
 CASES: dict[str, Case] = {
     "decode zarr": decode_zarr,
+    "decode zarr, own reader": decode_direct,
     "read parquet (pyarrow)": read_parquet,
     "frame domain from zarr": frame_domain,
     "fast from zarr": lambda data, store, out: _calibrate(store, out, "fast"),
@@ -128,34 +136,38 @@ CASES: dict[str, Case] = {
     "nominal from parquet": lambda data, store, out: _calibrate(data, out, "nominal"),
     "strict from parquet": lambda data, store, out: _calibrate(data, out, "strict"),
     "NumPy recipe": numpy_recipe,
+    peer.NAME: peer_package,
 }
-
-
-def peer_available() -> bool:
-    """True where the package ariel-data-preprocessing is installed beside v50calib."""
-    return find_spec("ariel_data_preprocessing") is not None
+#: what a case may do before it is timed, where it is not warmed up
+PREPARE: dict[str, Callable[[], None]] = {peer.NAME: peer.load}
 
 
 def peak_mb() -> float:
-    """Peak resident memory of this process. Linux's VmHWM where there is one: ru_maxrss survives exec and shows the parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(v for v in status.read_text().splitlines() if v.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak resident memory of this process or of the largest of its children, MB."""
+    return max(status_mb("VmHWM"), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    t = os.times()
+    return t.user + t.system + t.children_user + t.children_system
 
 
 def main() -> None:
     name, data, store, out, repeats = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5])
     limit_threads()
     case = CASES[name]
+    PREPARE.get(name, lambda: None)()
     wall, cpu = [], []
     for i in range(repeats + (repeats > 1)):
-        w, c = time.perf_counter(), time.process_time()
-        case(data, store, out)
+        here = out / str(i)
+        w, c = time.perf_counter(), cpu_seconds()
+        case(data, store, here)
+        w, c = time.perf_counter() - w, cpu_seconds() - c
+        shutil.rmtree(here, ignore_errors=True)
         if i or repeats == 1:
-            wall.append(time.perf_counter() - w)
-            cpu.append(time.process_time() - c)
+            wall.append(w)
+            cpu.append(c)
     print(json.dumps({"wall": wall, "cpu": cpu, "peak_mb": peak_mb()}))
 
 

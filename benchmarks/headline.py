@@ -1,6 +1,6 @@
 """The headline table: one visit of full length, both instruments, every case in one run on one machine.
 
-    python -m benchmarks.headline [--work DIR] [--repeats 5] [--threads 1] [--frames-fraction 1.0] [--write docs/explanation/performance.md]
+    python -m benchmarks.headline [--work DIR] [--repeats 5] [--threads 1] [--frames-fraction 1.0] [--write PAGE ...]
 
 Each case runs in a process of its own, is warmed up once (compiled kernels cached, files in the page cache) and
 repeated; the medians are printed with their ratio to the decode floor. The order is cycled through by case, not
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -20,10 +18,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import CASES, peer_available
+from benchmarks import peer
+from benchmarks.cases import CASES
+from benchmarks.report import machine, worker_environment, write_between
 
-SLOW = ("NumPy recipe",)
-BEGIN, END = "<!-- headline begins -->", "<!-- headline ends -->"
+RECIPE = "NumPy recipe"
+SLOW = (RECIPE, peer.NAME)
 
 
 def prepare(work: Path, fraction: float) -> tuple[Path, Path]:
@@ -41,33 +41,24 @@ def prepare(work: Path, fraction: float) -> tuple[Path, Path]:
 
 def run_case(name: str, data: Path, store: Path, out: Path, repeats: int, threads: int) -> dict[str, Any]:
     """Medians of one case, measured in a fresh process."""
-    limits = {v: str(threads) for v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BENCH_THREADS")}
     command = [sys.executable, "-m", "benchmarks.cases", name, str(data), str(store), str(out), str(repeats)]
-    done = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=worker_environment(threads), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"case '{name}' failed:\n{done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
     return {"name": name, "wall": median(found["wall"]), "cpu": median(found["cpu"]), "peak_mb": found["peak_mb"], "n": len(found["wall"])}
 
 
-def machine() -> str:
-    """Processor, cores, Python: what the figures belong to."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-
-
 def table(rows: list[dict[str, Any]], threads: int) -> str:
     """Markdown table with ratios to the decode floor (Zarr rows), the pyarrow floor (parquet rows) and the NumPy recipe."""
     by_name = {r["name"]: r for r in rows}
     zarr_floor, parquet_floor = by_name["decode zarr"]["wall"], by_name["read parquet (pyarrow)"]["wall"]
-    recipe = by_name.get("NumPy recipe", {}).get("wall")
+    recipe = by_name.get(RECIPE, {}).get("wall")
+    repeats = ", ".join(f"{r['name']}: {r['n']}" for r in rows if r["name"] in SLOW)
     lines = [
         (
             f"One simulated visit, both instruments, {threads} thread{'s' if threads > 1 else ''}; "
-            f"median of {rows[0]['n']}, slow cases of fewer. {machine()}."
+            f"median of {rows[0]['n']}{f' ({repeats})' if repeats else ''}. {machine()}."
         ),
         "",
         "| case | s | cpu s | peak MB | / decode Zarr | / pyarrow | NumPy recipe / it |",
@@ -79,8 +70,8 @@ def table(rows: list[dict[str, Any]], threads: int) -> str:
             f"| {r['name']} | {r['wall']:.2f} | {r['cpu']:.2f} | {r['peak_mb']:.0f} | {r['wall'] / zarr_floor:.2f} | "
             f"{r['wall'] / parquet_floor:.2f} | {faster} |"
         )
-    if not peer_available():
-        lines += ["", "The peer package `ariel-data-preprocessing` was not installed beside it."]
+    if peer.problem():
+        lines.append(f"| {peer.NAME} | {peer.problem()} | | | | | |")
     return "\n".join(lines)
 
 
@@ -88,28 +79,33 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=None, help="where data and runs are kept (default: a temporary folder)")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="cores and threads of every case; several: one table each")
     parser.add_argument("--frames-fraction", type=float, default=1.0)
     parser.add_argument("--only", nargs="*", default=None, help="names of cases")
-    parser.add_argument("--write", type=Path, default=None, help="put the table between the headline marks of this file")
+    parser.add_argument("--write", type=Path, nargs="+", default=[], help="put the table between the headline marks of these files")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         work = args.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
         data, store = prepare(work, args.frames_fraction)
-        rows = []
-        for name in CASES:
-            if args.only and name not in (*args.only, "decode zarr", "read parquet (pyarrow)"):
-                continue
-            rows.append(run_case(name, data, store, work / "out", 1 if name in SLOW else args.repeats, args.threads))
-            print(f"{name}: {rows[-1]['wall']:.3f} s", file=sys.stderr, flush=True)
-    text = table(rows, args.threads)
+        runs = [measure(args, threads, data, store, work / "out") for threads in args.threads]
+    text = "\n\n".join(table(rows, threads) for rows, threads in zip(runs, args.threads, strict=True))
     print(text)
-    if args.write is not None:
-        content = args.write.read_text(encoding="utf-8")
-        before, _, rest = content.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        args.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    for page in args.write:
+        write_between(page, "headline", text)
+    return [row for rows in runs for row in rows]
+
+
+def measure(args: argparse.Namespace, threads: int, data: Path, store: Path, out: Path) -> list[dict[str, Any]]:
+    """Every case asked for, each in a process of its own with `threads` cores."""
+    rows = []
+    for name in CASES:
+        if name == peer.NAME and peer.problem():
+            continue
+        if args.only and name not in (*args.only, "decode zarr", "read parquet (pyarrow)"):
+            continue
+        rows.append(run_case(name, data, store, out, 1 if name in SLOW else args.repeats, threads))
+        print(f"{name}, {threads} threads: {rows[-1]['wall']:.3f} s", file=sys.stderr, flush=True)
     return rows
 
 

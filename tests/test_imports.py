@@ -14,7 +14,7 @@ SOURCE = Path(errors.__file__).parent
 
 BASE = {"errors", "dq"}
 DATA = BASE | {"schema", "reference"}
-CHAIN = {"tiles", "series", "products", "lazy"}
+CHAIN = {"general", "tiles", "series", "products", "lazy"}
 #: what each part may import of the package, beside itself
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -23,17 +23,22 @@ ALLOWED: dict[str, set[str]] = {
     "schema": BASE,
     "reference": BASE | {"schema"},
     "channels": BASE | {"schema"},
-    "stages": DATA | {"kernels"},
+    # a user's own maps from files: numbers and errors, nothing of a visit
+    "maps": BASE,
+    "stages": DATA | {"kernels", "maps"},
     "config": BASE | {"schema", "stages"},
     "provenance": DATA | {"config"},
     # one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
-    "tiles": DATA | {"kernels", "stages"},
-    "series": DATA | {"kernels", "stages", "config", "tiles"},
-    "products": DATA | {"kernels", "stages", "config", "tiles", "series", "provenance"},
+    "general": DATA | {"kernels", "stages"},
+    "tiles": DATA | {"kernels", "stages", "general"},
+    "series": DATA | {"kernels", "stages", "config", "tiles", "general"},
+    "products": DATA | {"kernels", "stages", "config", "tiles", "general", "series", "provenance"},
     # lazy names the Pipeline in its annotations only
-    "lazy": DATA | {"kernels", "stages", "config", "tiles", "series", "products", "provenance", "pipeline"},
-    "pipeline": DATA | {"kernels", "stages", "config", "provenance", "channels"} | CHAIN,
+    "lazy": DATA | {"kernels", "stages", "config", "general", "tiles", "series", "products", "provenance", "pipeline"},
+    "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels"} | CHAIN,
     "io": DATA | {"channels"},
+    # calibrated visits in memory, of several visits at once
+    "folding": BASE | {"kernels", "schema"},
     "qc": BASE | {"kernels", "schema"},
     "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc"} | CHAIN,
     # these stand apart

@@ -6,6 +6,8 @@ Nothing here knows a formula. `products` makes one task per time chunk and one f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -13,9 +15,9 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from v50calib.dq import frame_to_pixel_dq
 from v50calib.errors import DataError
-from v50calib.products import frame_arrays, series_arrays, storage_dtype, variable_attrs
+from v50calib.general import OrderedFrames, cut
+from v50calib.products import frame_arrays, series_arrays, storage_dtype, unsaved, variable_attrs
 from v50calib.schema import CALIBRATED, instrument_of
 from v50calib.stages.base import Tile
 from v50calib.tiles import (
@@ -23,6 +25,7 @@ from v50calib.tiles import (
     FrameConstants,
     VisitInput,
     bin_of_pairs,
+    chunk_of_tile,
     prepare_stages,
     raw_tile,
     sample_pairs,
@@ -47,29 +50,65 @@ def _prepare(pipeline: Pipeline, visit: VisitInput, samples: list[tuple[int, np.
     return pipeline.prepare(visit, lambda start, stop: by_start[start][: stop - start])
 
 
+def paired(pipeline: Pipeline, ds: xr.Dataset) -> tuple[VisitInput, xr.Dataset]:
+    """The visit's numbers and its Dataset, both with their frames in the order of their pairs; lazy."""
+    visit, frames = pipeline.ordered(visit_input(ds), _NoFrames(ds.sizes["time"]))
+    if isinstance(frames, OrderedFrames):
+        length = max(2, int(max(ds.chunksizes.get("time", (ds.sizes["time"],)))) // 2 * 2)
+        ds = ds.isel(time=frames.order).chunk(time=length)
+    return visit, ds
+
+
+@dataclass(frozen=True)
+class _NoFrames:
+    """Stands for frames that Dask reads."""
+
+    n_frames: int
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        raise NotImplementedError("frames of a Dataset are read by Dask")
+
+    def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        raise NotImplementedError("frames of a Dataset are read by Dask")
+
+    def release(self) -> None:
+        """There is nothing to drop."""
+
+
+def _with_halo(raw: da.Array, lengths: tuple[int, ...], halo: int) -> list[tuple[Any, int, tuple[int, int]]]:
+    """For each chunk: its frames with `halo` pairs on either side (cut at the ends), the first pair there, the pairs wanted."""
+    stops = np.cumsum(lengths) // 2
+    starts = np.concatenate([[0], stops[:-1]])
+    if halo == 0:
+        return [(block, int(a), (int(a), int(b))) for block, a, b in zip(raw.to_delayed().ravel(), starts, stops, strict=True)]
+    out = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        first, last = max(0, start - halo), min(raw.shape[0] // 2, stop + halo)
+        block = raw[2 * first : 2 * last].rechunk((-1, -1, -1)).to_delayed().ravel()[0]
+        out.append((block, first, (start, stop)))
+    return out
+
+
 def _frames(raw: da.Array) -> da.Array:
     """Frames as a Dask array with whole detectors per chunk."""
     array = raw if isinstance(raw, da.Array) else da.from_array(raw, chunks=(-1, -1, -1))
     return array.rechunk({1: -1, 2: -1})
 
 
-def _constants(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array) -> Any:
-
+def _constants(pipeline: Pipeline, visit: VisitInput, raw: da.Array) -> Any:
     runs = sample_pairs(raw.shape[0] // 2)
     samples = [(2 * r.start, raw[2 * r.start : 2 * r.stop]) for r in runs]
-    return dask.delayed(_prepare, pure=False)(pipeline, visit_input(ds), samples)
+    return dask.delayed(_prepare, pure=False)(pipeline, visit, samples)
 
 
 def products(pipeline: Pipeline, ds: xr.Dataset) -> xr.Dataset:
     """All products of a raw visit, lazily; see `schema.CALIBRATED`."""
-
+    visit, ds = paired(pipeline, ds)
     raw = _frames(ds["raw_frames"].data)
     lengths = even_chunks(raw)
-    constants = _constants(pipeline, ds, raw)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) // 2
-    blocks = list(raw.to_delayed().ravel())
+    constants = _constants(pipeline, visit, raw)
     chunk = dask.delayed(pipeline.run_chunk, pure=False)
-    parts = [chunk(constants, block, int(start)) for block, start in zip(blocks, starts, strict=True)]
+    parts = [chunk(constants, *window) for window in _with_halo(raw, lengths, pipeline.halo)]
     shapes = _shapes(pipeline, ds)
     arrays: dict[str, Any] = {}
     frame = dask.delayed(_frame_products, pure=False)(pipeline, constants, parts)
@@ -160,7 +199,9 @@ def _wavelengths(pipeline: Pipeline, ds: xr.Dataset) -> np.ndarray:
 
 def _assemble(arrays: dict[str, Any], ds: xr.Dataset, pipeline: Pipeline) -> xr.Dataset:
     bin_phase = arrays.pop("bin_phase", None)
-    variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n)) for n, v in arrays.items()}
+    units = pipeline.config.calib.photometry.output.flux_units
+    left_out = unsaved(pipeline.config)
+    variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n, units)) for n, v in arrays.items() if n not in left_out}
     stamps, exposure = np.asarray(ds["time"]), np.asarray(ds["exposure"])
     coords: dict[str, Any] = {
         "time": ("pair", 0.5 * (stamps[0::2] + stamps[1::2]), {"units": "h"}),
@@ -175,31 +216,39 @@ def _assemble(arrays: dict[str, Any], ds: xr.Dataset, pipeline: Pipeline) -> xr.
 
 def chain(pipeline: Pipeline, ds: xr.Dataset, last: str) -> xr.Dataset:
     """Stage after stage up to `last`: each frame stage adds its output, variances and flags; nothing is folded."""
+    visit, ds = paired(pipeline, ds)
     raw = _frames(ds["raw_frames"].data)
     lengths = even_chunks(raw)
 
-    state, constants = prepare_stages(visit_input(ds), pipeline.stages)
-    exposure = np.asarray(ds["exposure"], dtype=np.float64)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    state, constants = prepare_stages(visit, pipeline.stages)
+    frame = _constants(pipeline, visit, raw)
+    if any(stage.needs_measure for stage in pipeline.stages):
+        constants = [frame.constants[i] for i in range(len(pipeline.stages))]
+    exposure = visit.exposure_s
     tile = dask.delayed(_first_tile, pure=False)
-    tiles = [tile(b, exposure[s : s + n]) for b, s, n in zip(raw.to_delayed().ravel(), starts, lengths, strict=True)]
+    windows = _with_halo(raw, lengths, pipeline.halo)
+    tiles = [tile(block, exposure, first) for block, first, _ in windows]
+    wanted = [(start - first, stop - first) for _, first, (start, stop) in windows]
     out = ds.assign(pixel_dq=(("y", "x"), state.pixel_dq, variable_attrs("pixel_dq")))
-    dim, rows = "time", lengths
+    dim, rows, per_pair = "time", lengths, 2
     for stage, constant in zip(pipeline.stages, constants, strict=True):
         apply = dask.delayed(stage.apply, pure=False)
         tiles = [apply(t, constant) for t in tiles]
         if stage.name == "cds":
-            dim, rows = "pair", tuple(n // 2 for n in lengths)
+            dim, rows, per_pair = "pair", tuple(n // 2 for n in lengths), 1
             out = out.assign_coords(pair_time=("pair", 0.5 * (np.asarray(ds["time"])[0::2] + np.asarray(ds["time"])[1::2])))
-        out = out.assign(_tile_variables(stage.output_key, tiles, rows, raw.shape[1:], dim))
+        kept = tiles
+        if pipeline.halo:
+            kept = [dask.delayed(cut, pure=False)(t, per_pair * a, per_pair * b) for t, (a, b) in zip(tiles, wanted, strict=True)]
+        out = out.assign(_tile_variables(stage.output_key, kept, rows, raw.shape[1:], dim))
         if stage.name == last:
             return out
-    measured = _chained_photometry(pipeline, ds, raw, tiles, rows)
+    measured = _chained_photometry(pipeline, ds, frame, kept)
     return measured if last == "photometry" else _chained_series(measured, last)
 
 
-def _first_tile(raw: np.ndarray, exposure: np.ndarray) -> Tile:
-    return raw_tile(raw, exposure)
+def _first_tile(raw: np.ndarray, exposure: np.ndarray, first_pair: int) -> Tile:
+    return raw_tile(raw, exposure[2 * first_pair : 2 * first_pair + len(raw)], 2 * first_pair)
 
 
 def _tile_variables(key: str, tiles: list[Any], rows: tuple[int, ...], shape: tuple[int, ...], dim: str) -> dict[str, Any]:
@@ -218,27 +267,15 @@ def _tile_variables(key: str, tiles: list[Any], rows: tuple[int, ...], shape: tu
     }
 
 
-def _chained_photometry(pipeline: Pipeline, ds: xr.Dataset, raw: da.Array, tiles: list[Any], rows: tuple[int, ...]) -> xr.Dataset:
+def _chained_photometry(pipeline: Pipeline, ds: xr.Dataset, frame: Any, tiles: list[Any]) -> xr.Dataset:
     """The products from the chained CDS frames instead of the folded ones: same sums, same series domain."""
-
-    constants = _constants(pipeline, ds, raw)
-    starts = np.concatenate([[0], np.cumsum(rows)[:-1]])
-    part = dask.delayed(_chunk_of_tile, pure=False)
-    parts = [part(pipeline, constants, t, int(s)) for t, s in zip(tiles, starts, strict=True)]
-    series = dask.delayed(_series_products, pure=False)(pipeline, constants, parts, star_of(ds.attrs))
+    part = dask.delayed(chunk_of_tile, pure=False)
+    binned, dtype = "width" in pipeline.config.calib.trace.vectors, pipeline.config.output.dtype
+    parts = [part(frame, tile, pipeline.photometry, binned=binned, cube=None, dtype=dtype) for tile in tiles]
+    series = dask.delayed(_series_products, pure=False)(pipeline, frame, parts, star_of(ds.attrs))
     shapes = {n: s for n, s in _shapes(pipeline, ds).items() if n not in _FRAME_NAMES}
     arrays = {n: da.from_delayed(series[n], s, storage_dtype(n, pipeline.config.output.dtype)) for n, s in shapes.items()}
     return _assemble(arrays, ds, pipeline)
-
-
-def _chunk_of_tile(pipeline: Pipeline, frame: FrameConstants, tile: Tile, start_pair: int) -> ChunkResult:
-    assert pipeline.photometry is not None
-    assert frame.photometry is not None
-    flags = np.where(frame.photometry.used, frame_to_pixel_dq(tile.frame_dq), np.uint32(0))
-    sums = pipeline.photometry.measure(np.ascontiguousarray(tile.values), frame.photometry, pipeline.config.output.dtype)
-    dq = np.bitwise_or.reduce(flags, axis=1)
-    dq = dq if frame.photometry.spectral else np.bitwise_or.reduce(dq, axis=1, keepdims=True)
-    return ChunkResult(start_pair, sums, dq, 0, np.zeros((0, *frame.shape)))
 
 
 def _chained_series(ds: xr.Dataset, last: str) -> xr.Dataset:

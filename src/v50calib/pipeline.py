@@ -7,24 +7,30 @@ frame stage's own result instead, stage by stage.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from v50calib import lazy
+from v50calib import general, lazy
 from v50calib.channels import each_channel, is_joined, split_visit
 from v50calib.config.compose import compose
 from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError
-from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays
+from v50calib.maps import require_paths
+from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
 from v50calib.schema import Instrument, check_raw_visit, instrument_of
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
+from v50calib.stages.cds import Cds
 from v50calib.stages.photometry import Photometry
 from v50calib.stages.photometry_weights import check_detector
+from v50calib.stages.sense import frame_units, refuse_senseless
+from v50calib.stages.trace_wavelength import fitted_channels
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
 
 FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
@@ -48,6 +54,9 @@ def frame_stages(config: RunConfig) -> list[Any]:
         raise ConfigError("calib.phase needs the normalized light curves of calib.trace: enable trace or disable phase")
     if calib.trace.enabled and not calib.photometry.enabled:
         raise ConfigError("calib.trace needs the light curves of calib.photometry: enable photometry or disable trace and phase")
+    refuse_senseless(calib.adc, calib.nonlinearity, calib.dark, calib.cds, photometry=calib.photometry.enabled)
+    asking = [stage for stage in stages if stage.config.validation.require_existing_paths]
+    require_paths({f"calib.{key}": path for stage in asking for key, path in stage.files.items()})
     return stages
 
 
@@ -70,9 +79,10 @@ class Pipeline:
 
     def pairs_per_bin(self, time_h: np.ndarray) -> int:
         """Pairs in a time bin of `output.bin_s`, at the visit's cadence (at least 1)."""
-        first = time_h[0::2]
-        cadence = float(np.median(np.diff(first))) * 3600.0 if len(first) > 1 else self.config.output.bin_s
-        return max(1, min(round(self.config.output.bin_s / cadence), len(first)))
+        # a first read may be in several pairs, a second read is in one
+        second = time_h[1::2]
+        cadence = float(np.median(np.diff(second))) * 3600.0 if len(second) > 1 else self.config.output.bin_s
+        return max(1, min(round(self.config.output.bin_s / cadence), len(second)))
 
     @property
     def cube_dtype(self) -> str | None:
@@ -80,9 +90,12 @@ class Pipeline:
 
     def check(self, ds: xr.Dataset, *, photometry: bool = True) -> None:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
-        check_raw_visit(ds)
+        check_raw_visit(ds, in_pairs=self.reads_in_stored_order)
         for visit in split_visit(ds) if is_joined(ds) else [ds]:
-            self.check_instrument(instrument_of(visit.attrs), photometry=photometry)
+            instrument = instrument_of(visit.attrs)
+            self.check_instrument(instrument, photometry=photometry)
+            if photometry:
+                self.check_wavelengths(instrument, np.asarray(visit["wavelength"]))
 
     def check_instrument(self, instrument: Instrument, *, photometry: bool = True) -> None:
         """Refuse an instrument that the config leaves out, or on which a method (of photometry too) makes no sense."""
@@ -93,14 +106,59 @@ class Pipeline:
         if photometry and self.photometry is not None:
             check_detector(self.config.calib.photometry, instrument)
 
+    @property
+    def frame_units(self) -> str:
+        """Units of the CDS frames: e-, unless the config asks for others."""
+        return frame_units(self.config.calib.adc, self.config.calib.cds)
+
+    @property
+    def halo(self) -> int:
+        """Pairs on either side of a chunk that `run_chunk` must be given besides; 0 where no method looks at neighbours in time."""
+        return general.halo_of(self.stages)
+
+    @property
+    def reads_in_stored_order(self) -> bool:
+        """Whether reads 2i and 2i+1 of a visit are taken as its pairs without looking at stamps or flags."""
+        pairing = self.config.calib.cds.pairing
+        plain = pairing.even_odd.direction == "odd_minus_even" and pairing.order_by == "index"
+        return plain and self.config.calib.cds.policy == "even_odd"
+
+    def ordered(self, visit: VisitInput, frames: general.Frames) -> tuple[VisitInput, general.Frames]:
+        """The visit and its frames in the order of their pairs (`stages.cds_pairing`); itself where that is how they are stored."""
+        if visit.in_pairs:
+            return visit, frames
+        cds = next(stage for stage in self.stages if isinstance(stage, Cds))
+        order = cds.order(visit.exposure_s, visit.time_h, visit.telemetry, visit.instrument.name)
+        visit = replace(visit, notes=[*visit.notes, *order.notes], qc=visit.qc | {"cds": order.qc}, in_pairs=True)
+        if order.frames is None:
+            return visit, frames
+        index = order.frames
+        visit = replace(
+            visit,
+            exposure_s=visit.exposure_s[index],
+            time_h=visit.time_h[index],
+            telemetry={k: v[index] for k, v in visit.telemetry.items()},
+        )
+        return visit, general.OrderedFrames(frames, index)
+
+    def check_wavelengths(self, instrument: Instrument, wavelength_um: np.ndarray) -> None:
+        """Refuse a continuum that an instrument's channels cannot carry, before a frame is read."""
+        calib = self.config.calib
+        if calib.trace.enabled and instrument.spectral and calib.photometry.instrument.per_channel is not False:
+            wavelength = np.atleast_1d(np.asarray(wavelength_um, dtype=np.float64))
+            fitted_channels(calib.trace.along_wavelength, wavelength[instrument.science_columns(wavelength)])
+
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
-        """Static constants of a visit; reads the sample pairs."""
+        """Static constants of a visit whose frames come in pairs (`ordered`); reads the sample pairs."""
+        self.check_wavelengths(visit.instrument, visit.wavelength_um)
         return prepare_visit(visit, self.stages, self.photometry, read, pairs_per_bin=self.pairs_per_bin(visit.time_h))
 
-    def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int) -> ChunkResult:
-        """One chunk of raw frames through the frame domain."""
-        binned = self.config.output.cubes in ("binned", "both")
-        return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=self.cube_dtype, dtype=self.config.output.dtype)
+    def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int, keep: tuple[int, int] | None = None) -> ChunkResult:
+        """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo."""
+        # the light's width is measured on the time bins
+        binned = self.config.output.cubes in ("binned", "both") or "width" in self.config.calib.trace.vectors
+        dtype, cube = self.config.output.dtype, self.cube_dtype
+        return run_chunk(frame, raw, start_pair, self.photometry, binned=binned, cube=cube, dtype=dtype, keep=keep)
 
     def run_series(self, frame: FrameConstants, results: list[ChunkResult], star: dict[str, float]) -> SeriesResult | None:
         """The series domain; None where photometry is off."""
@@ -114,13 +172,18 @@ class Pipeline:
         attrs = dict(attrs)
         if series is not None and series.ephemeris is not None:
             attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
-        return build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype)
+        if series is not None and series.curves.flagged:
+            attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)
+        units = self.config.calib.photometry.output.flux_units
+        ds = build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype, units)
+        return with_frame_units(ds, self.frame_units)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
         """Lazy products of a raw visit: builds a graph, computes nothing. See `lazy.products` and, for several channels,
         `channels.each_channel`."""
         self.check(ds)
-        return each_channel(ds, self) if is_joined(ds) else lazy.products(self, ds)
+        products = each_channel(ds, self) if is_joined(ds) else lazy.products(self, ds)
+        return with_frame_units(products, self.frame_units)
 
     def until(self, last: str) -> Callable[[xr.Dataset], xr.Dataset]:
         """The chained stages up to `last`, each leaving its own variables; `until("cds")(ds)` is lazy."""

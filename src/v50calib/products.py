@@ -13,6 +13,7 @@ from v50calib.kernels.binned import cube_and_variance
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import CALIBRATED
 from v50calib.series import SeriesResult, pair_times
+from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float
 from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
 
@@ -42,7 +43,7 @@ def binned_cubes(frame: FrameConstants, total: Float, config: RunConfig) -> tupl
     between: Float = np.bincount(frame.pair_bins[kept], weights=frame.between[kept], minlength=frame.n_bins).astype(np.float64)
     masked = np.where(frame.state.masked, np.nan, 1.0)
     cube, variance = np.empty(total.shape, config.output.dtype), np.empty(total.shape, config.output.dtype)
-    cube_and_variance(total, frame.folded.rate, between, frame.mean.inverse_flat * masked, masked, cube, variance)
+    cube_and_variance(total, frame.state.dark_rate, between, frame.mean.inverse_flat * masked, masked, cube, variance)
     return cube, variance
 
 
@@ -59,6 +60,7 @@ def series_arrays(frame: FrameConstants, result: SeriesResult, config: RunConfig
     }
     if frame.n_bins:
         out["background"] = bin_mean(curves.background, frame.pair_bins, frame.n_bins)[0]
+    out = in_flux_units(out, frame, config.calib.photometry.output.flux_units)
     if result.normalized is not None:
         out |= {
             "trace_norm": result.normalized.flux,
@@ -76,6 +78,38 @@ def series_arrays(frame: FrameConstants, result: SeriesResult, config: RunConfig
         if config.calib.phase.depths.enabled:
             out |= depth_arrays(result)
     return out
+
+
+#: power of the flux that each variable in flux units is
+_FLUX_POWER = {"photometry": 1, "photometry_var": 2, "photometry_var_rnoise": 2, "background": 1}
+_FLUX_UNITS = {"e": "e-", "e_per_s": "e- s-1", "ADU": "ADU"}
+#: variables that calib.photometry.output.save.* leaves out when false
+_SAVED = {
+    "flux": ("photometry",),
+    "variance": ("photometry_var", "photometry_var_rnoise"),
+    "background": ("background",),
+    "centroids": ("x_position", "y_position"),
+}
+
+
+def in_flux_units(arrays: Arrays, frame: FrameConstants, units: str) -> Arrays:
+    """Fluxes, their variances and the background in `units`: e (per pair), e_per_s (of the time between the reads), or ADU."""
+    if units == "e":
+        return arrays
+    if units == "ADU":
+        adc = next(c for c in frame.constants if isinstance(c, AdcConstants))
+        scale, typical = np.full(len(frame.between), float(np.mean(adc.gain))), float(np.mean(adc.gain))
+    else:
+        scale, typical = 1.0 / frame.between, float(1.0 / np.median(frame.between))
+    per_pair = {n: v * scale[:, None] ** _FLUX_POWER[n] for n, v in arrays.items() if n in ("photometry", "photometry_var")}
+    others = {n: v * typical ** _FLUX_POWER[n] for n, v in arrays.items() if n in ("photometry_var_rnoise", "background")}
+    return arrays | per_pair | others
+
+
+def unsaved(config: RunConfig) -> list[str]:
+    """Variables that calib.photometry.output.save leaves out of the product."""
+    save = config.calib.photometry.output.save
+    return [name for key, names in _SAVED.items() if not getattr(save, key) for name in names]
 
 
 def ephemeris_arrays(result: SeriesResult) -> Arrays:
@@ -127,17 +161,29 @@ def storage_dtype(name: str, dtype: str) -> np.dtype[Any]:
     return np.dtype({"i": "int32", "u": "uint32", "b": "bool"}[spec.kinds])
 
 
-def variable_attrs(name: str) -> dict[str, Any]:
+def variable_attrs(name: str, flux_units: str = "e") -> dict[str, Any]:
     """Units, long name and, for flags, the CF attributes of a variable."""
     spec = CALIBRATED[name]
+    units = spec.units
+    if name in _FLUX_POWER and flux_units != "e":
+        units = _FLUX_UNITS[flux_units] if _FLUX_POWER[name] == 1 else f"({_FLUX_UNITS[flux_units]})2"
     meta: dict[str, Any] = dq.cf_attrs() if name.endswith("_dq") else {}
-    return {**meta, "long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
+    return {**meta, "long_name": spec.doc} | ({"units": units} if units else {})
 
 
-def build_dataset(arrays: Arrays, coords: dict[str, Any], attrs: dict[str, Any], dtype: str) -> xr.Dataset:
+def with_frame_units(ds: xr.Dataset, units: str) -> xr.Dataset:
+    """The Dataset with the CDS frames' units where they are not electrons; in place."""
+    square = "1" if units == "1" else f"{units}2"
+    for name, value in (("cds_corrected", units), ("cds_binned", units), ("cds_binned_var_poisson", square), ("cds_var_rnoise", square)):
+        if name in ds:
+            ds[name].attrs["units"] = value
+    return ds
+
+
+def build_dataset(arrays: Arrays, coords: dict[str, Any], attrs: dict[str, Any], dtype: str, flux_units: str = "e") -> xr.Dataset:
     """Dataset of the arrays, floats stored as `dtype`, with units, long names and CF flag attributes."""
     variables = {}
     for name, values in arrays.items():
         values = values.astype(storage_dtype(name, dtype), copy=False)
-        variables[name] = (CALIBRATED[name].dims, values, variable_attrs(name))
+        variables[name] = (CALIBRATED[name].dims, values, variable_attrs(name, flux_units))
     return xr.Dataset(variables, coords=coords, attrs=attrs)

@@ -121,8 +121,10 @@ RAW_ATTRS = ("planet_id", "visit", "instrument", "adc_offset", "adc_gain")
 STAR_PARAMETERS = ("Rs", "Ms", "Ts", "Mp", "e", "P", "sma", "i")
 
 
-def check_raw_visit(ds: xr.Dataset) -> None:
+def check_raw_visit(ds: xr.Dataset, *, in_pairs: bool = True) -> None:
     """Refuse a Dataset that is not a raw visit, naming the variable and what is wrong with it.
+
+    in_pairs: reads 2i and 2i+1 are a pair, so their number must be even.
 
     Raises DataError. Looks at names, dims, dtypes, shapes and small coordinates only; computes nothing.
     """
@@ -139,7 +141,7 @@ def check_raw_visit(ds: xr.Dataset) -> None:
     if missing:
         raise DataError(f"a raw visit needs the attributes {missing}; set them as open_visit does")
     n = ds.sizes["time"]
-    if n % 2 or n == 0:
+    if (n % 2 and in_pairs) or n == 0:
         raise DataError(
             f"raw_frames of planet {ds.attrs['planet_id']} has {n} frames: reads come in pairs (even first, odd second), "
             "so the count must be even and not 0; the file is cut or has a stray frame"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.limb import quadratic_limb_darkening
-from v50calib.kernels.transit import Shape
+from v50calib.kernels.series import bin_mean
 from v50calib.stages.base import Float
-from v50calib.stages.ephemeris import STAR_TEMPERATURE, TimeBins, resolve_ephemeris, transit_prior, white_wavelength
+from v50calib.stages.decorrelate import rms_height, to_pairs
+from v50calib.stages.ephemeris import STAR_TEMPERATURE, refit_white, resolve_ephemeris, shape_of, transit_prior, white_residual
 from v50calib.stages.phase import Phase
 from v50calib.stages.photometry import LightCurves, Photometry, PhotometryConstants, joined
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
-from v50calib.stages.trace import Trace
-from v50calib.tiles import ChunkResult, FrameConstants
+from v50calib.stages.timebins import TimeBins, white_curve, white_wavelength
+from v50calib.stages.trace import Trace, TraceConfig, search_model
+from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
 
 #: time bins of the spectral fit: about 2 min in a full visit, a small part of ingress
 DEPTH_BINS = 200
+#: rows (and columns of a star) to each side that the light's width is measured on, px
+WIDTH_REACH = 6
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,73 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
     )  # fmt: skip
     if not calib.trace.enabled:
         return SeriesResult(curves, series, None, None, None, None)
-    ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, degree=calib.trace.degree, vectors=calib.trace.vectors)
-    normalized = Trace(calib.trace).apply(series, ephemeris)
-    folded = Phase(calib.phase).apply(series, normalized, ephemeris) if calib.phase.enabled else None
+    series = with_asked_for(series, curves, frame, ordered, calib.trace)
+    model = search_model(series, calib.trace)
+    ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, model, additive=calib.trace.additive)
+    phase = Phase(calib.phase)
+    normalized = Trace(calib.trace).apply(series, ephemeris, model, phase.allowed(series, ephemeris))
+    if normalized.refit_white or calib.trace.along_time.decorrelate.common_mode:
+        ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
+    folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
     depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
     return SeriesResult(curves, series, ephemeris, normalized, folded, depths)
+
+
+def with_asked_for(series: Series, curves: LightCurves, frame: FrameConstants, results: list[ChunkResult], config: TraceConfig) -> Series:
+    """The series with the regressors that the config names beyond x and y, and its excluded pairs."""
+    width = sky = None
+    if "width" in config.vectors:
+        width = to_pairs(widths(curves, frame, results), frame.pair_bins, series.time_h)
+    if "sky" in config.vectors:
+        # no sky is subtracted where the background is off: then there is nothing to regress on
+        sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
+    return replace(series, width=width, sky=sky, used=config.used_pairs(series.time_h))
+
+
+def without_star(sky: Float, white: Float) -> Float:
+    """Background (pair,) less its share that follows the star's light: the wings in it dim in transit, and a regressor
+    that dims in transit would take part of the depth."""
+    light = white - white.mean()
+    return sky - light * float(light @ (sky - sky.mean())) / max(float(light @ light), 1e-300)
+
+
+def widths(curves: LightCurves, frame: FrameConstants, results: list[ChunkResult]) -> Float:
+    """Rms height of the light in each time bin (bin,), from the binned cube: focus breathes slowly, pointing does not."""
+    constants = frame.photometry
+    assert constants is not None
+    cube = np.where(frame.state.masked, 0.0, assemble_bins(results, frame.n_bins, frame.shape))
+    pairs = np.bincount(frame.pair_bins[frame.pair_bins >= 0], minlength=frame.n_bins)
+    background = bin_mean(np.nanmean(curves.background, axis=1, keepdims=True, dtype=np.float64), frame.pair_bins, frame.n_bins)[0]
+    return rms_height(cube, background * pairs[:, None], constants.centre[0], WIDTH_REACH, round_star=not constants.spectral)
+
+
+def whitened(series: Series, normalized: Normalized, ephemeris: Ephemeris, config: TraceConfig) -> tuple[Ephemeris, Normalized]:
+    """The white transit fitted to the normalized curves, and the common mode divided out of them where asked for."""
+    assert normalized.joint is not None
+    flux, var = white_of(series, normalized)
+    if normalized.refit_white:
+        ephemeris = refit_white(series, flux, var, ephemeris, normalized.joint, additive=config.additive)
+    if not config.along_time.decorrelate.common_mode:
+        return ephemeris, normalized
+    if series.flux.shape[1] == 1 or not math.isfinite(ephemeris.depth):
+        reason = "one band has nothing to share" if series.flux.shape[1] == 1 else "no transit was fitted to compare with"
+        return ephemeris, replace(normalized, notes=(*normalized.notes, f"common_mode: {reason}, none was divided out"))
+    common = white_residual(series, flux, var, ephemeris, normalized.joint)[:, None].astype(normalized.flux.dtype)
+    return ephemeris, replace(
+        normalized, flux=normalized.flux / common, var=normalized.var / common**2, baseline=normalized.baseline * common
+    )  # fmt: skip
+
+
+def white_of(series: Series, normalized: Normalized) -> tuple[Float, Float]:
+    """Sum of the normalized channels weighted by their light (pair,), and its variance; a lost channel takes no part."""
+    level = np.broadcast_to(normalized.level, series.flux.shape[1:])
+    light = normalized.baseline.mean(axis=0, dtype=np.float64)
+    whole = np.isfinite(light) & np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
+    weight = light[whole]
+    flux = normalized.flux[:, whole] @ weight
+    var = normalized.var[:, whole] @ weight**2 + series.slow_var[whole].sum()
+    total = float((weight * level[whole]).sum())
+    return flux / total, var / total**2
 
 
 def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -> NDArray[np.uint32]:
@@ -89,26 +155,25 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
     good = np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
     if not good.any():
         return None
-    bins = TimeBins(series.time_h, DEPTH_BINS)
+    bins = TimeBins(series.time_h, DEPTH_BINS, series.used)
     curves = (normalized.flux, normalized.var, normalized.baseline)
     flux, var, baseline = (bins.mean(v if good.all() else v[:, good]) for v in curves)
     var = var + series.slow_var[good] / np.square(baseline)
-    design = bins.design(series, calib.trace.degree, calib.trace.vectors)
+    if normalized.level.size > 1:
+        # a depth is relative to the channel's own level out of transit, whatever divided it
+        flux, var = flux / normalized.level[good], var / np.square(normalized.level[good])
+    assert normalized.joint is not None
+    design = normalized.joint.in_bins(bins)
     star, wavelength = series.star, series.wavelength_um[good]
     darkening = np.stack(quadratic_limb_darkening(wavelength, star.get("Ts", STAR_TEMPERATURE))).reshape(2, -1)
     prior = transit_prior(star, ephemeris.a, ephemeris.b, white_wavelength(series))
-    shape = Shape(
-        ephemeris.t0_h,
-        ephemeris.period_h if math.isfinite(ephemeris.period_h) else 96.0,
-        ephemeris.a,
-        ephemeris.b,
-        math.sqrt(ephemeris.depth),
-        ephemeris.u1,
-        ephemeris.u2,
-    )
+    shape = shape_of(ephemeris)
     span = float(np.ptp(wavelength))
     position = (2.0 * (wavelength - wavelength.min()) / span - 1.0) if span > 0 else np.zeros(wavelength.size)
-    fitted = fit_depths(bins.time_h, flux, np.sqrt(var / bins.count[:, None]), bins.width, design, shape, prior, position, darkening)
+    fitted = fit_depths(
+        bins.time_h, flux, np.sqrt(var / bins.count[:, None]), bins.width, design, shape, prior, position, darkening,
+        fix_t0=ephemeris.source == "given", additive=calib.trace.additive,
+    )  # fmt: skip
     if good.all():
         return fitted
 

@@ -16,18 +16,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from v50calib import general
 from v50calib.dq import DQ
 from v50calib.kernels.fused import cds_polynomial, code_flags, extract_pairs
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.reference import Reference, reference_from_dataset
-from v50calib.schema import LINEARITY_TERMS, RAW_VISIT, STAR_PARAMETERS, Instrument, instrument_of
+from v50calib.schema import LINEARITY_TERMS, STAR_PARAMETERS, Instrument, instrument_of
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float, PixelPolynomial, Tile, VisitState
-from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums
+from v50calib.stages.photometry import Photometry, PhotometryConstants, Sums, joined
 from v50calib.stages.photometry_weights import MeanFrame, build_constants
 
 #: pairs of a tile, as float64 bytes: their codes and sums stay in the L2 cache while the detector's rows pass by once
-TILE_BYTES = 768 * 1024
+TILE_BYTES = 1536 * 1024
 #: terms of the fused kernel's polynomial (the linearity's 6; a plain ADC conversion is padded with zeros)
 FUSED_TERMS = LINEARITY_TERMS
 #: columns up to which short detector rows are joined
@@ -42,14 +43,15 @@ ReadFrames = Callable[[int, int], NDArray[np.uint16]]
 class FrameConstants:
     """All static work of a visit's frame domain; picklable, made once, used by every chunk.
 
-    folded       adc … flat as one polynomial of the raw code per pixel
+    folded       adc … flat as one polynomial of the raw code per pixel; None where a stage cannot be folded
+    chain        the general path, where the folded polynomial does not do all; None: it does
     dark         electrons between the reads of pair i: ``rate·between[i]``; between (pairs,) s
     pair_bins    bin of each pair for the time-binned cube (-1: dropped)
     """
 
     stages: list[Any]
     constants: list[Any]
-    folded: PixelPolynomial
+    folded: PixelPolynomial | None
     between: Float
     exposure_s: Float
     state: VisitState
@@ -58,6 +60,7 @@ class FrameConstants:
     mean: MeanFrame | None
     photometry: PhotometryConstants | None
     pair_bins: NDArray[np.int64]
+    chain: general.Chain | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,7 +94,11 @@ class ChunkResult:
 
 @dataclass
 class VisitInput:
-    """A visit as the frame domain sees it: arrays and numbers, no files."""
+    """A visit as the frame domain sees it: arrays and numbers, no files.
+
+    telemetry   other numbers on the time axis; notes, qc: what reading it has found already
+    in_pairs    the frames are in the order of their pairs (`stages.cds_pairing`)
+    """
 
     instrument: Instrument
     reference: Reference
@@ -99,7 +106,10 @@ class VisitInput:
     time_h: Float
     wavelength_um: Float
     attrs: dict[str, Any] = field(default_factory=dict)
-    telemetry: dict[str, Float] = field(default_factory=dict)
+    telemetry: dict[str, NDArray[Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    qc: dict[str, dict[str, Any]] = field(default_factory=dict)
+    in_pairs: bool = False
 
 
 def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
@@ -116,8 +126,14 @@ def visit_input(ds: xr.Dataset) -> VisitInput:
         time_h=np.asarray(ds["time"], dtype=np.float64),
         wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
         attrs=dict(ds.attrs),
-        telemetry={str(n): np.asarray(c, dtype=np.float64) for n, c in ds.coords.items() if c.dims == ("time",) and n not in RAW_VISIT},
+        telemetry=telemetry_of(ds),
     )
+
+
+def telemetry_of(ds: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """Numbers and flags on a visit's time axis beside its stamps and exposures."""
+    other = [n for n in ds.variables if ds[n].dims == ("time",) and n not in ("time", "exposure") and ds[n].dtype.kind in "biuf"]
+    return {str(n): np.asarray(ds[n]) for n in other}
 
 
 def sample_pairs(n_pairs: int) -> list[slice]:
@@ -148,8 +164,14 @@ def prepare_stages(visit: VisitInput, stages: list[Any]) -> tuple[VisitState, li
         pixel_dq=np.full((ny, nx), visit.reference.absent_dq, np.uint32),
         masked=np.zeros((ny, nx), bool),
         telemetry=visit.telemetry,
+        notes=list(visit.notes),
+        qc={stage: dict(numbers) for stage, numbers in visit.qc.items()},
     )
-    return state, [stage.prepare(state) for stage in stages]
+    constants = []
+    for stage in stages:
+        constants.append(stage.prepare(state))
+        state.prefixes.append(state.folded)
+    return state, constants
 
 
 def prepare_visit(
@@ -158,25 +180,30 @@ def prepare_visit(
     """All constants of a visit. `read(start, stop)` gives raw frames; called for the sample pairs only."""
     state, constants = prepare_stages(visit, stages)
     adc = next(c for c in constants if isinstance(c, AdcConstants))
-    assert state.folded is not None
     between = state.exposure_s[1::2] - state.exposure_s[0::2]
     n_pairs = len(between)
+    general.check_folded(stages, state.folded, state.masked)
+    constants = general.measure(stages, constants, state, read, sample_pairs(n_pairs))
+    folded = state.folded
     frame = FrameConstants(
         stages=stages,
         constants=constants,
-        folded=PixelPolynomial(np.ascontiguousarray(state.folded.coef), np.ascontiguousarray(state.folded.rate)),
+        folded=PixelPolynomial(np.ascontiguousarray(folded.coef), np.ascontiguousarray(folded.rate)) if folded is not None else None,
         between=between,
         exposure_s=state.exposure_s,
         state=state,
-        saturation_adu=adc.saturation_adu,
+        saturation_adu=int(np.min(adc.saturation_adu)),
         floor_adu=adc.floor_adu,
         mean=None,
         photometry=None,
         pair_bins=bin_of_pairs(n_pairs, pairs_per_bin),
+        chain=general.chain_of(stages, constants, state),
     )
+    # what the chain needs of them it has; every task would carry the others
+    state.prefixes.clear()
     mean = mean_frame(frame, adc, read)
     if photometry is not None:
-        cadence = float(np.median(np.diff(state.time_h[0::2]))) * 3600.0 if n_pairs > 1 else float(between[0])
+        cadence = float(np.median(np.diff(state.time_h[1::2]))) * 3600.0 if n_pairs > 1 else float(between[0])
         built = build_constants(photometry.config, state, mean, cadence)
         return FrameConstants(**{**frame.__dict__, "mean": mean, "photometry": built})
     return FrameConstants(**{**frame.__dict__, "mean": mean})
@@ -184,6 +211,13 @@ def prepare_visit(
 
 def mean_frame(frame: FrameConstants, adc: AdcConstants, read: ReadFrames) -> MeanFrame:
     """Mean CDS frame of the sample pairs and the noise model there."""
+    dark = frame.state.dark_rate * float(np.median(frame.between))
+    flat = frame.state.inverse_flat
+    if frame.chain is not None:
+        means = general.mean_pairs(frame.chain, read, sample_pairs(len(frame.between)))
+        read_var = means.read_var + general.unshared_photons(frame.chain, means, flat, dark)
+        return MeanFrame(cds=np.where(frame.state.masked, 0.0, means.cds), read_var=_usable(read_var), inverse_flat=flat, dark=dark)
+    assert frame.folded is not None
     ny, nx = frame.shape
     total, raw_total, count = np.zeros((ny, nx)), np.zeros((2, ny, nx)), 0
     for run in sample_pairs(len(frame.between)):
@@ -193,8 +227,6 @@ def mean_frame(frame: FrameConstants, adc: AdcConstants, read: ReadFrames) -> Me
         count += run.stop - run.start
     slope = [evaluate_derivative(level[None] / count, frame.folded.coef)[0] for level in raw_total]
     read_var = adc.read_variance * adc.gain**2 * (slope[0] ** 2 + slope[1] ** 2)
-    flat = next((c for s, c in zip(frame.stages, frame.constants, strict=True) if s.name == "flat"), np.ones((ny, nx)))
-    dark = frame.folded.rate * float(np.median(frame.between))
     cds = np.where(frame.state.masked, 0.0, total / count)
     return MeanFrame(cds=cds, read_var=_usable(read_var), inverse_flat=flat, dark=dark)
 
@@ -207,6 +239,7 @@ def _usable(variance: Float) -> Float:
 
 def fold_pairs(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, out: Float | None = None) -> Float:
     """CDS electrons (n, ny, nx) of raw frames (2n, ny, nx) by the folded polynomial; masked pixels finite."""
+    assert frame.folded is not None
     n = len(raw) // 2
     ny, nx = frame.shape
     buffer = np.empty((n, ny * nx)) if out is None else out[:n].reshape(n, ny * nx)
@@ -231,15 +264,24 @@ def run_chunk(
     binned: bool,
     cube: str | None,
     dtype: str = "float32",
+    keep: tuple[int, int] | None = None,
 ) -> ChunkResult:
-    """Raw frames (2n, ny, nx) of pairs start_pair … through adc … photometry, tile by tile; sums stored as `dtype`."""
+    """Raw frames (2n, ny, nx) of pairs start_pair … through adc … photometry, tile by tile; sums stored as `dtype`.
+
+    keep  (first, end) of the pairs that are wanted; the others are the halo of the general path (default: all)
+    """
+    if frame.chain is not None:
+        return run_general(frame, raw, start_pair, photometry, binned=binned, cube=cube, dtype=dtype, keep=keep)
+    assert keep is None or keep == (start_pair, start_pair + len(raw) // 2)
     n = len(raw) // 2
     ny, nx = frame.shape
     constants = frame.photometry if photometry is not None else None
     spectral = constants is None or constants.spectral
-    plan = _plan(frame, constants)
+    # photometry that needs the frames measures them itself: the fused kernel then makes the time bins alone
+    frames = photometry if photometry is not None and constants is not None and constants.frame is not None else None
+    plan = _plan(frame, constants if frames is None else None)
     first_bin, local_bins, acc = _local_bins(frame, start_pair, n, binned=binned, shape=plan.shape)
-    columns = np.zeros((n, plan.per_column, nx), dtype if spectral else np.float64)
+    columns = np.empty((plan.per_column, n, nx), dtype)
     totals = np.zeros((n, len(plan.weights) - plan.per_column))
     dq: NDArray[np.uint32] | None = None
     used = constants.used if constants is not None else ~frame.state.masked
@@ -253,7 +295,7 @@ def run_chunk(
             local_bins[i:j], part[: j - i], totals[i:j], acc,
         )  # fmt: skip
         if plan.per_column:
-            columns[i:j] = part[: j - i]
+            columns[:, i:j] = part[: j - i].swapaxes(0, 1)
         flags = code_flags(
             tile, used, saturation=frame.saturation_adu, floor=frame.floor_adu,
             sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR),
@@ -263,6 +305,9 @@ def run_chunk(
             dq[i:j] = flags if spectral else np.bitwise_or.reduce(flags, axis=1, keepdims=True)
     full = _full_cube(frame, raw, start_pair, cube, step) if cube is not None else None
     sums = Sums(columns, totals) if constants is not None else None
+    if frames is not None and constants is not None:
+        tiles = (fold_pairs(frame, raw[2 * i : 2 * (i + step)], start_pair + i) for i in range(0, n, step))
+        sums = joined([frames.measure(tile, constants, dtype if spectral else "float64") for tile in tiles])
     return ChunkResult(start_pair, sums, dq, first_bin, acc.reshape(-1, ny, nx), full)
 
 
@@ -286,6 +331,45 @@ def _full_cube(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, 
     return full
 
 
+def run_general(
+    frame: FrameConstants,
+    raw: NDArray[np.uint16],
+    start_pair: int,
+    photometry: Photometry | None,
+    *,
+    binned: bool,
+    cube: str | None,
+    dtype: str,
+    keep: tuple[int, int] | None,
+) -> ChunkResult:
+    """`run_chunk` on the general path."""
+    assert frame.chain is not None
+    fold = (lambda frames, start: fold_pairs(frame, frames, start)) if frame.chain.quick else None
+    tile = general.cds_tile(frame.chain, raw, start_pair, fold=fold)
+    if keep is not None:
+        tile = general.cut(tile, keep[0] - start_pair, keep[1] - start_pair)
+    return chunk_of_tile(frame, tile, photometry, binned=binned, cube=cube, dtype=dtype)
+
+
+def chunk_of_tile(
+    frame: FrameConstants, tile: Tile, photometry: Photometry | None, *, binned: bool, cube: str | None, dtype: str
+) -> ChunkResult:
+    """Sums, flags, bins and cube of a tile of CDS frames."""
+    constants = frame.photometry if photometry is not None else None
+    values = general.usable_values(tile, frame.state.masked)
+    dq = general.pair_flags(tile, constants.used if constants is not None else ~frame.state.masked)
+    bins = frame.pair_bins[tile.start : tile.start + len(values)] if binned else np.full(len(values), -1)
+    first_bin, acc = general.bin_sums(values, bins)
+    sums = photometry.measure(values, constants, dtype) if photometry is not None and constants is not None else None
+    if constants is not None and not constants.spectral:
+        dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
+    full = None
+    if cube is not None:
+        full = values.astype(cube)
+        full[:, frame.state.masked] = np.nan
+    return ChunkResult(tile.start, sums, dq, first_bin, acc, full)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """Arrays of the fused kernel. A narrow detector (FGS1: 32 columns) is seen as fewer, longer rows."""
@@ -306,6 +390,7 @@ def _plan(frame: FrameConstants, constants: PhotometryConstants | None) -> _Plan
         while ny % (2 * group) == 0 and nx * 2 * group <= LONG_ROW:
             group *= 2
     shape = (ny // group, nx * group)
+    assert frame.folded is not None
     coef = np.zeros((FUSED_TERMS, *shape))
     coef[: len(frame.folded.coef)] = frame.folded.coef.reshape(-1, *shape)
     if constants is None:
@@ -327,7 +412,7 @@ def _tiles(between: Float, rate: Float, step: int) -> Iterator[tuple[int, int, F
 
 def stage_by_stage(frame: FrameConstants, raw: NDArray[np.uint16], start_frame: int, last: str) -> Tile:
     """The same frames through each stage's own kernel up to and including `last`; nothing folded."""
-    tile = raw_tile(raw, frame.exposure_s[start_frame : start_frame + len(raw)])
+    tile = raw_tile(raw, frame.exposure_s[start_frame : start_frame + len(raw)], start_frame)
     for stage, constants in zip(frame.stages, frame.constants, strict=True):
         tile = stage.apply(tile, constants)
         if stage.name == last:
@@ -335,10 +420,10 @@ def stage_by_stage(frame: FrameConstants, raw: NDArray[np.uint16], start_frame: 
     return tile
 
 
-def raw_tile(raw: NDArray[np.uint16], exposure_s: Float) -> Tile:
+def raw_tile(raw: NDArray[np.uint16], exposure_s: Float, start: int = 0) -> Tile:
     """Raw frames as the tile the first stage takes: codes as float64, no variance, no flags."""
     zeros = np.zeros(raw.shape)
-    return Tile(raw.astype(np.float64), exposure_s, zeros, zeros, np.zeros(raw.shape, np.uint8))
+    return Tile(raw.astype(np.float64), exposure_s, zeros, zeros, np.zeros(raw.shape, np.uint8), start)
 
 
 def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int]) -> Float:

@@ -57,7 +57,7 @@ def test_documented_command_composes_and_prints(line: str) -> None:
     assert yaml.safe_load(compose_yaml(name, overrides)) == tree
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if "spline" not in line and "top_level_calib" not in line])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "top_level_calib" not in line])
 def test_commands_whose_methods_exist_validate(line: str) -> None:
     load(*command(line))
 
@@ -65,10 +65,6 @@ def test_commands_whose_methods_exist_validate(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (
-            COMMANDS[5],
-            "'spline' (calib.trace.along_wavelength.method) is in the vocabulary but not built in this version",
-        ),
         (
             COMMANDS[9],
             "'temperature' (calib.top_level_calib.method) is in the vocabulary but not built in this version",

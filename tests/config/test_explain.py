@@ -38,7 +38,7 @@ def message(*overrides: str) -> str:
         ("calib.dark.enabled=1", "calib.dark.enabled must be true or false, but it is 1"),
         ("calib.photometry=3", "calib.photometry must be a section of keys, but it is 3"),
         ("calib.trace.along_time.decorrelate.vectors=x", "must be a list [a,b], but it is 'x' (text)"),
-        ("calib.trace.along_time.decorrelate.vectors=[x,z]", "vectors[1] is 'z' (text): it must be one of: x, y"),
+        ("calib.trace.along_time.decorrelate.vectors=[x,z]", "vectors[1] is 'z' (text): it must be one of: x, y, width, sky"),
         ("calib.photometry.photometry.method=apertur", "did you mean 'aperture'? it must be one of: auto, aperture"),
         ("calib.adc.offset_correction.offset_sign=2", "offset_sign is 2: it must be one of: 1, -1"),
         ("calib.adc.offset_correction.method=global", "calib.adc.offset_correction: "),
@@ -51,12 +51,10 @@ def test_a_wrong_key_or_value(override: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("calib.photometry.photometry.method=psf", "'psf' (calib.photometry.photometry.method) is in the vocabulary"),
-        ("calib.photometry.psf.mode=fit", "the section 'psf' (calib.photometry.psf) is in the vocabulary"),
-        ("calib.adc.clip.min=0", "the section 'clip' (calib.adc.clip)"),
+        ("calib.top_level_calib.method=corel", "'corel' (calib.top_level_calib.method) is in the vocabulary"),
+        ("calib.photometry.cache.write_intermediate=true", "the section 'cache' (calib.photometry.cache) is in the vocabulary"),
         ("calib.dark.cache.write_intermediate=true", "the section 'cache' (calib.dark.cache)"),
         ("runtime.seed=1", "the key 'seed' (runtime.seed)"),
-        ("calib.trace.along_time.decorrelate.vectors=[x,sky]", "'sky' (calib.trace.along_time.decorrelate.vectors[1])"),
     ],
 )
 def test_a_name_of_the_vocabulary_that_is_not_built(override: str, said: str) -> None:
@@ -67,14 +65,14 @@ def test_a_name_of_the_vocabulary_that_is_not_built(override: str, said: str) ->
 
 
 def test_available_methods_are_the_models_own() -> None:
-    assert "available: auto, aperture, optimal" in message("calib.photometry.photometry.method=psf")
+    assert "available: none" in message("calib.top_level_calib.method=corel")
 
 
 def test_all_faults_are_told_at_once() -> None:
-    text = message("calib.photometry.aperture.radius_px=-1", "calib.dark.temperature.enabled=true")
+    text = message("calib.photometry.aperture.radius_px=-1", "calib.dark.cache.write_intermediate=true")
     assert text.startswith("2 faults in the config: ")
     assert "radius_px must be > 0.0" in text
-    assert "'temperature' (calib.dark.temperature)" in text
+    assert "'cache' (calib.dark.cache)" in text
 
 
 def test_a_stage_config_on_its_own_is_told_with_its_place() -> None:
@@ -151,7 +149,8 @@ def test_every_word_of_the_vocabulary_is_either_accepted_or_called_not_built() -
             with pytest.raises(ConfigError, match=r"not built in this version; available: "):
                 validate(tree)
             refused += 1
-    assert refused > 50
+    # what is left of the vocabulary shrinks as it is built: the recalibration after inference
+    assert refused >= 2
 
 
 def test_every_key_of_the_vocabulary_is_known() -> None:

@@ -110,6 +110,24 @@ def test_one_bad_visit_is_recorded_and_the_others_are_done(dataset: Path, tmp_pa
     assert {e.state for e in journal.read(out)} == {"done"}
 
 
+@pytest.mark.parametrize(("root", "planets", "threads"), [("dataset", 3, 2), ("store", 3, 4), ("store", 1, 3)])
+def test_threads_without_dask_give_identical_bytes(
+    run: Path, request: pytest.FixtureRequest, dataset: Path, tmp_path: Path, root: str, planets: int, threads: int
+) -> None:
+    """Several visits at a time, or (fewer visits than threads) the chunks of one visit at a time."""
+    chosen = sorted(p.name for p in (dataset / "train").iterdir())[:planets]
+    overrides = [*SYNC, f"runtime.threads_per_worker={threads}", "runtime.chunk_pairs=60"]
+    summary = calibrate(request.getfixturevalue(root), tmp_path / "r", overrides=overrides, planets=chosen)
+    assert summary.count("failed") == 0
+    for leaf in open_calibrated(tmp_path / "r").leaves:
+        reference, mine = open_calibrated(run)[leaf.path].to_dataset(), leaf.to_dataset()
+        for name in mine.data_vars:
+            if str(name).startswith("cds_binned"):  # bins that lie across two chunks are added in another order
+                np.testing.assert_allclose(mine[name], reference[name], rtol=3e-7, err_msg=f"{leaf.path} {name}")
+            else:
+                np.testing.assert_array_equal(mine[name], reference[name], err_msg=f"{leaf.path} {name}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("root", ["dataset", "store"])
 @pytest.mark.parametrize("scheduler", ["threads", "local"])

@@ -11,7 +11,7 @@ from v50calib.kernels.transit import Model, Shape
 from v50calib.stages.ephemeris import EphemerisConfig, resolve_ephemeris
 from v50calib.stages.phase import Phase, PhaseConfig
 from v50calib.stages.series_base import Ephemeris, Series
-from v50calib.stages.trace import Trace, TraceConfig
+from v50calib.stages.trace import Trace, TraceConfig, search_model
 
 RNG = np.random.default_rng(21)
 TIME = np.linspace(0.01, 7.49, 1500)
@@ -33,8 +33,8 @@ def series(
     )  # fmt: skip
 
 
-def found(curves: Series, config: EphemerisConfig | None = None) -> Ephemeris:
-    return resolve_ephemeris(curves, config or EphemerisConfig(), degree=1, vectors=("x", "y"))
+def found(curves: Series, config: EphemerisConfig | None = None, trace: TraceConfig | None = None) -> Ephemeris:
+    return resolve_ephemeris(curves, config or EphemerisConfig(), search_model(curves, trace or TraceConfig()))
 
 
 def test_ephemeris_is_found_without_any_given() -> None:
@@ -72,9 +72,10 @@ def test_trace_removes_trend_and_pointing_and_keeps_the_transit() -> None:
 
 def test_without_along_time_only_the_level_is_divided_out() -> None:
     curves = series(coupling=0.0, slope=0.0)
-    ephemeris = resolve_ephemeris(curves, EphemerisConfig(), degree=0, vectors=())
+    config = TraceConfig.model_validate({"along_time": {"enabled": False}})
+    ephemeris = found(curves, trace=config)
     assert ephemeris.t0_h == pytest.approx(SHAPE.t0, abs=0.02)
-    normalized = Trace(TraceConfig.model_validate({"along_time": {"enabled": False}})).apply(curves, ephemeris)
+    normalized = Trace(config).apply(curves, ephemeris)
     assert np.ptp(normalized.baseline, axis=0).max() == 0
     outside = normalized.out_of_transit
     np.testing.assert_allclose(normalized.baseline[0], np.median(curves.flux[outside], axis=0), rtol=1e-12)

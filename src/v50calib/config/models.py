@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from v50calib.config.runtime import RuntimeConfig
-from v50calib.stages.adc import AdcConfig
+from v50calib.stages.adc_config import AdcConfig
 from v50calib.stages.base import Section
-from v50calib.stages.cds import CdsConfig
-from v50calib.stages.dark import DarkConfig
-from v50calib.stages.flat import FlatConfig
+from v50calib.stages.cds_config import CdsConfig
+from v50calib.stages.dark_config import DarkConfig
+from v50calib.stages.flat_config import FlatConfig
 from v50calib.stages.nonlinearity import NonlinearityConfig
 from v50calib.stages.phase import PhaseConfig
 from v50calib.stages.photometry import PhotometryConfig
@@ -76,3 +76,12 @@ class RunConfig(Section):
     calib: CalibConfig = CalibConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
+
+    @model_validator(mode="after")
+    def _width_needs_the_cube(self) -> RunConfig:
+        if self.calib.trace.enabled and "width" in self.calib.trace.vectors and self.output.cubes not in ("binned", "both"):
+            raise ValueError(
+                "calib.trace.along_time.decorrelate.vectors names width, which is measured on the binned cube, and "
+                f"output.cubes={self.output.cubes} makes none: use output.cubes=binned, or leave width out"
+            )
+        return self

@@ -8,6 +8,7 @@ Format: Zarr v3 core specification; `dimension_names` and `coordinates` as xarra
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numcodecs import blosc
+
+from v50calib.io.commit import Written
 
 #: a chunk holds about this many bytes; most variables are one chunk
 CHUNK_BYTES = 16 * 2**20
@@ -25,31 +28,37 @@ CNAME, CLEVEL, SHUFFLE = "lz4", 1, "shuffle"
 _KEYS = {"name": "default", "configuration": {"separator": "."}}
 
 
-def write_group(path: Path, ds: xr.Dataset) -> None:
-    """Write a Dataset of NumPy arrays into the empty directory `path`; xarray opens it as it was. Raises OSError."""
+def write_group(path: Path, ds: xr.Dataset) -> dict[str, Written]:
+    """Write a Dataset of NumPy arrays into the empty directory `path`; xarray opens it as it was.
+
+    Returns what was written, by name relative to `path`. Raises OSError.
+    """
     variables, attrs = xr.conventions.encode_dataset_coordinates(ds)
-    _write_json(path / "zarr.json", {"attributes": attrs, "zarr_format": 3, "node_type": "group"})
+    files = {"zarr.json": _write_json(path / "zarr.json", {"attributes": attrs, "zarr_format": 3, "node_type": "group"})}
     for name, var in variables.items():
-        write_array(path / str(name), np.asarray(var.values), tuple(str(d) for d in var.dims), dict(var.attrs))
+        array = write_array(path / str(name), np.asarray(var.values), tuple(str(d) for d in var.dims), dict(var.attrs))
+        files |= {f"{name}/{file}": written for file, written in array.items()}
+    return files
 
 
-def write_array(path: Path, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
-    """Write one array with its metadata. Raises ValueError for a dtype other than bool, integers and floats."""
+def write_array(path: Path, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> dict[str, Written]:
+    """Write one array with its metadata; returns its files. Raises ValueError for a dtype other than bool, integers and floats."""
     if values.dtype.kind not in "biuf":
         raise ValueError(f"array '{path.name}' has dtype {values.dtype}: only bool, integers and floats are written")
     values = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
     chunks = chunk_shape(values)
     path.mkdir()
-    _write_json(path / "zarr.json", _metadata(values, chunks, dims, attrs))
+    files = {"zarr.json": _write_json(path / "zarr.json", _metadata(values, chunks, dims, attrs))}
     for index in range(-(-values.shape[0] // chunks[0]) if values.ndim else 1):
         block = values[index * chunks[0] : (index + 1) * chunks[0]] if values.ndim else values
         if values.ndim and len(block) < chunks[0]:
             # chunks are stored whole: the last one is filled up
             block = np.concatenate([block, np.zeros((chunks[0] - len(block), *values.shape[1:]), values.dtype)])
         # chunk files beside the metadata, no folders of their own: making folders costs more than small chunks
-        file = path / ".".join(["c", str(index), *["0"] * (values.ndim - 1)] if values.ndim else ["c"])
+        name = ".".join(["c", str(index), *["0"] * (values.ndim - 1)] if values.ndim else ["c"])
         packed = blosc.compress(np.ascontiguousarray(block).reshape(-1), CNAME.encode(), CLEVEL, shuffle=blosc.SHUFFLE)
-        file.write_bytes(packed)
+        files[name] = _write(path / name, packed)
+    return files
 
 
 def read_array(path: Path) -> np.ndarray | None:
@@ -94,5 +103,13 @@ def _metadata(values: np.ndarray, chunks: tuple[int, ...], dims: tuple[str, ...]
     }
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
+def _write_json(path: Path, content: dict[str, Any]) -> Written:
+    return _write(path, json.dumps(content).encode())
+
+
+def _write(path: Path, content: bytes) -> Written:
+    with path.open("wb", buffering=0) as stream:
+        view = memoryview(content)
+        while view:
+            view = view[stream.write(view) :]
+    return Written(len(content), hashlib.sha256(content).hexdigest())

@@ -19,6 +19,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +81,39 @@ def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(tmp, ignore_errors=True)
 
 
-def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any], *, replace: bool = False) -> bool:
+@dataclass(frozen=True)
+class Written:
+    """A file as its writer knows it: size in bytes and sha256 of its content."""
+
+    size: int
+    sha256: str
+
+
+def commit(
+    tmp: Path,
+    final: str | os.PathLike[str],
+    record: Mapping[str, Any],
+    written: Mapping[str, Written] | None = None,
+    *,
+    replace: bool = False,
+) -> bool:
     """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one rename.
 
     record: JSON values; nothing of the moment of writing, so that the same content gives the same record.
+    written: every file by relative name where the writer kept count; nothing is then read back, sizes are compared.
     replace: an older directory at `final` goes, once the new one is in its place; where that fails it comes back.
     Returns False where another run committed the same place first (ours is then dropped).
     Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
     """
     target = Path(final)
-    check_complete(tmp)
+    if written is None:
+        check_complete(tmp)
+        tree = tree_hash(tmp)
+    else:
+        check_sizes(tmp, written)
+        tree = combine_hashes({name: file.sha256 for name, file in written.items()})
     marker = tmp / COMMIT_NAME
-    full = dict(record) | {"tree_sha256": tree_hash(tmp)}
+    full = dict(record) | {"tree_sha256": tree}
     with marker.open("w") as stream:
         json.dump(full, stream, indent=1, sort_keys=True)
         stream.flush()
@@ -111,6 +133,17 @@ def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any], 
         if aside is not None:
             _settle_aside(aside, target)
     return True
+
+
+def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
+    """Refuse a directory in which a file is shorter than what was written to it (StoreError)."""
+    for name, file in written.items():
+        found = (path / name).stat().st_size if (path / name).exists() else 0
+        if found != file.size:
+            raise StoreError(
+                f"'{name}' has {found} of {file.size} bytes: the write was cut short (full disk?); nothing was published, "
+                "free some space and run again"
+            )
 
 
 def check_complete(path: Path) -> None:
@@ -137,13 +170,20 @@ def _chunk_files(array: Path) -> int:
 
 def tree_hash(path: Path) -> str:
     """sha256 over relative names and contents of all files below `path`, except the commit record."""
+    files = [p for p in path.rglob("*") if p.is_file() and p.name != COMMIT_NAME]
+    return combine_hashes({p.relative_to(path).as_posix(): _file_hash(p) for p in files})
+
+
+def combine_hashes(hashes: Mapping[str, str]) -> str:
+    """One sha256 of files' names and content hashes, in order of the names."""
+    return hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
     digest = hashlib.sha256()
-    for item in sorted(p for p in path.rglob("*") if p.is_file() and p.name != COMMIT_NAME):
-        digest.update(item.relative_to(path).as_posix().encode() + b"\0")
-        with item.open("rb") as stream:
-            while block := stream.read(_HASH_BLOCK):
-                digest.update(block)
-        digest.update(b"\0")
+    with path.open("rb") as stream:
+        while block := stream.read(_HASH_BLOCK):
+            digest.update(block)
     return digest.hexdigest()
 
 

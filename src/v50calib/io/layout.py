@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.io.catalog import VisitKey, normalise_planet_id
-from v50calib.io.parquet import damaged, open_parquet
+from v50calib.io.rowgroup import damaged, open_parquet
 from v50calib.reference import MAP_NAMES, Reference, make_reference
 from v50calib.schema import INSTRUMENT, LINEARITY_TERMS, STAR_PARAMETERS
 

@@ -1,9 +1,7 @@
 """Signal files of the challenge: one row a frame, one column a pixel, decoded a row group at a time.
 
-Measured on full-length visits (one row group, zstd): streaming `iter_batches` costs 4-10 x a whole read,
-because each batch visits 11392 column readers. Reading stripes of columns and transposing each stripe
-into the frame-ordered array costs less than `read_table(...).to_pandas().to_numpy()`, with the decoded
-frames and a few MB as its only memory.
+A file is its row groups: each is decoded as a whole (`rowgroup`), kept while reads stay in it, in memory or, above
+`IN_MEMORY_BYTES`, in a temporary file.
 """
 
 from __future__ import annotations
@@ -11,42 +9,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.io.rowgroup import decode_row_group, open_parquet, spill_row_group
+from v50calib.io.spill import Spill
 
-#: decoded bytes of one stripe of columns
-STRIPE_BYTES = 4 << 20
-#: a stripe is at least one cache line of uint16 wide, so that threads do not write the same line
-STRIPE_COLUMNS = 32
-#: frames moved at a time from a stripe: the contiguous copy in between stays in the cache
-TRANSPOSE_ROWS = 2048
+#: a row group larger than this is decoded into a temporary file; a full visit's is 256 or 277 MB
+IN_MEMORY_BYTES = 320 << 20
 MAX_THREADS = 4
-
-
-def open_parquet(path: Path, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """Open a parquet file. Raises DataError where it is missing, truncated or not parquet."""
-    try:
-        return pq.ParquetFile(path, metadata=metadata, pre_buffer=False)
-    except FileNotFoundError:
-        raise DataError(f"missing file {path}: the visit is incomplete; re-download it") from None
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> DataError:
-    """The DataError for a file that pyarrow cannot decode."""
-    size = path.stat().st_size if path.is_file() else 0
-    reason = str(error).split("\n")[0][:200]
-    return DataError(f"cannot read {path} ({size} bytes): {reason}. It is truncated or damaged: re-download it")
 
 
 @dataclass
@@ -54,7 +31,8 @@ class ParquetFrames:
     """Frames of one signal file, (n_frames, ny, nx) uint16 in C order; see `source.FrameSource`.
 
     Pickles to its path and shape; the file is opened again where it is used. The row group decoded last is
-    kept, so reads in order decode every row group once. `release()` drops it.
+    kept, in memory or (above `in_memory` bytes) in a temporary file, so reads in order decode every row group once.
+    `release()` drops it.
     """
 
     path: Path
@@ -62,8 +40,9 @@ class ParquetFrames:
     n_frames: int
     units: tuple[int, ...]
     threads: int = 1
+    in_memory: int = IN_MEMORY_BYTES
     _meta: pq.FileMetaData | None = field(default=None, repr=False, compare=False)
-    _cache: tuple[int, NDArray[np.uint16]] | None = field(default=None, repr=False, compare=False)
+    _cache: tuple[int, NDArray[np.uint16] | Spill] | None = field(default=None, repr=False, compare=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,7 +58,7 @@ class ParquetFrames:
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames `start:stop`; a view of the decoded row group where they lie in one: do not write into it.
 
-        Raises DataError where the file's pages are damaged.
+        Raises DataError where the file's pages are damaged, StoreError where a temporary file finds no room.
         """
         check_range(start, stop, self.n_frames)
         parts: list[NDArray[np.uint16]] = []
@@ -87,7 +66,9 @@ class ParquetFrames:
         for group, rows in enumerate(self.units):
             low, high = max(start, first), min(stop, first + rows)
             if low < high:
-                parts.append(self._group(group)[low - first : high - first])
+                decoded = self._group(group)
+                part = decoded.read(low - first, high - first) if isinstance(decoded, Spill) else decoded[low - first : high - first]
+                parts.append(part.reshape(-1, *self.shape))
             first += rows
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -100,21 +81,29 @@ class ParquetFrames:
             self.release()
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
-        """Decode row group `index` anew, without keeping it: (rows, ny, nx)."""
-        if self._meta is None:
-            self._meta = open_parquet(self.path).metadata
-        return decode_row_group(self.path, index, meta=self._meta, threads=self.threads).reshape(-1, *self.shape)
+        """Decode row group `index` anew into memory, whatever its size, without keeping it: (rows, ny, nx)."""
+        return decode_row_group(self.path, index, meta=self._metadata(), threads=self.threads).reshape(-1, *self.shape)
 
     def release(self) -> None:
-        """Drop the decoded row group."""
+        """Drop the decoded row group and the parsed footer."""
         with self._lock:
-            self._cache = None
+            self._cache = self._meta = None
 
-    def _group(self, index: int) -> NDArray[np.uint16]:
+    def _metadata(self) -> pq.FileMetaData:
+        meta = self._meta  # another thread may drop it meanwhile
+        if meta is None:
+            meta = self._meta = open_parquet(self.path).metadata
+        return meta
+
+    def _group(self, index: int) -> NDArray[np.uint16] | Spill:
         with self._lock:
             if self._cache is None or self._cache[0] != index:
                 self._cache = None  # freed before the next is decoded: one row group in memory at a time
-                self._cache = (index, self.read_unit(index))
+                large = 2 * self.units[index] * self.shape[0] * self.shape[1] > self.in_memory
+                decode = spill_row_group if large else decode_row_group
+                self._cache = (index, decode(self.path, index, meta=self._metadata(), threads=self.threads))
+                if len(self.units) == 1:
+                    self._meta = None  # tens of MB for 11392 columns, and nothing is left to decode
             return self._cache[1]
 
 
@@ -140,40 +129,7 @@ def open_parquet_frames(path: Path, shape: tuple[int, int], *, threads: int | No
         )
     _check_extent(path, meta)
     units = tuple(meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-    return ParquetFrames(path, shape, meta.num_rows, tuple(n for n in units if n), threads or default_threads(), meta)
-
-
-def decode_row_group(path: Path, index: int, *, meta: pq.FileMetaData, threads: int) -> NDArray[np.uint16]:
-    """One row group as (frames, pixels) uint16, C order. Raises DataError where its pages cannot be decoded.
-
-    `index` counts row groups that are not empty; `meta` is the parsed footer (60 ms for 11392 columns).
-    Stripes of columns are decoded by `threads` threads (arrow releases the GIL) and copied in blocks of frames, so
-    that neither side of the transpose leaves the cache.
-    """
-    index = [i for i in range(meta.num_row_groups) if meta.row_group(i).num_rows][index]
-    rows, columns = meta.row_group(index).num_rows, meta.num_columns
-    names = meta.schema.to_arrow_schema().names
-    out = np.empty((rows, columns), np.uint16)
-    width = max(STRIPE_COLUMNS, STRIPE_BYTES // (2 * rows))
-    local = threading.local()
-
-    def stripe(first: int) -> None:
-        if not hasattr(local, "file"):  # a handle is not for sharing between threads; the parsed footer is
-            local.file = open_parquet(path, metadata=meta)
-        table = local.file.read_row_group(index, columns=names[first : first + width], use_threads=False)
-        batch = table.combine_chunks().to_batches()[0]
-        source = batch.to_tensor(row_major=False).to_numpy().T
-        for low in range(0, rows, TRANSPOSE_ROWS):
-            block = np.ascontiguousarray(source[:, low : low + TRANSPOSE_ROWS].T)
-            out[low : low + TRANSPOSE_ROWS, first : first + width] = block
-
-    try:
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            for _ in pool.map(stripe, range(0, columns, width)):
-                pass
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
-    return out
+    return ParquetFrames(path, shape, meta.num_rows, tuple(n for n in units if n), threads or default_threads(), _meta=meta)
 
 
 def check_range(start: int, stop: int, n_frames: int) -> None:

@@ -55,8 +55,8 @@ def write_product(
     record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}
     try:
         with staging(final) as tmp:
-            write_group(tmp, ds)
-            commit(tmp, final, record, replace=True)
+            written = write_group(tmp, ds)
+            commit(tmp, final, record, written, replace=True)
     except OSError as exc:
         raise StoreError(
             f"cannot write the product of {key} under '{root}': {exc.strerror or exc}; free space or give another --out"

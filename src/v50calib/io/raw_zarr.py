@@ -49,12 +49,14 @@ class ZarrFrames:
     n_frames: int
     units: tuple[int, ...]
     _array: Any = field(default=None, repr=False, compare=False)
+    #: chunks of which only a part was asked for (the sample pairs), decoded; taken out when they are read as a whole
+    _kept: dict[int, NDArray[np.uint16]] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_array"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_array", "_kept")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _array=None)
+        self.__dict__.update(state, _array=None, _kept={})
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return str(self.path), str(read_record(self.path).get("tree_sha256"))
@@ -70,7 +72,7 @@ class ZarrFrames:
                 direct = open_sharded(self.path / "raw_frames")
                 self._array = direct if direct is not None else zarr.open_array(self.path / "raw_frames", mode="r")
             if isinstance(self._array, ShardedFrames):
-                return self._array.read(start, stop, out)
+                return self._array.read(start, stop, out, kept=self._kept)
             return np.ascontiguousarray(self._array[start:stop])
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
@@ -84,7 +86,8 @@ class ZarrFrames:
         return self.read(start, start + self.units[index])
 
     def release(self) -> None:
-        """Nothing is kept between reads."""
+        """Drop chunks kept from partial reads."""
+        self._kept.clear()
 
     def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
         """(start, frames) in order; with `size` a multiple of the chunk every chunk is decoded once.
@@ -108,20 +111,19 @@ def open_store_source(store: Path, key: VisitKey) -> VisitSource:
     if not is_committed(path):
         raise DataError(f"{store} has no complete visit {key}: ingest it (again) from the dataset")
     try:
-        group = zarr.open_group(path, mode="r", use_consolidated=False)
-        extra = str(group.attrs.get(TELEMETRY_ATTR, "")).split()
-        small = {name: _small(group, path, name) for name in (*_SMALL, *extra)}
-        raw = _array(group, "raw_frames")
+        attrs = store_attrs(store, key)
+        extra = str(attrs.get(TELEMETRY_ATTR, "")).split()
+        small = {name: _small(path / name) for name in (*_SMALL, *extra)}
+        full, chunk, dtype = _layout(path / "raw_frames")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path} is damaged ({error!r}): remove it and ingest the visit again") from error
-    attrs: dict[str, Any] = dict(group.attrs)
     attrs.pop("reference_hashes", None)
     attrs.pop(TELEMETRY_ATTR, None)
     absent = str(attrs.pop(ABSENT_ATTR, "")).split()
     shape = instrument_of(attrs).shape
-    if raw.shape[1:] != shape or raw.dtype != np.uint16:
-        raise DataError(f"{path} holds frames {raw.dtype} {raw.shape[1:]}, expected uint16 {shape}: ingest it again")
-    frames = ZarrFrames(path, shape, raw.shape[0], pair_chunks(raw.shape[0], raw.chunks[0]))
+    if full[1:] != shape or dtype != "uint16":
+        raise DataError(f"{path} holds frames {dtype} {full[1:]}, expected uint16 {shape}: ingest it again")
+    frames = ZarrFrames(path, shape, full[0], pair_chunks(full[0], chunk))
     reference = make_reference({n: small[n] for n in MAP_NAMES}, attrs["adc_offset"], attrs["adc_gain"], absent)
     telemetry = {n: small[n] for n in extra}
     reference = with_visit_hash(reference, attrs, *(small[n] for n in ("time", "exposure", "wavelength", *extra)))
@@ -215,17 +217,18 @@ def write_visit(path: Path, source: VisitSource) -> None:
         frames[start : start + len(block)] = block
 
 
-def _small(group: zarr.Group, path: Path, name: str) -> np.ndarray:
+def _small(path: Path) -> np.ndarray:
     """One map or axis; without zarr's event loop where it is plain: a visit has nine, at 2 ms each."""
-    values = read_array(path / name)
-    return values if values is not None else np.asarray(_array(group, name)[...])
+    values = read_array(path)
+    return values if values is not None else np.asarray(zarr.open_array(path, mode="r")[...])
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise KeyError(f"{name} is not an array")
-    return array
+def _layout(path: Path) -> tuple[tuple[int, ...], int, str]:
+    """Shape, frames per chunk (of a shard: its inner chunks) and data type of an array, from its metadata."""
+    meta = json.loads((path / "zarr.json").read_text())
+    first = meta["codecs"][0]
+    grid = first if first["name"] == "sharding_indexed" else meta["chunk_grid"]
+    return tuple(meta["shape"]), int(grid["configuration"]["chunk_shape"][0]), str(meta["data_type"])
 
 
 def _attrs(name: str) -> dict[str, Any]:

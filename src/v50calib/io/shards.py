@@ -20,6 +20,8 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+#: decoded chunks that partial reads may leave behind
+KEPT = 3
 #: offset and length of a chunk that was never written
 _EMPTY = 2**64 - 1
 
@@ -33,19 +35,29 @@ class ShardedFrames:
     chunk: int
     per_shard: int
 
-    def read(self, start: int, stop: int, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
-        """Frames start:stop, into `out` where given. Raises ValueError or OSError where a shard is damaged."""
+    def read(
+        self, start: int, stop: int, out: NDArray[np.uint16] | None = None, *, kept: dict[int, NDArray[np.uint16]] | None = None
+    ) -> NDArray[np.uint16]:
+        """Frames start:stop, into `out` where given. Raises ValueError or OSError where a shard is damaged.
+
+        kept: chunks decoded for a partial read, at most KEPT of them; a whole read takes its chunk out of it.
+        """
+        kept = {} if kept is None else kept
         ny, nx = self.shape[1:]
         frames = np.empty((stop - start, ny, nx), np.uint16) if out is None else out[: stop - start]
         for index in range(start // self.chunk, -(-stop // self.chunk)):
             first = index * self.chunk
             low, high = max(start, first), min(stop, first + self.chunk)
-            if high - low == self.chunk:
+            whole = kept.pop(index, None)
+            if whole is None and high - low == self.chunk:
                 self._decode(index, frames[low - start : high - start])
-            else:
-                scratch = np.empty((self.chunk, ny, nx), np.uint16)
-                self._decode(index, scratch)
-                frames[low - start : high - start] = scratch[low - first : high - first]
+                continue
+            if whole is None:
+                whole = np.empty((self.chunk, ny, nx), np.uint16)
+                self._decode(index, whole)
+            frames[low - start : high - start] = whole[low - first : high - first]
+            if high < min(first + self.chunk, self.shape[0]) and len(kept) < KEPT:
+                kept[index] = whole
         return frames
 
     def _decode(self, index: int, out: NDArray[np.uint16]) -> None:

@@ -21,6 +21,12 @@ NODES = 9
 #: finite-difference steps of t0 [h], a/R* (relative), b, u, and depth (relative)
 STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
 ITERATIONS = 2
+#: inverse variance of the prior on a parameter that is held
+FIXED = 1e18
+#: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
+DEPTH_RANGE = (2e-5, 0.25)
+#: shallower than this, steps in depth are absolute and curvature is left out: both would drown in the model's own 1e-8
+SHALLOW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,15 @@ class Depths:
 
 
 def fit_depths(
-    time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, prior: Prior, position: Float, darkening: Float
-) -> Depths:
+    time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, prior: Prior, position: Float, darkening: Float,
+    *, fix_t0: bool = False, additive: bool = False,
+) -> Depths:  # fmt: skip
     """Depths of normalized light curves.
 
     time (n,), flux and sigma (n, channel): bins of `width` hours; design (n, terms) baseline deviations, its
     first column constant; position (channel,) in [-1, 1] along wavelength; darkening (2, channel) prior u1, u2.
+    fix_t0 holds the mid-time; additive: the terms after the first do not dim with the star.
+    A depth is free to be negative: a channel whose noise exceeds its depth must scatter evenly about it.
     """
     model = Model(time, width)
     n_channels = flux.shape[1]
@@ -55,17 +64,19 @@ def fit_depths(
     centre = np.array([shape.t0, prior.a[0], prior.b[0], 0.0, 0.0, 0.0])
     inverse = 1.0 / np.array([np.inf, prior.a[1], prior.b[1], prior.u1[1], prior.u1[1], prior.u2[1]]) ** 2
     if n_channels == 1:
-        inverse[4] = 1e12
+        inverse[4] = FIXED
+    if fix_t0:
+        inverse[0] = FIXED
     local = np.zeros((n_channels, design.shape[1]))
     mix = _interpolation(nodes, place)
     by_theta = np.moveaxis(_slopes(model, shape, theta, nodes, at_node) @ mix, 0, 1)
     for _ in range(ITERATIONS):
         base, by_depth = _shapes(model, shape, theta, depth, nodes, place, at_node, mix)
         step_local, step_theta, cov, chi2 = _solve(
-            flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse
+            flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse, additive
         )
         local = local + step_local[:, :-1]
-        depth = np.clip(depth + step_local[:, -1], 1e-6, 0.25)
+        depth = np.minimum(depth + step_local[:, -1], DEPTH_RANGE[1])
         theta = theta + np.clip(step_theta, -np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]), np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]))
         theta[1] = max(theta[1], 1.05)
     final = replace(shape, t0=float(theta[0]), a=float(theta[1]), b=float(abs(theta[2])))
@@ -110,13 +121,15 @@ def _shapes(
     """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
     order = np.clip(np.round(place).astype(int), 0, nodes.size - 1)
     node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
+    node_depth = np.clip(node_depth, *DEPTH_RANGE)
     values, slopes, curves = [], [], []
     for j, s in enumerate(nodes):
-        low, high = node_depth[j] * (1 - STEP_D), node_depth[j] * (1 + STEP_D)
+        step = max(STEP_D * node_depth[j], min(STEP_D * SHALLOW, 0.5 * node_depth[j]))
+        low, high = node_depth[j] - step, node_depth[j] + step
         t_low, t_mid, t_high = (model(_at_node(shape, theta, darkening[:, j], s, d)) for d in (low, node_depth[j], high))
         values.append(t_mid)
         slopes.append((t_high - t_low) / (high - low))
-        curves.append((t_high - 2 * t_mid + t_low) / (high - node_depth[j]) ** 2)
+        curves.append((t_high - 2 * t_mid + t_low) / step**2 * (node_depth[j] >= SHALLOW))
     value, slope, curve = (np.stack(v, axis=1) for v in (values, slopes, curves))
     # offsets of each channel from each node it is mixed from; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
@@ -125,12 +138,26 @@ def _shapes(
 
 
 def _solve(
-    flux: Float, sigma: Float, design: Float, base: Float, by_depth: Float, by_theta: Float, local: Float, inverse: Float, pull: Float
+    flux: Float,
+    sigma: Float,
+    design: Float,
+    base: Float,
+    by_depth: Float,
+    by_theta: Float,
+    local: Float,
+    inverse: Float,
+    pull: Float,
+    additive: bool,
 ) -> tuple[Float, Float, tuple[Float, Float], Float]:
     """One Gauss-Newton step: local (channel, terms + 1), shared (6,), depth variances (full, shape known), chi² after it."""
-    level = 1.0 + design @ local.T
-    residual = (flux - level * base) / sigma
-    columns = np.concatenate([design[:, :, None] * base[:, None, :], (level * by_depth)[:, None, :]], axis=1) / sigma[:, None, :]
+    if additive:
+        level, terms = 1.0 + design[:, :1] @ local[:, :1].T, np.repeat(design[:, :, None], flux.shape[1], axis=2)
+        terms[:, 0] *= base
+        residual = (flux - level * base - design[:, 1:] @ local[:, 1:].T) / sigma
+    else:
+        level, terms = 1.0 + design @ local.T, design[:, :, None] * base[:, None, :]
+        residual = (flux - level * base) / sigma
+    columns = np.concatenate([terms, (level * by_depth)[:, None, :]], axis=1) / sigma[:, None, :]
     shared = level[:, None, :] * by_theta / sigma[:, None, :]
     columns, shared, residual = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (columns, shared, residual))
     transposed = np.swapaxes(columns, 1, 2)

@@ -1,4 +1,4 @@
-"""Static extraction weights: apertures, optimal extraction, and repair of masked pixels.
+"""Static extraction weights: optimal extraction, and repair of masked pixels (apertures: `apertures.py`).
 
 Everything returns maps (ny, nx) of weights w such that a flux is ``Σ w·cds``: the hot loop then is one
 weighted sum whatever the method (`fused.weighted_column_sums`).
@@ -6,63 +6,19 @@ weighted sum whatever the method (`fused.weighted_column_sums`).
 
 from __future__ import annotations
 
-import itertools
 import math
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erf
+
+from v50calib.kernels.series import robust_sigma
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-
-def _disc_strip(x0: float, x1: float, y0: float, y1: float, radius: float) -> float:
-    """Area shared by the rectangle [x0, x1] x [y0, y1] and the disc about the origin, exactly.
-
-    Integrates the clipped chord over x; between the breakpoints it is a constant or ``±sqrt(r² - x²)``.
-    """
-    x0, x1 = max(x0, -radius), min(x1, radius)
-    if x1 <= x0:
-        return 0.0
-    crossings = [s * math.sqrt(radius**2 - y**2) for y in (y0, y1) if abs(y) < radius for s in (-1, 1)]
-    knots = sorted({x0, x1, *(c for c in crossings if x0 < c < x1)})
-
-    def half_disc(x: float) -> float:
-        x = min(max(x / radius, -1.0), 1.0)
-        return 0.5 * radius**2 * (x * math.sqrt(1 - x * x) + math.asin(x))
-
-    area = 0.0
-    for a, b in itertools.pairwise(knots):
-        chord = math.sqrt(max(radius**2 - (0.5 * (a + b)) ** 2, 0.0))
-        top = half_disc(b) - half_disc(a) if chord < y1 else y1 * (b - a)
-        bottom = -(half_disc(b) - half_disc(a)) if -chord > y0 else y0 * (b - a)
-        if chord > y0 and -chord < y1:
-            area += top - bottom
-    return area
-
-
-def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> Float:
-    """Exact overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px."""
-    ny, nx = shape
-    cy, cx = centre
-    out = np.zeros(shape)
-    for y in range(max(0, math.floor(cy - radius)), min(ny, math.ceil(cy + radius) + 1)):
-        for x in range(max(0, math.floor(cx - radius)), min(nx, math.ceil(cx + radius) + 1)):
-            out[y, x] = _disc_strip(x - 0.5 - cx, x + 0.5 - cx, y - 0.5 - cy, y + 0.5 - cy, radius)
-    return out
-
-
-def interval_overlap(n: int, low: float, high: float) -> Float:
-    """Overlap (0-1) of pixels 0..n-1 (each ±0.5) with the interval [low, high]."""
-    index = np.arange(n, dtype=np.float64)
-    return np.clip(np.minimum(index + 0.5, high) - np.maximum(index - 0.5, low), 0.0, 1.0)
-
-
-def box_aperture(shape: tuple[int, int], centre: tuple[float, float], size: tuple[float, float]) -> Float:
-    """Exact overlap of each pixel with a box of size (height, width) px."""
-    rows = interval_overlap(shape[0], centre[0] - size[0] / 2, centre[0] + size[0] / 2)
-    columns = interval_overlap(shape[1], centre[1] - size[1] / 2, centre[1] + size[1] / 2)
-    return rows[:, None] * columns[None, :]
+_jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 
 
 def barycenter(image: Float, masked: Mask, *, half_width: int = 6) -> tuple[float, float]:
@@ -108,31 +64,59 @@ def fill_masked(image: Float, masked: Mask) -> Float:
     return out
 
 
-def redistribute_masked(maps: Float, masked: Mask, image: Float) -> tuple[Float, Mask]:
-    """Move the weight of masked pixels to their neighbours so that neither flux nor pointing changes it.
+def masked_shares(image: Float, masked: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Float]:
+    """Each masked pixel as a weighted sum of its good 5x5 neighbours that follows flux and pointing.
 
     For a masked pixel d the smallest coefficients a_j on its good 5x5 neighbours are found with
     ``Σ a_j·I_j = I_d`` and ``Σ a_j·∇I_j = ∇I_d`` (I: the filled mean image): the estimate then follows a
-    change of flux exactly and a shift of the image to first order. maps (m, ny, nx); returns new maps
-    and where weight was moved (FLUX_ESTIMATED).
+    change of flux exactly and a shift of the image to first order. Returns flat indices of the masked pixels (m,), the start
+    of each one's neighbours (m + 1,), their flat indices and coefficients.
     """
     filled = fill_masked(image, masked)
     gy, gx = np.gradient(filled, axis=0), np.gradient(filled, axis=1)
-    out = maps.copy()
-    moved = masked & (maps != 0).any(axis=0)
     ny, nx = image.shape
-    for y, x in np.argwhere(moved):
+    targets, starts, neighbours, shares = [], [0], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for y, x in np.argwhere(masked):
         ys, xs = np.mgrid[max(0, y - 2) : min(ny, y + 3), max(0, x - 2) : min(nx, x + 3)]
         keep = ~masked[ys, xs]
         ys, xs = ys[keep], xs[keep]
         if ys.size:
             system = np.stack([filled[ys, xs], gy[ys, xs], gx[ys, xs]])
             target = np.array([filled[y, x], gy[y, x], gx[y, x]])
-            share = np.asarray(np.linalg.lstsq(system, target, rcond=None)[0])
-            for m in range(len(out)):
-                out[m, ys, xs] += share * maps[m, y, x]
-        out[:, y, x] = 0.0
-    return out, moved
+            shares.append(np.asarray(np.linalg.lstsq(system, target, rcond=None)[0]))
+            neighbours.append(ys * nx + xs)
+        targets.append(y * nx + x)
+        starts.append(starts[-1] + ys.size)
+    return np.array(targets, np.int64), np.array(starts, np.int64), np.concatenate(neighbours), np.concatenate(shares)
+
+
+def redistribute_masked(maps: Float, masked: Mask, image: Float) -> tuple[Float, Mask]:
+    """Move the weight of masked pixels to their neighbours so that neither flux nor pointing changes it.
+
+    By the shares of `masked_shares`. maps (m, ny, nx); returns new maps and where weight was moved (FLUX_ESTIMATED).
+    """
+    moved = masked & (maps != 0).any(axis=0)
+    flat = maps.reshape(len(maps), -1).copy()
+    targets, starts, neighbours, shares = masked_shares(image, masked)
+    for k, target in enumerate(targets):
+        if moved.flat[target]:
+            part = slice(starts[k], starts[k + 1])
+            flat[:, neighbours[part]] += flat[:, [target]] * shares[part]
+            flat[:, target] = 0.0
+    return flat.reshape(maps.shape), moved
+
+
+@_jit
+def repair_frames(
+    frames: Float, targets: NDArray[np.int64], starts: NDArray[np.int64], neighbours: NDArray[np.int64], shares: Float
+) -> None:
+    """Fill the masked pixels of frames (n, npix) in place with their neighbours' weighted sum (see `masked_shares`)."""
+    for i in range(frames.shape[0]):
+        for k in range(targets.size):
+            total = 0.0
+            for j in range(starts[k], starts[k + 1]):
+                total += shares[j] * frames[i, neighbours[j]]
+            frames[i, targets[k]] = total
 
 
 def rescale_masked_columns(weights: Float, masked: Mask, profile: Float) -> Float:
@@ -143,8 +127,8 @@ def rescale_masked_columns(weights: Float, masked: Mask, profile: Float) -> Floa
     return kept * np.where(usable, whole / np.where(usable, rest, 1.0), np.nan)
 
 
-def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice, *, degree: int = 5, fit: slice = slice(None)) -> Float:
-    """Normalized spatial profile P (ny, nx), Σ_y P = 1 over `rows`: Horne (1986) step 5.
+def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice | Mask, *, degree: int = 5, fit: slice = slice(None)) -> Float:
+    """Normalized spatial profile P (ny, nx), Σ_y P = 1 over `rows` (a slice, or a mask (ny, nx)): Horne (1986) step 5.
 
     Each row's fraction of the column flux is a Chebyshev polynomial of the column, fitted with inverse
     variances to the mean image over the columns `fit`; masked pixels take no part and get the polynomial's value.
@@ -174,6 +158,27 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice, *,
         new = np.where(enough[:, None] & window, np.maximum(solution @ everywhere.T, 0.0), np.where(window, profile, 0.0))
         profile = new / np.maximum(new.sum(axis=0), 1e-12)
     return profile
+
+
+def profile_outliers(image: Float, variance: Float, profile: Float, good: Mask, *, clip: float) -> Mask:
+    """The worst pixel of each column of a mean image, if off profile x column flux by more than clip sigma: Horne (1986) step 7.
+
+    Sigma is the larger of the model's and the row's own robust scatter: what the smooth profile cannot follow in a whole row
+    is not an outlier.
+    """
+    flux = np.where(good, image, 0.0).sum(axis=0) / np.maximum(np.where(good, profile, 0.0).sum(axis=0), 1e-12)
+    off = (image - flux * profile) / np.sqrt(variance)
+    level = np.where(good, off, np.nan)
+    scatter = robust_sigma(level.T)
+    size = np.where(good, np.abs(off) / np.fmax(scatter, 1.0)[:, None], 0.0)
+    return np.asarray((size > clip) & (size == size.max(axis=0)))
+
+
+def gaussian_profile(shape: tuple[int, int], centre: Float, sigma: Float, window: Mask) -> Float:
+    """Pixel-integrated Gaussian about centre (nx,) of width sigma (nx,), of unit sum over the window's rows of each column."""
+    edges = (np.arange(shape[0] + 1)[:, None] - 0.5 - centre) / (sigma * math.sqrt(2.0))
+    profile = np.where(window, np.diff(erf(edges), axis=0), 0.0)
+    return np.asarray(profile / np.maximum(profile.sum(axis=0), 1e-300))
 
 
 def optimal_weights(profile: Float, variance: Float, masked: Mask) -> Float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 
 
-def adu_to_electrons(adu: NDArray[np.generic], gain: float, offset: float) -> Float:
+def adu_to_electrons(adu: NDArray[np.generic], gain: float | Float, offset: float | Float) -> Float:
     """Electrons of raw codes: ``e = ADU / gain + offset``.
 
     gain [ADU/e-], offset [e-] (challenge description, 2025; blank first reads of the real sample then
@@ -38,7 +38,7 @@ def evaluate_derivative(values: Float, coef: Float) -> Float:
     return evaluate_polynomial(values, powers * coef[1:])
 
 
-def substitute_affine(coef: Float, scale: float, shift: float) -> Float:
+def substitute_affine(coef: Float, scale: float | Float, shift: float | Float) -> Float:
     """Coefficients of ``p(shift + scale·u)`` in powers of u (Horner on polynomials); exact, any degree."""
     terms = len(coef)
     out = np.zeros_like(coef)

@@ -137,19 +137,26 @@ def _shape(theta: Float, period: float) -> Shape:
     return Shape(t0, period, max(a, 1.05), min(abs(b), 0.99 * max(a, 1.05)), max(abs(k), 1e-4), u1, u2)
 
 
-def fit_white(time: Float, flux: Float, sigma: Float, width: float, design: Float, start: Shape, prior: Prior) -> WhiteFit:
+def fit_white(
+    time: Float, flux: Float, sigma: Float, width: float, design: Float, start: Shape, prior: Prior,
+    *, fix_t0: bool = False, additive: bool = False,
+) -> WhiteFit:  # fmt: skip
     """Least-squares fit of ``flux = (design·c)·T(t; t0, k, a, b, u1, u2)`` with c solved linearly at each step.
 
-    time, flux, sigma (n,): bins of `width` hours; design (n, terms). The covariance includes baseline and
+    time, flux, sigma (n,): bins of `width` hours; design (n, terms), its first column constant. fix_t0 holds the
+    mid-time at `start`. additive: ``c0·T + the other terms`` instead. The covariance includes baseline and
     priors (variable projection; Golub & Pereyra 2003) and is scaled up where chi²/n exceeds 1.
     """
     model = Model(time, width)
     centres = np.array([prior.a[0], prior.b[0], prior.u1[0], prior.u2[0]])
     widths = np.array([prior.a[1], prior.b[1], prior.u1[1], prior.u2[1]])
+    first = slice(1, None) if fix_t0 else slice(0, None)
+    target = flux / sigma
 
-    def residuals(theta: Float) -> Float:
-        basis = design * (model(_shape(theta, start.period)) / sigma)[:, None]
-        target = flux / sigma
+    def residuals(free: Float) -> Float:
+        theta = np.concatenate([[start.t0], free]) if fix_t0 else free
+        curve = model(_shape(theta, start.period))
+        basis = _with_transit(design, curve, additive) / sigma[:, None]
         solution = np.linalg.lstsq(basis, target, rcond=None)[0]
         return np.concatenate([target - basis @ solution, (np.abs(theta[2:]) - centres) / widths])
 
@@ -157,11 +164,30 @@ def fit_white(time: Float, flux: Float, sigma: Float, width: float, design: Floa
     span = float(time[-1] - time[0])
     low = [time[0] - 0.5 * span, 1e-3, 1.05, -2.0, -0.5, -0.5]
     high = [time[-1] + 0.5 * span, 0.6, 200.0, 2.0, 1.5, 1.5]
-    theta0 = np.clip(theta0, np.array(low) + 1e-6, np.array(high) - 1e-6)
-    fit = least_squares(
-        residuals, theta0, bounds=(low, high), x_scale=[0.01, 0.01, 0.3, 0.1, 0.05, 0.05], diff_step=1e-4, ftol=1e-6, xtol=1e-5
-    )
-    n_free = max(len(time) - design.shape[1] - 6, 1)
+    theta0[1:] = np.clip(theta0, np.array(low) + 1e-6, np.array(high) - 1e-6)[1:]
+    if not fix_t0:
+        theta0[0] = np.clip(theta0[0], low[0] + 1e-6, high[0] - 1e-6)
+    scales = np.array([0.01, 0.01, 0.3, 0.1, 0.05, 0.05])
+    bounds = (low[first], high[first])
+    fit = least_squares(residuals, theta0[first], bounds=bounds, x_scale=scales[first], diff_step=1e-4, ftol=1e-6, xtol=1e-5)
+    n_free = max(len(time) - design.shape[1] - fit.x.size, 1)
     chi2 = float((fit.fun[: len(time)] ** 2).sum()) / n_free
-    covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(chi2, 1.0)
-    return WhiteFit(_shape(fit.x, start.period), covariance, chi2)
+    covariance = np.zeros((6, 6))
+    covariance[first, first] = np.linalg.pinv(fit.jac.T @ fit.jac) * max(chi2, 1.0)
+    return WhiteFit(_shape(np.concatenate([theta0[: 6 - fit.x.size], fit.x]), start.period), covariance, chi2)
+
+
+def _with_transit(design: Float, curve: Float, additive: bool) -> Float:
+    """Columns of the linear part of a light curve with transit `curve` (n,): every term dims, or the first alone."""
+    if not additive:
+        return design * curve[:, None]
+    return np.concatenate([design[:, :1] * curve[:, None], design[:, 1:]], axis=1)
+
+
+def white_model(
+    time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, *, additive: bool = False
+) -> tuple[Float, Float]:
+    """Best linear terms of a known shape, (terms,), and the light curve they make, (n,). Arguments as `fit_white`."""
+    basis = _with_transit(design, Model(time, width)(shape), additive)
+    solution = np.linalg.lstsq(basis / sigma[:, None], flux / sigma, rcond=None)[0]
+    return np.asarray(solution), np.asarray(basis @ solution)

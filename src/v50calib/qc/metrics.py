@@ -57,7 +57,8 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
         out["channels_lost"] = int((flags[0] & np.uint32(DQ.DO_NOT_USE)).astype(bool).sum())
         x, y = np.asarray(ds["x_position"], float), np.asarray(ds["y_position"], float)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
-        out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, len(x) // 1000)].mean(axis=0)))
+        if ds["photometry"].attrs.get("units", "e-") == "e-":
+            out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, len(x) // 1000)].mean(axis=0)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
     return out

@@ -11,7 +11,9 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future as CFuture
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distributed import Client, Future
@@ -20,10 +22,9 @@ from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError
 from v50calib.io.catalog import root_kind
 from v50calib.io.identity import input_identity
-from v50calib.io.source import open_source
-from v50calib.runtime.failures import AttemptError, Failure, attempt, judge
+from v50calib.runtime.failures import Failure, attempt, judge
 from v50calib.runtime.stop import STOP, VisitStoppedError
-from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, prepare_job, run_job
+from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, pairs_of_job, prepare_job, run_job
 
 #: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
@@ -71,29 +72,43 @@ class Backlog:
         failure = judge(result)
         again = failure.verdict == "retry" and number <= self._runtime.retries
         if again:
-            wait = min(LONGEST_WAIT_S, self._runtime.retry_wait_s * 2 ** (number - 1))
-            heapq.heappush(self._later, (time.monotonic() + wait, next(self._order), job, number + 1))
+            pause = min(LONGEST_WAIT_S, self._runtime.retry_wait_s * 2 ** (number - 1))
+            heapq.heappush(self._later, (time.monotonic() + pause, next(self._order), job, number + 1))
         return Outcome(job, number, None, failure, last=not again)
 
 
 def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
-    """One visit after the other in this process. Raises RunInterruptedError."""
-    backlog = Backlog(jobs, runtime)
-    while backlog:
-        if STOP:
-            raise STOP.error()
-        item = backlog.take()
-        if item is None:
-            time.sleep(POLL_S)
-            continue
-        begin(item[0])
-        try:
-            result: Done | BaseException = attempt(run_job, item[0])
-        except AttemptError as exc:
-            result = exc
-        except VisitStoppedError:
-            raise STOP.error() from None
-        yield backlog.outcome(*item, result)
+    """Visits in this process, without Dask. Raises RunInterruptedError.
+
+    With runtime.threads_per_worker above 1 as many visits run at a time; where they are fewer, one after the other uses
+    the threads for its time chunks.
+    """
+    threads = runtime.threads_per_worker
+    at_once = threads if len(jobs) >= threads else 1
+    backlog = Backlog([replace(job, threads=threads // at_once) for job in jobs], runtime)
+    # the driver's thread is kept for signals and bookkeeping even with one visit at a time
+    with ThreadPoolExecutor(at_once) as pool:
+        running: dict[CFuture[Done], tuple[Job, int]] = {}
+        while backlog or running:
+            while not STOP and len(running) < at_once and (item := backlog.take()) is not None:
+                begin(item[0])
+                running[pool.submit(attempt, run_job, item[0])] = item
+            finished, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            if STOP and not finished:
+                # chunks ask for themselves; the pool waits for them on leaving
+                raise STOP.error()
+            for future in finished:
+                item = running.pop(future)
+                yield backlog.outcome(*item, _result_here(future))
+            if not running and not finished:
+                time.sleep(POLL_S)
+
+
+def _result_here(future: CFuture[Done]) -> Done | BaseException:
+    error = future.exception()
+    if isinstance(error, VisitStoppedError):
+        raise STOP.error() from None
+    return future.result() if error is None else error
 
 
 def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
@@ -186,7 +201,7 @@ class _Watch:
 
 def _submit_chunks(client: Client, job: Job) -> Future[Done]:
     """One visit as prepare → chunks → finish."""
-    n_pairs = open_source(job.root, job.key).frames.n_frames // 2
+    n_pairs = pairs_of_job(job)
     inputs = input_identity(job.root, job.key)
     frame = client.submit(attempt, prepare_job, job, pure=False)
     step = job.chunk_pairs

@@ -20,7 +20,8 @@ from v50calib.config.models import RunConfig
 from v50calib.config.runtime import QUEUES, RuntimeConfig
 from v50calib.errors import ConfigError
 from v50calib.io.catalog import root_kind
-from v50calib.io.source import FrameSource, open_source
+from v50calib.io.parquet import IN_MEMORY_BYTES
+from v50calib.io.source import open_source
 from v50calib.runtime.cluster import cores, n_workers
 from v50calib.runtime.visit import Job
 
@@ -34,6 +35,8 @@ CUBE_COPIES = 3
 FULL_COPIES = 2.2
 #: a parquet file's frames and the buffers of its decoding, over the raw bytes
 DECODED = 1.6
+#: buffers of a file that is decoded into a temporary one, because it is too long for memory
+SPILLED = 128 * 2**20
 #: a nanny ends its worker at this share of the limit (Dask's default)
 USABLE = 0.95
 
@@ -64,7 +67,11 @@ def projected(job: Job, *, whole_file: bool) -> Need:
     ny, nx = frames.shape
     pairs = frames.n_frames // 2
     raw = 2 * frames.n_frames * ny * nx
-    held = int(DECODED * raw) if whole_file else _held(frames, 4 * job.chunk_pairs * ny * nx)
+    chunk = 4 * job.chunk_pairs * ny * nx
+    if whole_file:
+        held = int(DECODED * raw) if raw <= IN_MEMORY_BYTES else SPILLED + 2 * chunk
+    else:
+        held = 2 * max(chunk, 2 * max(frames.units) * ny * nx)
     channels = nx if source.instrument.band_um is None else 1
     item = 8 if output.dtype == "float64" else 4
     bins = 0
@@ -106,11 +113,6 @@ def _opens(job: Job) -> bool:
     return identity_or_none(job) is not None
 
 
-def _held(frames: FrameSource, chunk_bytes: int) -> int:
-    ny, nx = frames.shape
-    return 2 * max(chunk_bytes, 2 * max(frames.units) * ny * nx)
-
-
 def _worker_limit(runtime: RuntimeConfig, client: Client | None) -> tuple[int | None, int, str]:
     """(bytes of a worker process, or None where nobody limits it; visits it works on at once; where the number is from)."""
     if client is not None:
@@ -126,7 +128,7 @@ def _worker_limit(runtime: RuntimeConfig, client: Client | None) -> tuple[int | 
     if runtime.scheduler == "kubernetes":
         return parse_bytes(runtime.kubernetes.memory), runtime.threads_per_worker, "runtime.kubernetes.memory"
     if runtime.scheduler == "sync":
-        return MEMORY_LIMIT, 1, "this machine's memory"
+        return MEMORY_LIMIT, runtime.threads_per_worker, "this machine's memory"
     together = n_workers(runtime) * runtime.threads_per_worker if runtime.scheduler == "threads" else runtime.threads_per_worker
     if runtime.memory_limit != "auto":
         return parse_bytes(runtime.memory_limit), together, "runtime.memory_limit"

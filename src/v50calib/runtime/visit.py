@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib import general
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
 from v50calib.io.identity import identity_of
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, instrument_at, open_source
 from v50calib.pipeline import Pipeline
+from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
-from v50calib.runtime import stop
+from v50calib.runtime.stop import check as check_stop
 from v50calib.schema import default_chunk_frames
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
 
@@ -33,12 +35,13 @@ CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
 
 @dataclass(frozen=True)
 class Job:
-    """A visit x instrument to calibrate: where it is, where it goes, with which config."""
+    """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own."""
 
     root: str
     out: str
     key: VisitKey
     config: RunConfig
+    threads: int = 1
 
     @property
     def chunk_pairs(self) -> int:
@@ -75,13 +78,22 @@ def prepare_job(job: Job) -> FrameConstants:
     """Task: the static constants of a visit."""
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     pipeline.check_instrument(source.instrument)
-    return pipeline.prepare(visit_of(source), source.frames.read)
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    return pipeline.prepare(visit, frames.read)
+
+
+def pairs_of_job(job: Job) -> int:
+    """Number of CDS pairs of a visit; reads no frame."""
+    source = open_source(job.root, job.key)
+    return Pipeline(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
 
 
 def chunk_job(job: Job, frame: FrameConstants, start_pair: int, stop_pair: int) -> ChunkResult:
     """Task: one time chunk of raw frames to sums, flags and bins."""
-    source = open_source(job.root, job.key)
-    return Pipeline(job.config).run_chunk(frame, source.frames.read(2 * start_pair, 2 * stop_pair), start_pair)
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    _, frames = pipeline.ordered(visit_of(source), source.frames)
+    first, last = max(0, start_pair - pipeline.halo), min(frames.n_frames // 2, stop_pair + pipeline.halo)
+    return pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start_pair, stop_pair))
 
 
 def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], inputs: dict[str, str], started: float) -> Done:
@@ -95,38 +107,40 @@ def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], inpu
 def run_job(job: Job) -> Done:
     """Task: a whole visit x instrument in one worker, streaming its chunks."""
     started = time.time()
-    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key, threads=job.threads)
     pipeline.check_instrument(source.instrument)
     # taken before the frames: a file that changes while it is read is found changed by the next run
     inputs = identity_of(job.root, source)
-    frame = pipeline.prepare(visit_of(source), source.frames.read)
-    results = list(_chunks(job, pipeline, source, frame))
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    frame = pipeline.prepare(visit, frames.read)
+    results = list(_chunks(job, pipeline, frames, frame))
     return _finish(job, pipeline, source, frame, results, inputs, started)
 
 
-def _chunks(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants) -> Iterator[ChunkResult]:
-    """Chunks of a visit in order of time; left between two of them where the run is asked to stop.
+def _chunks(job: Job, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants) -> Iterator[ChunkResult]:
+    """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL.
 
-    Without a Dask scheduler around it (`sync`) the visit may use runtime.threads_per_worker threads of its own; both
-    decoding and kernels release the GIL.
+    The visit is left between two of them where the run is asked to stop.
     """
-    threads = job.config.runtime.threads_per_worker if job.config.runtime.scheduler == "sync" else 1
-    if threads == 1:
-        for start, block in source.frames.blocks(2 * job.chunk_pairs):
-            stop.check()
-            yield pipeline.run_chunk(frame, block, start // 2)
+    step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, pipeline.halo
+    if job.threads == 1:
+        for w in general.windows(frames, step, halo):
+            check_stop()
+            yield pipeline.run_chunk(frame, w.raw, w.first, (w.start, w.stop))
         return
-    ranges = [(i, min(i + 2 * job.chunk_pairs, source.frames.n_frames)) for i in range(0, source.frames.n_frames, 2 * job.chunk_pairs)]
 
-    def chunk(frames: tuple[int, int]) -> ChunkResult:
-        stop.check()
-        return pipeline.run_chunk(frame, source.frames.read(*frames), frames[0] // 2)
+    def chunk(start: int) -> ChunkResult:
+        check_stop()
+        stop = min(start + step, n_pairs)
+        low, high = max(0, start - halo), min(n_pairs, stop + halo)
+        return pipeline.run_chunk(frame, frames.read(2 * low, 2 * high), low, (start, stop))
 
     try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield from pool.map(chunk, ranges)
+        with ThreadPoolExecutor(job.threads) as pool:
+            yield from pool.map(chunk, range(0, n_pairs, step))
     finally:
-        source.frames.release()
+        frames.release()
 
 
 def _finish(
@@ -145,7 +159,8 @@ def _finish(
     qc = record(ds, notes)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
-    stop.check()
+    ds = ds.drop_vars(unsaved(job.config), errors="ignore")
+    check_stop()
     fingerprint = ds.attrs["config_hash"]
     write_product(Path(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
     # the clock may have been set meanwhile

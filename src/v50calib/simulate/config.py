@@ -35,6 +35,9 @@ class SimConfig:
     depth              (Rp/Rs)^2 of every channel; None draws a spectrum per planet
     brightness         light level relative to the real sample; None draws one per planet (0.6-1.4)
     star_temperature   K; None draws one per planet
+    duration_h         first to fourth contact of every planet, h (a/R* is set to give it); None keeps the drawn orbit
+    exact_star         the star table states the true parameters, and limb darkening follows the law that the fits
+                       start from: what is then left between truth and result is the chain's own
     t0_h               mid-transit, hours since the start of the visit; None draws one per visit
     """
 
@@ -57,6 +60,8 @@ class SimConfig:
     depth: float | None = None
     brightness: float | None = None
     star_temperature: float | None = None
+    duration_h: float | None = None
+    exact_star: bool = False
     t0_h: float | None = None
     layout: Layout = "2025"
     split: Split = "train"
@@ -80,5 +85,7 @@ class SimConfig:
             )
         if self.depth is not None and not 0.0 <= self.depth < 0.25:
             raise ConfigError(f"depth is {self.depth}: (Rp/Rs)^2 must lie in 0 <= depth < 0.25")
+        if self.duration_h is not None and not 0.5 <= self.duration_h <= 10.0:
+            raise ConfigError(f"duration_h is {self.duration_h}: orbits of 3-8 days give transits of 0.5 to 10 h")
         if self.brightness is not None and not 0.0 <= self.brightness <= 2.0:
             raise ConfigError(f"brightness is {self.brightness}: above 2 the reads saturate, use 0-2")

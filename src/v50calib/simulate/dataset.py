@@ -38,6 +38,8 @@ class SceneOptions(TypedDict, total=False):
     depth: float | None
     brightness: float | None
     star_temperature: float | None
+    duration_h: float | None
+    exact_star: bool
     t0_h: float | None
 
 
@@ -151,7 +153,7 @@ def _write_tables(root: Path, config: SimConfig, scenes: Sequence[Sequence[Scene
     files.write_wavelengths(root)
     files.write_adc(root, split, layout, [(s.planet.planet_id, s.adc_offset, s.adc_gain) for s in first])
     if layout == "2025":
-        stars = [(s.planet.planet_id, perturbed_star(s.planet.star, s.rng(None, 3))) for s in first]
+        stars = [(s.planet.planet_id, s.planet.star if config.exact_star else perturbed_star(s.planet.star, s.rng(None, 3))) for s in first]
         files.write_star_info(root, split, stars)
     if split == "train":
         files.write_depths(root, layout, [(s.planet.planet_id, s.planet.depth) for s in first])

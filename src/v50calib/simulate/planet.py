@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.simulate.axes import channel_wavelength
@@ -51,6 +52,18 @@ def transit_duration_h(star: dict[str, float], k: float) -> float:
     return float(star["P"] * 24 / np.pi * np.arcsin(min(1.0, np.sqrt(chord) / (star["sma"] * np.sin(inclination)))))
 
 
+def with_duration(star: dict[str, float], duration_h: float, k: float) -> dict[str, float]:
+    """The star with the a/R* at which its planet crosses in `duration_h` hours; period and impact parameter stay."""
+    impact = star["sma"] * np.cos(np.radians(star["i"]))
+
+    def excess(sma: float) -> float:
+        trial = {**star, "sma": sma, "i": float(np.degrees(np.arccos(impact / sma)))}
+        return transit_duration_h(trial, k) - duration_h
+
+    sma = float(brentq(excess, 1.2 + k, 300.0))
+    return {**star, "sma": sma, "i": float(np.degrees(np.arccos(impact / sma)))}
+
+
 def draw_planet(config: SimConfig, index: int) -> Planet:
     """Planet number `index` of a dataset: depends on config.seed and index only."""
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index,)))
@@ -63,6 +76,10 @@ def draw_planet(config: SimConfig, index: int) -> Planet:
         star["Ts"] = config.star_temperature
     if config.depth is not None:
         depth = np.full_like(depth, config.depth)
+    if config.duration_h is not None:
+        star = with_duration(star, config.duration_h, float(np.sqrt(depth.max())))
+    if config.exact_star:
+        du = (np.zeros(2), np.zeros(2))
     u1, u2 = _limb_darkening(star["Ts"], *du)
     if not config.limb_darkening:
         u1, u2 = np.zeros_like(u1), np.zeros_like(u2)

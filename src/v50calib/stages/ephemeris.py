@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from v50calib.kernels.limb import quadratic_limb_darkening
-from v50calib.kernels.series import bin_mean
-from v50calib.kernels.transit import Prior, Shape, fit_white, search_box, transit_duration
-from v50calib.stages.base import Float, Real, Section
+from v50calib.kernels.transit import Model, Prior, Shape, WhiteFit, fit_white, search_box, transit_duration, white_model
+from v50calib.stages.base import Float, Section
 from v50calib.stages.series_base import Ephemeris, Series
+from v50calib.stages.timebins import BaselineModel, TimeBins, white_curve, white_wavelength
 
 #: bins of the white light curve that the fit works on
 FIT_BINS = 400
@@ -24,6 +25,10 @@ PRIOR_A, PRIOR_B, PRIOR_U = 0.05, 0.3, 0.05
 MAX_B = 0.85
 #: effective temperature [K] where the dataset has no star parameters
 STAR_TEMPERATURE = 5500.0
+#: period [h] that a shape is given where the dataset has none (2024)
+UNKNOWN_PERIOD_H = 96.0
+#: depth that a fit starts from where no box stands out
+SHALLOWEST = 2e-5
 
 
 class EphemerisConfig(Section):
@@ -41,99 +46,99 @@ class EphemerisConfig(Section):
         return self
 
 
-def regressors(x: Float, y: Float, vectors: tuple[str, ...]) -> Float:
-    """Quadratic pointing terms (pair, terms) of the chosen vectors: x, y, x², xy, y², centred."""
-    series = {"x": x, "y": y}
-    chosen = [series[v] - np.median(series[v]) for v in vectors]
-    terms = list(chosen) + [a * b for i, a in enumerate(chosen) for b in chosen[i:]]
-    return np.stack(terms, axis=1) if terms else np.zeros((len(x), 0))
+@dataclass(frozen=True)
+class _White:
+    """Binned white light curve that a transit is fitted to; design (bins, terms)."""
+
+    bins: TimeBins
+    flux: Float
+    sigma: Float
+    design: Float
 
 
-def white_curve(series: Series) -> tuple[Float, Float]:
-    """Sum of the channels' flux and variance; a channel with any NaN takes no part."""
-    whole = np.isfinite(series.flux[0]) & np.isfinite(series.flux.sum(axis=0, dtype=np.float64))
-    flux, var = (v if whole.all() else v[:, whole] for v in (series.flux, series.var))
-    return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.slow_var[whole].sum()
+def _binned(series: Series, flux: Float, var: Float, model: BaselineModel) -> _White:
+    bins = TimeBins(series.time_h, FIT_BINS, series.used)
+    mean, variance = bins.mean(np.column_stack([flux, var])).T
+    return _White(bins, mean, np.sqrt(variance / bins.count), model.in_bins(bins))
 
 
-def white_wavelength(series: Series) -> float:
-    """Flux-weighted mean wavelength [µm]."""
-    level = series.flux.mean(axis=0, dtype=np.float64)
-    whole = np.isfinite(level)
-    return float((level * series.wavelength_um)[whole].sum() / level[whole].sum())
-
-
-class TimeBins:
-    """Equal bins of time that a fit works on; empty ones are left out.
-
-    time_h (bins,) mean time, count (bins,) samples, width [h].
-    """
-
-    def __init__(self, time_h: Float, n_bins: int) -> None:
-        n_bins = min(n_bins, len(time_h))
-        edges = np.linspace(time_h[0], time_h[-1], n_bins + 1)
-        self.width = float(edges[1] - edges[0])
-        self._n = n_bins
-        self._index = np.clip(np.searchsorted(edges, time_h, side="right") - 1, 0, n_bins - 1)
-        count = np.bincount(self._index, minlength=n_bins).astype(np.float64)
-        self._full = count > 0
-        self.count = count[self._full]
-        self.time_h = self.mean(time_h[:, None])[:, 0]
-
-    def mean(self, values: Real) -> Float:
-        """Mean of (time, columns) values per bin, (bins, columns)."""
-        return bin_mean(values, self._index, self._n)[0][self._full]
-
-    def design(self, series: Series, degree: int, vectors: tuple[str, ...]) -> Float:
-        """Baseline design (bins, terms). Drift inside a bin is part of the mean of its squares: the pointing terms
-        are averaged, not recomputed."""
-        powers = baseline_design(self.time_h, self.time_h, self.time_h, degree=degree, vectors=())
-        return np.concatenate([powers, self.mean(regressors(series.x, series.y, vectors))], axis=1)
-
-
-def baseline_design(time: Float, x: Float, y: Float, *, degree: int, vectors: tuple[str, ...]) -> Float:
-    """Design matrix (n, terms): Legendre-like powers of time scaled to [-1, 1], then the pointing terms."""
-    scaled = 2.0 * (time - time[0]) / max(float(np.ptp(time)), 1e-12) - 1.0
-    return np.concatenate([scaled[:, None] ** np.arange(degree + 1), regressors(x, y, vectors)], axis=1)
-
-
-def resolve_ephemeris(series: Series, config: EphemerisConfig, *, degree: int, vectors: tuple[str, ...]) -> Ephemeris:
+def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineModel, *, additive: bool = False) -> Ephemeris:
     """The visit's ephemeris; source `none` where no transit stands out of the white light curve.
 
-    Given mid-time and duration stand as they are; depth, orbit and limb darkening are fitted all the same.
+    Given mid-time and duration stand as they are; depth, orbit and limb darkening are fitted all the same, whether
+    a transit stands out or not.
 
-    The fit works on a few hundred bins of the white light curve with the time polynomial and pointing terms
-    that the trace stage will divide out, jointly with the transit.
+    The fit works on a few hundred bins of the white light curve with the time terms and regressors of `model`,
+    jointly with the transit.
     """
     star = series.star
     period = 24.0 * (config.period_d or star.get("P", math.nan))
-    flux, var = white_curve(series)
-    bins = TimeBins(series.time_h, FIT_BINS)
-    time, width, design = bins.time_h, bins.width, bins.design(series, degree, vectors)
-    flux, var = bins.mean(np.column_stack([flux, var])).T
-    sigma = np.sqrt(var / bins.count)
+    white = _binned(series, *white_curve(series), model)
+    time = white.bins.time_h
     start = _start_shape(star, period)
-    given = config.source != "fit" and config.t0_h is not None and config.duration_h is not None
-    lengths = start.duration * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25])
-    span = float(np.ptp(time))
-    if given:
-        assert config.t0_h is not None
-        assert config.duration_h is not None
-        box = search_box(time, flux, sigma, np.array([config.duration_h]), design, centres=np.array([config.t0_h]))
+    if config.source != "fit" and config.t0_h is not None and config.duration_h is not None:
+        box = search_box(time, white.flux, white.sigma, np.array([config.duration_h]), white.design, centres=np.array([config.t0_h]))
+        given = Ephemeris(config.t0_h, config.duration_h, period, "given", snr=box.snr)
+        if not given.in_transit(time, 0.0).any():
+            return given
     else:
-        box = search_box(time, flux, sigma, np.unique(np.minimum(lengths, 0.9 * span)), design)
-    if box.snr < MIN_SNR or box.depth <= 0:
-        if given:
-            return Ephemeris(box.t0, box.duration, period, "given", snr=box.snr)
-        return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
+        given = None
+        lengths = start.duration * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25])
+        span = float(np.ptp(time))
+        box = search_box(time, white.flux, white.sigma, np.unique(np.minimum(lengths, 0.9 * span)), white.design)
+        if box.snr < MIN_SNR or box.depth <= 0:
+            return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
     prior = transit_prior(star, start.a, start.b, white_wavelength(series))
-    guess = Shape(box.t0, start.period, start.a, start.b, math.sqrt(min(box.depth, 0.2)), prior.u1[0], prior.u2[0])
-    fit = fit_white(time, flux, sigma, width, design, guess, prior)
-    shape = fit.shape
-    t0, duration, source = (box.t0, box.duration, "given") if given else (shape.t0, shape.duration, "fit")
-    return Ephemeris(
-        t0, duration, period, source, box.snr, fit.t0_sigma, fit.depth, fit.depth_sigma,
-        shape.a, shape.b, shape.u1, shape.u2, fit.chi2_reduced,
+    depth = min(max(box.depth, SHALLOWEST), 0.2)
+    t0 = box.t0 if given is None else given.t0_h
+    guess = Shape(t0, start.period, start.a, start.b, math.sqrt(depth), prior.u1[0], prior.u2[0])
+    fit = fit_white(
+        time, white.flux, white.sigma, white.bins.width, white.design, guess, prior, fix_t0=given is not None, additive=additive
+    )
+    if given is None:
+        given = Ephemeris(fit.shape.t0, fit.shape.duration, period, "fit", snr=box.snr)
+    return _with_fit(given, fit)
+
+
+def refit_white(
+    series: Series, flux: Float, var: Float, ephemeris: Ephemeris, model: BaselineModel, *, additive: bool = False
+) -> Ephemeris:
+    """The ephemeris fitted again to another white light curve (pair,): one whose trend has been divided out.
+
+    Mask and source stay; so does a given mid-time.
+    """
+    if not math.isfinite(ephemeris.depth):
+        return ephemeris
+    white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    fit = fit_white(
+        white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
+        fix_t0=ephemeris.source == "given", additive=additive,
+    )  # fmt: skip
+    refitted = ephemeris if ephemeris.source == "given" else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
+    return _with_fit(refitted, fit)
+
+
+def white_residual(series: Series, flux: Float, var: Float, ephemeris: Ephemeris, model: BaselineModel) -> Float:
+    """White light curve (pair,) over its fitted transit and baseline, 1 on average: what all channels have in common."""
+    white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
+    terms, _ = white_model(white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape)
+    cadence = float(np.median(np.diff(series.time_h)))
+    return flux / (model.at_pairs(series.time_h) @ terms * Model(series.time_h, cadence)(shape))
+
+
+def shape_of(ephemeris: Ephemeris) -> Shape:
+    """The fitted transit of an ephemeris; a 4-day orbit where the period is not known."""
+    period = ephemeris.period_h if math.isfinite(ephemeris.period_h) else UNKNOWN_PERIOD_H
+    e = ephemeris
+    return Shape(e.t0_h, period, e.a, e.b, math.sqrt(max(e.depth, 0.0)), e.u1, e.u2)
+
+
+def _with_fit(ephemeris: Ephemeris, fit: WhiteFit) -> Ephemeris:
+    s = fit.shape
+    return replace(
+        ephemeris, t0_sigma_h=fit.t0_sigma, depth=fit.depth, depth_sigma=fit.depth_sigma,
+        a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced,
     )  # fmt: skip
 
 
@@ -149,7 +154,7 @@ def transit_prior(star: dict[str, float], a: float, b: float, wavelength_um: flo
 
 def _start_shape(star: dict[str, float], period: float) -> Shape:
     """First guess from the star's parameters; without them (2024) a 4-day orbit at a/R* = 10."""
-    period = period if math.isfinite(period) else 96.0
+    period = period if math.isfinite(period) else UNKNOWN_PERIOD_H
     a = star.get("sma", 10.0)
     b = min(a * abs(math.cos(math.radians(star.get("i", 88.5)))), MAX_B)
     shape = Shape(0.0, period, a, b, 0.12, 0.2, 0.2)

@@ -1,107 +1,32 @@
 """Photometry: fluxes per pair (and per spectral channel) as weighted sums of the CDS frames.
 
 The weights of a visit are static maps made once by `prepare` (`photometry_weights.py`); the hot loop is a
-weighted sum. `finish` turns the sums of all pairs into background-subtracted light curves.
+weighted sum. Methods that need each frame itself (`photometry_frames.py`) leave the same sums. `finish` turns the
+sums of all pairs into background-subtracted light curves.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
 from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_centre
-from v50calib.stages.base import Float, InstrumentWord, Real, Section, StageConfig
+from v50calib.stages.base import Float, Real
+from v50calib.stages.photometry_centroid import follow
+from v50calib.stages.photometry_config import PhotometryConfig
+from v50calib.stages.photometry_flags import sky_excess, threshold_flags
+from v50calib.stages.photometry_frames import FrameWork, measure_frames
 
-
-class InstrumentChoice(Section):
-    """name: all, FGS1, AIRS (AIRS-CH0) or an instrument of the root's detector.yaml."""
-
-    name: InstrumentWord = "all"
-    per_channel: bool | None = None
-
-
-class Method(Section):
-    method: Literal["auto", "aperture", "optimal"] = "auto"
-
-
-class Box(Section):
-    height_px: float = Field(default=12.0, gt=0)
-    width_px: float = Field(default=12.0, gt=0)
-
-
-class Aperture(Section):
-    """mask_treatment: `fill` estimates masked pixels, `omit` leaves them out of the sum as the host does."""
-
-    shape: Literal["circular", "box"] = "circular"
-    radius_px: float = Field(default=7.0, gt=0)
-    box: Box = Box()
-    mask_treatment: Literal["fill", "omit"] = "fill"
-
-
-class Columns(Section):
-    """smooth_columns: running mean of the background along wavelength; it has no lines, and its noise would
-    otherwise enter every pixel of the aperture at once."""
-
-    edge_rows: int = Field(default=8, ge=1)
-    smooth_columns: int = Field(default=15, ge=1)
-
-
-class Annulus(Section):
-    inner_px: float = Field(default=10.0, gt=0)
-    outer_px: float = Field(default=20.0, gt=0)
-
-
-class Background(Section):
-    """smooth_s: length of the running mean in time. Short against ingress, so the star's own wings in the
-    background region follow the transit and the depth stays unbiased; long against a pair, so it adds no noise."""
-
-    method: Literal["auto", "columns", "annulus", "none"] = "auto"
-    columns: Columns = Columns()
-    annulus: Annulus = Annulus()
-    smooth_s: float = Field(default=150.0, ge=0)
-
-
-class Window(Section):
-    half_height_px: int = Field(default=8, ge=2)
-
-
-class Profile(Section):
-    degree: int = Field(default=5, ge=0, le=12)
-
-
-class Optimal(Section):
-    window: Window = Window()
-    profile: Profile = Profile()
-
-
-class NoiseModel(Section):
-    read_noise: float | None = Field(default=None, gt=0)
-
-
-class OutlierReplace(Section):
-    enabled: bool = True
-    threshold_sigma: float = Field(default=8.0, gt=0)
-
-
-class PhotometryConfig(StageConfig):
-    instrument: InstrumentChoice = InstrumentChoice()
-    photometry: Method = Method()
-    aperture: Aperture = Aperture()
-    background: Background = Background()
-    optimal: Optimal = Optimal()
-    noise_model: NoiseModel = NoiseModel()
-    outlier_replace: OutlierReplace = OutlierReplace()
-
+__all__ = ["LightCurves", "Photometry", "PhotometryConfig", "PhotometryConstants", "Sums", "joined"]
 
 #: rows of `PhotometryConstants.weights`
-FLUX, BACKGROUND, Y_MOMENT, X_MOMENT = range(4)
+FLUX, BACKGROUND, Y_MOMENT, X_MOMENT, LIGHT = range(5)
 #: background samples further off their channel's median than this many sigma are replaced by it
 SKY_CLIP = 6.0
 
@@ -110,7 +35,9 @@ SKY_CLIP = 6.0
 class PhotometryConstants:
     """Static maps and noise terms of a visit.
 
-    weights        (maps, ny, nx): flux, mean background per pixel, first moment about `centre` in y, in x (band only)
+    weights        (maps, ny, nx): flux, mean background per pixel, first moment about `centre` in y; of a band also in x
+                   and, where it is not the flux, the light that moments are divided by. A spectrum with a background surface
+                   has no background map but, last, one map a coefficient (`sky_basis`)
     per_column     how many of the maps, from the first, are summed per column; the others over the whole frame
     first, last    (maps,) row range of each map
     used           (ny, nx) pixels that enter the flux
@@ -120,6 +47,10 @@ class PhotometryConstants:
     background_var variance of one pair's background estimate (after smoothing along wavelength), e-²
     columns        detector columns of the output channels, in output order (None: one band)
     channel_dq     (channel,) uint32
+    shared_columns columns whose backgrounds share their error
+    sky_basis      (nx, terms) background per pixel under each column's weights from the surface's coefficients
+    replaced       (channel,) share of the light in estimated pixels
+    frame          what is measured on each frame; None: the maps say all
     """
 
     method: str
@@ -141,22 +72,38 @@ class PhotometryConstants:
     channel_dq: NDArray[np.uint32]
     smooth_pairs: int
     smooth_columns: int
+    shared_columns: int
+    sky_basis: Float | None
+    replaced: Float
+    frame: FrameWork | None
+
+    @property
+    def direct(self) -> bool:
+        """Whether the totals end with positions measured on each frame, [y, x]."""
+        return self.frame is not None and self.frame.direct
 
 
 @dataclass(frozen=True)
 class Sums:
     """Weighted sums of a run of CDS frames with the maps of `PhotometryConstants.weights`.
 
-    columns (n, per_column, nx): per detector column; totals (n, maps - per_column): over the whole frame.
+    columns (per_column, n, nx): per detector column; totals (n, maps - per_column): over the whole frame.
+    dq (n, channels) uint32: flags of what was measured on each frame, None where nothing was.
     """
 
     columns: Real
     totals: Float
+    dq: NDArray[np.uint32] | None = None
 
 
 def joined(parts: list[Sums]) -> Sums:
     """Sums of consecutive chunks as one."""
-    return Sums(np.concatenate([p.columns for p in parts]), np.concatenate([p.totals for p in parts]))
+    flags = [p.dq for p in parts if p.dq is not None]
+    return Sums(
+        np.concatenate([p.columns for p in parts], axis=1),
+        np.concatenate([p.totals for p in parts]),
+        np.concatenate(flags) if flags else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -167,6 +114,7 @@ class LightCurves:
     background in e- per pixel (smoothed in time); x, y (pair,) pointing in px; dq (pair, channel) uint32.
     slow_var (channel,) e-²: what the subtracted background adds to the variance of a pair for anything slower
     than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it.
+    flagged: samples or channels that each threshold of calib.photometry.flags, or the tracking, flagged.
     """
 
     flux: Real
@@ -177,6 +125,7 @@ class LightCurves:
     y: Float
     dq: NDArray[np.uint32]
     slow_var: Float
+    flagged: dict[str, int] = field(default_factory=dict)
 
 
 class Photometry:
@@ -195,17 +144,19 @@ class Photometry:
         self.config = config
 
     def measure(self, cds: Float, constants: PhotometryConstants, dtype: str) -> Sums:
-        """Weighted sums of CDS frames (n, ny, nx) with masked pixels at any finite value, columns stored as `dtype`."""
-        out = np.empty((len(cds), len(constants.weights), cds.shape[2]))
-        weighted_column_sums(cds, constants.weights, constants.first, constants.last, out)
-        return Sums(out[:, : constants.per_column].astype(dtype), out[:, constants.per_column :].sum(axis=2))
+        """Sums of CDS frames (n, ny, nx) with masked pixels at any finite value, columns stored as `dtype`."""
+        c = constants
+        if c.frame is not None:
+            found = measure_frames(cds, c.frame, c.weights, c.first, c.last, (c.area, c.moment_area))
+            return Sums(found.columns.swapaxes(0, 1).astype(dtype, order="C"), found.totals, found.dq)
+        out = np.empty((len(cds), len(c.weights), cds.shape[2]))
+        weighted_column_sums(cds, c.weights, c.first, c.last, out)
+        return Sums(out[:, : c.per_column].swapaxes(0, 1).astype(dtype, order="C"), out[:, c.per_column :].sum(axis=2))
 
     def finish(self, sums: Sums, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
         """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1)."""
-        if constants.spectral:
-            flux, sky = (np.ascontiguousarray(sums.columns[:, m]) for m in (FLUX, BACKGROUND))
-        else:
-            flux, sky = sums.totals[:, :1].copy(), sums.totals[:, 1:2]
+        flux, sky = self._raw_series(sums, constants)
+        excess = sky_excess(sky, self.config.flags.excessive_bkg)
         centre, limit = robust_centre(sky)
         area = np.where(np.isfinite(constants.area), constants.area, 0.0)
         sky = subtract_smooth(
@@ -213,25 +164,49 @@ class Photometry:
         )  # fmt: skip
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
         flux[:, ~np.isfinite(constants.area)] = 0.0
+        if sums.dq is not None:
+            dq = dq | sums.dq
         if self.config.outlier_replace.enabled:
             bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
             if bad.any():
                 flux = interpolate_in_time(flux, bad)
                 dq = dq.copy()
                 dq[bad] |= np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED)
+        if not self.config.flags.saturation:
+            dq = dq & ~np.uint32(DQ.SATURATED)
         x, y = self._pointing(sums.totals, sky, flux, constants)
-        return self._channels(flux, sky, x, y, dq, constants)
+        place = (constants.centre[0], 0.0) if constants.spectral else constants.centre
+        x, y, lost = follow(x, y, self.config.centroid.track, place)
+        curves = self._channels(flux, sky, x, y, dq, constants)
+        return threshold_flags(self.config.flags, curves, constants, excess, lost)
+
+    @staticmethod
+    def _raw_series(sums: Sums, constants: PhotometryConstants) -> tuple[Real, Real]:
+        """Flux with its background, and the background per pixel, (pair, nx) or (pair, 1)."""
+        if not constants.spectral:
+            return sums.totals[:, :1].copy(), sums.totals[:, 1:2]
+        flux = sums.columns[FLUX].copy()
+        if constants.sky_basis is None:
+            return flux, sums.columns[BACKGROUND]
+        terms = constants.sky_basis.shape[1]
+        return flux, (sums.totals[:, -terms:] @ constants.sky_basis.T).astype(flux.dtype)
 
     def _pointing(self, totals: Float, sky: Real, flux: Real, constants: PhotometryConstants) -> tuple[Float, Float]:
         """Star position (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
+        if constants.direct:
+            return totals[:, -1], totals[:, -2]
+        if self.config.centroid.chosen == "none":
+            n, (y0, x0) = len(totals), constants.centre
+            return np.full(n, 0.0 if constants.spectral else x0), np.full(n, y0)
         if constants.spectral:
             span = constants.drift_columns
             shift, total = spectral_shift(flux[:, span])
             moment = totals[:, 0] - sky[:, span] @ constants.moment_area[0, span]
             return shift, constants.centre[0] + moment / total
-        moment_y = totals[:, Y_MOMENT] - sky[:, 0] * constants.moment_area[0]
-        moment_x = totals[:, X_MOMENT] - sky[:, 0] * constants.moment_area[1]
-        return constants.centre[1] + moment_x / flux[:, 0], constants.centre[0] + moment_y / flux[:, 0]
+        below = constants.moment_area[:, 0]
+        moment_y, moment_x = totals[:, Y_MOMENT] - sky[:, 0] * below[0], totals[:, X_MOMENT] - sky[:, 0] * below[1]
+        light = totals[:, LIGHT] - sky[:, 0] * below[2] if len(below) > 2 else flux[:, 0]
+        return constants.centre[1] + moment_x / light, constants.centre[0] + moment_y / light
 
     def _channels(
         self, flux: Real, sky: Real, x: Float, y: Float, dq: NDArray[np.uint32],
@@ -252,5 +227,5 @@ class Photometry:
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
             read = np.nansum(read, keepdims=True)
             # neighbouring channels share the smoothed background, so their errors add up, not their variances
-            slow = np.nansum(slow, keepdims=True) * min(constants.smooth_columns, slow.size)
+            slow = np.nansum(slow, keepdims=True) * min(constants.shared_columns, slow.size)
         return LightCurves(flux, variance, read, sky, x, y, dq, slow)

@@ -1,17 +1,28 @@
-"""Static extraction maps of a visit, from its mean CDS frame: what `Photometry` sums with."""
+"""Static extraction maps and noise terms of a visit, from its mean CDS frame: what `Photometry` sums with."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError
 from v50calib.kernels import extraction
+from v50calib.kernels.horne import rejection_slope
 from v50calib.schema import Instrument
 from v50calib.stages.base import Float, VisitState
 from v50calib.stages.photometry import PhotometryConfig, PhotometryConstants
+from v50calib.stages.photometry_background import SkyModel, build_sky
+from v50calib.stages.photometry_band import band_maps, recentre_of
+from v50calib.stages.photometry_centroid import build_centroid
+from v50calib.stages.photometry_frames import FrameWork, Recentre, Rejection
+from v50calib.stages.photometry_psf import PsfWork, check_kernel
+from v50calib.stages.photometry_spectrum import SpectrumMaps, column_model, spectrum_maps
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,21 @@ class MeanFrame:
     dark: Float
 
 
+@dataclass(frozen=True)
+class Maps:
+    """What a spectrum's and a band's maps have in common, (ny, nx) but for moments (k, ny, nx) and inside (channels,)."""
+
+    flux: Float
+    moments: Float
+    profile: Float
+    centre: tuple[float, float]
+    estimated: Mask
+    inside: Float
+    psf: PsfWork | None = None
+
+
 def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
-    """Extraction and background method for an instrument; refuses what makes no sense on it."""
+    """Extraction and background method for an instrument; refuses, before frames are read, what makes no sense on it."""
     method = config.photometry.method
     if method == "auto":
         method = "optimal" if spectral else "aperture"
@@ -47,6 +71,15 @@ def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
         raise ConfigError("calib.photometry.background.method=annulus needs a point source (FGS1); use auto or columns for AIRS")
     if background == "columns" and not spectral:
         raise ConfigError("calib.photometry.background.method=columns is per spectral column (AIRS); use auto or annulus for FGS1")
+    inner, outer = config.background.annulus.inner_px, config.background.annulus.outer_px
+    if background == "annulus" and inner >= outer:
+        raise ConfigError(f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}")
+    if spectral:
+        _refuse_on_spectrum(config, method)
+    elif method == "psf":
+        check_kernel(config.psf)
+    if method == "aperture" and config.aperture.recenter_on_centroid and config.centroid.chosen == "none":
+        raise ConfigError("calib.photometry.aperture.recenter_on_centroid needs a centroid: choose calib.photometry.centroid.method")
     return method, background
 
 
@@ -68,56 +101,192 @@ def check_detector(config: PhotometryConfig, instrument: Instrument) -> None:
         )
 
 
+def _refuse_on_spectrum(config: PhotometryConfig, method: str) -> None:
+    """A spectrum has no star in x: what needs a point source is refused by name."""
+    only = "or add calib.photometry.instrument.name=FGS1"
+    if method == "psf":
+        raise ConfigError(f"calib.photometry.photometry.method=psf fits a point source and AIRS has a spectrum: use auto, {only}")
+    if config.centroid.chosen in ("gaussian2d", "quadratic", "peak"):
+        raise ConfigError(
+            f"calib.photometry.centroid.method={config.centroid.method} locates a point source and AIRS has a spectrum: "
+            f"use barycenter or phase_corr, {only}"
+        )
+    if config.centroid.method == "barycenter" and config.centroid.roi is not None:
+        raise ConfigError(f"calib.photometry.centroid.roi: AIRS' barycenter is taken over the extraction window; use roi=null, {only}")
+    if method != "aperture":
+        return
+    if config.aperture.shape == "elliptical":
+        raise ConfigError(f"calib.photometry.aperture.shape=elliptical needs a point source; use box (its height counts) for AIRS, {only}")
+    correction = config.aperture.aperture_correction
+    if correction.enabled and correction.model == "gaussian":
+        raise ConfigError(
+            "calib.photometry.aperture.aperture_correction.model=gaussian is for a point source, and AIRS' profile has Lorentzian wings: "
+            f"use empirical, {only}"
+        )
+
+
 def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame, pair_cadence_s: float) -> PhotometryConstants:
     """Weights, areas and noise terms of a visit (see `PhotometryConstants`)."""
     instrument = state.instrument
-    method, background = resolve_method(config, instrument.spectral)
+    spectral = instrument.spectral
+    method, background = resolve_method(config, spectral)
+    _check_roi(config, mean.cds.shape)
+    noise = config.noise_model
     read_var = mean.read_var
-    if config.noise_model.read_noise is not None:
-        read_var = np.full_like(read_var, 2.0 * config.noise_model.read_noise**2) * mean.inverse_flat**2
-    mean = MeanFrame(mean.cds, read_var, mean.inverse_flat, mean.dark)
-    sky_map = _background_map(config, background, state, mean)
-    build = _spectral_maps if instrument.spectral else _band_maps
-    flux_map, moments, profile, centre, estimated = build(config, method, state, mean, sky_map)
+    if noise.read_noise is not None:
+        read_var = np.full_like(read_var, 2.0 * noise.read_noise**2) * mean.inverse_flat**2
+    photon = mean.inverse_flat * (1.0 if noise.include_shot_noise else 0.0)
+    hot = (state.pixel_dq & np.uint32(DQ.HOT)).astype(bool)
+    sky = build_sky(config, background, mean.cds, state.masked, hot, spectral=spectral)
+    whole = extraction.fill_masked(mean.cds, state.masked) if not sky.linear else mean.cds
+    level = np.broadcast_to(sky.image(sky.coefficients(whole[None]))[0], mean.cds.shape)
+    image = mean.cds - level
+    dark = np.maximum(mean.dark, 0.0) * photon
+    sky_photons = np.maximum(level, 0.0) * photon * (1.0 if noise.include_background_var else 0.0)
+    span = _drift_columns(instrument.science, image.shape[1])
+    total = read_var + np.maximum(mean.cds + mean.dark, 0.0) * photon
+    if spectral:
+        found = spectrum_maps(config, method, image, state.masked, span, read_var=read_var, noise=(total, sky_photons + dark, photon))
+        maps = Maps(found.weight, found.moment[None], found.profile, found.centre, found.estimated, found.inside)
+        rejection = _rejection(config, method, found, image, state.masked, read_var, (total, sky_photons + dark, photon))
+        recentre = _strip(config, method, maps)
+    else:
+        band = band_maps(config, method, image, state.masked, read_var=read_var, photon=photon, constant=sky_photons + dark)
+        maps = Maps(band.weight, band.moments, band.profile, band.centre, band.estimated, np.array([band.inside]), band.psf)
+        rejection, recentre = None, recentre_of(config, band) if method == "aperture" else None
+    dead_column = np.asarray(~np.isfinite(maps.flux).all(axis=0))
+    flux_map = np.nan_to_num(maps.flux, nan=0.0)
+    sums = _sky_sums(sky, flux_map, maps.moments, spectral)
+    at = maps.centre
+    if spectral:
+        # the moment of the mean frame itself: the trace's row is measured on fewer rows
+        at = (at[0] + float((maps.moments[0] * image).sum() / (np.nan_to_num(maps.flux) * image)[:, span].sum()), at[1])
+    centroid = build_centroid(config.centroid, extraction.fill_masked(image, state.masked), at, spectral=spectral)
+    fit = maps.psf if config.psf.mode == "fit" else None
+    work = None
+    if not (sky.linear and centroid is None and fit is None and rejection is None and recentre is None):
+        repair = extraction.masked_shares(image, state.masked)
+        many = not sky.linear and not sky.per_column and len(sky.surface) > 1
+        work = FrameWork(spectral, repair, sky, sums.under, centroid, fit, recentre, rejection, many)
     # a spectrum's shift along x is measured on the spectrum itself: no map for it
-    weights = np.stack([flux_map, sky_map, moments[0], *(() if instrument.spectral else (moments[1],))])
-    dead_column = np.asarray(~np.isfinite(flux_map).all(axis=0))
-    weights = np.nan_to_num(weights, nan=0.0)
-    sky_level = np.maximum((sky_map * mean.cds).sum(axis=0 if instrument.spectral else None, keepdims=True), 0.0)
-    square = weights[0] ** 2
-    photon_gain = square * profile * mean.inverse_flat
-    poisson = square * (sky_level * mean.inverse_flat + np.maximum(mean.dark * mean.inverse_flat, 0.0))
-    read = square * read_var
-    sky_var = sky_map**2 * (read_var + np.maximum(mean.cds, 0.0) * mean.inverse_flat)
-    axis = 0 if instrument.spectral else None
-    collapse = [np.atleast_1d(v.sum(axis=axis)) for v in (weights[0], weights[2], moments[1], photon_gain, read, poisson, sky_var)]
-    area, area_y, area_x, photon, read_sum, poisson_sum, sky_sum = collapse
-    channel_dq = _channel_dq(state, weights[0] != 0, estimated, dead_column, instrument.spectral)
-    if instrument.spectral:
-        area = np.where(dead_column, np.nan, area)
+    weights = np.stack([flux_map, *sums.sky_maps, *sums.moments, *(sums.coefficients if work is None else ())])
+    if work is not None and not sums.sky_maps:
+        weights = np.insert(weights, 1, 0.0, axis=0)
+    axis = 0 if spectral else None
+    square = flux_map**2
+    terms = (flux_map, square * maps.profile * photon, square * read_var, square * (sky_photons + dark))
+    area, photon_sum, read_sum, poisson_sum = (np.atleast_1d(v.sum(axis=axis)) for v in terms)
+    sky_var = _sky_variance(sky, sums, read_var + np.maximum(mean.cds, 0.0) * photon, spectral)
     smooth_columns = config.background.columns.smooth_columns if background == "columns" else 1
+    estimated = maps.estimated
     rows = [np.flatnonzero((w != 0).any(axis=1)) for w in weights]
     return PhotometryConstants(
         method=method,
-        spectral=instrument.spectral,
+        spectral=spectral,
         weights=np.ascontiguousarray(weights),
-        per_column=2 if instrument.spectral else 0,
+        per_column=(1 + len(sums.sky_maps) if work is None else 2) if spectral else 0,
         first=np.array([r[0] if r.size else 0 for r in rows], np.int64),
         last=np.array([r[-1] + 1 if r.size else 0 for r in rows], np.int64),
-        used=weights[0] != 0,
-        area=area,
-        moment_area=np.stack([area_y, area_x]),
-        photon_gain=photon,
+        used=flux_map != 0,
+        area=np.where(dead_column, np.nan, area) if spectral else area,
+        moment_area=np.stack([np.atleast_1d(m.sum(axis=axis)) for m in maps.moments]),
+        photon_gain=photon_sum,
         read_var=read_sum,
         poisson_var=poisson_sum,
-        background_var=sky_sum / smooth_columns,
-        centre=centre,
-        columns=instrument.science_columns(state.wavelength_um) if instrument.spectral else None,
-        drift_columns=_drift_columns(instrument.science, area.size),
-        channel_dq=channel_dq,
+        background_var=sky_var / smooth_columns if noise.include_background_var else np.zeros_like(sky_var),
+        centre=maps.centre,
+        columns=instrument.science_columns(state.wavelength_um) if spectral else None,
+        drift_columns=span,
+        channel_dq=_channel_dq(state, flux_map != 0, estimated, dead_column, spectral),
         smooth_pairs=max(1, round(config.background.smooth_s / pair_cadence_s)),
         smooth_columns=smooth_columns,
+        shared_columns=smooth_columns if sky.per_column else area.size,
+        sky_basis=sums.under if work is None and sums.coefficients else None,
+        replaced=_replaced(maps, state.masked, spectral),
+        frame=work,
     )
+
+
+def _check_roi(config: PhotometryConfig, shape: tuple[int, ...]) -> None:
+    roi = config.centroid.roi
+    if roi is not None and (roi[1] > shape[0] or roi[3] > shape[1]):
+        raise ConfigError(
+            f"calib.photometry.centroid.roi={roi} reaches past the detector of {shape[0]} x {shape[1]} pixels; make it smaller"
+        )
+
+
+@dataclass(frozen=True)
+class _SkySums:
+    """How the background becomes sums of the frames.
+
+    sky_maps      [map] of the background per pixel (columns, annulus, a band under any linear surface), or nothing
+    coefficients  maps of the surface's coefficients, where each column has its own mix of them (a spectrum)
+    under         (channels, terms) the mix; None: the map, or a coefficient a column, is the background itself
+    moments       moment maps that take the surface's own shape off
+    """
+
+    sky_maps: list[Float]
+    coefficients: list[Float]
+    under: Float | None
+    moments: Float
+
+
+def _sky_sums(sky: SkyModel, flux_map: Float, moments: Float, spectral: bool) -> _SkySums:
+    if sky.weights is not None:
+        under = None if sky.per_column else np.ones((flux_map.shape[1] if spectral else 1, 1))
+        return _SkySums([sky.weights], [], under, moments)
+    under = sky.under(flux_map, spectral)
+    if not sky.linear:
+        return _SkySums([np.zeros_like(flux_map)], [], under, moments)
+    # Σ m·(frame - B) + Σ m·(background per pixel): the light curves' end takes the second off again, smoothed in time
+    shape = np.tensordot(moments, sky.surface, axes=([1, 2], [1, 2]))
+    area = moments.sum(axis=1) if spectral else moments.sum(axis=(1, 2))[:, None]
+    level = area @ under
+    kept = moments + np.tensordot(level - shape, sky.maps, axes=1)
+    if spectral:
+        return _SkySums([], list(sky.maps), under, kept)
+    return _SkySums([np.tensordot(under[0], sky.maps, axes=1)], [], under, kept)
+
+
+def _sky_variance(sky: SkyModel, sums: _SkySums, variance: Float, spectral: bool) -> Float:
+    """Variance (channels,) of one pair's background per pixel, e-²."""
+    if sky.weights is not None:
+        found = np.atleast_1d((sky.weights**2 * variance).sum(axis=0 if sky.per_column else None))
+        return np.repeat(found, variance.shape[1]) if spectral and not sky.per_column else found
+    assert sums.under is not None
+    maps = sums.under @ sky.maps.reshape(len(sky.maps), -1)
+    return np.asarray((maps**2) @ variance.reshape(-1)) * sky.excess
+
+
+def _rejection(
+    config: PhotometryConfig, method: str, found: SpectrumMaps, image: Float, masked: Mask, read_var: Float,
+    noise: tuple[Float, Float, Float],
+) -> Rejection | None:  # fmt: skip
+    robust = config.optimal.robust
+    if method != "optimal" or robust.sigma_clip is None:
+        return None
+    weighting = np.where(masked | ~found.window, 0.0, np.nan_to_num(found.weight))
+    return Rejection(
+        profile=found.profile, variance=column_model(image, masked, found.profile, read_var=read_var, noise=noise), weighting=weighting,
+        slope=rejection_slope(found.profile, robust.jitter_px), clip=robust.sigma_clip, max_iters=robust.max_iters,
+    )  # fmt: skip
+
+
+def _strip(config: PhotometryConfig, method: str, maps: Maps) -> Recentre | None:
+    """A spectrum's aperture that follows the trace in y."""
+    aperture = config.aperture
+    if method != "aperture" or not aperture.recenter_on_centroid:
+        return None
+    half = aperture.radius_px if aperture.shape == "circular" else aperture.box.height_px / 2
+    return Recentre(0, half, half, 0.0, 0, 1.0 / maps.inside, maps.centre, config.centroid.track.max_step_px)
+
+
+def _replaced(maps: Maps, masked: Mask, spectral: bool) -> Float:
+    """Share (channels,) of each channel's light that falls on pixels that were estimated."""
+    light = np.maximum(extraction.fill_masked(maps.profile, masked) if not spectral else maps.profile, 0.0)
+    axis = 0 if spectral else None
+    lost, whole = (np.atleast_1d(v.sum(axis=axis)) for v in (light * maps.estimated, light))
+    return np.asarray(lost / np.where(whole > 0, whole, math.inf))
 
 
 def _drift_columns(science: slice | None, nx: int) -> slice:
@@ -134,95 +303,3 @@ def _channel_dq(state: VisitState, used: np.ndarray, estimated: np.ndarray, dead
     flags = np.bitwise_or.reduce(carried, axis=0)
     flags |= np.where(dead, np.uint32(DQ.DO_NOT_USE), np.uint32(0))
     return flags if spectral else np.bitwise_or.reduce(flags, keepdims=True)
-
-
-def _background_map(config: PhotometryConfig, method: str, state: VisitState, mean: MeanFrame) -> Float:
-    """Weights of the mean background per pixel: Σ w = 1 per column (columns) or over the annulus."""
-    good = ~(state.masked | (state.pixel_dq & np.uint32(DQ.HOT)).astype(bool))
-    ny, _ = mean.cds.shape
-    if method == "none":
-        return np.zeros_like(mean.cds)
-    if method == "columns":
-        rows = config.background.columns.edge_rows
-        edge = np.zeros_like(good)
-        edge[:rows] = edge[ny - rows :] = True
-        region = (edge & good).astype(np.float64)
-        return region / np.maximum(region.sum(axis=0), 1.0)
-    inner, outer = config.background.annulus.inner_px, config.background.annulus.outer_px
-    if inner >= outer:
-        raise ConfigError(f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}")
-    centre = extraction.barycenter(mean.cds, state.masked)
-    ring = extraction.circular_aperture(mean.cds.shape, centre, outer) - extraction.circular_aperture(mean.cds.shape, centre, inner)
-    region = np.where(good, ring, 0.0)
-    return region / region.sum()
-
-
-Maps = tuple[Float, tuple[Float, Float], Float, tuple[float, float], np.ndarray]
-
-
-def _band_maps(config: PhotometryConfig, method: str, state: VisitState, mean: MeanFrame, sky_map: Float) -> Maps:
-    """One photometric band (FGS1): aperture about the barycenter, masked pixels filled from their neighbours."""
-    shape = mean.cds.shape
-    image = mean.cds - (sky_map * mean.cds).sum()
-    cy, cx = extraction.barycenter(image, state.masked)
-    aperture = config.aperture
-    if aperture.shape == "circular":
-        weight = extraction.circular_aperture(shape, (cy, cx), aperture.radius_px)
-    else:
-        weight = extraction.box_aperture(shape, (cy, cx), (aperture.box.height_px, aperture.box.width_px))
-    yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    maps = np.stack([weight, weight * (yy - cy), weight * (xx - cx)])
-    if aperture.mask_treatment == "fill":
-        maps, estimated = extraction.redistribute_masked(maps, state.masked, image)
-    else:
-        maps, estimated = np.where(state.masked, 0.0, maps), np.zeros(shape, bool)
-    profile = np.maximum(image, 0.0)
-    profile /= (maps[0] * profile).sum()
-    return maps[0], (maps[1], maps[2]), profile, (cy, cx), estimated
-
-
-def _spectral_maps(config: PhotometryConfig, method: str, state: VisitState, mean: MeanFrame, sky_map: Float) -> Maps:
-    """Spectrum (AIRS): per column an aperture in y or Horne's optimal weights, about the mean trace."""
-    ny, nx = mean.cds.shape
-    image = mean.cds - (sky_map * mean.cds).sum(axis=0)
-    span = _drift_columns(state.instrument.science, nx)
-    yy = np.arange(ny, dtype=np.float64)[:, None]
-    per_row = _row_median(image, state.masked, span)
-    peak = int(np.argmax(per_row))
-    near = slice(max(0, peak - 4), min(ny, peak + 5))
-    core = np.maximum(per_row[near], 0.0)
-    cy = float((core * np.arange(ny)[near]).sum() / core.sum())
-    half = config.optimal.window.half_height_px
-    middle = round(cy + 0.5)
-    window = slice(max(0, middle - half), min(ny, middle + half))
-    variance = mean.read_var + np.maximum(mean.cds + mean.dark, 0.0) * mean.inverse_flat
-    profile = extraction.spatial_profile(image, variance, state.masked, window, degree=config.optimal.profile.degree, fit=span)
-    in_window = np.zeros((ny, nx), bool)
-    in_window[window] = True
-    if method == "optimal":
-        flux = np.where(state.masked, 0.0, image)
-        column_flux = np.maximum((flux * (profile > 0)).sum(axis=0) / np.maximum((profile * ~state.masked).sum(axis=0), 0.1), 0.0)
-        sky = np.maximum((sky_map * mean.cds).sum(axis=0), 0.0)
-        model = mean.read_var + (column_flux * profile + sky + np.maximum(mean.dark, 0.0)) * mean.inverse_flat
-        weight = extraction.optimal_weights(profile, model, state.masked | ~in_window)
-    else:
-        reach = config.aperture.radius_px if config.aperture.shape == "circular" else config.aperture.box.height_px / 2
-        weight = np.repeat(extraction.interval_overlap(ny, cy - reach, cy + reach)[:, None], nx, axis=1)
-        if config.aperture.mask_treatment == "fill":
-            wide = extraction.spatial_profile(image, variance, state.masked, slice(0, ny), degree=config.optimal.profile.degree, fit=span)
-            weight = extraction.rescale_masked_columns(weight, state.masked, wide)
-            profile = wide / np.maximum((np.nan_to_num(weight) * wide).sum(axis=0), 1e-12)
-        else:
-            weight = np.where(state.masked, 0.0, weight)
-    estimated = (
-        state.masked & in_window if not (method == "aperture" and config.aperture.mask_treatment == "omit") else np.zeros((ny, nx), bool)
-    )
-    whole = ~(state.masked & in_window).any(axis=0)
-    moment = np.where(in_window & whole, yy - cy, 0.0)
-    moment[:, : span.start] = moment[:, span.stop :] = 0.0
-    return weight, (moment, np.zeros((ny, nx))), profile, (cy, nx / 2), estimated
-
-
-def _row_median(image: Float, masked: np.ndarray, span: slice) -> Float:
-    """Median of each row's unmasked columns; 0 for a row with none."""
-    return np.array([np.median(r[~m]) if (~m).any() else 0.0 for r, m in zip(image[:, span], masked[:, span], strict=True)])

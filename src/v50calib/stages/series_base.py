@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.stages.base import Float, Real
 
+if TYPE_CHECKING:
+    from v50calib.stages.timebins import BaselineModel
+
 Flags = NDArray[np.uint32]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,9 @@ class Series:
 
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
-    slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`).
+    slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
+    width (pair,) rms height of the spectrum or star, px; sky (pair,) background, e- per pixel: where asked for;
+    used (pair,) pairs that fits and bins may use, None: all.
     """
 
     time_h: Float
@@ -30,6 +37,9 @@ class Series:
     wavelength_um: Float
     star: dict[str, float]
     slow_var: Float
+    width: Float | None = None
+    sky: Float | None = None
+    used: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -53,22 +63,47 @@ class Ephemeris:
     u2: float = np.nan
     chi2_reduced: float = np.nan
 
-    def in_transit(self, time_h: Float, margin: float) -> NDArray[np.bool_]:
-        """Samples within T14·(1 + margin) of mid-transit."""
+    def in_transit(self, time_h: Float, margin: float) -> Mask:
+        """Samples within T14·(1 + margin) of mid-transit, of every orbit that the times reach."""
         if self.source == "none":
             return np.zeros(time_h.shape, bool)
-        return np.abs(time_h - self.t0_h) <= 0.5 * self.duration_h * (1.0 + margin)
+        return np.abs(self.since_transit(time_h)) <= 0.5 * self.duration_h * (1.0 + margin)
+
+    def since_transit(self, time_h: Float) -> Float:
+        """Hours since the nearest mid-transit; a visit that stays within half a period of t0 knows one transit only."""
+        since = time_h - self.t0_h
+        if np.isfinite(self.period_h) and time_h.size and np.abs(since).max() > 0.5 * self.period_h:
+            since = since - self.period_h * np.round(since / self.period_h)
+        return since
+
+    @property
+    def ingress_h(self) -> float:
+        """First to second contact [h] of the fitted orbit (Winn 2010, eqs. 14-15); a tenth of T14 where none was fitted."""
+        k = np.sqrt(self.depth)
+        inner = (1.0 - k) ** 2 - self.b**2
+        if not inner > 0:
+            return 0.1 * self.duration_h
+        full = self.duration_h * np.sqrt(inner / ((1.0 + k) ** 2 - self.b**2))
+        return float(0.5 * (self.duration_h - full))
 
 
 @dataclass(frozen=True)
 class Normalized:
-    """Out-of-transit normalized light curves: flux and its variance, the baseline that was divided out (e-)."""
+    """Out-of-transit normalized light curves: flux and its variance, what was divided out (e-).
+
+    level        out-of-transit flux of each channel, (channel,) or 1: not 1 where a smooth continuum divided
+    joint        linear terms that stay free in the transit fits
+    refit_white  the white transit must be fitted to these curves, since the first fit's baseline was another
+    """
 
     flux: Real
     var: Real
     baseline: Real
-    out_of_transit: NDArray[np.bool_]
+    out_of_transit: Mask
     notes: tuple[str, ...] = ()
+    level: Float = field(default_factory=lambda: np.ones(1))
+    joint: BaselineModel | None = None
+    refit_white: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +111,7 @@ class Folded:
     """Phase of each pair, and the folded, binned light curve (NaN and DO_NOT_USE in empty bins)."""
 
     phase: Float
-    in_transit: NDArray[np.bool_]
+    in_transit: Mask
     bin_phase: Float
     flux: Float
     var: Float

@@ -1,0 +1,270 @@
+"""What Dask costs: idle time around tasks, a long queue of visits, the first visit of a process, one to two workers.
+
+    python -m benchmarks.overhead [--store STORE] [--queue 2000] [--repeats 3] [--frames-fraction 0.1] [--write PAGE ...]
+
+STORE is a raw Zarr store of several visits, read only (default: eight simulated visits of `--frames-fraction`). The queue is
+the real driver (catalog, window, journal) over a dataset of file names, with jobs that do nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from distributed import Client, get_task_stream
+
+from benchmarks.report import machine, status_mb, worker_environment, write_between
+from v50calib import calibrate
+from v50calib.config import load
+from v50calib.config.models import RunConfig
+from v50calib.io.catalog import VisitKey, scan
+from v50calib.runtime import batch
+from v50calib.runtime.cluster import open_client
+from v50calib.runtime.visit import Done, Job, run_job
+
+Row = tuple[str, str, str]
+#: a QC record of the usual size
+_QC = {f"number_{i}": i / 7 for i in range(40)}
+
+
+def trivial_job(job: Job) -> Done:
+    """The shape of a job, without its work."""
+    return Done(job.key, 0.0, dict(_QC), dict.fromkeys(("dark", "dead", "flat", "read", "linear_corr"), "0" * 64))
+
+
+def trivial_prepare(job: Job) -> int:
+    return 0
+
+
+def trivial_chunk(job: Job, frame: int, start: int, stop: int) -> int:
+    return start
+
+
+def trivial_finish(job: Job, frame: int, parts: list[int], started: float) -> Done:
+    return trivial_job(job)
+
+
+@contextmanager
+def replaced(**functions: Callable[..., Any]) -> Iterator[None]:
+    """The driver's task functions exchanged for these."""
+    kept = {name: getattr(batch, name) for name in functions}
+    try:
+        for name, function in functions.items():
+            setattr(batch, name, function)
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(batch, name, function)
+
+
+def idle(client: Client, work: Callable[[], Any]) -> tuple[float, float, int]:
+    """(wall, seconds of it in which no worker ran a task, tasks) of `work`, from the scheduler's record of task times."""
+    with get_task_stream(client) as stream:
+        begun = time.time()
+        work()
+        wall = time.time() - begun
+    spans = sorted((s["start"], s["stop"]) for t in stream.data for s in t["startstops"] if s["action"] == "compute")
+    busy, end = 0.0, 0.0
+    for start, stop in spans:
+        busy += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return wall, wall - busy, len(stream.data)
+
+
+def visit_overhead(store: Path, out: Path, repeats: int, scheduler: str = "local") -> list[Row]:
+    """Idle time of one visit, as whole-visit tasks on one worker and fanned out over two."""
+    planets = [min(k.planet_id for k in scan(store))]
+    rows = []
+    for label, workers, instrument in (("one task a visit and instrument", 1, "all"), ("fanned out over time chunks", 2, "AIRS-CH0")):
+        places = [f"runtime.scheduler={scheduler}", f"runtime.num_workers={workers}"]
+        config = load("calib/nominal", [*places, f"calib.photometry.instrument.name={instrument}"])
+        with _ready(config) as client:
+
+            def work(i: int, run: Path = out / instrument, config: RunConfig = config, client: Client = client) -> None:
+                _checked(calibrate(store, run / str(i), config=config, client=client, planets=planets))
+
+            work(0)
+            measured = [idle(client, partial(work, i)) for i in range(1, repeats + 1)]
+        wall, lost, tasks = (median(m[i] for m in measured) for i in range(3))
+        share = median(m[1] / m[0] for m in measured)
+        rows.append((f"nominal visit, {label}: tasks", f"{tasks:.0f}", ""))
+        rows.append(
+            (f"nominal visit, {label}: build, scheduling and journal", f"{lost:.3f} of {wall:.2f} s = {100 * share:.0f} %", "<= 10 %")
+        )
+    return rows
+
+
+def queue_overhead(folder: Path, visits: int, scheduler: str = "local") -> list[Row]:
+    """Driver time and memory over a long queue of visits whose jobs do nothing; seconds per 1,000 tasks of both shapes."""
+    root, marks = _file_names(folder / "names", visits), {}
+    steps = sorted({max(1, visits // 10), max(1, visits // 2), visits})
+    config = load("calib/nominal", [f"runtime.scheduler={scheduler}", "runtime.num_workers=2"])
+    with _ready(config) as client, replaced(run_job=trivial_job):
+
+        def note(entry: Any, done: int, total: int) -> None:
+            if done % 2 == 0 and done // 2 in steps:
+                gc.collect()
+                marks[done // 2] = status_mb("VmRSS")
+
+        begun = time.perf_counter()
+        _checked(calibrate(root, folder / "run", config=config, client=client, progress=note))
+        seconds = time.perf_counter() - begun
+        chunked = _chunked(client, Job(str(root), str(folder), VisitKey("1", 0, "AIRS-CH0"), config))
+    memory = ", ".join(f"{marks[n]:.0f} at {n}" for n in steps)
+    return [
+        (f"queue of {visits} empty visits: driver and scheduler", f"{1000 * seconds / visits:.1f} ms a visit", ""),
+        (f"queue of {visits} empty visits: memory of driver and scheduler, MB after a number of visits", memory, "flat"),
+        ("whole-visit tasks: s per 1,000", f"{1000 * seconds / (2 * visits):.2f}", ""),
+        ("prepare, chunks, finish: s per 1,000 tasks", f"{chunked:.2f}", ""),
+    ]
+
+
+def _chunked(client: Client, job: Job, visits: int = 20) -> float:
+    """Seconds per 1,000 empty tasks of the fanned-out shape of a full AIRS-CH0 visit."""
+
+    class Source:
+        class frames:  # noqa: N801 - stands for a source's `frames`
+            n_frames = 11250
+
+    empty = {"prepare_job": trivial_prepare, "chunk_job": trivial_chunk, "finish_job": trivial_finish}
+    tasks = visits * (2 + -(-Source.frames.n_frames // 2 // job.chunk_pairs))
+    empty["pairs_of_job"] = lambda _: Source.frames.n_frames // 2
+    with replaced(**empty):
+        begun = time.perf_counter()
+        for _ in range(visits):
+            batch._submit_chunks(client, job).result()
+        return 1000 * (time.perf_counter() - begun) / tasks
+
+
+def _file_names(root: Path, planets: int) -> Path:
+    """A dataset of empty signal files: enough for the catalog."""
+    for planet in range(1, planets + 1):
+        folder = root / "train" / str(planet)
+        folder.mkdir(parents=True)
+        for instrument in ("AIRS-CH0", "FGS1"):
+            (folder / f"{instrument}_signal_0.parquet").touch()
+    return root
+
+
+def first_visit(store: Path, out: Path) -> list[Row]:
+    """First and second visit of a fresh process whose kernels are in numba's cache."""
+    found = []
+    for _ in range(2):  # the first process fills the cache
+        command = [sys.executable, "-m", "benchmarks.overhead", "--first", str(store), str(out)]
+        done = subprocess.run(command, env=worker_environment(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"the first visit failed:\n{done.stderr[-2000:]}")
+        found = [float(v) for v in done.stdout.split()]
+    first, second = found
+    return [
+        (
+            "first visit of a process with cached kernels, both instruments: extra",
+            f"{first - second:.2f} s ({first:.2f} - {second:.2f})",
+            "<= 2 s",
+        )
+    ]
+
+
+def _first(store: Path, out: Path) -> None:
+    """Print the seconds of the same visit done twice in this process."""
+    config = load("calib/nominal")
+    planet = min(k.planet_id for k in scan(store))
+    for _ in range(2):
+        shutil.rmtree(out, ignore_errors=True)
+        begun = time.perf_counter()
+        for key in scan(store):
+            if key.planet_id == planet and key.visit == 0:
+                run_job(Job(str(store), str(out), key, config))
+        print(time.perf_counter() - begun)
+
+
+def workers_scaling(store: Path, out: Path, repeats: int) -> list[Row]:
+    """Throughput of two local worker processes against one, over every visit of the store."""
+    seconds = {}
+    for workers in (1, 2):
+        config = load("calib/nominal", [f"runtime.num_workers={workers}"])
+        with _ready(config) as client:
+            took = []
+            for _ in range(repeats + 1):  # the first warms the workers up
+                shutil.rmtree(out, ignore_errors=True)
+                begun = time.perf_counter()
+                _checked(calibrate(store, out, config=config, client=client))
+                took.append(time.perf_counter() - begun)
+        seconds[workers] = median(took[1:])
+    jobs = len(scan(store))
+    text = f"{seconds[1] / seconds[2]:.2f} x ({seconds[1]:.1f} s, {seconds[2]:.1f} s for {jobs} visits x instruments)"
+    return [("two worker processes against one: throughput", text, ">= 1.8 x")]
+
+
+@contextmanager
+def _ready(config: RunConfig) -> Iterator[Client]:
+    """A client whose workers are all there: their start is no overhead of a task."""
+    with open_client(config.runtime) as client:
+        while sum(client.nthreads().values()) < (config.runtime.num_workers or 1):
+            time.sleep(0.05)
+        yield client
+
+
+def _checked(summary: batch.RunSummary) -> None:
+    if summary.failed:
+        raise RuntimeError(summary.failed[0].traceback)
+
+
+def main(argv: list[str] | None = None) -> list[Row]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=None, help="raw Zarr store of several visits (default: simulated)")
+    parser.add_argument("--queue", type=int, default=2000, help="visits in the queue of empty jobs")
+    parser.add_argument("--planets", type=int, default=8, help="planets to simulate where no store is given")
+    parser.add_argument("--frames-fraction", type=float, default=0.1, help="length of the simulated visits")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--write", type=Path, nargs="+", default=[], help="put the table between the overhead marks of these files")
+    parser.add_argument("--first", nargs=2, type=Path, metavar=("STORE", "OUT"), help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.first:
+        _first(*args.first)
+        return []
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        store = args.store or _simulated(work, args.planets, args.frames_fraction)
+        rows = visit_overhead(store, work / "run-a", args.repeats)
+        rows += queue_overhead(work / "queue", args.queue)
+        rows += first_visit(store, work / "run-c")
+        rows += workers_scaling(store, work / "run-d", args.repeats)
+    length = f"simulated visits of {args.frames_fraction:g} of the full length" if args.store is None else "full-length simulated visits"
+    text = "\n".join(
+        [
+            f"{length.capitalize()}. {machine()}.",
+            "",
+            "| | measured | bar |",
+            "| --- | ---: | ---: |",
+            *(f"| {a} | {b} | {c} |" for a, b, c in rows),
+        ]
+    )
+    print(text)
+    for page in args.write:
+        write_between(page, "overhead", text)
+    return rows
+
+
+def _simulated(work: Path, planets: int, fraction: float) -> Path:
+    from v50calib.io import ingest
+    from v50calib.simulate import simulate_dataset
+
+    simulate_dataset(work / "data", planets=planets, frames_fraction=fraction, seed=3)
+    ingest(work / "data", work / "raw.zarr")
+    return work / "raw.zarr"
+
+
+if __name__ == "__main__":
+    main()

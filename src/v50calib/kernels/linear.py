@@ -1,0 +1,41 @@
+"""Small symmetric systems inside compiled loops: no exception, no allocation of the caller's concern."""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+_jit = nb.njit(cache=True, nogil=True, boundscheck=False)
+
+
+@_jit
+def solve_positive(matrix: Float, right: Float, solution: Float) -> bool:
+    """Solve ``matrix·solution = right`` by Cholesky; matrix (k, k) is overwritten. False where it is not positive definite."""
+    k = right.size
+    for j in range(k):
+        for i in range(j, k):
+            total = matrix[i, j]
+            for m in range(j):
+                total -= matrix[i, m] * matrix[j, m]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                matrix[j, j] = math.sqrt(total)
+            else:
+                matrix[i, j] = total / matrix[j, j]
+    for i in range(k):
+        total = right[i]
+        for m in range(i):
+            total -= matrix[i, m] * solution[m]
+        solution[i] = total / matrix[i, i]
+    for i in range(k - 1, -1, -1):
+        total = solution[i]
+        for m in range(i + 1, k):
+            total -= matrix[m, i] * solution[m]
+        solution[i] = total / matrix[i, i]
+    return True
