@@ -45,9 +45,10 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": DATA | {"kernels"},
     "uncertainty": BASE | {"kernels", "schema"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "simulate"}
+EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs"}
+ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
+ALLOWED["cli_runs"] = {"runtime"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`
 ALLOWED["__main__"] = {"cli"}

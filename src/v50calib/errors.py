@@ -25,3 +25,17 @@ class StoreError(V50CalibError):
     """A Zarr store or run directory cannot be written, or is not what it should be."""
 
     exit_code = 4
+
+
+class ClusterError(V50CalibError):
+    """Workers or the scheduler are lost or cannot be had; what was finished stays."""
+
+    exit_code = 5
+
+
+class RunInterruptedError(V50CalibError):
+    """A run was stopped by a signal, cleanly; the exit code is 128 + the signal's number, as a shell has it."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number

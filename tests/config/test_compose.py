@@ -139,6 +139,19 @@ def test_bad_override_is_a_config_error_that_names_it(override: str, said: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_compute_profiles_stand_for_runtime_keys_and_later_words_win(tmp_path: Path) -> None:
+    runtime = compose("calib/nominal", ["runtime.num_workers=3", "compute=slurm", "runtime.queue.memory=9GB"])["runtime"]
+    assert (runtime["scheduler"], runtime["num_workers"], runtime["queue"]["memory"]) == ("slurm", 16, "9GB")
+    for path in (profiles_dir() / "compute").glob("*.yaml"):
+        assert load("calib/fast", [f"compute={path.stem}"]).runtime.scheduler == path.stem
+    (tmp_path / "compute").mkdir()
+    (tmp_path / "compute" / "mine.yaml").write_text("scheduler: pbs\nqueue: {directives: ['-l a=b, c', \"it's\"]}\n")
+    mine = load("calib/nominal", ["compute=mine"], config_dir=tmp_path).runtime
+    assert (mine.scheduler, mine.queue.directives) == ("pbs", ["-l a=b, c", "it's"])
+    with pytest.raises(ConfigError, match=r"no compute profile 'slrm': did you mean 'slurm'\? there are kubernetes, local, lsf"):
+        compose("calib/nominal", ["compute=slrm"])
+
+
 def test_environment_interpolation(monkeypatch: pytest.MonkeyPatch) -> None:
     override = ["runtime.scheduler='${oc.env:V50CALIB_TEST_SCHEDULER,local}'"]
     assert compose("calib/nominal", override)["runtime"]["scheduler"] == "local"

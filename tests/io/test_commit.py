@@ -95,3 +95,33 @@ def test_records_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "_COMMIT.json").write_text("[]")
     with pytest.raises(StoreError, match="not an object"):
         read_record(tmp_path)
+
+
+def make_version(final: Path, text: str, **more: bool) -> bool:
+    with staging(final) as tmp:
+        (tmp / "v").write_text(text)
+        return commit(tmp, final, {}, **more)
+
+
+def test_replacing_leaves_the_new_one_only(tmp_path: Path) -> None:
+    make_version(tmp_path / "x", "1")
+    assert make_version(tmp_path / "x", "2", replace=True)
+    assert (tmp_path / "x" / "v").read_text() == "2"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_replacement_that_fails_brings_the_old_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_version(tmp_path / "x", "1")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.endswith(".tmp"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(StoreError, match="No space left"):
+        make_version(tmp_path / "x", "2", replace=True)
+    assert (tmp_path / "x" / "v").read_text() == "1"
+    assert is_committed(tmp_path / "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]

@@ -26,6 +26,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from v50calib.config.compute import GROUP, expand
 from v50calib.errors import ConfigError
 
 #: prefixes that users may type, and where they live in the composed tree
@@ -112,7 +113,7 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
     _check_profile(name, roots, config_dir)
     # Hydra takes the profile itself from the first folder only; the others complete its defaults list
     roots.sort(key=lambda root: not (root / f"{name}.yaml").is_file())
-    prepared = [_prepare(parsed) for parsed in _parse(overrides)]
+    prepared = [text for parsed in _parse(overrides) for text in _prepared(parsed, roots)]
     prepared.extend(f"hydra.searchpath=['file://{root}']" for root in roots[1:])
     with _LOCK:
         # GlobalHydra is a process-wide singleton: an application around us must find its own state again
@@ -176,6 +177,13 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             )
         parsed.append(override)
     return parsed
+
+
+def _prepared(override: Override, roots: Sequence[Path]) -> list[str]:
+    """The overrides that Hydra gets for one that was typed: itself, or what a compute profile stands for."""
+    if override.key_or_group == GROUP:
+        return expand(str(override.value()), roots)
+    return [_prepare(override)]
 
 
 def _prepare(override: Override) -> str:

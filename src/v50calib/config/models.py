@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from v50calib.config.runtime import RuntimeConfig
 from v50calib.stages.adc_config import AdcConfig
 from v50calib.stages.base import Section
 from v50calib.stages.cds_config import CdsConfig
@@ -59,23 +60,6 @@ class CalibConfig(Section):
         """Whether a run works on an instrument; the name of one with channels stands for all of them."""
         name = self.instrument_name
         return name == "all" or instrument == name or instrument.startswith(f"{name}.")
-
-
-class RuntimeConfig(Section):
-    """scheduler: local = worker processes on this machine, threads, sync, or the address of a running scheduler."""
-
-    scheduler: str = "local"
-    num_workers: int | None = Field(default=None, ge=1)
-    threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: str = "auto"
-    chunk_pairs: int | None = Field(default=None, ge=1)
-
-    @field_validator("scheduler")
-    @classmethod
-    def _known_scheduler(cls, value: str) -> str:
-        if value in ("local", "threads", "sync") or value.startswith(("tcp://", "tls://")):
-            return value
-        raise ValueError(f"scheduler '{value}' is not built in this version; what exists: local, threads, sync, tcp://HOST:PORT")
 
 
 class OutputConfig(Section):

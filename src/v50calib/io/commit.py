@@ -18,7 +18,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,7 @@ def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
     Raises StoreError where the directory cannot be made.
     """
     target = Path(final)
-    owner = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    tmp = target.parent / f".{target.name}.{owner}.tmp"
+    tmp = _hidden(target, "tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         clean_leftovers(target)
@@ -90,11 +89,19 @@ class Written:
     sha256: str
 
 
-def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any], written: Mapping[str, Written] | None = None) -> bool:
+def commit(
+    tmp: Path,
+    final: str | os.PathLike[str],
+    record: Mapping[str, Any],
+    written: Mapping[str, Written] | None = None,
+    *,
+    replace: bool = False,
+) -> bool:
     """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one rename.
 
-    record: JSON values; no time stamps, so that the same content gives the same record.
+    record: JSON values; nothing of the moment of writing, so that the same content gives the same record.
     written: every file by relative name where the writer kept count; nothing is then read back, sizes are compared.
+    replace: an older directory at `final` goes, once the new one is in its place; where that fails it comes back.
     Returns False where another run committed the same place first (ours is then dropped).
     Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
     """
@@ -111,7 +118,10 @@ def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any], 
         json.dump(full, stream, indent=1, sort_keys=True)
         stream.flush()
         os.fsync(stream.fileno())
+    aside = _hidden(target, "old") if replace and target.exists() else None
     try:
+        if aside is not None:
+            target.rename(aside)
         tmp.rename(target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
@@ -119,6 +129,9 @@ def commit(tmp: Path, final: str | os.PathLike[str], record: Mapping[str, Any], 
                 return False
             raise StoreError(f"{target} exists and was not made by a finished run: remove it and run again") from error
         raise StoreError(f"cannot move the finished {tmp.name} to {target} ({error.strerror or error})") from error
+    finally:
+        if aside is not None:
+            _settle_aside(aside, target)
     return True
 
 
@@ -175,18 +188,56 @@ def _file_hash(path: Path) -> str:
 
 
 def clean_leftovers(final: str | os.PathLike[str]) -> int:
-    """Remove staging places for `final` whose owner is gone; returns how many."""
+    """Remove staging places for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
     target = Path(final)
-    pattern = re.compile(rf"^\.{re.escape(target.name)}\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{{8}}\.tmp$")
-    removed = 0
-    if not target.parent.is_dir():
-        return 0
-    for entry in list(os.scandir(target.parent)):
-        match = pattern.match(entry.name)
-        if match and _is_abandoned(entry, match["host"], int(match["pid"])):
-            shutil.rmtree(entry.path, ignore_errors=True)
-            removed += 1
-    return removed
+    return sum(_clean(entry, target.name) for entry in _entries(target.parent))
+
+
+def clean_folder(folder: Path) -> int:
+    """`clean_leftovers` for everything that belongs into `folder`."""
+    return sum(_clean(entry, None) for entry in _entries(folder))
+
+
+def set_aside(path: Path, suffix: str) -> Path:
+    """Hide a directory from readers under a name that ends with `suffix`, in one rename; returns where it is. Raises OSError."""
+    return path.rename(_hidden(path, suffix))
+
+
+_OWNED = re.compile(r"^\.(?P<name>.+)\.(?P<host>[0-9A-Za-z_-]+)-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<kind>tmp|old)$")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _clean(entry: os.DirEntry[str], name: str | None) -> bool:
+    """Deal with one leftover (of `name`, or of anything) of a dead owner; whether it was one."""
+    match = _OWNED.match(entry.name)
+    if match is None or name not in (None, match["name"]) or not _is_abandoned(entry, match["host"], int(match["pid"])):
+        return False
+    path = Path(entry.path)
+    if match["kind"] == "old":
+        _settle_aside(path, path.parent / match["name"])
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+def _settle_aside(aside: Path, target: Path) -> None:
+    """Put what was moved aside back, where nothing has taken its place; else it has been replaced and goes."""
+    if aside.exists() and is_committed(aside) and not target.exists():
+        # another run may restore or commit the same place at the same moment: whichever rename is first stays
+        with suppress(OSError):
+            aside.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _hidden(target: Path, kind: str) -> Path:
+    """A hidden name beside `target` that tells its owner."""
+    return target.parent / f".{target.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}"
 
 
 def _host() -> str:

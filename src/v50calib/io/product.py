@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,23 +43,22 @@ def open_product(path: Path) -> xr.Dataset:
         return xr.open_zarr(path, consolidated=False, chunks={})
 
 
-def write_product(root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str]) -> Path:
+def write_product(
+    root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str]
+) -> Path:
     """Write a product to a staging place and move it into its final place as a whole; an older one is replaced.
 
-    Raises StoreError where the disk is full or not writable; nothing half-written stays.
+    inputs: identity of the raw visit (`io.identity`), kept in the commit record only.
+    Raises StoreError where the disk is full or not writable; nothing half-written stays, and an older product remains.
     """
     final = product_path(root, key)
-    record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes)}
-    with staging(final) as tmp:
-        try:
+    record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}
+    try:
+        with staging(final) as tmp:
             written = write_group(tmp, ds)
-        except OSError as exc:
-            raise StoreError(
-                f"cannot write the product of {key} under '{root}': {exc.strerror or exc}; free space or give another --out"
-            ) from exc
-        aside = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
-        if final.exists():
-            final.rename(aside)
-        commit(tmp, final, record, written)
-        shutil.rmtree(aside, ignore_errors=True)
+            commit(tmp, final, record, written, replace=True)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write the product of {key} under '{root}': {exc.strerror or exc}; free space or give another --out"
+        ) from exc
     return final

@@ -1,41 +1,42 @@
-"""A whole dataset: catalog, fan-out over visits, instruments and time chunks, products, manifest."""
+"""A whole dataset: catalog, what is left to do, execution, products, manifest."""
 
 from __future__ import annotations
 
 import time
-import traceback as tb
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from distributed import Client, Future, as_completed
+from distributed import Client
 
 from v50calib.config import load
 from v50calib.config.models import RunConfig
-from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
-from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
-from v50calib.io.product import product_record
-from v50calib.io.source import instrument_at, open_source
+from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
+from v50calib.io.catalog import scan
+from v50calib.io.source import instrument_at
 from v50calib.pipeline import Pipeline
-from v50calib.provenance import config_hash
-from v50calib.runtime import journal
+from v50calib.provenance import config_hash, versions
+from v50calib.runtime import journal, quarantine
 from v50calib.runtime.cluster import open_client
-from v50calib.runtime.rundir import open_run_dir
-from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, pairs_of_job, prepare_job, run_job
-
-#: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
-IN_FLIGHT = 2
+from v50calib.runtime.execute import Outcome, run_here, run_on
+from v50calib.runtime.failures import Failure
+from v50calib.runtime.lock import run_lock
+from v50calib.runtime.memory import check_memory
+from v50calib.runtime.rundir import check_run_dir, mark_run_dir
+from v50calib.runtime.select import select
+from v50calib.runtime.state import RunState
+from v50calib.runtime.stop import stoppable
+from v50calib.runtime.visit import Job
+from v50calib.runtime.worklist import Decision, decide, identity_or_none, label_of
 
 Progress = Callable[[journal.Entry, int, int], None]
 
 
 @dataclass
 class RunSummary:
-    """Outcome of a run: entries of this call, in order of completion."""
+    """Outcome of a run: the last entry of each visit of this call, in order of completion."""
 
     run_dir: Path
     entries: list[journal.Entry] = field(default_factory=list)
@@ -57,173 +58,200 @@ def calibrate(
     *,
     config: RunConfig | None = None,
     planets: Sequence[str] = (),
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    retry_failed: bool = False,
     overwrite: bool = False,
+    update: bool = False,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Calibrate every visit of a dataset (challenge folder or raw Zarr store) into `out`.
 
     Products go to out/calibrated.zarr/<planet_id>/<visit>/<instrument>; a visit is written whole or not at all, and
-    one that is there under the same config and references is skipped. A visit's failure is recorded in the
-    manifest and does not stop the others.
+    one that is there under the same config and input is skipped. A visit's failure is recorded in the manifest and
+    does not stop the others; one that may pass is tried again (runtime.retries).
 
-    Raises ConfigError, DataError or StoreError before any frame is read if the config, the root or `out` cannot be used.
+    planets, only  restrict the run; only: PLANET[/VISIT[/INSTRUMENT]]
+    limit          at most so many visits are calibrated
+    retry_failed   those visits only whose last attempt failed, quarantined ones too
+    overwrite      redo complete products; update: accept another config in `out` and redo what it changes
+
+    Raises ConfigError, DataError or StoreError before any frame is read if the config, the root or `out` cannot be used;
+    later StoreError (disk full), ClusterError (workers or scheduler lost) and RunInterruptedError (SIGINT, SIGTERM): what is finished
+    stays, and the same call goes on from there.
     """
     config = config if config is not None else load(profile, overrides)
-    pipeline = Pipeline(config)
     root, out = Path(root), Path(out)
-    keys = select(scan(root), config, planets, root)
+    jobs = make_jobs(root, out, config, planets, only)
+    check_run_dir(out, config, change=overwrite or update)
+    with run_lock(out), stoppable():
+        mark_run_dir(out, config)
+        decisions = decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
+        run = _Run(out, config, decisions, progress)
+        run.settle()
+        todo = [d.job for d in decisions if d.action == "do"]
+        with run.closing():
+            if todo and config.runtime.scheduler == "sync" and client is None:
+                run.follow(run_here(todo, config.runtime, run.begin))
+            elif todo:
+                with ExitStack() as stack:
+                    active = client if client is not None else stack.enter_context(open_client(config.runtime))
+                    if config.runtime.is_address or client is not None:
+                        check_memory(config, jobs, active)
+                    run.follow(run_on(active, todo, config.runtime, run.begin))
+    return run.summary
+
+
+def plan(
+    root: str | Path, out: str | Path, config: RunConfig, *, planets: Sequence[str] = (), only: Sequence[str] = (),
+    limit: int | None = None, retry_failed: bool = False, overwrite: bool = False, update: bool = False,
+) -> list[Decision]:  # fmt: skip
+    """What `calibrate` would do with the same arguments; nothing is written. Raises as it does."""
+    root, out = Path(root), Path(out)
+    jobs = make_jobs(root, out, config, planets, only)
+    if out.exists():
+        check_run_dir(out, config, change=overwrite or update)
+    return decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
+
+
+def make_jobs(root: Path, out: Path, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = ()) -> list[Job]:
+    """The selected visits as jobs; config, instruments and memory are checked against them. Raises ConfigError, DataError."""
+    pipeline = Pipeline(config)
+    keys = select(scan(root), config, planets, root, only)
     for key in {key.instrument: key for key in keys}.values():
         pipeline.check_instrument(instrument_at(root, key))
-    open_run_dir(out, config, overwrite=overwrite)
-    summary = RunSummary(out)
-    jobs, total = [], len(keys)
-    fingerprint = config_hash(config)
-    for key in keys:
-        job = Job(str(root), str(out), key, config)
-        entry = _settled(job, fingerprint, overwrite)
-        if entry is None:
-            jobs.append(job)
-        else:
-            _note(summary, entry, total, progress)
-    if config.runtime.scheduler == "sync":
-        outcomes: Iterator[tuple[Job, Done | BaseException]] = _run_here(jobs)
-        for job, outcome in outcomes:
-            _note(summary, _entry(job, outcome, fingerprint), total, progress)
-        return summary
-    with ExitStack() as stack:
-        active = client if client is not None else stack.enter_context(open_client(config.runtime)) if jobs else None
-        for job, outcome in _run_on(active, jobs) if active is not None and jobs else ():
-            _note(summary, _entry(job, outcome, fingerprint), total, progress)
-    if len(summary.entries) != total:
-        raise StoreError(
-            f"{total - len(summary.entries)} of {total} visits have no outcome: this is a fault of v50calib, "
-            "please report it; run again to do them"
+    jobs = [Job(str(root), str(out), key, config) for key in keys]
+    if not config.runtime.is_address:
+        check_memory(config, jobs)
+    return jobs
+
+
+class _Run:
+    """Bookkeeping of one call: manifest, state, quarantine, progress."""
+
+    def __init__(self, out: Path, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
+        self.summary = RunSummary(out)
+        self._decisions, self._progress = decisions, progress
+        self._fingerprint = config_hash(config)
+        self._held = quarantine.load(out)
+        counts = Counter(d.action for d in decisions)
+        self._state = RunState(out, total=len(decisions), skipped=counts["skip"], todo=counts["do"], scheduler=config.runtime.scheduler)
+
+    def settle(self) -> None:
+        """Entries of what needs no work."""
+        for decision in self._decisions:
+            if decision.action == "skip":
+                self._note(self._entry(decision.job, "skipped"), record=False)
+            elif decision.action in ("hold", "broken"):
+                assert decision.failure is not None
+                self._note(self._failed(decision.job, decision.failure, 0), record=decision.action == "broken")
+
+    def begin(self, job: Job) -> None:
+        self._state.begin(label_of(job))
+
+    def follow(self, outcomes: Generator[Outcome]) -> None:
+        """Record outcomes as they come. Raises StoreError where a failure would befall every other visit alike."""
+        with closing(outcomes):
+            for outcome in outcomes:
+                self._state.end(label_of(outcome.job))
+                if outcome.done is not None:
+                    self._finished(outcome)
+                elif outcome.failure is not None:
+                    self._not_finished(outcome, outcome.failure)
+
+    def _not_finished(self, outcome: Outcome, failure: Failure) -> None:
+        if not outcome.last:
+            self._record(self._failed(outcome.job, failure, outcome.attempt, "retry"))
+            return
+        self._hold(outcome.job, failure, outcome.attempt)
+        self._note(self._failed(outcome.job, failure, outcome.attempt))
+        if failure.verdict == "stop":
+            raise self._stopped(failure)
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Leave the run's state, and the visits in flight, told in the run directory however it ends."""
+        try:
+            yield
+        except RunInterruptedError as exc:
+            self._interrupt(str(exc))
+            self._state.close("interrupted", str(exc))
+            raise RunInterruptedError(f"{self._told()}{exc}", exc.exit_code - 128) from None
+        except V50CalibError as exc:
+            self._interrupt(str(exc))
+            self._state.close("stopped", str(exc))
+            raise
+        self._state.close("finished")
+
+    def _finished(self, outcome: Outcome) -> None:
+        done = outcome.done
+        assert done is not None
+        if self._held.pop(label_of(outcome.job), None) is not None:
+            self._save_held()
+        key = done.key
+        self._note(
+            journal.Entry(
+                key.planet_id, key.visit, key.instrument, "done", done.seconds, self._fingerprint, done.reference_hashes, done.qc,
+                attempts=outcome.attempt, at=time.time(), inputs=done.inputs,
+            )
+        )  # fmt: skip
+
+    def _hold(self, job: Job, failure: Failure, attempts: int) -> None:
+        """Quarantine a visit whose fault recurs, or that has cost its workers every attempt."""
+        if failure.verdict == "stop" or (failure.verdict == "retry" and failure.error_type != "KilledWorker"):
+            return
+        held = quarantine.Held(
+            failure.message, failure.error_type, attempts, self._fingerprint, versions()["v50calib"], identity_or_none(job) or {}
         )
-    return summary
+        self._held[label_of(job)] = held
+        self._save_held()
 
+    def _interrupt(self, reason: str) -> None:
+        labels = set(self._state.running)
+        for decision in self._decisions:
+            if decision.label in labels:
+                # the manifest may be what cannot be written: the reason of the stop matters more than these lines
+                with suppress(StoreError):
+                    self._record(self._entry(decision.job, "interrupted", error=reason))
 
-def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Path) -> list[VisitKey]:
-    """The visits a run works on. Raises DataError where nothing is left or a planet is not there."""
-    known = {k.planet_id for k in keys}
-    planets = [normalise_planet_id(p) for p in planets]
-    for planet in planets:
-        if planet not in known:
-            find(root, planet)  # raises, naming the nearest ids
-    covered = [k for k in keys if config.calib.covers(k.instrument)]
-    if keys and not covered:
-        names = sorted({k.instrument for k in keys})
-        raise ConfigError(
-            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: "
-            "use one of these, or all"
+    def _told(self) -> str:
+        count = self.summary.count
+        return f"{count('done')} calibrated, {count('skipped')} already complete, {len(self.summary.failed)} failed; "
+
+    def _stopped(self, failure: Failure) -> V50CalibError:
+        kind = ClusterError if failure.error_type in ("NoWorkerError", "NoValidWorkerError") else StoreError
+        return kind(f"{failure.message}. The run was stopped, because every other visit would fail alike; finished visits are kept")
+
+    def _failed(self, job: Job, failure: Failure, attempts: int, state: journal.State = "failed") -> journal.Entry:
+        return self._entry(
+            job, state, attempts=attempts, error=failure.message, error_type=failure.error_type, traceback=failure.traceback
+        )  # fmt: skip
+
+    def _entry(self, job: Job, state: journal.State, **more: object) -> journal.Entry:
+        key = job.key
+        content: dict[str, object] = {"config_hash": self._fingerprint, "at": time.time(), **more}
+        return journal.Entry(key.planet_id, key.visit, key.instrument, state, **content)  # type: ignore[arg-type]
+
+    def _record(self, entry: journal.Entry) -> None:
+        try:
+            journal.append(self.summary.run_dir, entry)
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
+
+    def _save_held(self) -> None:
+        try:
+            quarantine.save(self.summary.run_dir, self._held)
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
+
+    def _unwritable(self, exc: OSError) -> StoreError:
+        return StoreError(
+            f"cannot write into '{self.summary.run_dir}' ({exc.strerror or exc}): free space or mend it, and run the same command again"
         )
-    chosen = [k for k in covered if not planets or k.planet_id in planets]
-    if not chosen:
-        raise DataError(
-            f"no visit to work on under '{root.name}': expected train/ or test/ with a folder per planet holding "
-            "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
-        )
-    return sorted(chosen)
 
-
-def _settled(job: Job, fingerprint: str, overwrite: bool) -> journal.Entry | None:
-    """An entry for a job that need not run: it is complete (skipped) or cannot be opened (failed)."""
-    known = product_record(Path(job.out) / "calibrated.zarr", job.key)
-    if overwrite or known is None or known.get("config_hash") != fingerprint:
-        return None
-    try:
-        hashes = open_source(job.root, job.key).reference.hashes
-    except V50CalibError as exc:
-        return _entry(job, exc, fingerprint)
-    if known.get("reference_hashes") == hashes:
-        return journal.Entry(job.key.planet_id, job.key.visit, job.key.instrument, "skipped", config_hash=fingerprint)
-    return None
-
-
-def _entry(job: Job, outcome: Done | BaseException, fingerprint: str) -> journal.Entry:
-    key = job.key
-    if isinstance(outcome, Done):
-        return journal.Entry(
-            key.planet_id, key.visit, key.instrument, "done", outcome.seconds, fingerprint, outcome.reference_hashes, outcome.qc
-        )
-    trace = "".join(tb.format_exception(outcome))
-    return journal.Entry(
-        key.planet_id, key.visit, key.instrument, "failed", config_hash=fingerprint,
-        error=str(outcome), error_type=type(outcome).__name__, traceback=trace,
-    )  # fmt: skip
-
-
-def _note(summary: RunSummary, entry: journal.Entry, total: int, progress: Progress | None) -> None:
-    summary.entries.append(entry)
-    if entry.state != "skipped":
-        journal.append(summary.run_dir, entry)
-    if progress is not None:
-        progress(entry, len(summary.entries), total)
-
-
-def _run_here(jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | BaseException]]:
-    """The jobs in this process, without Dask. With runtime.threads_per_worker above 1 as many visits run at a time; a
-    visit that is left alone uses the threads for its time chunks."""
-    threads = jobs[0].config.runtime.threads_per_worker if jobs else 1
-    if threads == 1 or len(jobs) < threads:
-        for job in jobs:
-            yield job, _attempt(replace(job, threads=threads))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = iter(jobs)
-        running = {pool.submit(_attempt, job): job for job in islice(waiting, threads)}
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), future.result()
-                running |= {pool.submit(_attempt, job): job for job in islice(waiting, 1)}
-
-
-def _attempt(job: Job) -> Done | BaseException:
-    try:
-        return run_job(job)
-    except Exception as exc:  # noqa: BLE001 - one visit's failure must not stop the others; it is recorded
-        return exc
-
-
-def _run_on(client: Client, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done | BaseException]]:
-    """Keep a bounded window of visits in flight; a visit is one task, or fans out over time chunks when visits are few."""
-    slots = max(sum(client.nthreads().values()), 1)
-    # a parquet file is one row group: its chunks cannot be decoded apart, so it does not fan out over time
-    fan_out = len(jobs) < slots and root_kind(jobs[0].root) != "dataset"
-    window = IN_FLIGHT * slots
-    waiting = iter(jobs)
-    running: dict[Any, Job] = {}
-    pool = as_completed()
-
-    def submit(job: Job) -> None:
-        future = _submit_chunks(client, job) if fan_out else client.submit(run_job, job, pure=False, retries=1)
-        running[future.key] = job
-        pool.add(future)
-
-    for job in islice(waiting, window):
-        submit(job)
-    for future in pool:
-        job = running.pop(future.key)
-        yield job, _outcome(future)
-        future.release()
-        for following in islice(waiting, 1):
-            submit(following)
-
-
-def _submit_chunks(client: Client, job: Job) -> Future[Done]:
-    """One visit as prepare → chunks → finish."""
-    n_pairs = pairs_of_job(job)
-    frame = client.submit(prepare_job, job, pure=False)
-    step = job.chunk_pairs
-    parts = [client.submit(chunk_job, job, frame, i, min(i + step, n_pairs), pure=False, retries=1) for i in range(0, n_pairs, step)]
-    return client.submit(finish_job, job, frame, parts, time.time(), pure=False)
-
-
-def _outcome(future: Future[Done]) -> Done | BaseException:
-    """Result of a finished future, or why it failed."""
-    if future.status == "finished":
-        done = future.result()
-        assert isinstance(done, Done)
-        return done
-    error: Any = future.exception()
-    return error if isinstance(error, BaseException) else StoreError(f"task ended as '{future.status}'")
+    def _note(self, entry: journal.Entry, *, record: bool = True) -> None:
+        self.summary.entries.append(entry)
+        if record:
+            self._record(entry)
+        if self._progress is not None:
+            self._progress(entry, len(self.summary.entries), len(self._decisions))

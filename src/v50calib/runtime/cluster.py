@@ -1,26 +1,33 @@
-"""Where tasks run: worker processes of this machine, threads, or a scheduler that is already there."""
+"""Where tasks run: processes or threads of this machine, jobs of a queue, pods, or a scheduler that is already there."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
-from v50calib.config.models import RuntimeConfig
+from v50calib.config.runtime import QUEUES, RuntimeConfig, TlsConfig
+from v50calib.errors import ClusterError, ConfigError
+from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 
 #: what worker processes start with. One thread a task: libraries that start their own would only compete. Freed memory
 #: is kept (Dask's default gives it back at once): a visit's arrays of 10 MB come and go, and mapping them anew costs more
 #: than filling them.
-_WORKER_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": str(2**27),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
 }
+LOOPBACK = "127.0.0.1"
 
 
 def cores() -> int:
@@ -28,30 +35,102 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
-    """A Dask client for `runtime.scheduler`; what this starts is stopped on leaving. Listens on loopback only."""
-    if runtime.scheduler.startswith(("tcp://", "tls://")):
-        with Client(runtime.scheduler) as client:
-            yield client
-        return
-    workers = runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
-    settings = {
-        "distributed.scheduler.allowed-failures": 2,
-        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+def n_workers(runtime: RuntimeConfig) -> int:
+    """Worker processes: as configured, else the cores of this machine shared by `threads_per_worker`."""
+    return runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
+
+
+def dask_settings(runtime: RuntimeConfig) -> dict[str, Any]:
+    """Settings of schedulers, workers and connections that this process starts."""
+    return {
+        "distributed.scheduler.allowed-failures": runtime.allowed_failures,
+        # Dask waits for ever by default
+        "distributed.scheduler.no-workers-timeout": f"{runtime.worker_timeout_s} s",
+        "distributed.comm.timeouts.connect": f"{runtime.comm_timeout_s} s",
+        "distributed.comm.timeouts.tcp": f"{max(runtime.comm_timeout_s, 11)} s",
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.memory.spill": False,
     }
-    with dask.config.set(settings):
-        processes = runtime.scheduler == "local"
-        # threads talk in memory and listen nowhere; processes on loopback
-        place = {"host": "127.0.0.1"} if processes else {}
-        cluster = LocalCluster(
-            n_workers=workers if processes else 1,
-            threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
-            processes=processes,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=runtime.memory_limit,
-            **place,
-        )
-        with cluster, Client(cluster) as client:
-            yield client
+
+
+def security(tls: TlsConfig) -> Security | None:
+    """The same certificate for client, scheduler and workers; None without TLS. Raises ConfigError where a file is missing."""
+    if not tls.given:
+        return None
+    for name in ("ca", "cert", "key"):
+        if not Path(getattr(tls, name)).is_file():
+            raise ConfigError(f"runtime.tls.{name} is not a file that can be read: give the path of a PEM file")
+    pairs = {f"tls_{role}_{part}": getattr(tls, part) for role in ("client", "scheduler", "worker") for part in ("cert", "key")}
+    return Security(tls_ca_file=tls.ca, require_encryption=True, **pairs)
+
+
+@contextmanager
+def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
+    """A Dask client for `runtime.scheduler`; what this starts is stopped on leaving.
+
+    Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers.
+    """
+    certificates = security(runtime.tls)
+    with dask.config.set(dask_settings(runtime)), ExitStack() as stack:
+        if runtime.is_address:
+            target: Any = runtime.scheduler
+        else:
+            target = stack.enter_context(_stopping(_cluster(runtime, certificates)))
+        try:
+            client = stack.enter_context(Client(target, security=certificates, timeout=runtime.comm_timeout_s))
+        except (OSError, TimeoutError) as exc:
+            raise ClusterError(
+                f"no Dask scheduler answers at {runtime.scheduler} ({str(exc).splitlines()[0]}): start one "
+                "('dask scheduler'), correct the address, or use runtime.scheduler=local"
+            ) from exc
+        yield client
+
+
+def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
+    if runtime.scheduler in QUEUES:
+        cluster = queue_cluster(runtime, certificates)
+    elif runtime.scheduler == "kubernetes":
+        cluster = kubernetes_cluster(runtime)
+    else:
+        cluster = _local_cluster(runtime, certificates)
+    if runtime.adaptive.enabled:
+        cluster.adapt(minimum=runtime.adaptive.minimum, maximum=runtime.adaptive.maximum or runtime.num_workers or n_workers(runtime))
+    return cluster
+
+
+def _local_cluster(runtime: RuntimeConfig, certificates: Security | None) -> LocalCluster:
+    processes, workers = runtime.scheduler == "local", n_workers(runtime)
+    # threads talk in memory and listen nowhere; processes on loopback
+    place: dict[str, Any] = {"host": LOOPBACK} if processes else {}
+    if processes and certificates is not None:
+        place |= {"security": certificates, "protocol": "tls"}
+    return LocalCluster(
+        n_workers=workers if processes else 1,
+        threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
+        processes=processes,
+        dashboard_address=None if runtime.dashboard == "off" else runtime.dashboard,
+        memory_limit=runtime.memory_limit,
+        **place,
+    )
+
+
+@contextmanager
+def _stopping(cluster: Any) -> Iterator[Any]:
+    """The cluster, closed on leaving. Worker processes of this machine are killed first: nothing is left for them to do, or
+    the run was stopped and must not wait for the visits that they are in; leftovers are cleaned by the next run."""
+    with cluster:
+        try:
+            yield cluster
+        finally:
+            for nanny in cluster.workers.values() if isinstance(cluster, LocalCluster) else ():
+                pid = getattr(nanny, "pid", None)
+                if isinstance(pid, int) and pid != os.getpid():
+                    nanny.auto_restart = False
+                    _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

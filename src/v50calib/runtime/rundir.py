@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import StoreError
 from v50calib.provenance import config_hash
+from v50calib.runtime import lock
+from v50calib.runtime.redact import redact_config
+
+MARK = "config.yaml"
+#: what may lie in a directory whose first run was killed before it was marked
+_OURS = (lock.NAME, f".{MARK}.")
 
 
-def open_run_dir(out: Path, config: RunConfig, *, overwrite: bool) -> None:
-    """Create `out` with the resolved config.yaml, or accept it if it belongs to the same config.
+def check_run_dir(out: Path, config: RunConfig, *, change: bool) -> None:
+    """Create `out`, or accept it if it belongs to the same config (any config with `change`).
 
     Raises StoreError where it cannot be written, is something else, or was made by another config.
     """
@@ -24,26 +31,43 @@ def open_run_dir(out: Path, config: RunConfig, *, overwrite: bool) -> None:
         raise StoreError(f"cannot make the output directory '{out}': {exc.strerror}; give another --out or free its path") from exc
     if not os.access(out, os.W_OK | os.X_OK):
         raise StoreError(f"output directory '{out}' is not writable; give another --out or change its permissions")
-    mark = out / "config.yaml"
+    mark = out / MARK
     fingerprint = config_hash(config)
     if mark.exists():
-        known = yaml.safe_load(mark.read_text(encoding="utf-8"))
-        other = known.get("config_hash") if isinstance(known, dict) else None
-        if other != fingerprint and not overwrite:
+        known = {} if change else read_mark(out)
+        other = known.get("config_hash")
+        if other != fingerprint and not change:
             raise StoreError(
                 f"'{out}' holds products of another config (hash {str(other)[:12]}…, this run's is {fingerprint[:12]}…): mixing them "
-                f"would make one dataset of two calibrations; give another --out, or --overwrite to redo them. "
+                f"would make one dataset of two calibrations; give another --out, or --update (or --overwrite) to redo them. "
                 f"Differences: {_differences(known, config)}"
             )
-    elif any(out.iterdir()):
+    elif any(not p.name.startswith(_OURS) for p in out.iterdir()):
         raise StoreError(f"'{out}' is not empty and is no run directory (it has no config.yaml); give an empty or new --out")
-    content = {"config_hash": fingerprint, **config.model_dump(mode="json")}
-    temporary = out / f".config.yaml.{os.getpid()}.tmp"
+
+
+def mark_run_dir(out: Path, config: RunConfig) -> None:
+    """Write config.yaml, the resolved config with its hash; secrets and the paths of keys are masked. Raises StoreError."""
+    mark = out / MARK
+    content = {"config_hash": config_hash(config), **redact_config(config.model_dump(mode="json"))}
+    temporary = out / f".{MARK}.{os.getpid()}.tmp"
     try:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         temporary.replace(mark)
     except OSError as exc:
         raise StoreError(f"cannot write '{mark}': {exc.strerror}; free space or give another --out") from exc
+
+
+def read_mark(run_dir: Path) -> dict[str, Any]:
+    """The content of a run directory's config.yaml. Raises StoreError where there is none, or it is not readable."""
+    mark = run_dir / MARK
+    try:
+        content = yaml.safe_load(mark.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"'{run_dir}' is no run directory (it has no {MARK}); give the --out of a 'v50calib calibrate'") from None
+    except (OSError, ValueError, yaml.YAMLError) as exc:
+        raise StoreError(f"cannot read '{mark}' ({exc}): calibrate with --update, which writes it anew") from exc
+    return content if isinstance(content, dict) else {}
 
 
 def _differences(known: object, config: RunConfig) -> str:

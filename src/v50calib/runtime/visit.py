@@ -16,15 +16,19 @@ import xarray as xr
 from v50calib import general
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
+from v50calib.io.identity import identity_of
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, instrument_at, open_source
 from v50calib.pipeline import Pipeline
 from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
+from v50calib.runtime.stop import check as check_stop
 from v50calib.schema import default_chunk_frames
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
 
+#: the store of a run directory
+PRODUCTS = "calibrated.zarr"
 #: pairs in a time chunk where the config does not say: both instruments then span the same time
 CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
 
@@ -54,6 +58,7 @@ class Done:
     seconds: float
     qc: dict[str, Any]
     reference_hashes: dict[str, str]
+    inputs: dict[str, str]
 
 
 def visit_of(source: VisitSource) -> VisitInput:
@@ -91,9 +96,12 @@ def chunk_job(job: Job, frame: FrameConstants, start_pair: int, stop_pair: int) 
     return pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start_pair, stop_pair))
 
 
-def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
-    """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole."""
-    return _finish(job, Pipeline(job.config), open_source(job.root, job.key), frame, results, started)
+def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], inputs: dict[str, str], started: float) -> Done:
+    """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole.
+
+    inputs: identity of the raw visit as it was before its chunks were read.
+    """
+    return _finish(job, Pipeline(job.config), open_source(job.root, job.key), frame, results, inputs, started)
 
 
 def run_job(job: Job) -> Done:
@@ -102,21 +110,28 @@ def run_job(job: Job) -> Done:
     # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key, threads=job.threads)
     pipeline.check_instrument(source.instrument)
+    # taken before the frames: a file that changes while it is read is found changed by the next run
+    inputs = identity_of(job.root, source)
     visit, frames = pipeline.ordered(visit_of(source), source.frames)
     frame = pipeline.prepare(visit, frames.read)
     results = list(_chunks(job, pipeline, frames, frame))
-    return _finish(job, pipeline, source, frame, results, started)
+    return _finish(job, pipeline, source, frame, results, inputs, started)
 
 
 def _chunks(job: Job, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants) -> Iterator[ChunkResult]:
-    """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL."""
+    """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL.
+
+    The visit is left between two of them where the run is asked to stop.
+    """
     step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, pipeline.halo
     if job.threads == 1:
         for w in general.windows(frames, step, halo):
+            check_stop()
             yield pipeline.run_chunk(frame, w.raw, w.first, (w.start, w.stop))
         return
 
     def chunk(start: int) -> ChunkResult:
+        check_stop()
         stop = min(start + step, n_pairs)
         low, high = max(0, start - halo), min(n_pairs, stop + halo)
         return pipeline.run_chunk(frame, frames.read(2 * low, 2 * high), low, (start, stop))
@@ -128,7 +143,15 @@ def _chunks(job: Job, pipeline: Pipeline, frames: general.Frames, frame: FrameCo
         frames.release()
 
 
-def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConstants, results: list[ChunkResult], started: float) -> Done:
+def _finish(
+    job: Job,
+    pipeline: Pipeline,
+    source: VisitSource,
+    frame: FrameConstants,
+    results: list[ChunkResult],
+    inputs: dict[str, str],
+    started: float,
+) -> Done:
     attrs, hashes = dict(source.attrs), source.reference.hashes
     series = pipeline.run_series(frame, results, star_of(attrs))
     ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
@@ -137,8 +160,11 @@ def _finish(job: Job, pipeline: Pipeline, source: VisitSource, frame: FrameConst
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
-    write_product(Path(job.out) / "calibrated.zarr", job.key, ds, config_hash=ds.attrs["config_hash"], reference_hashes=hashes)
-    return Done(job.key, time.time() - started, qc, dict(hashes))
+    check_stop()
+    fingerprint = ds.attrs["config_hash"]
+    write_product(Path(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
+    # the clock may have been set meanwhile
+    return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 
 
 def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
@@ -157,6 +183,6 @@ def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
 
 def open_calibrated(run_dir: str | Path) -> xr.DataTree:
     """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened."""
-    root = Path(run_dir) / "calibrated.zarr"
+    root = Path(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
     return xr.DataTree.from_dict(groups)

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The fault campaign: every kind of fault once, each followed by a resume whose store must equal an undisturbed run's, bit for bit.
+# Arguments go to pytest, e.g. `bash scripts/faults.sh -k signal`. Minutes; faults of a file system of its own need root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/env.sh
+exec python -m pytest -m faults tests/faults -p no:cacheprovider --durations=0 "$@" </dev/null

@@ -1,0 +1,98 @@
+"""Commands on run directories: `status` and `verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def status(run_dir: Path, as_json: bool) -> None:
+    """How the run in RUN_DIR stands: counts, rate, time left, failures with reasons, slowest visits, worst quality.
+
+    It can be asked at any time, also while the run is going on elsewhere.
+    """
+    from v50calib.runtime.status import status as ask
+
+    found = ask(run_dir)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _print_status(found)
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
+    """Check every product of RUN_DIR against its commit record: metadata, shapes, checksums.
+
+    Leftovers of killed processes are cleaned. Exit code 1 if a product is broken or missing.
+    """
+    from v50calib.runtime.verify import verify as check
+
+    found = check(run_dir, quarantine=quarantine)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=1))
+    else:
+        click.echo(f"{found.whole} products whole, {len(found.broken)} broken, {len(found.partial)} partial, {len(found.missing)} missing")
+        if found.cleaned:
+            click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
+        for label, reasons in found.broken.items():
+            click.echo(f"broken {label}: {'; '.join(reasons)}", err=True)
+        for word, labels in (("partial", found.partial), ("missing", found.missing)):
+            for label in labels:
+                click.echo(f"{word} {label}", err=True)
+        if found.stale:
+            click.echo(f"{len(found.stale)} products are of another config: 'v50calib calibrate --update' was not finished, run it again")
+        if not found.ok:
+            first = "" if found.aside or not (found.broken or found.partial) else f"'v50calib verify {run_dir} --quarantine', then "
+            click.echo(f"to mend: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
+    if not found.ok:
+        sys.exit(1)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=120, highlight=False)
+    console.print(f"{found['run_dir']}: {found['phase']}{_whose(found['holder'])}")
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    rows = [("visits x instruments", found["total"]), *((name, found[name]) for name in ("done", "failed", "interrupted", "left"))]
+    rows += [("attempts retried", found["retried"]), ("in quarantine", len(found["quarantined"])), ("running now", len(found["running"]))]
+    rows += [("per hour", None if found["per_hour"] is None else f"{found['per_hour']:.0f}"), ("time left", _span(found["eta_s"]))]
+    for name, value in rows:
+        table.add_row(name, "-" if value is None else str(value))
+    console.print(table)
+    if found["reasons"]:
+        console.print("failures: " + ", ".join(f"{count} {name}" for name, count in found["reasons"].items()))
+    for item in found["failures"][:20]:
+        console.print(f"  {item['visit']} ({item['attempts']} attempts): {item['error'] or item['error_type']}", markup=False)
+    if len(found["failures"]) > 20:
+        console.print(f"  and {len(found['failures']) - 20} more: --json has all")
+    if found["slowest"]:
+        console.print("slowest: " + ", ".join(f"{i['visit']} {i['seconds']:.1f} s" for i in found["slowest"]))
+    if found["worst_qc"]:
+        console.print("worst noise / limit: " + ", ".join(f"{i['visit']} {i['noise_over_limit']:.3f}" for i in found["worst_qc"]))
+
+
+def _whose(holder: dict[str, Any]) -> str:
+    return f" (process {holder.get('pid')} on {holder.get('host')})" if holder else ""
+
+
+def _span(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,210 @@
+"""Runs jobs, here or on a Dask cluster: a bounded window in flight, retries with a limit, a clean stop.
+
+Yields one Outcome for the end of every attempt. A failure that may pass is tried again after a wait that doubles.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import Future as CFuture
+from dataclasses import dataclass, replace
+from typing import Any
+
+from distributed import Client, Future
+
+from v50calib.config.runtime import RuntimeConfig
+from v50calib.errors import ClusterError
+from v50calib.io.catalog import root_kind
+from v50calib.io.identity import input_identity
+from v50calib.runtime.failures import Failure, attempt, judge
+from v50calib.runtime.stop import STOP, VisitStoppedError
+from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, pairs_of_job, prepare_job, run_job
+
+#: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
+IN_FLIGHT = 2
+#: how often the driver looks at signals and waiting retries, and asks a silent scheduler for its workers, s
+POLL_S, ASK_S = 0.2, 2.0
+LONGEST_WAIT_S = 60.0
+
+Begin = Callable[[Job], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one attempt: `done`, or `failure`; `last` where no other attempt follows."""
+
+    job: Job
+    attempt: int
+    done: Done | None
+    failure: Failure | None
+    last: bool = True
+
+
+class Backlog:
+    """Jobs to start: those at hand, and those that wait for another attempt."""
+
+    def __init__(self, jobs: Sequence[Job], runtime: RuntimeConfig) -> None:
+        self._ready = deque((job, 1) for job in jobs)
+        self._later: list[tuple[float, int, Job, int]] = []
+        self._order = itertools.count()
+        self._runtime = runtime
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._later)
+
+    def take(self) -> tuple[Job, int] | None:
+        """The next job with the number of its attempt; None where nothing is due."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            _, _, job, number = heapq.heappop(self._later)
+            self._ready.append((job, number))
+        return self._ready.popleft() if self._ready else None
+
+    def outcome(self, job: Job, number: int, result: Done | BaseException) -> Outcome:
+        """The Outcome of an attempt; puts the job back where it may be tried again."""
+        if isinstance(result, Done):
+            return Outcome(job, number, result, None)
+        failure = judge(result)
+        again = failure.verdict == "retry" and number <= self._runtime.retries
+        if again:
+            pause = min(LONGEST_WAIT_S, self._runtime.retry_wait_s * 2 ** (number - 1))
+            heapq.heappush(self._later, (time.monotonic() + pause, next(self._order), job, number + 1))
+        return Outcome(job, number, None, failure, last=not again)
+
+
+def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
+    """Visits in this process, without Dask. Raises RunInterruptedError.
+
+    With runtime.threads_per_worker above 1 as many visits run at a time; where they are fewer, one after the other uses
+    the threads for its time chunks.
+    """
+    threads = runtime.threads_per_worker
+    at_once = threads if len(jobs) >= threads else 1
+    backlog = Backlog([replace(job, threads=threads // at_once) for job in jobs], runtime)
+    # the driver's thread is kept for signals and bookkeeping even with one visit at a time
+    with ThreadPoolExecutor(at_once) as pool:
+        running: dict[CFuture[Done], tuple[Job, int]] = {}
+        while backlog or running:
+            while not STOP and len(running) < at_once and (item := backlog.take()) is not None:
+                begin(item[0])
+                running[pool.submit(attempt, run_job, item[0])] = item
+            finished, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            if STOP and not finished:
+                # chunks ask for themselves; the pool waits for them on leaving
+                raise STOP.error()
+            for future in finished:
+                item = running.pop(future)
+                yield backlog.outcome(*item, _result_here(future))
+            if not running and not finished:
+                time.sleep(POLL_S)
+
+
+def _result_here(future: CFuture[Done]) -> Done | BaseException:
+    error = future.exception()
+    if isinstance(error, VisitStoppedError):
+        raise STOP.error() from None
+    return future.result() if error is None else error
+
+
+def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
+    """A bounded window of visits on a cluster; a visit is one task, or fans out over time chunks when visits are few.
+
+    Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are gone. What is unfinished is cancelled.
+    """
+    backlog, watch = Backlog(jobs, runtime), _Watch(client, runtime)
+    # a parquet file is one row group: its chunks cannot be decoded apart, so it does not fan out over time
+    fan_out = len(jobs) < watch.slots and root_kind(jobs[0].root) != "dataset"
+    running: dict[Any, tuple[Future[Done], Job, int]] = {}
+    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    try:
+        while backlog or running:
+            if STOP:
+                raise STOP.error()
+            while len(running) < watch.window and (item := backlog.take()) is not None:
+                begin(item[0])
+                future = _submit_chunks(client, item[0]) if fan_out else client.submit(attempt, run_job, item[0], pure=False)
+                running[future.key] = (future, *item)
+                future.add_done_callback(lambda f: finished.put(f.key))  # type: ignore[no-untyped-call]
+            watch.look()
+            try:
+                key = finished.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            future, job, number = running.pop(key)
+            result = watch.result(future)
+            future.release()
+            yield backlog.outcome(job, number, result)
+    finally:
+        if running and client.status == "running":
+            client.cancel([future for future, _, _ in running.values()], force=True)
+
+
+class _Watch:
+    """What the driver knows of its cluster: connection, worker threads, how long there have been none."""
+
+    def __init__(self, client: Client, runtime: RuntimeConfig) -> None:
+        self._client, self._runtime = client, runtime
+        self._seen = self._asked = time.monotonic()
+        self.slots = 0
+        self._ask()
+
+    @property
+    def window(self) -> int:
+        """Visits to keep in flight. A few even before the first worker, so that an adaptive cluster has something to grow for."""
+        return max(IN_FLIGHT * self.slots, self._runtime.num_workers or IN_FLIGHT)
+
+    def look(self) -> None:
+        """Is anybody there, and how many by now? Raises ClusterError."""
+        if self._client.status in ("closed", "closing"):
+            raise self._lost()
+        now = time.monotonic()
+        if self._client.status == "running" and now - self._asked >= ASK_S:
+            self._ask()
+        if self.slots == 0 and now - self._seen > self._runtime.worker_timeout_s:
+            raise ClusterError(
+                f"no worker for {self._runtime.worker_timeout_s:g} s (runtime.worker_timeout_s): look at the workers' logs or the "
+                "queue; finished visits are kept, run the same command again to go on"
+            )
+
+    def result(self, future: Future[Done]) -> Done | BaseException:
+        """Result of a finished future, or why it failed. Raises ClusterError where it was lost with the scheduler."""
+        if future.status == "finished":
+            done: Done = future.result()
+            return done
+        if future.status in ("cancelled", "lost"):
+            if self._client.status != "running":
+                raise self._lost()
+            return ConnectionError(f"the task was {future.status} by the scheduler")
+        error = future.exception()
+        return error if isinstance(error, BaseException) else ConnectionError(f"the task ended as '{future.status}'")
+
+    def _ask(self) -> None:
+        self._asked = time.monotonic()
+        try:
+            self.slots = sum(self._client.nthreads().values())
+        except (OSError, TimeoutError) as exc:
+            raise self._lost() from exc
+        if self.slots:
+            self._seen = self._asked
+
+    def _lost(self) -> ClusterError:
+        return ClusterError(
+            f"the Dask scheduler ({self._runtime.scheduler}) does not answer any more: it was stopped or the network is cut; finished "
+            "visits are kept, run the same command again to go on"
+        )
+
+
+def _submit_chunks(client: Client, job: Job) -> Future[Done]:
+    """One visit as prepare → chunks → finish."""
+    n_pairs = pairs_of_job(job)
+    inputs = input_identity(job.root, job.key)
+    frame = client.submit(attempt, prepare_job, job, pure=False)
+    step = job.chunk_pairs
+    ranges = [(i, min(i + step, n_pairs)) for i in range(0, n_pairs, step)]
+    parts = [client.submit(attempt, chunk_job, job, frame, *r, pure=False) for r in ranges]
+    return client.submit(attempt, finish_job, job, frame, parts, inputs, time.time(), pure=False)

@@ -1,0 +1,137 @@
+"""How much memory a visit needs in a worker, compared with what a worker has, before anything is computed.
+
+The peak of a visit is the decoded frames that are held at once (a parquet file is one row group, decoded as a whole;
+a store gives one chunk), the light curves in the several forms that the series domain keeps, and the cubes that are
+asked for. The factors are fitted to peaks measured on full-length visits (docs/how-to/cluster.md has both) and lie a
+little above them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask.utils import format_bytes, parse_bytes
+from distributed import Client
+from distributed.system import MEMORY_LIMIT
+
+from v50calib.config.models import RunConfig
+from v50calib.config.runtime import QUEUES, RuntimeConfig
+from v50calib.errors import ConfigError
+from v50calib.io.catalog import root_kind
+from v50calib.io.parquet import IN_MEMORY_BYTES
+from v50calib.io.source import open_source
+from v50calib.runtime.cluster import cores, n_workers
+from v50calib.runtime.visit import Job
+
+#: a worker process with everything imported and compiled
+BASE = 300 * 2**20
+#: float64 copies of each sample of the light curves, and of each pair, in the series domain and on the way to the product
+SERIES_COPIES, PAIR_COPIES = 11, 40
+#: float64 sums of a cube's bins in the chunks, joined, and as variances
+CUBE_COPIES = 3
+#: copies of full-cadence frames: chunks, joined
+FULL_COPIES = 2.2
+#: a parquet file's frames and the buffers of its decoding, over the raw bytes
+DECODED = 1.6
+#: buffers of a file that is decoded into a temporary one, because it is too long for memory
+SPILLED = 128 * 2**20
+#: a nanny ends its worker at this share of the limit (Dask's default)
+USABLE = 0.95
+
+
+@dataclass(frozen=True)
+class Need:
+    """Projected peak of one visit, bytes, and its parts."""
+
+    instrument: str
+    base: int
+    frames: int
+    series: int
+    cubes: int
+
+    @property
+    def total(self) -> int:
+        return self.base + self.frames + self.series + self.cubes
+
+    def __str__(self) -> str:
+        parts = f"{format_bytes(self.frames)} frames, {format_bytes(self.series)} light curves, {format_bytes(self.cubes)} cubes"
+        return f"{format_bytes(self.total)} for a visit of {self.instrument} ({format_bytes(self.base)} for the process, {parts})"
+
+
+def projected(job: Job, *, whole_file: bool) -> Need:
+    """What one visit needs. Raises DataError where it cannot be opened."""
+    source = open_source(job.root, job.key)
+    frames, output = source.frames, job.config.output
+    ny, nx = frames.shape
+    pairs = frames.n_frames // 2
+    raw = 2 * frames.n_frames * ny * nx
+    chunk = 4 * job.chunk_pairs * ny * nx
+    if whole_file:
+        held = int(DECODED * raw) if raw <= IN_MEMORY_BYTES else SPILLED + 2 * chunk
+    else:
+        held = 2 * max(chunk, 2 * max(frames.units) * ny * nx)
+    channels = nx if source.instrument.band_um is None else 1
+    item = 8 if output.dtype == "float64" else 4
+    bins = 0
+    if output.cubes in ("binned", "both"):
+        span_s = 3600.0 * float(source.time_h[-1] - source.time_h[0])
+        bins = min(pairs, int(span_s / output.bin_s) + 1)
+    cubes = CUBE_COPIES * 8 * bins * ny * nx
+    series = 8 * pairs * (SERIES_COPIES * channels + PAIR_COPIES)
+    if output.cubes in ("full", "both"):
+        cubes += int(FULL_COPIES * item * pairs * ny * nx)
+    return Need(job.key.instrument, BASE, held, series, cubes)
+
+
+def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None = None) -> list[Need]:
+    """The needs of each instrument's first visit; visits of a dataset are alike.
+
+    Raises ConfigError with the numbers where a worker cannot hold what its threads work on at once.
+    """
+    limit, threads, said = _worker_limit(config.runtime, client)
+    whole_file = root_kind(jobs[0].root) == "dataset"
+    firsts = {job.key.instrument: job for job in reversed(jobs)}.values()
+    needs = [projected(job, whole_file=whole_file) for job in firsts if _opens(job)]
+    for need in needs:
+        wanted = need.base + threads * (need.total - need.base)
+        if limit is not None and wanted > USABLE * limit:
+            together = f", {threads} at once {format_bytes(wanted)}" if threads > 1 else ""
+            less = "ingest the dataset into a raw Zarr store first (v50calib ingest: frames come in chunks), " if whole_file else ""
+            raise ConfigError(
+                f"memory would not hold: {need}{together}, but a worker has {format_bytes(limit)} ({said}) and is ended at "
+                f"{USABLE:.0%} of it; raise the limit, use fewer workers or threads, {less}or ask for less (output.cubes=none)"
+            )
+    return needs
+
+
+def _opens(job: Job) -> bool:
+    """Whether the input is there; a visit that cannot be opened is reported as that visit's failure."""
+    from v50calib.runtime.worklist import identity_or_none
+
+    return identity_or_none(job) is not None
+
+
+def _worker_limit(runtime: RuntimeConfig, client: Client | None) -> tuple[int | None, int, str]:
+    """(bytes of a worker process, or None where nobody limits it; visits it works on at once; where the number is from)."""
+    if client is not None:
+        workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        limits = [(w["memory_limit"], w["nthreads"]) for w in workers.values() if w.get("memory_limit")]
+        if not limits:
+            return None, 1, "the scheduler names no limit"
+        limit, threads = min(limits, key=lambda pair: pair[0] / pair[1])
+        return int(limit), int(threads), "told by the scheduler"
+    if runtime.scheduler in QUEUES:
+        queue = runtime.queue
+        return parse_bytes(queue.memory) // queue.processes, queue.cores // queue.processes, "runtime.queue.memory / processes"
+    if runtime.scheduler == "kubernetes":
+        return parse_bytes(runtime.kubernetes.memory), runtime.threads_per_worker, "runtime.kubernetes.memory"
+    if runtime.scheduler == "sync":
+        return MEMORY_LIMIT, runtime.threads_per_worker, "this machine's memory"
+    together = n_workers(runtime) * runtime.threads_per_worker if runtime.scheduler == "threads" else runtime.threads_per_worker
+    if runtime.memory_limit != "auto":
+        return parse_bytes(runtime.memory_limit), together, "runtime.memory_limit"
+    share = min(1.0, runtime.threads_per_worker / cores()) if runtime.scheduler == "local" else 1.0
+    shared = share if n_workers(runtime) <= cores() else 1 / n_workers(runtime)
+    return int(MEMORY_LIMIT * shared), together, "runtime.memory_limit=auto: this machine's memory, shared"

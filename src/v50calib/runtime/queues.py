@@ -1,0 +1,103 @@
+"""Clusters whose workers are jobs of a queue (dask-jobqueue) or pods of the Dask operator (dask-kubernetes)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from distributed.security import Security
+
+from v50calib.config.runtime import RuntimeConfig
+from v50calib.errors import ConfigError
+
+_CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
+#: what the sites call the account of a job
+_ACCOUNT = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
+
+
+def queue_arguments(runtime: RuntimeConfig, certificates: Security | None = None) -> dict[str, Any]:
+    """Keyword arguments of the dask-jobqueue cluster that `runtime` asks for."""
+    from v50calib.runtime.cluster import WORKER_ENVIRONMENT
+
+    queue = runtime.queue
+    exports = [f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()]
+    shown = runtime.dashboard != "off"
+    arguments: dict[str, Any] = {
+        "cores": queue.cores,
+        "processes": queue.processes,
+        "memory": queue.memory,
+        "walltime": queue.walltime,
+        "queue": queue.name,
+        _ACCOUNT[runtime.scheduler]: queue.account,
+        "interface": queue.interface,
+        "job_extra_directives": list(queue.directives),
+        "job_directives_skip": list(queue.skip_directives),
+        "job_script_prologue": [*exports, *queue.prologue],
+        "log_directory": queue.log_directory,
+        "local_directory": queue.local_directory,
+        "death_timeout": str(int(max(60, runtime.worker_timeout_s))),
+        "scheduler_options": {"dashboard": shown, "dashboard_address": runtime.dashboard if shown else None},
+    }
+    if queue.python is not None:
+        arguments["python"] = queue.python
+    if certificates is not None:
+        arguments |= {"security": certificates, "protocol": "tls"}
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def queue_cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
+    """A cluster of slurm, pbs, lsf or sge jobs. Raises ConfigError: package missing, number of workers not given."""
+    module = _optional("dask_jobqueue", "cluster", runtime.scheduler)
+    if runtime.num_workers is None and not runtime.adaptive.enabled:
+        raise ConfigError(
+            f"runtime.scheduler={runtime.scheduler} needs runtime.num_workers=N (workers to ask the queue for) "
+            "or runtime.adaptive.enabled=true"
+        )
+    cluster = getattr(module, _CLASSES[runtime.scheduler])(**queue_arguments(runtime, certificates))
+    if not runtime.adaptive.enabled:
+        cluster.scale(runtime.num_workers)
+    return cluster
+
+
+def kubernetes_cluster(runtime: RuntimeConfig) -> Any:
+    """A cluster of pods. Raises ConfigError: package missing, number of workers not given, spec not readable."""
+    module = _optional("dask_kubernetes.operator", "kubernetes", runtime.scheduler)
+    if runtime.num_workers is None and not runtime.adaptive.enabled:
+        raise ConfigError("runtime.scheduler=kubernetes needs runtime.num_workers=N (pods) or runtime.adaptive.enabled=true")
+    return module.KubeCluster(**kubernetes_arguments(runtime))
+
+
+def kubernetes_arguments(runtime: RuntimeConfig) -> dict[str, Any]:
+    """Keyword arguments of the KubeCluster that `runtime` asks for. Raises ConfigError where the spec cannot be read."""
+    pods = runtime.kubernetes
+    if pods.spec is not None:
+        try:
+            spec = yaml.safe_load(Path(pods.spec).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as exc:
+            raise ConfigError(f"cannot read runtime.kubernetes.spec={pods.spec} ({exc}): give the YAML of a DaskCluster") from exc
+        return {"custom_cluster_spec": spec, "namespace": pods.namespace, "n_workers": None}
+    from v50calib.runtime.cluster import WORKER_ENVIRONMENT
+
+    size = {"cpu": pods.cpu, "memory": pods.memory}
+    return {
+        "name": pods.name,
+        "namespace": pods.namespace,
+        "image": pods.image,
+        "n_workers": runtime.num_workers if not runtime.adaptive.enabled else runtime.adaptive.minimum,
+        "resources": {"requests": size, "limits": size},
+        "env": dict(WORKER_ENVIRONMENT),
+        "worker_command": ["dask", "worker", "--nthreads", str(runtime.threads_per_worker)],
+        "quiet": True,
+    }
+
+
+def _optional(name: str, extra: str, scheduler: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as exc:
+        raise ConfigError(
+            f"runtime.scheduler={scheduler} needs the package {name.partition('.')[0].replace('_', '-')}, which is not installed: "
+            f"pip install 'v50calib[{extra}]', or use runtime.scheduler=local"
+        ) from exc

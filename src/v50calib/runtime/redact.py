@@ -1,0 +1,46 @@
+"""Secrets out of texts that are kept: error messages and tracebacks of the manifest, the written config."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+MASK = "***"
+#: names of environment variables, keys and headers whose values are nobody's business
+_SECRET_NAME = re.compile(r"(?i)(secret|token|passw|credential|private|signature|api_?key|access_?key|session_?key)")
+_URL_LOGIN = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@", re.IGNORECASE)
+_PAIR = re.compile(
+    r"(?i)(?P<name>[\w-]*(?:secret|token|passw|credential|signature|api_?key|access_?key)[\w-]*)(?P<sep>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s'\"&,;)}]+)"
+)
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+#: shorter values are words that stand in any text
+_SHORTEST = 6
+#: parts of the config that name keys or hold a user's shell lines
+HIDDEN = ("runtime.tls.ca", "runtime.tls.cert", "runtime.tls.key", "runtime.queue.prologue")
+
+
+def redact(text: str) -> str:
+    """The text without private keys, logins in URLs, `secret=value` pairs and values of secret environment variables."""
+    text = _PEM.sub(MASK, text)
+    text = _URL_LOGIN.sub(rf"\g<scheme>{MASK}@", text)
+    text = _PAIR.sub(rf"\g<name>\g<sep>{MASK}", text)
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST and _SECRET_NAME.search(name):
+            text = text.replace(value, MASK)
+    return text
+
+
+def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
+    """A dumped config with the HIDDEN parts masked where they are set."""
+
+    def walk(node: Any, path: str) -> Any:
+        if path in HIDDEN:
+            return MASK if node else node
+        if isinstance(node, dict):
+            return {k: walk(v, f"{path}.{k}" if path else str(k)) for k, v in node.items()}
+        return redact(node) if isinstance(node, str) else node
+
+    masked = walk(tree, "")
+    assert isinstance(masked, dict)
+    return masked

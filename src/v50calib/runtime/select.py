@@ -1,0 +1,72 @@
+"""Which visits a run works on: the root's visits, restricted by planet, place in the tree, or a list in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from v50calib.config.models import RunConfig
+from v50calib.errors import ConfigError, DataError
+from v50calib.io.catalog import VisitKey, find, normalise_planet_id
+
+
+def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Path, only: Sequence[str] = ()) -> list[VisitKey]:
+    """The visits a run works on, in order.
+
+    planets, only: a visit is in where it is of one of `planets` or below one of `only` (PLANET[/VISIT[/INSTRUMENT]]); both empty:
+    all. Raises DataError where nothing is left or something asked for is not there; ConfigError for no instrument.
+    """
+    known = {k.planet_id for k in keys}
+    planets = [normalise_planet_id(p) for p in planets]
+    places = [parse_place(text) for text in only]
+    for planet in [*planets, *(place[0] for place in places)]:
+        if planet not in known:
+            find(root, planet)  # raises, naming the nearest ids
+    covered = [k for k in keys if config.calib.covers(k.instrument)]
+    if keys and not covered:
+        names = sorted({k.instrument for k in keys})
+        raise ConfigError(
+            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: "
+            "use one of these, or all"
+        )
+    for place in places:
+        if not any(_below(k, place) for k in covered):
+            have = ", ".join(f"{k.planet_id}/{k.visit}/{k.instrument}" for k in covered if k.planet_id == place[0])
+            raise DataError(f"nothing to work on at '{'/'.join(place)}': the planet has {have or 'no visit of this instrument'}")
+    everything = not planets and not places
+    chosen = [k for k in covered if everything or k.planet_id in planets or any(_below(k, place) for place in places)]
+    if not chosen:
+        raise DataError(
+            f"no visit to work on under '{root.name}': expected train/ or test/ with a folder per planet holding "
+            "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
+        )
+    return sorted(chosen)
+
+
+def parse_place(text: str) -> tuple[str, ...]:
+    """PLANET[/VISIT[/INSTRUMENT]] as its parts. Raises ConfigError for another form, DataError for no planet id."""
+    parts = [p.strip() for p in text.split("/")]
+    if not 1 <= len(parts) <= 3 or not all(parts) or (len(parts) > 1 and not parts[1].isdecimal()):
+        raise ConfigError(f"'{text}' names no visit: write PLANET, PLANET/VISIT or PLANET/VISIT/INSTRUMENT, e.g. 1103775/0/FGS1")
+    visit = [str(int(parts[1]))] if len(parts) > 1 else []
+    return (normalise_planet_id(parts[0]), *visit, *parts[2:])
+
+
+def read_planets(path: Path) -> list[str]:
+    """Planet ids of a file: one a line, or the first column of a CSV whose head is `planet_id`; # starts a comment.
+
+    Raises ConfigError where the file cannot be read or names none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"cannot read the list of planets '{path}' ({exc}): give a text file with one planet id a line") from exc
+    names = [line.partition("#")[0].split(",")[0].strip().strip('"') for line in lines]
+    found = [name for name in names if name and name != "planet_id"]
+    if not found:
+        raise ConfigError(f"'{path}' names no planet: write one planet id a line")
+    return list(dict.fromkeys(found))
+
+
+def _below(key: VisitKey, place: tuple[str, ...]) -> bool:
+    return (key.planet_id, str(key.visit), key.instrument)[: len(place)] == place

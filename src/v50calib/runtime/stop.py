@@ -1,0 +1,66 @@
+"""SIGINT and SIGTERM as a request: work stops between two chunks, and the run tells where it was."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from v50calib.errors import RunInterruptedError
+
+
+class StopRequest:
+    """Set by a signal; asked by the driver and, in its own process, by the chunks of a visit."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __bool__(self) -> bool:
+        return self.number != 0
+
+    def error(self, detail: str = "") -> RunInterruptedError:
+        """What a stopped run raises."""
+        name = signal.Signals(self.number).name
+        return RunInterruptedError(f"stopped by {name}{detail}; run the same command again to go on where it was", self.number)
+
+
+#: the request of this process; worker processes of a cluster have one that no signal sets
+STOP = StopRequest()
+
+
+class VisitStoppedError(Exception):
+    """A visit was left between two chunks because the run was asked to stop."""
+
+
+def check() -> None:
+    """Leave the visit where the run was asked to stop. Raises VisitStoppedError."""
+    if STOP:
+        raise VisitStoppedError
+
+
+@contextmanager
+def stoppable() -> Iterator[StopRequest]:
+    """SIGINT and SIGTERM set STOP while this lasts; a second one acts as if nothing caught it.
+
+    Only the main thread can catch signals: elsewhere this does nothing.
+    """
+    STOP.number = 0
+    if threading.current_thread() is not threading.main_thread():
+        yield STOP
+        return
+    before: dict[int, object] = {}
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        STOP.number = number
+        signal.signal(number, signal.SIG_DFL)
+
+    for caught in (signal.SIGINT, signal.SIGTERM):
+        before[caught] = signal.signal(caught, on_signal)
+    try:
+        yield STOP
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        STOP.number = 0

@@ -1,0 +1,93 @@
+"""What each selected visit needs: nothing, work, or no further attempt; with the reason, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from v50calib.errors import StoreError, V50CalibError
+from v50calib.io.identity import input_identity, unchanged
+from v50calib.io.product import product_record
+from v50calib.provenance import config_hash, versions
+from v50calib.runtime import journal, quarantine
+from v50calib.runtime.failures import Failure, judge
+from v50calib.runtime.visit import PRODUCTS, Job
+
+Action = Literal["do", "skip", "hold", "broken"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """do: calibrate; skip: complete; hold: in quarantine; broken: its input cannot be opened (`failure`)."""
+
+    job: Job
+    action: Action
+    reason: str
+    failure: Failure | None = None
+
+    @property
+    def label(self) -> str:
+        key = self.job.key
+        return f"{key.planet_id}/{key.visit}/{key.instrument}"
+
+
+def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool = False, limit: int | None = None) -> list[Decision]:
+    """One Decision a job, in order; with `retry_failed` only of those whose last attempt failed, with `limit` at most so many `do`.
+
+    A product is complete where its commit record has this config's hash, the references and the input as they are now.
+    """
+    if not jobs:
+        return []
+    run_dir, fingerprint = Path(jobs[0].out), config_hash(jobs[0].config)
+    held = quarantine.load(run_dir)
+    if retry_failed:
+        failed = {e.label for e in journal.read(run_dir) if e.state == "failed"} | set(held)
+        jobs, held = [j for j in jobs if label_of(j) in failed], {}
+    decisions, todo = [], 0
+    for job in jobs:
+        decision = _decide(job, fingerprint, held, overwrite)
+        if decision.action == "do" and limit is not None:
+            if todo >= limit:
+                continue
+            todo += 1
+        decisions.append(decision)
+    return decisions
+
+
+def label_of(job: Job) -> str:
+    """planet/visit/instrument."""
+    return f"{job.key.planet_id}/{job.key.visit}/{job.key.instrument}"
+
+
+def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Decision:
+    label = label_of(job)
+    if label in held:
+        known = held[label]
+        if known.recurs(fingerprint, versions()["v50calib"], identity_or_none(job)):
+            reason = f"in quarantine after {known.attempts} attempt(s): {known.error}"
+            return Decision(job, "hold", reason, Failure("give_up", reason, known.error_type, ""))
+    if overwrite:
+        return Decision(job, "do", "overwrite")
+    try:
+        record = product_record(Path(job.out) / PRODUCTS, job.key)
+    except StoreError:
+        return Decision(job, "do", "damaged commit record")
+    if record is None:
+        return Decision(job, "do", "no product")
+    if record.get("config_hash") != fingerprint:
+        return Decision(job, "do", "config changed")
+    try:
+        complete = unchanged(job.root, job.key, record.get("inputs"))
+    except (V50CalibError, OSError) as exc:
+        return Decision(job, "broken", "input cannot be opened", judge(exc))
+    return Decision(job, "skip", "complete") if complete else Decision(job, "do", "input changed")
+
+
+def identity_or_none(job: Job) -> dict[str, str] | None:
+    """Identity of the input as it is now; None where it cannot be opened."""
+    try:
+        return input_identity(job.root, job.key)
+    except (V50CalibError, OSError):
+        return None

@@ -1,0 +1,145 @@
+"""Clusters by configuration: what queues are asked for, TLS, settings, refusals. Nothing is started but one worker."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import dask
+import pytest
+
+from v50calib.config import load
+from v50calib.config.runtime import RuntimeConfig
+from v50calib.errors import ClusterError, ConfigError
+from v50calib.runtime import queues
+from v50calib.runtime.cluster import dask_settings, open_client, security
+from v50calib.runtime.queues import kubernetes_arguments, queue_arguments
+
+
+def runtime(*overrides: str) -> RuntimeConfig:
+    return load("calib/nominal", overrides).runtime
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "lines"),
+    [
+        ("slurm", "slurm", ["#SBATCH -p big", "#SBATCH -A team", "#SBATCH --cpus-per-task=2", "#SBATCH --mem=8G", "#SBATCH -t 02:00:00"]),
+        ("pbs", "pbs", ["#PBS -q big", "#PBS -A team", "#PBS -l select=1:ncpus=2:mem=8192MB", "#PBS -l walltime=02:00:00"]),
+        ("lsf", "lsf", ["#BSUB -q big", '#BSUB -P "team"', "#BSUB -n 2", "#BSUB -W 02:00"]),
+        ("sge", "sge", ["#$ -q big", "#$ -P team", "#$ -l h_rt=02:00:00"]),
+    ],
+)
+def test_job_scripts(name: str, module: str, lines: list[str]) -> None:
+    """dask-jobqueue's own script of the job, from our arguments."""
+    jobqueue = pytest.importorskip(f"dask_jobqueue.{module}")
+    given = runtime(
+        f"compute={name}", "runtime.queue.name=big", "runtime.queue.account=team", "runtime.queue.cores=2", "runtime.queue.processes=2",
+        "runtime.queue.memory=8GiB", "runtime.queue.prologue=['module load python']",
+    )  # fmt: skip
+    arguments = queue_arguments(given)
+    for key in ("scheduler_options", "security", "protocol"):
+        arguments.pop(key, None)
+    script = getattr(jobqueue, f"{name.upper()}Job")(scheduler="tcp://host:1", name="w", **arguments).job_script()
+    for line in [*lines, "export OMP_NUM_THREADS=1", "module load python", "--nworkers 2", "--nthreads 1", "--death-timeout 300"]:
+        assert line in script, script
+
+
+def test_queue_needs_a_number_of_workers() -> None:
+    pytest.importorskip("dask_jobqueue")
+    with pytest.raises(ConfigError, match=r"runtime\.num_workers=N"):
+        queues.queue_cluster(runtime("runtime.scheduler=slurm"), None)
+
+
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(queues, "import_module", missing)
+    with pytest.raises(ConfigError, match=r"needs the package dask-kubernetes.*v50calib\[kubernetes\]"):
+        queues.kubernetes_cluster(runtime("compute=kubernetes"))
+    with pytest.raises(ConfigError, match=r"needs the package dask-jobqueue.*v50calib\[cluster\]"):
+        queues.queue_cluster(runtime("compute=pbs"), None)
+
+
+def test_kubernetes_arguments(tmp_path: Path) -> None:
+    arguments = kubernetes_arguments(runtime("compute=kubernetes", "runtime.kubernetes.memory=2Gi"))
+    assert arguments["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
+    assert arguments["n_workers"] == 4
+    spec = tmp_path / "cluster.yaml"
+    spec.write_text("kind: DaskCluster\n")
+    assert kubernetes_arguments(runtime("compute=kubernetes", f"runtime.kubernetes.spec={spec}"))["custom_cluster_spec"] == {
+        "kind": "DaskCluster"
+    }
+    with pytest.raises(ConfigError, match="give the YAML of a DaskCluster"):
+        kubernetes_arguments(runtime("compute=kubernetes", "runtime.kubernetes.spec=/nowhere.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["runtime.scheduler=tcp://127.0.0.1"], "tcp://HOST:PORT"),
+        (["runtime.scheduler='tcp://user:pw@host:1'"], "tcp://HOST:PORT"),
+        (["runtime.tls.ca=a.pem"], "cert, key not given"),
+        (["runtime.scheduler=tcp://h:1", "runtime.tls={ca: a, cert: b, key: c}"], "is not encrypted"),
+        (["runtime.queue.cores=3", "runtime.queue.processes=2"], "cannot be shared"),
+        (["runtime.queue.walltime=long"], "walltime"),
+        (["runtime.adaptive={minimum: 4, maximum: 2}"], "below adaptive.minimum=4"),
+        (["runtime.memory_limit=much"], "is no size"),
+    ],
+)
+def test_what_cannot_be_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        runtime(*overrides)
+
+
+def test_settings_reach_dask() -> None:
+    given = runtime("runtime.allowed_failures=7", "runtime.worker_timeout_s=12", "runtime.comm_timeout_s=3")
+    with dask.config.set(dask_settings(given)):
+        assert dask.config.get("distributed.scheduler.allowed-failures") == 7
+        assert dask.config.get("distributed.scheduler.no-workers-timeout") == "12.0 s"
+        # below 11 s Dask's own keep-alive probes would be too late
+        assert dask.config.get("distributed.comm.timeouts.tcp") == "11 s"
+
+
+def test_no_scheduler_answers() -> None:
+    given = runtime("runtime.scheduler=tcp://127.0.0.1:9", "runtime.comm_timeout_s=1")
+    with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"), open_client(given):
+        pass
+
+
+def certificates(folder: Path) -> list[str]:
+    """A certificate that is its own authority; the overrides that give it."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "v50calib test")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
+    certificate = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encoding = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *encoding))
+    return [f"runtime.tls.ca={folder}/cert.pem", f"runtime.tls.cert={folder}/cert.pem", f"runtime.tls.key={folder}/key.pem"]
+
+
+def test_tls_files_must_be_there(tmp_path: Path) -> None:
+    given = runtime(*(f"runtime.tls.{n}={tmp_path}/{n}.pem" for n in ("ca", "cert", "key")))
+    with pytest.raises(ConfigError, match=r"runtime\.tls\.ca is not a file") as caught:
+        security(given.tls)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_local_workers_listen_on_loopback_only(tmp_path: Path, encrypted: bool) -> None:
+    given = certificates(tmp_path) if encrypted else []
+    with open_client(runtime("runtime.scheduler=local", "runtime.num_workers=1", *given)) as client:
+        info = client.scheduler_info()
+        addresses = [info["address"], *info["workers"], client.dashboard_link]
+        assert client.submit(abs, -3).result() == 3
+    start = "tls" if encrypted else "tcp"
+    assert [a.rpartition(":")[0] for a in addresses[:2]] == [f"{start}://127.0.0.1"] * 2
+    assert "127.0.0.1" in addresses[2]

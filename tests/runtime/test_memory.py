@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from v50calib.config import load
+from v50calib.errors import ConfigError
+from v50calib.io.catalog import scan
+from v50calib.runtime.batch import make_jobs
+from v50calib.runtime.memory import BASE, check_memory, projected
+from v50calib.runtime.visit import Job
+
+
+def jobs(root: Path, *overrides: str) -> list[Job]:
+    config = load("calib/nominal", overrides)
+    return [Job(str(root), "unused", key, config) for key in scan(root)]
+
+
+def test_parts_follow_the_frames(dataset: Path, store: Path) -> None:
+    """AIRS-CH0: 226 reads of 32 x 356; a file is held whole, a store's chunk twice."""
+    file = projected(jobs(dataset)[0], whole_file=True)
+    assert file.instrument == "AIRS-CH0"
+    source_bytes = 2 * 226 * 32 * 356
+    assert file.frames == pytest.approx(1.6 * source_bytes, rel=0.02)
+    assert file.base == BASE
+    chunked = projected(jobs(store)[0], whole_file=False)
+    assert chunked.frames <= 2 * 2 * 450 * 32 * 356
+    none = projected(jobs(dataset, "output.cubes=none")[0], whole_file=True)
+    full = projected(jobs(dataset, "output.cubes=full")[0], whole_file=True)
+    assert none.cubes == 0
+    assert full.cubes == pytest.approx(2.2 * 4 * 113 * 32 * 356, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["runtime.memory_limit=200MB"], r"a worker has 190\.73 MiB \(runtime\.memory_limit\)"),
+        (["compute=threads", "runtime.num_workers=8", "runtime.memory_limit=350MB"], r"8 at once 4\d\d\.\d\d MiB"),
+        (["compute=slurm", "runtime.queue.memory=1GB", "runtime.queue.cores=4", "runtime.queue.processes=4"], r"queue\.memory / processes"),
+        (["compute=kubernetes", "runtime.kubernetes.memory=256Mi"], r"256\.00 MiB \(runtime\.kubernetes\.memory\)"),
+    ],
+)
+def test_what_cannot_hold_is_refused_with_the_numbers(dataset: Path, tmp_path: Path, overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"memory would not hold: 3\d\d\.\d\d MiB for a visit.*{words}.*ingest"):
+        make_jobs(dataset, tmp_path / "r", load("calib/nominal", overrides))
+    assert not (tmp_path / "r").exists()
+
+
+def test_what_holds_passes(dataset: Path) -> None:
+    needs = check_memory(load("calib/nominal", ["runtime.memory_limit=1GB"]), jobs(dataset))
+    assert {n.instrument for n in needs} == {"AIRS-CH0", "FGS1"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instrument", ["AIRS-CH0", "FGS1"])
+def test_projection_covers_the_measured_peak(dataset: Path, tmp_path: Path, instrument: str) -> None:
+    """The peak of a process of its own (getrusage) is below the projection, and not absurdly so."""
+    import subprocess
+    import sys
+
+    code = f"""
+import resource
+from pathlib import Path
+from v50calib.config import load
+from v50calib.io.catalog import scan
+from v50calib.runtime.visit import Job, run_job
+key = next(k for k in scan({str(dataset)!r}) if k.instrument == {instrument!r})
+run_job(Job({str(dataset)!r}, {str(tmp_path)!r}, key, load("calib/nominal")))
+print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    peak = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    job = next(j for j in jobs(dataset) if j.key.instrument == instrument)
+    assert 0.6 * projected(job, whole_file=True).total < peak < projected(job, whole_file=True).total

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from v50calib import calibrate
+from v50calib.cli import main
+from v50calib.errors import StoreError
+from v50calib.io.commit import COMMIT_NAME, _host, is_committed, tree_hash
+from v50calib.runtime.lock import run_lock
+from v50calib.runtime.verify import check_product, verify
+
+OVERRIDES = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
+
+
+@pytest.fixture(scope="module")
+def made(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("verify") / "run"
+    assert calibrate(dataset, out, "calib/fast", OVERRIDES).count("done") == 3
+    return out
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def products(run: Path) -> list[Path]:
+    return sorted(p for p in (run / "calibrated.zarr").glob("*/*/*") if not p.name.startswith("."))
+
+
+def test_a_whole_run(run: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (0, "3 products whole, 0 broken, 0 partial, 0 missing\n")
+
+
+def test_every_single_byte_counts(run: Path) -> None:
+    """A flipped byte in any file of a product is found."""
+    product = products(run)[0]
+    for path in [p for p in sorted(product.rglob("*")) if p.is_file() and p.name != COMMIT_NAME][::7]:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert check_product(product)[1], path
+        path.write_bytes(content)
+    assert check_product(product)[1] == []
+
+
+def test_broken_missing_partial_are_told_set_aside_and_redone(run: Path, dataset: Path) -> None:
+    first, second, third = products(run)
+    whole = {p: tree_hash(p) for p in products(run)}
+    (first / "photometry" / "c.0.0").write_bytes(b"")
+    (second / COMMIT_NAME).unlink()
+    shutil.rmtree(third)
+    result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "0 products whole, 1 broken, 1 partial, 1 missing" in result.stdout
+    assert "--quarantine', then run 'v50calib calibrate'" in result.stderr
+    found = json.loads(CliRunner().invoke(main, ["verify", str(run), "--quarantine", "--json"]).stdout)
+    assert (len(found["aside"]), found["ok"]) == (2, False)
+    assert calibrate(dataset, run, "calib/fast", OVERRIDES).count("done") == 3
+    assert verify(run).ok
+    assert {p: tree_hash(p) for p in products(run)} == whole
+
+
+def test_a_product_in_another_ones_place(run: Path) -> None:
+    first, second, _ = products(run)
+    shutil.rmtree(first)
+    shutil.copytree(second, first)
+    label = first.relative_to(run / "calibrated.zarr").as_posix()
+    assert verify(run).broken == {label: [f"it says it is {second.relative_to(run / 'calibrated.zarr').as_posix()}"]}
+
+
+def test_leftovers_of_the_dead_go_and_their_old_products_come_back(run: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    first, second, _ = products(run)
+    whole = tree_hash(first)
+    first.rename(first.with_name(f".{first.name}.{_host()}-{ended.pid}-0123abcd.old"))
+    shutil.copytree(second, second.with_name(f".{second.name}.{_host()}-{ended.pid}-0123abcd.old"))
+    first.with_name(f".{first.name}.{_host()}-{ended.pid}-89abcdef.tmp").mkdir()
+    living = second.with_name(f".{second.name}.{_host()}-{os.getppid()}-89abcdef.tmp")
+    living.mkdir()
+    found = verify(run)
+    assert (found.ok, found.cleaned) == (True, 3)
+    assert is_committed(first)
+    assert tree_hash(first) == whole
+    assert living.is_dir()
+
+
+def test_not_while_a_run_holds_the_directory(run: Path) -> None:
+    with run_lock(run):
+        assert verify(run).ok
+        with pytest.raises(StoreError, match="is in use by a run"):
+            verify(run, quarantine=True)
