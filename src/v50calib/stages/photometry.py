@@ -16,7 +16,7 @@ from pydantic import Field
 from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
-from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_centre
+from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_limits
 from v50calib.stages.base import Float, Real, Section, StageConfig
 
 
@@ -100,7 +100,7 @@ class PhotometryConfig(StageConfig):
 
 #: rows of `PhotometryConstants.weights`
 FLUX, BACKGROUND, Y_MOMENT, X_MOMENT = range(4)
-#: background samples further off their channel's median than this many sigma are replaced by it
+#: background samples further off their channel's slow course than this many sigma are replaced by its median
 SKY_CLIP = 6.0
 
 
@@ -204,10 +204,10 @@ class Photometry:
             flux, sky = (np.ascontiguousarray(sums.columns[:, m]) for m in (FLUX, BACKGROUND))
         else:
             flux, sky = sums.totals[:, :1].copy(), sums.totals[:, 1:2]
-        centre, limit = robust_centre(sky)
+        centre, limit = robust_limits(sky, SKY_CLIP)
         area = np.where(np.isfinite(constants.area), constants.area, 0.0)
         sky = subtract_smooth(
-            flux, sky, centre, SKY_CLIP * limit, area, constants.smooth_pairs, constants.smooth_columns
+            flux, sky, centre, limit, area, constants.smooth_pairs, constants.smooth_columns
         )  # fmt: skip
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
         flux[:, ~np.isfinite(constants.area)] = 0.0
