@@ -61,3 +61,17 @@ def test_bin_mean_counts_only_finite_samples() -> None:
     mean, count = series.bin_mean(values, np.array([0, 0, 2, -1]), 3)
     np.testing.assert_array_equal(count, [[2, 1], [0, 0], [1, 1]])
     np.testing.assert_array_equal(mean, [[2.0, 4.0], [np.nan, np.nan], [5.0, 6.0]])
+
+
+def test_limits_follow_a_transit_and_not_a_spike() -> None:
+    """Background that dims with the star for an eighth of the visit, by 30 times its noise: within the limits; a spike is not."""
+    rng = np.random.default_rng(6)
+    time = np.linspace(0, 7.5, 5625)
+    sky = 100 - 3.0 * (np.abs(time - 3.75) < 0.5)[:, None] + 0.1 * rng.standard_normal((5625, 3))
+    centre, limit = series.robust_limits(sky, 6.0)
+    assert (np.abs(sky - centre) < limit).all()
+    # the dip plus six sigma, the sample's own scatter aside
+    np.testing.assert_allclose(limit, 3.6, rtol=0.1)
+    flat, narrow = series.robust_limits(sky[time < 3], 6.0)
+    np.testing.assert_allclose(narrow, 0.6, rtol=0.2)
+    np.testing.assert_allclose(flat, 100, atol=0.02)

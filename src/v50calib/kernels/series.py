@@ -18,6 +18,8 @@ Mask = NDArray[np.bool_]
 MAD_TO_SIGMA = 1.4826022185056018
 #: samples in time that a robust level or scatter is taken from
 SIGMA_SAMPLES = 400
+#: stretches of time that a slow change is followed in
+BLOCKS = 20
 
 
 def robust_sigma(values: Real) -> Float:
@@ -42,11 +44,20 @@ def point_to_point_sigma(series: Real, *, samples: int | None = None) -> Float:
     return robust_sigma(series[index + 1] - series[index]) / np.sqrt(2.0)
 
 
-def robust_centre(series: Real) -> tuple[Float, Float]:
-    """Median and robust sigma of each channel of (time, channel) series, from an even sample in time."""
+def robust_limits(series: Real, clip: float) -> tuple[Float, Float]:
+    """Median of each channel of (time, channel) series and how far from it a sample may lie, from an even sample in time.
+
+    A sample may lie as far off as the medians of BLOCKS stretches of time do, plus `clip` robust standard deviations about
+    those: a slow change, a transit's above all, is no outlier however small the noise is.
+    """
     index = np.linspace(0, len(series) - 1, min(len(series), SIGMA_SAMPLES)).astype(int)
     sample = series[index].astype(np.float64)
-    return np.median(sample, axis=0), robust_sigma(sample)
+    centre = np.median(sample, axis=0)
+    length = max(len(sample) // BLOCKS, 1)
+    blocks = sample[: len(sample) // length * length].reshape(-1, length, sample.shape[1])
+    levels = np.median(blocks, axis=1)
+    sigma = robust_sigma((blocks - levels[:, None]).reshape(-1, sample.shape[1]))
+    return centre, clip * sigma + np.abs(levels - centre).max(axis=0)
 
 
 def isolated_outliers(series: Real, *, threshold: float) -> Mask:

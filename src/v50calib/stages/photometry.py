@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from v50calib.dq import DQ
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
-from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_centre
+from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_limits
 from v50calib.stages.base import Float, Real
 from v50calib.stages.photometry_centroid import follow
 from v50calib.stages.photometry_config import PhotometryConfig
@@ -27,7 +27,7 @@ __all__ = ["LightCurves", "Photometry", "PhotometryConfig", "PhotometryConstants
 
 #: rows of `PhotometryConstants.weights`
 FLUX, BACKGROUND, Y_MOMENT, X_MOMENT, LIGHT = range(5)
-#: background samples further off their channel's median than this many sigma are replaced by it
+#: background samples further off their channel's slow course than this many sigma are replaced by its median
 SKY_CLIP = 6.0
 
 
@@ -157,10 +157,10 @@ class Photometry:
         """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1)."""
         flux, sky = self._raw_series(sums, constants)
         excess = sky_excess(sky, self.config.flags.excessive_bkg)
-        centre, limit = robust_centre(sky)
+        centre, limit = robust_limits(sky, SKY_CLIP)
         area = np.where(np.isfinite(constants.area), constants.area, 0.0)
         sky = subtract_smooth(
-            flux, sky, centre, SKY_CLIP * limit, area, constants.smooth_pairs, constants.smooth_columns
+            flux, sky, centre, limit, area, constants.smooth_pairs, constants.smooth_columns
         )  # fmt: skip
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
         flux[:, ~np.isfinite(constants.area)] = 0.0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.dq import DQ
-from v50calib.kernels.series import robust_centre
+from v50calib.kernels.series import robust_limits
 from v50calib.stages.base import Real
 from v50calib.stages.photometry_config import Flags
 
@@ -20,12 +20,12 @@ Mask = NDArray[np.bool_]
 
 
 def sky_excess(sky: Real, sigmas: float | None) -> Mask:
-    """Pairs (pair,) whose background, mean over the channels (pair, channel), is more than `sigmas` above its median."""
+    """Pairs (pair,) whose background, mean over the channels (pair, channel), is more than `sigmas` above its slow course."""
     if sigmas is None:
         return np.zeros(len(sky), bool)
     level = sky.mean(axis=1, dtype=np.float64)[:, None]
-    centre, sigma = robust_centre(level)
-    return np.asarray((level > centre + sigmas * sigma)[:, 0])
+    centre, limit = robust_limits(level, sigmas)
+    return np.asarray((level > centre + limit)[:, 0])
 
 
 def threshold_flags(flags: Flags, curves: LightCurves, constants: PhotometryConstants, excess: Mask, lost: Mask) -> LightCurves:
