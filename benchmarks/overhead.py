@@ -29,7 +29,8 @@ from v50calib import calibrate
 from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey, scan
-from v50calib.runtime import batch
+from v50calib.runtime import execute
+from v50calib.runtime.batch import RunSummary
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.visit import Done, Job, run_job
 
@@ -40,7 +41,7 @@ _QC = {f"number_{i}": i / 7 for i in range(40)}
 
 def trivial_job(job: Job) -> Done:
     """The shape of a job, without its work."""
-    return Done(job.key, 0.0, dict(_QC), dict.fromkeys(("dark", "dead", "flat", "read", "linear_corr"), "0" * 64))
+    return Done(job.key, 0.0, dict(_QC), dict.fromkeys(("dark", "dead", "flat", "read", "linear_corr"), "0" * 64), {})
 
 
 def trivial_prepare(job: Job) -> int:
@@ -51,21 +52,21 @@ def trivial_chunk(job: Job, frame: int, start: int, stop: int) -> int:
     return start
 
 
-def trivial_finish(job: Job, frame: int, parts: list[int], started: float) -> Done:
+def trivial_finish(job: Job, frame: int, parts: list[int], inputs: dict[str, str], started: float) -> Done:
     return trivial_job(job)
 
 
 @contextmanager
 def replaced(**functions: Callable[..., Any]) -> Iterator[None]:
     """The driver's task functions exchanged for these."""
-    kept = {name: getattr(batch, name) for name in functions}
+    kept = {name: getattr(execute, name) for name in functions}
     try:
         for name, function in functions.items():
-            setattr(batch, name, function)
+            setattr(execute, name, function)
         yield
     finally:
         for name, function in kept.items():
-            setattr(batch, name, function)
+            setattr(execute, name, function)
 
 
 def idle(client: Client, work: Callable[[], Any]) -> tuple[float, float, int]:
@@ -139,11 +140,12 @@ def _chunked(client: Client, job: Job, visits: int = 20) -> float:
 
     empty = {"prepare_job": trivial_prepare, "chunk_job": trivial_chunk, "finish_job": trivial_finish}
     tasks = visits * (2 + -(-Source.frames.n_frames // 2 // job.chunk_pairs))
+    empty["input_identity"] = lambda *_: {}
     empty["pairs_of_job"] = lambda _: Source.frames.n_frames // 2
     with replaced(**empty):
         begun = time.perf_counter()
         for _ in range(visits):
-            batch._submit_chunks(client, job).result()
+            execute._submit_chunks(client, job).result()
         return 1000 * (time.perf_counter() - begun) / tasks
 
 
@@ -216,7 +218,7 @@ def _ready(config: RunConfig) -> Iterator[Client]:
         yield client
 
 
-def _checked(summary: batch.RunSummary) -> None:
+def _checked(summary: RunSummary) -> None:
     if summary.failed:
         raise RuntimeError(summary.failed[0].traceback)
 

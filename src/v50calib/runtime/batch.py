@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from distributed import Client
@@ -36,7 +36,10 @@ Progress = Callable[[journal.Entry, int, int], None]
 
 @dataclass
 class RunSummary:
-    """Outcome of a run: the last entry of each visit of this call, in order of completion."""
+    """Outcome of a run: the last entry of each visit of this call, in order of completion.
+
+    QC numbers, identities and hashes are in the manifest (`journal.read`), not here: a run of any length keeps little.
+    """
 
     run_dir: Path
     entries: list[journal.Entry] = field(default_factory=list)
@@ -250,7 +253,7 @@ class _Run:
         )
 
     def _note(self, entry: journal.Entry, *, record: bool = True) -> None:
-        self.summary.entries.append(entry)
+        self.summary.entries.append(replace(entry, qc={}, inputs={}, reference_hashes={}))
         if record:
             self._record(entry)
         if self._progress is not None:

@@ -27,6 +27,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**27),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
 }
+#: events and transitions that a scheduler of ours remembers
+LOG_LENGTH = 100
 LOOPBACK = "127.0.0.1"
 
 
@@ -50,6 +52,9 @@ def dask_settings(runtime: RuntimeConfig) -> dict[str, Any]:
         "distributed.comm.timeouts.tcp": f"{max(runtime.comm_timeout_s, 11)} s",
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.memory.spill": False,
+        # the scheduler's memory of past transitions and events grows by 60 kB a visit otherwise, to 100,000 of each
+        "distributed.admin.low-level-log-length": LOG_LENGTH,
+        "distributed.admin.log-length": LOG_LENGTH,
     }
 
 
