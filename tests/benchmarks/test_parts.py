@@ -139,9 +139,9 @@ def test_a_missing_peer_is_said_in_the_table(monkeypatch: pytest.MonkeyPatch) ->
 def test_overhead_of_visits_and_of_a_queue(store: Path, tmp_path: Path) -> None:
     """With threads in place of processes, which start at once."""
     from benchmarks import overhead
-    from v50calib.runtime import batch
+    from v50calib.runtime import execute
 
-    kept = batch.run_job
+    kept = execute.run_job
     rows = overhead.visit_overhead(store, tmp_path / "run", 1, scheduler="threads")
     assert [r[1] for r in rows[::2]] == ["2", "3"]  # a tiny visit is one chunk: prepare, chunk, finish
     for row in rows[1::2]:
@@ -151,7 +151,7 @@ def test_overhead_of_visits_and_of_a_queue(store: Path, tmp_path: Path) -> None:
     assert "at 1," in rows[1][1]
     assert rows[1][1].endswith("at 10")
     assert all(float(r[1].split()[0]) > 0 for r in rows)
-    assert batch.run_job is kept
+    assert execute.run_job is kept
 
 
 def test_the_first_visit_is_timed_against_the_second(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
