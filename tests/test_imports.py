@@ -14,7 +14,7 @@ SOURCE = Path(errors.__file__).parent
 
 BASE = {"errors", "dq"}
 DATA = BASE | {"schema", "reference"}
-CHAIN = {"general", "tiles", "series", "products", "lazy"}
+CHAIN = {"general", "tiles", "series", "ledger", "products", "lazy"}
 #: what each part may import of the package, beside itself
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -32,15 +32,17 @@ ALLOWED: dict[str, set[str]] = {
     "general": DATA | {"kernels", "stages"},
     "tiles": DATA | {"kernels", "stages", "general"},
     "series": DATA | {"kernels", "stages", "config", "tiles", "general"},
-    "products": DATA | {"kernels", "stages", "config", "tiles", "general", "series", "provenance"},
+    "ledger": DATA | {"kernels", "stages", "config", "tiles", "general", "series"},
+    "products": DATA | {"kernels", "stages", "config", "tiles", "general", "series", "ledger", "provenance"},
     # lazy names the Pipeline in its annotations only
-    "lazy": DATA | {"kernels", "stages", "config", "general", "tiles", "series", "products", "provenance", "pipeline"},
+    "lazy": DATA | {"kernels", "stages", "config", "general", "tiles", "series", "ledger", "products", "provenance", "pipeline"},
     "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels"} | CHAIN,
     "io": DATA | {"channels"},
     # calibrated visits in memory, of several visits at once
     "folding": BASE | {"kernels", "schema"},
     "qc": BASE | {"kernels", "schema"},
-    "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc"} | CHAIN,
+    "plot": BASE | {"kernels", "schema", "qc"},
+    "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot"} | CHAIN,
     # these stand apart
     "simulate": DATA | {"kernels"},
     "uncertainty": BASE | {"kernels", "schema"},
@@ -48,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
 EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs"}
 ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_runs"] = {"runtime"}
+ALLOWED["cli_runs"] = {"runtime", "errors"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`
 ALLOWED["__main__"] = {"cli"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from v50calib.cli_runs import status, verify
+from v50calib.cli_runs import qc, status, verify
 from v50calib.errors import V50CalibError
 
 #: commands of the plan that this version does not have: refused by name
@@ -223,3 +223,4 @@ def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
 
 main.add_command(status)
 main.add_command(verify)
+main.add_command(qc)

@@ -59,6 +59,63 @@ def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=None, help="Write the table here as CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of tables.")
+def qc(run_dir: Path, stages: tuple[str, ...], csv_path: Path | None, as_json: bool) -> None:
+    """Quality numbers of a run, one row a visit x instrument x stage, from its manifest; also while it is going on.
+
+    Without --csv or --json: for each stage, every number's median and the visits at its two ends.
+    """
+    from v50calib.errors import StoreError
+    from v50calib.runtime.qctable import qc_rows, write_table
+
+    if not (run_dir / "config.yaml").is_file():
+        raise StoreError(f"'{run_dir}' is no run directory (it has no config.yaml); give the --out of a 'v50calib calibrate'")
+    rows = list(qc_rows(run_dir, stages or None))
+    if not rows:
+        raise StoreError(f"'{run_dir}' has no quality numbers{_of(stages)}: no visit is finished, or diagnostics were off")
+    if csv_path is not None:
+        try:
+            count = write_table(run_dir, csv_path, stages or None)
+        except OSError as exc:
+            raise StoreError(f"cannot write '{csv_path}' ({exc.strerror or exc}): give another place") from exc
+        click.echo(f"{count} rows → {csv_path}")
+    elif as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+    else:
+        _print_qc(rows)
+
+
+def _of(stages: tuple[str, ...]) -> str:
+    return f" of {', '.join(stages)}" if stages else ""
+
+
+def _print_qc(rows: list[dict[str, Any]]) -> None:
+    import math
+    from statistics import median
+
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=120, highlight=False)
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        for instrument in dict.fromkeys(row["instrument"] for row in rows):
+            mine = [r for r in rows if (r["stage"], r["instrument"]) == (stage, instrument)]
+            names = dict.fromkeys(n for r in mine for n, v in r.items() if isinstance(v, (int, float)) and n != "visit")
+            table = Table("number", "lowest", "median", "highest", title=f"{stage}, {instrument}: {len(mine)} visits")
+            for name in names:
+                known = [(float(r[name]), f"{r['planet_id']}/{r['visit']}") for r in mine if math.isfinite(r.get(name, math.nan))]
+                if known:
+                    low, high = min(known), max(known)
+                    middle = median(v for v, _ in known)
+                    table.add_row(name, f"{low[0]:.4g} ({low[1]})", f"{middle:.4g}", f"{high[0]:.4g} ({high[1]})")
+            console.print(table)
+
+
 def _print_status(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table

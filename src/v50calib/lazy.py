@@ -17,7 +17,9 @@ import xarray as xr
 
 from v50calib.errors import DataError
 from v50calib.general import OrderedFrames, cut
-from v50calib.products import frame_arrays, series_arrays, storage_dtype, unsaved, variable_attrs
+from v50calib.kernels.noise import block_sizes
+from v50calib.ledger import COMPONENTS
+from v50calib.products import averaging, frame_arrays, series_arrays, storage_dtype, unsaved, variable_attrs
 from v50calib.schema import CALIBRATED, instrument_of
 from v50calib.stages.base import Tile
 from v50calib.tiles import (
@@ -129,7 +131,8 @@ def products(pipeline: Pipeline, ds: xr.Dataset) -> xr.Dataset:
     return _assemble(arrays, ds, pipeline)
 
 
-_FRAME_NAMES = ("pixel_dq", "cds_var_rnoise", "cds_binned", "cds_binned_var_poisson", "cds_corrected")
+_MAPS = ("cds_mean", "dark_applied", "flat_applied", "extraction_weights")
+_FRAME_NAMES = ("pixel_dq", "cds_var_rnoise", *_MAPS, "cds_binned", "cds_binned_var_poisson", "cds_corrected")
 
 
 def _stored(pipeline: Pipeline, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -164,8 +167,11 @@ def _shapes(pipeline: Pipeline, ds: xr.Dataset) -> dict[str, tuple[int, ...]]:
     pairs = ds.sizes["time"] // 2
     bins = int(bin_of_pairs(pairs, pipeline.pairs_per_bin(np.asarray(ds["time"]))).max(initial=-1)) + 1
     sizes = {"pair": pairs, "y": ny, "x": nx, "bin": bins, "wavelength": _channels(pipeline, ds)}
+    sizes |= {"component": len(COMPONENTS), "averaging": block_sizes(pairs).size}
     sizes["phase_bin"] = min(calib.phase.binning.nbins, pairs)
     names = ["pixel_dq", "cds_var_rnoise"]
+    if output.diagnostics:
+        names += [n for n in _MAPS if calib.photometry.enabled or n != "extraction_weights"]
     if output.cubes in ("binned", "both") and bins:
         names += ["cds_binned", "cds_binned_var_poisson"]
     if output.cubes in ("full", "both"):
@@ -175,6 +181,7 @@ def _shapes(pipeline: Pipeline, ds: xr.Dataset) -> dict[str, tuple[int, ...]]:
         names += ["background"] if bins else []
     if calib.trace.enabled:
         names += ["trace_norm", "trace_norm_var", "out_of_transit"]
+        names += ["noise_budget", "noise_measured", "rms_measured", "rms_expected"] if output.diagnostics else []
         names += ["transit_depth", "transit_depth_sigma"] if calib.phase.depths.enabled else []
         names += ["mid_transit_time", "mid_transit_time_sigma", "transit_duration", "white_depth", "white_depth_sigma", "transit_snr"]
     if calib.phase.enabled:
@@ -209,6 +216,8 @@ def _assemble(arrays: dict[str, Any], ds: xr.Dataset, pipeline: Pipeline) -> xr.
     }
     if "photometry" in arrays:
         coords["wavelength"] = ("wavelength", _wavelengths(pipeline, ds), {"units": "um"})
+    if "rms_measured" in arrays:
+        coords["averaging"] = averaging(len(coords["time"][1]), coords["time"][1])
     if bin_phase is not None:
         coords["bin_phase"] = ("phase_bin", bin_phase)
     return xr.Dataset(variables, coords=coords, attrs=dict(ds.attrs))

@@ -23,6 +23,7 @@ from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError
 from v50calib.maps import require_paths
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
+from v50calib.provenance import config_hash
 from v50calib.schema import Instrument, check_raw_visit, instrument_of
 from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
@@ -83,6 +84,11 @@ class Pipeline:
         second = time_h[1::2]
         cadence = float(np.median(np.diff(second))) * 3600.0 if len(second) > 1 else self.config.output.bin_s
         return max(1, min(round(self.config.output.bin_s / cadence), len(second)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what decides the numbers of the config."""
+        return config_hash(self.config)
 
     @property
     def cube_dtype(self) -> str | None:
@@ -151,7 +157,10 @@ class Pipeline:
     def prepare(self, visit: VisitInput, read: Callable[[int, int], np.ndarray]) -> FrameConstants:
         """Static constants of a visit whose frames come in pairs (`ordered`); reads the sample pairs."""
         self.check_wavelengths(visit.instrument, visit.wavelength_um)
-        return prepare_visit(visit, self.stages, self.photometry, read, pairs_per_bin=self.pairs_per_bin(visit.time_h))
+        return prepare_visit(
+            visit, self.stages, self.photometry, read,
+            pairs_per_bin=self.pairs_per_bin(visit.time_h), diagnostics=self.config.output.diagnostics,
+        )  # fmt: skip
 
     def run_chunk(self, frame: FrameConstants, raw: np.ndarray, start_pair: int, keep: tuple[int, int] | None = None) -> ChunkResult:
         """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo."""
@@ -175,7 +184,9 @@ class Pipeline:
         if series is not None and series.curves.flagged:
             attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)
         units = self.config.calib.photometry.output.flux_units
-        ds = build_dataset(arrays, coordinates(frame, series), attrs, self.config.output.dtype, units)
+        ds = build_dataset(
+            arrays, coordinates(frame, series, diagnostics=self.config.output.diagnostics), attrs, self.config.output.dtype, units
+        )
         return with_frame_units(ds, self.frame_units)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:

@@ -10,7 +10,9 @@ import xarray as xr
 from v50calib import dq
 from v50calib.config.models import RunConfig
 from v50calib.kernels.binned import cube_and_variance
+from v50calib.kernels.noise import block_sizes
 from v50calib.kernels.series import bin_mean
+from v50calib.ledger import COMPONENTS, ledger_arrays
 from v50calib.schema import CALIBRATED
 from v50calib.series import SeriesResult, pair_times
 from v50calib.stages.adc import AdcConstants
@@ -25,6 +27,11 @@ def frame_arrays(frame: FrameConstants, results: list[ChunkResult], config: RunC
     out: Arrays = {"pixel_dq": frame.state.pixel_dq}
     if frame.mean is not None:
         out["cds_var_rnoise"] = frame.mean.read_var
+    if frame.mean is not None and config.output.diagnostics:
+        out["cds_mean"] = np.where(frame.state.masked, np.nan, frame.mean.cds)
+        out["dark_applied"], out["flat_applied"] = frame.state.dark_rate, 1.0 / frame.state.inverse_flat
+        if frame.photometry is not None:
+            out["extraction_weights"] = frame.photometry.weights[0]
     cubes = config.output.cubes
     if cubes in ("binned", "both") and frame.n_bins:
         out["cds_binned"], out["cds_binned_var_poisson"] = binned_cubes(frame, assemble_bins(results, frame.n_bins, frame.shape), config)
@@ -67,6 +74,8 @@ def series_arrays(frame: FrameConstants, result: SeriesResult, config: RunConfig
             "trace_norm_var": result.normalized.var,
             "out_of_transit": result.normalized.out_of_transit,
         }
+        if config.output.diagnostics:
+            out |= ledger_arrays(frame, result, config.calib.photometry)
     if result.folded is not None:
         folded = result.folded
         out |= {
@@ -137,7 +146,7 @@ def depth_arrays(result: SeriesResult) -> Arrays:
     }
 
 
-def coordinates(frame: FrameConstants, result: SeriesResult | None) -> dict[str, Any]:
+def coordinates(frame: FrameConstants, result: SeriesResult | None, *, diagnostics: bool = True) -> dict[str, Any]:
     """Coordinates of every dimension that the product has."""
     time = pair_times(frame)
     coords: dict[str, Any] = {
@@ -148,9 +157,21 @@ def coordinates(frame: FrameConstants, result: SeriesResult | None) -> dict[str,
         coords["bin_time"] = ("bin", bin_mean(time[:, None], frame.pair_bins, frame.n_bins)[0][:, 0], {"units": "h"})
     if result is not None:
         coords["wavelength"] = ("wavelength", result.series.wavelength_um, {"units": "um"})
+        if result.normalized is not None and diagnostics:
+            coords["averaging"] = averaging(len(time), time)
         if result.folded is not None:
             coords["bin_phase"] = ("phase_bin", result.folded.bin_phase, {"long_name": "phase at the bin's centre"})
     return coords
+
+
+def averaging(pairs: int, time_h: Float) -> tuple[str, Float, dict[str, Any]]:
+    """Coordinate of the noise ledger's blocks: their length in s, at the visit's usual cadence."""
+    cadence = float(np.median(np.diff(time_h))) * 3600.0 if pairs > 1 else 0.0
+    return (
+        "averaging",
+        np.asarray(block_sizes(pairs) * cadence, np.float64),
+        {"units": "s", "long_name": "time that pairs are averaged over"},
+    )
 
 
 def storage_dtype(name: str, dtype: str) -> np.dtype[Any]:
@@ -168,6 +189,8 @@ def variable_attrs(name: str, flux_units: str = "e") -> dict[str, Any]:
     if name in _FLUX_POWER and flux_units != "e":
         units = _FLUX_UNITS[flux_units] if _FLUX_POWER[name] == 1 else f"({_FLUX_UNITS[flux_units]})2"
     meta: dict[str, Any] = dq.cf_attrs() if name.endswith("_dq") else {}
+    if "component" in spec.dims:
+        meta = {"components": list(COMPONENTS)}
     return {**meta, "long_name": spec.doc} | ({"units": units} if units else {})
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from v50calib.stages.ephemeris import STAR_TEMPERATURE, refit_white, resolve_eph
 from v50calib.stages.phase import Phase
 from v50calib.stages.photometry import LightCurves, Photometry, PhotometryConstants, joined
 from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
+from v50calib.stages.series_guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.stages.timebins import TimeBins, white_curve, white_wavelength
 from v50calib.stages.trace import Trace, TraceConfig, search_model
 from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
@@ -30,7 +32,10 @@ WIDTH_REACH = 6
 
 @dataclass(frozen=True)
 class SeriesResult:
-    """Everything the series domain makes of a visit; stages that are off leave None."""
+    """Everything the series domain makes of a visit; stages that are off leave None.
+
+    qc: numbers of each stage's soft guard; notes: what guards found.
+    """
 
     curves: LightCurves
     series: Series
@@ -38,6 +43,8 @@ class SeriesResult:
     normalized: Normalized | None
     folded: Folded | None
     depths: Depths | None
+    qc: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def pair_times(frame: FrameConstants) -> Float:
@@ -67,8 +74,10 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
         time_h=pair_times(frame), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
         wavelength_um=channel_wavelengths(frame, photometry), star=star, slow_var=curves.slow_var,
     )  # fmt: skip
+    require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(frame.state.instrument))
     if not calib.trace.enabled:
-        return SeriesResult(curves, series, None, None, None, None)
+        return guarded(SeriesResult(curves, series, None, None, None, None), calib, str(frame.state.instrument))
+    require_finite("trace", calib.trace, series.flux, "the light curves", str(frame.state.instrument))
     series = with_asked_for(series, curves, frame, ordered, calib.trace)
     model = search_model(series, calib.trace)
     ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, model, additive=calib.trace.additive)
@@ -76,9 +85,33 @@ def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibCo
     normalized = Trace(calib.trace).apply(series, ephemeris, model, phase.allowed(series, ephemeris))
     if normalized.refit_white or calib.trace.along_time.decorrelate.common_mode:
         ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
+    require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(frame.state.instrument))
     folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
     depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
-    return SeriesResult(curves, series, ephemeris, normalized, folded, depths)
+    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths), calib, str(frame.state.instrument))
+
+
+def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:
+    """The result with what the stages' soft guards say of it. Raises DataError where one must stop the visit."""
+    pairs, normalized, folded, ephemeris = len(result.curves.x), result.normalized, result.folded, result.ephemeris
+    found = {
+        "photometry": guard(
+            "photometry", calib.photometry.quality_checks, instrument, pairs,
+            lambda index: photometry_numbers(calib.photometry.quality_checks, result.curves, index),
+        )
+    }  # fmt: skip
+    if normalized is not None:
+        checks = calib.trace.quality_checks
+        found["trace"] = guard(
+            "trace", checks, instrument, pairs, lambda index: trace_numbers(checks, normalized, white_of(result.series, normalized), index)
+        )  # fmt: skip
+    if folded is not None and ephemeris is not None:
+        found["phase"] = guard(
+            "phase", calib.phase.quality_checks, instrument, pairs,
+            lambda _: phase_numbers(calib.phase.quality_checks, folded, ephemeris),
+        )  # fmt: skip
+    qc = {stage: numbers for stage, (numbers, _) in found.items() if numbers}
+    return replace(result, qc=qc, notes=tuple(note for _, notes in found.values() for note in notes))
 
 
 def with_asked_for(series: Series, curves: LightCurves, frame: FrameConstants, results: list[ChunkResult], config: TraceConfig) -> Series:

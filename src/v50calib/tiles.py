@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib import general
-from v50calib.dq import DQ
+from v50calib.dq import DQ, counts
 from v50calib.kernels.fused import cds_polynomial, code_flags, extract_pairs
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.reference import Reference, reference_from_dataset
@@ -152,8 +152,16 @@ def bin_of_pairs(exposures: int, pairs_per_bin: int) -> NDArray[np.int64]:
     return bins
 
 
-def prepare_stages(visit: VisitInput, stages: list[Any]) -> tuple[VisitState, list[Any]]:
-    """Run `prepare` of the stages adc … cds in order; returns the state they built and their constants."""
+def new_flags(before: NDArray[np.uint32], after: NDArray[np.uint32]) -> dict[str, float]:
+    """Share of the pixels (ny, nx) that got each flag from one stage: `flagged_<NAME>`, flags that occur only."""
+    return {f"flagged_{name}": n / after.size for name, n in counts(after & ~before).items()}
+
+
+def prepare_stages(visit: VisitInput, stages: list[Any], *, diagnostics: bool = True) -> tuple[VisitState, list[Any]]:
+    """Run `prepare` of the stages adc … cds in order; returns the state they built and their constants.
+
+    diagnostics: keep the share of pixels that each stage flags in the state's qc.
+    """
     ny, nx = visit.reference.dark.shape
     state = VisitState(
         reference=visit.reference,
@@ -169,16 +177,19 @@ def prepare_stages(visit: VisitInput, stages: list[Any]) -> tuple[VisitState, li
     )
     constants = []
     for stage in stages:
+        before = state.pixel_dq.copy()
         constants.append(stage.prepare(state))
+        if diagnostics and stage.config.diagnostics.enabled:
+            state.qc[stage.name] = state.qc.get(stage.name, {}) | new_flags(before, state.pixel_dq)
         state.prefixes.append(state.folded)
     return state, constants
 
 
 def prepare_visit(
-    visit: VisitInput, stages: list[Any], photometry: Photometry | None, read: ReadFrames, *, pairs_per_bin: int
+    visit: VisitInput, stages: list[Any], photometry: Photometry | None, read: ReadFrames, *, pairs_per_bin: int, diagnostics: bool = True
 ) -> FrameConstants:
     """All constants of a visit. `read(start, stop)` gives raw frames; called for the sample pairs only."""
-    state, constants = prepare_stages(visit, stages)
+    state, constants = prepare_stages(visit, stages, diagnostics=diagnostics)
     adc = next(c for c in constants if isinstance(c, AdcConstants))
     between = state.exposure_s[1::2] - state.exposure_s[0::2]
     n_pairs = len(between)

@@ -52,8 +52,6 @@ def test_a_wrong_key_or_value(override: str, said: str) -> None:
     ("override", "said"),
     [
         ("calib.top_level_calib.method=corel", "'corel' (calib.top_level_calib.method) is in the vocabulary"),
-        ("calib.photometry.cache.write_intermediate=true", "the section 'cache' (calib.photometry.cache) is in the vocabulary"),
-        ("calib.dark.cache.write_intermediate=true", "the section 'cache' (calib.dark.cache)"),
         ("runtime.seed=1", "the key 'seed' (runtime.seed)"),
     ],
 )
@@ -69,10 +67,10 @@ def test_available_methods_are_the_models_own() -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    text = message("calib.photometry.aperture.radius_px=-1", "calib.dark.cache.write_intermediate=true")
+    text = message("calib.photometry.aperture.radius_px=-1", "runtime.seed=1")
     assert text.startswith("2 faults in the config: ")
     assert "radius_px must be > 0.0" in text
-    assert "'cache' (calib.dark.cache)" in text
+    assert "'seed' (runtime.seed)" in text
 
 
 def test_a_stage_config_on_its_own_is_told_with_its_place() -> None:

@@ -50,6 +50,17 @@ class CalibConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_summing(self) -> CalibConfig:
+        summed, said = self.photometry.instrument.per_channel, self.trace.instrument.per_channel
+        # one band is one band whatever is said of it
+        if said is not None and self.instrument_name != "FGS1" and said != (summed is not False):
+            raise ValueError(
+                f"trace.instrument.per_channel={str(said).lower()} and photometry.instrument.per_channel={str(summed).lower()} contradict "
+                "each other: channels are summed by photometry, set it there"
+            )
+        return self
+
     @property
     def instrument_name(self) -> str:
         """The one instrument that a run works on, or `all`."""
@@ -63,11 +74,15 @@ class CalibConfig(Section):
 
 
 class OutputConfig(Section):
-    """cubes: none, binned (sums of CDS frames over bin_s seconds), full (every CDS frame) or both."""
+    """cubes: none, binned (sums of CDS frames over bin_s seconds), full (every CDS frame) or both.
+
+    diagnostics: the run's switch of every stage's diagnostics, the noise ledger and qc.csv.
+    """
 
     cubes: Literal["none", "binned", "full", "both"] = "binned"
     bin_s: float = Field(default=144.0, gt=0)
     dtype: Literal["float32", "float64"] = "float32"
+    diagnostics: bool = True
 
 
 class RunConfig(Section):

@@ -198,7 +198,7 @@ _PHASE: dict[str, Any] = {
     "fold": _keys("enabled wrap"),
     "windows": _keys("in_transit out_of_transit margin"),
     "binning": {"strategy": ("uniform", "adaptive", "snr_weighted"), **_keys("nbins min_points")},
-    "outliers": {"replace_with": ("none", "median", "nan", "interpolate"), **_CLIP, "sigma": ANY},
+    "outliers": {"replace_with": ("none", "median", "nan", "interpolate"), **_keys("sigma max_iters")},
 }
 
 _TOP_LEVEL_CALIB: dict[str, Any] = {

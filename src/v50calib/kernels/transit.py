@@ -18,6 +18,8 @@ Float = NDArray[np.float64]
 
 #: the planet's shadow is averaged over each bin by this many sub-samples
 SUPERSAMPLE = 3
+#: period [h] that a shape is given where the dataset has none (2024)
+UNKNOWN_PERIOD_H = 96.0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from v50calib.runtime.execute import Outcome, run_here, run_on
 from v50calib.runtime.failures import Failure
 from v50calib.runtime.lock import run_lock
 from v50calib.runtime.memory import check_memory
+from v50calib.runtime.qctable import NAME as QC_TABLE
+from v50calib.runtime.qctable import exported, write_table
 from v50calib.runtime.rundir import check_run_dir, mark_run_dir
 from v50calib.runtime.select import select
 from v50calib.runtime.state import RunState
@@ -72,7 +74,8 @@ def calibrate(
 
     Products go to out/calibrated.zarr/<planet_id>/<visit>/<instrument>; a visit is written whole or not at all, and
     one that is there under the same config and input is skipped. A visit's failure is recorded in the manifest and
-    does not stop the others; one that may pass is tried again (runtime.retries).
+    does not stop the others; one that may pass is tried again (runtime.retries). At the end, qc.csv in `out` has a row for each
+    visit, instrument and stage.
 
     planets, only  restrict the run; only: PLANET[/VISIT[/INSTRUMENT]]
     limit          at most so many visits are calibrated
@@ -135,7 +138,7 @@ class _Run:
     def __init__(self, out: Path, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
         self.summary = RunSummary(out)
         self._decisions, self._progress = decisions, progress
-        self._fingerprint = config_hash(config)
+        self._fingerprint, self._exported = config_hash(config), exported(config)
         self._held = quarantine.load(out)
         counts = Counter(d.action for d in decisions)
         self._state = RunState(out, total=len(decisions), skipped=counts["skip"], todo=counts["do"], scheduler=config.runtime.scheduler)
@@ -185,6 +188,10 @@ class _Run:
             self._state.close("stopped", str(exc))
             raise
         self._state.close("finished")
+        try:
+            write_table(self.summary.run_dir, self.summary.run_dir / QC_TABLE, self._exported)
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
 
     def _finished(self, outcome: Outcome) -> None:
         done = outcome.done

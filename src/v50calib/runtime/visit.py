@@ -23,6 +23,8 @@ from v50calib.pipeline import Pipeline
 from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
+from v50calib.qc.stages import stage_rows
+from v50calib.runtime.debug import save_frames, save_images
 from v50calib.runtime.stop import check as check_stop
 from v50calib.schema import default_chunk_frames
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
@@ -155,16 +157,27 @@ def _finish(
     attrs, hashes = dict(source.attrs), source.reference.hashes
     series = pipeline.run_series(frame, results, star_of(attrs))
     ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
-    notes = list(frame.state.notes) + (list(series.normalized.notes) if series is not None and series.normalized else [])
-    qc = record(ds, notes)
+    notes = [*frame.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
+    notes += series.notes if series is not None else ()
+    qc = record(ds, notes) | {"stages": stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes)}
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
+    frames = pipeline.ordered(visit_of(source), source.frames)[1]
+    save_images(Path(job.out), job.key, pipeline, frames, frame, ds)
+    save_frames(Path(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
     check_stop()
     fingerprint = ds.attrs["config_hash"]
     write_product(Path(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
     # the clock may have been set meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
+
+
+def told(config: RunConfig) -> dict[str, bool]:
+    """Which stages have their numbers in the QC record."""
+    calib = config.calib
+    stages = {name: getattr(calib, name) for name in type(calib).model_fields if name != "top_level_calib"}
+    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in stages.items()}
 
 
 def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:

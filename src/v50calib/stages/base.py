@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from v50calib.errors import DataError
 from v50calib.reference import Reference
@@ -31,12 +31,6 @@ class Section(BaseModel):
     """A config section: unknown keys and wrong types are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class StageConfig(Section):
-    """Keys common to every stage."""
-
-    enabled: bool = True
 
 
 class Validation(Section):
@@ -73,15 +67,63 @@ class QualityChecks(Section):
     max_nonfinite_fraction: float = Field(default=0.0, ge=0, le=1)
 
 
+class Diagnostics(Section):
+    """What a stage tells about itself beside its product (`output.diagnostics=false` turns all of it off).
+
+    enabled            numbers and flags of the stage in the QC record of a visit
+    export_stats_csv   and in the run's qc.csv
+    save_debug_images  pictures of the pairs sample_indices under RUN_DIR/debug, in batch runs
+    """
+
+    enabled: bool = True
+    save_debug_images: bool = False
+    export_stats_csv: bool = True
+    sample_indices: list[int] = Field(default=[0], min_length=1)
+
+    @field_validator("sample_indices")
+    @classmethod
+    def _from_the_start(cls, value: list[int]) -> list[int]:
+        if min(value) < 0:
+            raise ValueError(f"sample_indices={value} counts pairs from 0: leave negative numbers out")
+        return value
+
+
+class Cache(Section):
+    """write_intermediate: keep the stage's own frames in RUN_DIR/intermediate.zarr, in batch runs."""
+
+    write_intermediate: bool = False
+
+
+class StageConfig(Section):
+    """Keys common to every stage."""
+
+    enabled: bool = True
+    validation: Validation = Validation()
+    diagnostics: Diagnostics = Diagnostics()
+    cache: Cache = Cache()
+
+
 class FrameStageConfig(StageConfig):
     """Keys common to the stages that work on frames.
 
     assert_finite_output: a value that is not finite at a usable pixel is an error, not a number in a product
     """
 
-    validation: Validation = Validation()
     assert_finite_output: bool = False
     quality_checks: QualityChecks = QualityChecks()
+
+
+class SeriesStageConfig(StageConfig):
+    """Keys common to the stages that work on light curves. Their whole output is the product itself."""
+
+    @field_validator("cache")
+    @classmethod
+    def _no_intermediate(cls, value: Cache) -> Cache:
+        if value.write_intermediate:
+            raise ValueError(
+                "write_intermediate keeps frames, and this stage's whole output is in the product already: leave it false here"
+            )
+        return value
 
 
 @dataclass

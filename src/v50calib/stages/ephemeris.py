@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from v50calib.kernels.limb import quadratic_limb_darkening
-from v50calib.kernels.transit import Model, Prior, Shape, WhiteFit, fit_white, search_box, transit_duration, white_model
+from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Prior, Shape, WhiteFit, fit_white, search_box, transit_duration, white_model
 from v50calib.stages.base import Float, Section
 from v50calib.stages.series_base import Ephemeris, Series
 from v50calib.stages.timebins import BaselineModel, TimeBins, white_curve, white_wavelength
@@ -25,8 +25,6 @@ PRIOR_A, PRIOR_B, PRIOR_U = 0.05, 0.3, 0.05
 MAX_B = 0.85
 #: effective temperature [K] where the dataset has no star parameters
 STAR_TEMPERATURE = 5500.0
-#: period [h] that a shape is given where the dataset has none (2024)
-UNKNOWN_PERIOD_H = 96.0
 #: depth that a fit starts from where no box stands out
 SHALLOWEST = 2e-5
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from v50calib.dq import DQ
 from v50calib.kernels import binned, folding
 from v50calib.kernels.series import bin_mean, interpolate_in_time
-from v50calib.stages.base import Float, Real, Section, StageConfig
+from v50calib.stages.base import Float, QualityChecks, Real, Section, SeriesStageConfig
 from v50calib.stages.ephemeris import EphemerisConfig
 from v50calib.stages.series_base import Ephemeris, Folded, Mask, Normalized, Series
 from v50calib.stages.trace_wavelength import ordered_windows
@@ -65,13 +65,30 @@ class DepthFit(Section):
     enabled: bool = True
 
 
-class PhaseConfig(StageConfig):
+class PhaseIO(Section):
+    """Variables that the stage reads and writes."""
+
+    input_key: Literal["trace_norm"] = "trace_norm"
+    output_key: Literal["phase_fold"] = "phase_fold"
+
+
+class PhaseQuality(QualityChecks):
+    """Bounds of the folded curves and of the transit found; null: any, or none at all."""
+
+    max_nonfinite_fraction: float = Field(default=0.05, ge=0, le=1)
+    max_empty_fraction: float = Field(default=0.1, ge=0, le=1)
+    min_transit_snr: float | None = Field(default=None, gt=0)
+
+
+class PhaseConfig(SeriesStageConfig):
+    io: PhaseIO = PhaseIO()
     ephemeris: EphemerisConfig = EphemerisConfig()
     fold: Fold = Fold()
     windows: Windows = Windows()
     binning: Binning = Binning()
     outliers: Outliers = Outliers()
     depths: DepthFit = DepthFit()
+    quality_checks: PhaseQuality = PhaseQuality()
 
 
 def within(windows: list[list[float]], since_h: Float) -> Mask:

@@ -65,6 +65,8 @@ class PhotometryConstants:
     photon_gain: Float
     read_var: Float
     poisson_var: Float
+    dark_var: Float
+    flat_gain: Float
     background_var: Float
     centre: tuple[float, float]
     columns: NDArray[np.int64] | None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from v50calib.stages.base import InstrumentWord, Section, StageConfig
+from v50calib.stages.base import InstrumentWord, QualityChecks, Section, SeriesStageConfig
 
 
 class InstrumentChoice(Section):
@@ -221,6 +221,10 @@ class Optimal(Section):
 
 
 class NoiseModel(Section):
+    """flat_error: relative 1-sigma error of the flat of one pixel; it enters the noise ledger, and no variance, because a
+    constant error becomes noise only as the star moves over it. null: not known, as for the challenge's flat."""
+
+    flat_error: float | None = Field(default=None, ge=0)
     read_noise: float | None = Field(default=None, gt=0)
     include_shot_noise: bool = True
     include_background_var: bool = True
@@ -263,7 +267,24 @@ class Flags(Section):
     low_snr: float | None = Field(default=None, gt=0)
 
 
-class PhotometryConfig(StageConfig):
+class PhotometryIO(Section):
+    """Variables that the stage reads and writes."""
+
+    input_key: Literal["cds_corrected"] = "cds_corrected"
+    output_key: Literal["photometry"] = "photometry"
+
+
+class PhotometryQuality(QualityChecks):
+    """Bounds of the light curves: shares of their samples, and the way of the star between the visit's first and last tenth."""
+
+    max_nonfinite_fraction: float = Field(default=0.05, ge=0, le=1)
+    max_outlier_fraction: float = Field(default=0.01, ge=0, le=1)
+    max_saturated_fraction: float = Field(default=0.01, ge=0, le=1)
+    max_drift_px: float = Field(default=2.0, gt=0)
+
+
+class PhotometryConfig(SeriesStageConfig):
+    io: PhotometryIO = PhotometryIO()
     instrument: InstrumentChoice = InstrumentChoice()
     centroid: Centroid = Centroid()
     photometry: Method = Method()
@@ -275,3 +296,4 @@ class PhotometryConfig(StageConfig):
     outlier_replace: OutlierReplace = OutlierReplace()
     output: PhotometryOutput = PhotometryOutput()
     flags: Flags = Flags()
+    quality_checks: PhotometryQuality = PhotometryQuality()

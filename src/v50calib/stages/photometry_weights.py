@@ -76,7 +76,7 @@ def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
         raise ConfigError(f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}")
     if spectral:
         _refuse_on_spectrum(config, method)
-    elif method == "psf":
+    elif method == "psf" and config.validation.require_existing_paths:
         check_kernel(config.psf)
     if method == "aperture" and config.aperture.recenter_on_centroid and config.centroid.chosen == "none":
         raise ConfigError("calib.photometry.aperture.recenter_on_centroid needs a centroid: choose calib.photometry.centroid.method")
@@ -176,6 +176,7 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
     square = flux_map**2
     terms = (flux_map, square * maps.profile * photon, square * read_var, square * (sky_photons + dark))
     area, photon_sum, read_sum, poisson_sum = (np.atleast_1d(v.sum(axis=axis)) for v in terms)
+    slopes = [square * np.gradient(extraction.fill_masked(image, state.masked), axis=a) ** 2 for a in (0, 1)]
     sky_var = _sky_variance(sky, sums, read_var + np.maximum(mean.cds, 0.0) * photon, spectral)
     smooth_columns = config.background.columns.smooth_columns if background == "columns" else 1
     estimated = maps.estimated
@@ -193,6 +194,8 @@ def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame
         photon_gain=photon_sum,
         read_var=read_sum,
         poisson_var=poisson_sum,
+        dark_var=np.atleast_1d((square * dark).sum(axis=axis)),
+        flat_gain=np.stack([np.atleast_1d(s.sum(axis=axis)) for s in slopes]),
         background_var=sky_var / smooth_columns if noise.include_background_var else np.zeros_like(sky_var),
         centre=maps.centre,
         columns=instrument.science_columns(state.wavelength_um) if spectral else None,

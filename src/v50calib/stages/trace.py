@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -12,7 +12,7 @@ from v50calib.dq import DQ, all_channels
 from v50calib.errors import ConfigError
 from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
-from v50calib.stages.base import Float, InstrumentWord, Real, Section, StageConfig
+from v50calib.stages.base import Float, InstrumentWord, QualityChecks, Real, Section, SeriesStageConfig
 from v50calib.stages.decorrelate import regressors, residual_patterns
 from v50calib.stages.series_base import Ephemeris, Mask, Normalized, Series
 from v50calib.stages.timebins import BaselineModel, white_curve
@@ -24,7 +24,10 @@ PAIRS_PER_TERM = 5
 
 
 class TraceInstrument(Section):
+    """per_channel must say what photometry does: a spectrum's channels are summed there."""
+
     name: InstrumentWord = "all"
+    per_channel: bool | None = None
 
 
 class Weights(Section):
@@ -44,12 +47,29 @@ class TimeExclude(Section):
         return ordered_windows(value, "h")
 
 
-class TraceConfig(StageConfig):
+class TraceIO(Section):
+    """Variables that the stage reads and writes."""
+
+    input_key: Literal["photometry"] = "photometry"
+    output_key: Literal["trace_norm"] = "trace_norm"
+
+
+class TraceQuality(QualityChecks):
+    """Bounds of the normalized curves; noise_over_limit is the white scatter out of transit over its predicted one."""
+
+    max_nonfinite_fraction: float = Field(default=0.05, ge=0, le=1)
+    max_noise_over_limit: float = Field(default=2.0, gt=0)
+    min_out_of_transit_fraction: float = Field(default=0.2, ge=0, le=1)
+
+
+class TraceConfig(SeriesStageConfig):
+    io: TraceIO = TraceIO()
     instrument: TraceInstrument = TraceInstrument()
     along_wavelength: AlongWavelength = AlongWavelength()
     along_time: AlongTime = AlongTime()
     weights: Weights = Weights()
     exclude: TimeExclude = TimeExclude()
+    quality_checks: TraceQuality = TraceQuality()
 
     @model_validator(mode="after")
     def _common_mode_needs_channels(self) -> TraceConfig:

@@ -1,0 +1,49 @@
+"""Scatter of a light curve against the length that it is averaged over.
+
+White noise falls with the square root of the number averaged; what stays above that line is correlated in time (red
+noise: Pont, Zucker & Queloz 2006, MNRAS 373, 231).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS tell no scatter
+SIZES, MIN_BLOCKS = 20, 8
+
+
+def block_sizes(n: int) -> NDArray[np.int64]:
+    """Lengths of blocks of n samples, 1 … n/10, evenly in their logarithm; depends on n alone."""
+    return np.unique(np.round(np.geomspace(1, max(1, n // 10), SIZES)).astype(np.int64))
+
+
+def rms_of_blocks(residual: Float, usable: Mask, sizes: NDArray[np.int64]) -> Float:
+    """Standard deviation of the means of consecutive blocks, (sizes,); NaN where fewer than MIN_BLOCKS are usable throughout.
+
+    residual, usable (n,): blocks with a sample that is not usable are left out.
+    """
+    total = np.concatenate([[0.0], np.cumsum(np.where(usable, residual, 0.0))])
+    good = np.concatenate([[0], np.cumsum(usable)])
+    out = np.full(sizes.size, np.nan)
+    for i, size in enumerate(sizes.tolist()):
+        edges = np.arange(0, len(residual) + 1, size)
+        whole = np.diff(good[edges]) == size
+        if whole.sum() >= MIN_BLOCKS:
+            out[i] = np.std((np.diff(total[edges]) / size)[whole], ddof=1)
+    return out
+
+
+def expected_rms(variance: float, slow: float, smooth: int, sizes: NDArray[np.int64]) -> Float:
+    """What `rms_of_blocks` is for the predicted noise, (sizes,).
+
+    variance  of a sample; slow: what a shared signal, smoothed over `smooth` samples, adds for anything slower than that
+    (a sample has 1/smooth of its whole variance in `variance` already).
+    """
+    if smooth <= 1:
+        return np.sqrt(variance / sizes)
+    whole = slow / (1.0 - 1.0 / smooth)
+    return np.sqrt((variance - whole / smooth) / sizes + whole / np.maximum(sizes, smooth))

@@ -1,0 +1,112 @@
+"""Light curves, the transit fitted to them, the spectrum, pointing."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Shape
+from v50calib.plot.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, axes, block_mean, blocks, need, title
+from v50calib.qc.metrics import white_light as white_series
+
+
+def transit_model(ds: xr.Dataset, time_h: np.ndarray) -> np.ndarray | None:
+    """White transit fitted to a visit, averaged over the steps of times (n,) in h, 1 out of transit; None where none was fitted."""
+    names = ("t0_h", "period_h", "a", "b", "depth", "u1", "u2")
+    t0, period, a, b, depth, u1, u2 = (float(ds.attrs.get(f"ephemeris_{name}", np.nan)) for name in names)
+    if ds.attrs.get("ephemeris_source", "none") == "none" or not np.isfinite([t0, a, b, depth, u1, u2]).all():
+        return None
+    shape = Shape(t0, period if np.isfinite(period) else UNKNOWN_PERIOD_H, a, b, float(np.sqrt(depth)), u1, u2)
+    return Model(time_h, float(np.median(np.diff(time_h))))(shape)
+
+
+def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = True) -> Axes:
+    """White light curve with the fitted transit and, below it on the same scale, the residuals; means of short blocks.
+
+    x: h since the start of the visit; y: flux over its out-of-transit model, residuals in ppm on the right.
+    """
+    need(ds, "photometry", "trace_norm", "photometry_var", "time")
+    ax = axes(ax)
+    flux, var = white_series(ds)
+    time = np.asarray(ds["time"], np.float64)
+    index = blocks(len(time))
+    t, f = block_mean(time, index), block_mean(flux, index)
+    error = np.sqrt(block_mean(var, index) / np.bincount(index))
+    ax.errorbar(t, f, error, fmt=".", ms=2.5, lw=0.6, color=BLUE, label=f"mean of {np.bincount(index)[0]} pairs")
+    model = transit_model(ds, t)
+    if model is not None:
+        ax.plot(t, model, color=VERMILION, lw=1.2, label="transit fitted")
+    if residuals:
+        rest = f - (model if model is not None else np.nanmedian(f))
+        level = float(np.nanmin(f)) - 6 * float(np.nanstd(rest)) - 3 * float(np.nanmax(error))
+        ax.errorbar(t, level + rest, error, fmt=".", ms=2.5, lw=0.6, color=GREEN, label="residuals (shifted)")
+        ax.axhline(level, color=BLACK, lw=0.6)
+    ax.set(xlabel="time since the start of the visit (h)", ylabel="relative flux", title=title(ds, "white light"))
+    ax.legend(fontsize="x-small", loc="center left")
+    return ax
+
+
+def light_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Normalized flux over time and wavelength, means of short blocks; a band is drawn as one row."""
+    need(ds, "trace_norm", "time", "wavelength")
+    ax = axes(ax)
+    time, wavelength = np.asarray(ds["time"], np.float64), np.asarray(ds["wavelength"], np.float64)
+    index = blocks(len(time), 150)
+    values = block_mean(np.asarray(ds["trace_norm"]), index)
+    low, high = np.nanpercentile(values, [1, 99])
+    half = 0.5 * (wavelength[1] - wavelength[0]) if wavelength.size > 1 else 0.1
+    box = (float(time[0]), float(time[-1]), float(wavelength[0]) - half, float(wavelength[-1]) + half)
+    image = ax.imshow(
+        values.T, origin="lower", aspect="auto", extent=box, cmap="cividis", vmin=low, vmax=high, interpolation="nearest"
+    )  # fmt: skip
+    ax.figure.colorbar(image, ax=ax, label="relative flux")
+    ax.set(xlabel="time since the start of the visit (h)", ylabel="wavelength (µm)", title=title(ds, "light curves"))
+    return ax
+
+
+def spectrum(ds: xr.Dataset, ax: Axes | None = None, *, truth: np.ndarray | None = None) -> Axes:
+    """Transit depth of each channel with its standard error, in ppm, and the true depths (wavelength,) where known."""
+    need(ds, "transit_depth", "transit_depth_sigma", "wavelength")
+    ax = axes(ax)
+    wavelength = np.asarray(ds["wavelength"], np.float64)
+    depth, sigma = (1e6 * np.asarray(ds[name], np.float64) for name in ("transit_depth", "transit_depth_sigma"))
+    ax.errorbar(wavelength, depth, sigma, fmt=".", ms=3, lw=0.6, color=BLUE, label="recovered")
+    if truth is not None:
+        ax.plot(wavelength, 1e6 * np.asarray(truth), color=VERMILION, lw=1, marker="_" if wavelength.size == 1 else None, label="true")
+    ax.set(xlabel="wavelength (µm)", ylabel="transit depth (ppm)", title=title(ds, "spectrum"))
+    ax.legend(fontsize="small")
+    return ax
+
+
+def drift(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Pointing along x and y against the visit's median, px, means of short blocks with their scatter as a band."""
+    need(ds, "x_position", "y_position", "time")
+    ax = axes(ax)
+    time = np.asarray(ds["time"], np.float64)
+    index = blocks(len(time))
+    t = block_mean(time, index)
+    for name, colour in (("x", BLUE), ("y", ORANGE)):
+        values = np.asarray(ds[f"{name}_position"], np.float64)
+        values = values - np.nanmedian(values)
+        mean = block_mean(values, index)
+        spread = np.sqrt(np.maximum(block_mean(values**2, index) - mean**2, 0.0))
+        ax.fill_between(t, mean - spread, mean + spread, color=colour, alpha=0.25, lw=0)
+        ax.plot(t, mean, color=colour, lw=1, label=f"{name}: mean and scatter of {np.bincount(index)[0]} pairs")
+    ax.set(xlabel="time since the start of the visit (h)", ylabel="position (px)", title=title(ds, "pointing"))
+    ax.legend(fontsize="small")
+    return ax
+
+
+def folded(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Folded white light curve: phase bins averaged over the channels, with their errors."""
+    need(ds, "phase_fold", "phase_fold_var", "bin_phase")
+    ax = axes(ax)
+    flux, var = (np.asarray(ds[name], np.float64) for name in ("phase_fold", "phase_fold_var"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = np.where(np.isfinite(flux) & (var > 0), 1.0 / var, 0.0)
+        mean = np.nansum(np.nan_to_num(flux) * weight, axis=1) / weight.sum(axis=1)
+        error = 1.0 / np.sqrt(weight.sum(axis=1))
+    ax.errorbar(np.asarray(ds["bin_phase"]), mean, error, fmt=".", ms=3, lw=0.6, color=BLUE)
+    ax.set(xlabel="phase", ylabel="relative flux", title=title(ds, "folded"))
+    return ax

@@ -1,0 +1,138 @@
+"""Pictures of single pairs stage by stage, and frames of single stages on disk: for looking, only when asked for.
+
+RUN_DIR/debug/<planet_id>/<visit>/<instrument>/<stage>.png
+RUN_DIR/intermediate.zarr/<planet_id>/<visit>/<instrument>/<stage>: values, variances, flags at full cadence
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from v50calib import general
+from v50calib.errors import StoreError
+from v50calib.io.catalog import VisitKey
+from v50calib.io.commit import commit, staging
+from v50calib.io.product import product_path
+from v50calib.pipeline import Pipeline
+from v50calib.stages.base import Tile
+from v50calib.tiles import FrameConstants, stage_by_stage
+
+DEBUG, INTERMEDIATE = "debug", "intermediate.zarr"
+#: what is kept of a stage: attribute of its tile, suffix of the array, dtype, units
+_KEPT = (("values", "", "f4", "e-"), ("var_poisson", "_var_poisson", "f4", "e-2"), ("var_rnoise", "_var_rnoise", "f4", "e-2"),
+         ("frame_dq", "_frame_dq", "u1", ""))  # fmt: skip
+
+
+def wanted_images(pipeline: Pipeline) -> dict[str, list[int]]:
+    """Pairs to draw of each enabled stage that asks for pictures."""
+    calib = pipeline.config.calib
+    if not pipeline.config.output.diagnostics:
+        return {}
+    names = [name for name in type(calib).model_fields if name != "top_level_calib" and getattr(calib, name).enabled]
+    asked = {name: getattr(calib, name).diagnostics for name in names}
+    return {name: told.sample_indices for name, told in asked.items() if told.enabled and told.save_debug_images}
+
+
+def wanted_frames(pipeline: Pipeline) -> list[Any]:
+    """Frame stages whose output is to be kept."""
+    return [stage for stage in pipeline.stages if stage.config.cache.write_intermediate]
+
+
+def save_images(run_dir: Path, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, ds: xr.Dataset) -> None:
+    """Draw what `wanted_images` names. Pairs beyond the visit's end are left out. Raises StoreError where nothing can be written."""
+    asked = wanted_images(pipeline)
+    if not asked:
+        return
+    # a second's import, for those who ask
+    from v50calib import plot
+
+    folder = product_path(run_dir / DEBUG, key)
+    n_pairs = frames.n_frames // 2
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stage, indices in asked.items():
+            pairs = [i for i in indices if i < n_pairs]
+            if stage in ("photometry", "trace", "phase"):
+                figure = _SERIES[stage](plot, ds)
+            else:
+                tiles = [_pair(pipeline, frames, frame, i, stage) for i in pairs]
+                figure = plot.frames([(i, t.values, t.frame_dq) for i, t in zip(pairs, tiles, strict=True)], stage, str(key))
+            _save(figure, folder / f"{stage}.png")
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write pictures into '{folder}' ({exc.strerror or exc}): free space, or turn save_debug_images off"
+        ) from exc
+
+
+def _series_figure(names: tuple[str, ...]) -> Any:
+    def draw(plot: Any, ds: xr.Dataset) -> Any:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8.0, 3.4 * len(names)), layout="constrained")
+        for name, ax in zip(names, figure.subplots(len(names), squeeze=False)[:, 0], strict=True):
+            getattr(plot, name)(ds, ax)
+        return figure
+
+    return draw
+
+
+#: what is drawn of the stages on light curves, for the whole visit
+_SERIES = {
+    "photometry": _series_figure(("mean_frame", "drift")),
+    "trace": _series_figure(("white_light", "light_curves", "rms_versus_time")),
+    "phase": _series_figure(("folded",)),
+}
+
+
+def _save(figure: Any, path: Path) -> None:
+    part = path.with_name(f".{path.name}.tmp")
+    figure.savefig(part, format="png", dpi=110)
+    part.replace(path)
+
+
+def _pair(pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, index: int, stage: str) -> Tile:
+    """One pair after a stage, with the neighbours in time that its methods look at."""
+    low, high = max(0, index - pipeline.halo), min(frames.n_frames // 2, index + 1 + pipeline.halo)
+    tile = stage_by_stage(frame, frames.read(2 * low, 2 * high), 2 * low, stage)
+    per_pair = 1 if stage == "cds" else 2
+    return general.cut(tile, per_pair * (index - low), per_pair * (index - low + 1))
+
+
+def save_frames(run_dir: Path, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, step: int) -> None:
+    """Write the frames of each stage that `wanted_frames` names, `step` pairs at a time; each stage whole or not at all."""
+    for stage in wanted_frames(pipeline):
+        final = product_path(run_dir / INTERMEDIATE, key) / stage.name
+        record = {"config_hash": pipeline.fingerprint, "stage": stage.name}
+        try:
+            with staging(final) as tmp:
+                _write_stage(tmp, pipeline, frames, frame, stage, step)
+                commit(tmp, final, record, replace=True)
+        except OSError as exc:
+            raise StoreError(
+                f"cannot write the frames of {stage.name} for {key} ({exc.strerror or exc}): free space, or set "
+                f"calib.{stage.name}.cache.write_intermediate=false"
+            ) from exc
+
+
+def _write_stage(path: Path, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, stage: Any, step: int) -> None:
+    per_pair = 1 if stage.name == "cds" else 2
+    n, dim = per_pair * (frames.n_frames // 2), "pair" if stage.name == "cds" else "time"
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        group = zarr.open_group(path, mode="w", zarr_format=3)
+        arrays = {
+            attribute: group.create_array(
+                f"{stage.output_key}{suffix}", shape=(n, *frame.shape), chunks=(per_pair * step, *frame.shape), dtype=dtype,
+                dimension_names=(dim, "y", "x"), attributes={"units": units} if units else {},
+            )
+            for attribute, suffix, dtype, units in _KEPT
+        }  # fmt: skip
+        for window in general.windows(frames, step, pipeline.halo):
+            tile = stage_by_stage(frame, window.raw, 2 * window.first, stage.name)
+            tile = general.cut(tile, per_pair * (window.start - window.first), per_pair * (window.stop - window.first))
+            for attribute, array in arrays.items():
+                array[per_pair * window.start : per_pair * window.stop] = np.asarray(getattr(tile, attribute)).astype(array.dtype)

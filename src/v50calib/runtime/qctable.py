@@ -1,0 +1,53 @@
+"""`qc.csv` of a run directory: one row a visit x instrument x stage, from the manifest alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from v50calib.config.models import RunConfig
+from v50calib.runtime import journal
+
+NAME = "qc.csv"
+KEYS = ("planet_id", "visit", "instrument", "stage")
+
+
+def exported(config: RunConfig) -> list[str]:
+    """Stages whose rows go to the table."""
+    stages = (name for name in type(config.calib).model_fields if name != "top_level_calib")
+    if not config.output.diagnostics:
+        return []
+    return [name for name in stages if (told := getattr(config.calib, name).diagnostics).enabled and told.export_stats_csv]
+
+
+def qc_rows(run_dir: Path, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows in order of planet, visit, instrument and stage; of these stages only (default: all that were recorded)."""
+    for entry in journal.read(run_dir):
+        if entry.state == "done":
+            for stage, numbers in entry.qc.get("stages", {}).items():
+                if stages is None or stage in stages:
+                    yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}
+
+
+def write_table(run_dir: Path, path: Path, stages: Collection[str] | None = None) -> int:
+    """Write the table as CSV, replaced as a whole; returns its number of rows. Nothing is written where there is none.
+
+    Columns: the keys, `notes`, then every number that some stage has, in alphabetical order. Raises OSError.
+    """
+    rows = list(qc_rows(run_dir, stages))
+    if not rows:
+        return 0
+    others = sorted({name for row in rows for name in row} - {*KEYS, "notes"})
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, [*KEYS, "notes", *others], restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return len(rows)
