@@ -95,7 +95,7 @@ def test_frames_mark_flagged_samples() -> None:
     ax = figure.axes[0]
     assert ax.get_title() == "pair 7"
     assert ax.get_lines()[0].get_xydata().tolist() == [[2.0, 1.0]]
-    assert "beyond the visit's end" in plot.frames([], "cds", "p/0/FGS1").texts[0].get_text()
+    assert "beyond the visit's end" in plot.frames([], "cds", "p/0/FGS1").texts[-1].get_text()
 
 
 def test_a_product_that_lacks_the_numbers_says_so(products: dict[str, xr.Dataset]) -> None:
