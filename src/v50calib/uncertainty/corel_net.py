@@ -51,7 +51,7 @@ class Network(nn.Module):
     """Covariates (batch, node, C) -> (batch, node, outputs); exactly 0 before the first step.
 
     Linear map plus a learned vector per channel, then residual attention layers, then a linear output beside a linear
-    short cut from the covariates to output 0.
+    short cut to output 0 from the covariates and from their mean over the neighbours (without edges: themselves).
     """
 
     def __init__(self, covariates: int, nodes: int, outputs: int, options: ModelOptions, edge_width: int = 0) -> None:
@@ -63,7 +63,7 @@ class Network(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(options.layers))
         self.dropout = nn.Dropout(options.dropout)
         self.leave = nn.Linear(width, outputs)
-        self.shortcut = nn.Linear(covariates, 1, bias=False)
+        self.shortcut = nn.Linear(2 * covariates, 1, bias=False)
         for parameter in (self.leave.weight, self.leave.bias, self.shortcut.weight):
             nn.init.zeros_(parameter)
 
@@ -72,4 +72,5 @@ class Network(nn.Module):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             hidden = hidden + self.dropout(nn.functional.elu(layer(norm(hidden), neighbours, edges)))
         out = self.leave(hidden)
-        return torch.cat([out[..., :1] + self.shortcut(x), out[..., 1:]], dim=-1)
+        direct = self.shortcut(torch.cat([x, x[:, neighbours].mean(dim=2)], dim=-1))
+        return torch.cat([out[..., :1] + direct, out[..., 1:]], dim=-1)

@@ -7,19 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.errors import ConfigError, DataError
-from v50calib.uncertainty import conformal
+from v50calib.errors import ConfigError
 from v50calib.uncertainty.affine import MIN_PLANETS as AFFINE_PLANETS
-from v50calib.uncertainty.affine import fit_slopes, shrunk_shift
+from v50calib.uncertainty.bands import affine_scale, make_bands, split_planets
 from v50calib.uncertainty.corel import fit_corel
-from v50calib.uncertainty.covariates import covariates, prepared_features, standardizer
-from v50calib.uncertainty.model import BandModel, Calibrator, Inputs, Ratio, Scale
-from v50calib.uncertainty.options import AffineOptions, CorelOptions, Method, TopLevelCalib
+from v50calib.uncertainty.model import Calibrator, Inputs, Scale
+from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.tables import Features, Predictions, Truth, matched
 from v50calib.uncertainty.temperature import fit_temperature, need
 
 Float = NDArray[np.float64]
-Index = NDArray[np.int64]
 Log = Callable[[str], None]
 
 #: rms z below this looks like residuals of planets that the model was trained on
@@ -75,13 +72,6 @@ def _warnings(inputs: Inputs, y: Float) -> list[str]:
     ]
 
 
-def split_planets(n: int, share: float, seed: int) -> tuple[Index, Index]:
-    """Random split of n planets: (the rest, a share of them), both sorted."""
-    order = np.random.default_rng(seed).permutation(n)
-    held = max(1, round(share * n))
-    return np.sort(order[held:]), np.sort(order[:held])
-
-
 def _fit_temperature(inputs: Inputs, y: Float, options: TopLevelCalib, notes: list[str]) -> Calibrator:
     z = (y - inputs.mu) / inputs.sigma
     cfg = options.temperature
@@ -104,51 +94,3 @@ def _fit_affine(inputs: Inputs, y: Float, options: TopLevelCalib, names: tuple[s
         bands = make_bands(part, inputs.take(held), y[held], options.corel, notes)
     scale = affine_scale(inputs, y, options.affine)
     return Calibrator("affine", "affine", len(y), scale, bands, names, notes=tuple(notes))
-
-
-def affine_scale(inputs: Inputs, y: Float, options: AffineOptions) -> Scale:
-    """Shift, slopes and T of every bin; the shift is estimated with the slopes' weights, the slopes again after it."""
-    features, positive = prepared_features(inputs.features)
-    values = covariates(inputs.mu, inputs.sigma, features, smooth_bins=options.smooth_bins)
-    standard = standardizer(values)
-    x, z = standard(values), (y - inputs.mu) / inputs.sigma
-    slopes, shift = fit_slopes(z, x, options.ridge), np.zeros(z.shape[1])
-    if options.shift:
-        shift = shrunk_shift(z, np.exp(-2.0 * (x @ slopes)))
-        slopes = fit_slopes(z - shift, x, options.ridge)
-    T = fit_temperature((z - shift) * np.exp(-(x @ slopes)), per_bin=True, clamp=(1e-3, 1e3)).T
-    return Scale(T, shift, Ratio(standard, positive, options.smooth_bins, slopes=slopes))
-
-
-def make_bands(scale: Scale, inputs: Inputs, y: Float, options: CorelOptions, notes: list[str]) -> BandModel:
-    """Conformal quantiles from planets that `scale` was not fitted on; too few for the level: infinite, with a note."""
-    cfg, alpha = options.conformal, options.alpha
-    if cfg.method == "joint" and cfg.groups > 1:
-        raise ConfigError("conformal.groups > 1 goes with conformal.method=split: a joint band has one group")
-    mu, sigma = scale(inputs)
-    scores = np.abs(y - mu) / sigma
-    n, bins = scores.shape
-    edges = np.quantile(np.log(inputs.sigma).mean(axis=1), np.arange(1, cfg.groups) / cfg.groups)
-    kind = "per bin"
-    if cfg.method == "joint":
-        outside, inside = split_planets(n, 0.5, options.fit.seed + 1)
-        if not len(outside):
-            raise DataError(f"a joint band needs 2 planets at least, but there are {n}")
-        q = conformal.joint_quantile(scores[inside], alpha, np.sqrt(np.mean(scores[outside] ** 2, axis=0)))[None, :]
-        kind, n = "joint", len(inside)
-    elif not cfg.per_bin:
-        q, kind = np.full((1, bins), conformal.pooled_quantile(scores, alpha)), "pooled"
-        edges = edges[:0]
-    else:
-        groups = np.searchsorted(edges, np.log(inputs.sigma).mean(axis=1), side="right").astype(np.int64)
-        q = conformal.mondrian_quantile(scores, groups, cfg.groups, alpha)
-        kind = f"per bin in {cfg.groups} groups" if cfg.groups > 1 else kind
-    if np.isinf(q).any():
-        needed = conformal.least_planets(alpha) * cfg.groups
-        notes.append(f"{n} planets are too few for {1 - alpha:.0%} intervals ({needed} are needed): the intervals are infinite")
-    return BandModel(scale, q, edges, alpha, kind, n)
-
-
-def available_methods() -> tuple[Method, ...]:
-    """Methods that `fit` takes."""
-    return ("temperature", "affine", "corel")

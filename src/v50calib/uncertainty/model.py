@@ -44,13 +44,17 @@ class Ratio:
 
     def covariates(self, inputs: Inputs) -> Float:
         """Standardized covariates (planet, bin, C). Raises DataError where features are missing or of another number."""
+        if not self.positive.size:
+            # fitted without features: those of others in a blend are not its own
+            return self.standard(covariates(inputs.mu, inputs.sigma, smooth_bins=self.smooth_bins))
         given = 0 if inputs.features is None else inputs.features.shape[2]
         if given != self.positive.size:
             raise DataError(
                 f"the model was fitted with {self.positive.size} features a channel, but {given} are given: "
                 "use the same --features table as in the fit"
             )
-        features = None if inputs.features is None else logged(inputs.features, self.positive)
+        assert inputs.features is not None
+        features = logged(inputs.features, self.positive)
         return self.standard(covariates(inputs.mu, inputs.sigma, features, smooth_bins=self.smooth_bins))
 
     def __call__(self, inputs: Inputs) -> Float:
@@ -66,15 +70,22 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Scale:
-    """mu' = mu + shift sigma, sigma' = T sigma exp(ratio); T and shift (bin,)."""
+    """mu' = mu + shift sigma, sigma' = T sigma exp(Σ weight·ratio); T and shift (bin,); parts: (weight, ratio)."""
 
     T: Float
     shift: Float
-    ratio: Ratio | None = None
+    parts: tuple[tuple[float, Ratio], ...] = ()
 
     def __call__(self, inputs: Inputs) -> tuple[Float, Float]:
-        factor = self.T * np.exp(self.ratio(inputs)) if self.ratio is not None else self.T
-        return inputs.mu + self.shift * inputs.sigma, inputs.sigma * factor
+        return inputs.mu + self.shift * inputs.sigma, inputs.sigma * self.T * np.exp(summed(self.parts, inputs))
+
+
+def summed(parts: tuple[tuple[float, Ratio], ...], inputs: Inputs) -> Float:
+    """Weighted sum of log ratios, (planet, bin); 0 without parts."""
+    out = np.zeros(inputs.mu.shape)
+    for weight, ratio in parts:
+        out = out + weight * ratio(inputs)
+    return out
 
 
 @dataclass(frozen=True)
