@@ -161,6 +161,7 @@ def network_row(inputs: Inputs, y: Float, half: Half, held: Index) -> dict[str, 
 
 
 def row(scale: Scale, inputs: Inputs, y: Float) -> dict[str, float]:
+    """Mean log-likelihood and coverage of mu ± 1.645 sigma."""
     mu, sigma = scale(inputs)
     gll = float(gaussian_log_density(y, mu, sigma).mean())
     return {"gll": gll, "coverage_90": float((np.abs(y - mu) <= Z_90 * sigma).mean())}
@@ -170,4 +171,3 @@ def _better_baseline(report: dict[str, dict[str, float]], backend: str) -> list[
     own = report[f"corel, {backend}"]["gll"]
     name, best = max(((n, r["gll"]) for n, r in report.items() if not n.startswith("corel")), key=lambda item: item[1])
     return [f"on the held-out planets '{name}' is better than the network alone (GLL {best:.4f} against {own:.4f})"] if best > own else []
-

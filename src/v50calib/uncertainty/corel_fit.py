@@ -88,7 +88,7 @@ def log_scale(trained: Trained, x: Float, options: CorelOptions) -> Float:
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in trained.arrays.items()})
         network.eval()
         inputs = torch.from_numpy(x.astype(np.float32))
-        out = torch.cat([network(part, *graph) for part in inputs.split(64)])
+        out = torch.cat([network(part, *graph) for part in torch.split(inputs, 64)])
         if options.model.head == "quantile":
             quantiles = _quantiles(out)
             width = 0.5 * (quantiles[..., HIGH] - quantiles[..., LOW])

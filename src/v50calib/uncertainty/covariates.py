@@ -70,7 +70,7 @@ def prepared_features(features: Float | None) -> tuple[Float | None, NDArray[np.
     """Features with the logarithm taken of those that are positive everywhere, and which ones these are, (F,)."""
     if features is None:
         return None, np.zeros(0, dtype=bool)
-    positive = (features > 0).all(axis=(0, 1))
+    positive: NDArray[np.bool_] = np.all(features > 0, axis=(0, 1))
     return logged(features, positive), positive
 
 

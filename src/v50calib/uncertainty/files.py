@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from v50calib.errors import DataError
 from v50calib.uncertainty.covariates import Standardizer
 from v50calib.uncertainty.model import BandModel, Calibrator, Ratio, Scale
 from v50calib.uncertainty.options import CorelOptions
-from v50calib.uncertainty.tables import save_npz
+from v50calib.uncertainty.tables import load_npz, save_npz
 
 FORMAT = "v50calib-calibrator"
 VERSION = 1
@@ -36,7 +35,12 @@ def save_model(path: str | Path, calibrator: Calibrator) -> None:
     if calibrator.bands is not None:
         bands = calibrator.bands
         arrays |= {"bands/q": bands.q, "bands/edges": bands.edges}
-        meta["bands"] = {"alpha": bands.alpha, "kind": bands.kind, "planets": bands.planets, "scale": _pack_scale(arrays, "bands", bands.scale)}
+        meta["bands"] = {
+            "alpha": bands.alpha,
+            "kind": bands.kind,
+            "planets": bands.planets,
+            "scale": _pack_scale(arrays, "bands", bands.scale),
+        }
     arrays["meta"] = np.array(json.dumps(meta))
     save_npz(Path(path), arrays)
 
@@ -44,14 +48,11 @@ def save_model(path: str | Path, calibrator: Calibrator) -> None:
 def load_model(path: str | Path) -> Calibrator:
     """Read a calibrator. Raises DataError: no such file, no model, of a newer version, or damaged."""
     path = Path(path)
+    arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.get("meta", "null")))
-    except FileNotFoundError:
-        raise DataError(f"'{path}' does not exist: give the --out of a 'v50calib uncertainty fit'") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
-        raise DataError(f"'{path}' cannot be read as a model file: {str(exc).splitlines()[0] if str(exc) else 'it is cut'}") from exc
+    except ValueError as exc:
+        raise DataError(f"'{path}' is no model of v50calib: its JSON cannot be read") from exc
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise DataError(f"'{path}' is no model of v50calib: give the --out of a 'v50calib uncertainty fit'")
     if meta["version"] != VERSION:

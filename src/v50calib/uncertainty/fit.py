@@ -36,7 +36,9 @@ def fit(
         raise ConfigError("calib.top_level_calib.method=none fits nothing: choose temperature, affine or corel")
     ids, inputs, y = common(predictions, truth, features)
     notes = list(_warnings(inputs, y))
-    notes += [f"{len(predictions.ids) - len(ids)} planets of the predictions have no truth: not used in the fit"] * (len(predictions.ids) > len(ids))
+    notes += [f"{len(predictions.ids) - len(ids)} planets of the predictions have no truth: not used in the fit"] * (
+        len(predictions.ids) > len(ids)
+    )
     names = features.names if features is not None else ()
     if options.method == "temperature":
         result = _fit_temperature(inputs, y, options, notes)
@@ -67,8 +69,10 @@ def _warnings(inputs: Inputs, y: Float) -> list[str]:
     if rms >= SUSPICIOUS_Z:
         return []
     return [
-        f"residuals are {rms:.2f} of sigma (rms): either sigma is far too large, or these planets were in the training set; "
-        "no guarantee holds on planets that the model has seen, use out-of-fold predictions"
+        (
+            f"residuals are {rms:.2f} of sigma (rms): either sigma is far too large, or these planets were in the training set; "
+            "no guarantee holds on planets that the model has seen, use out-of-fold predictions"
+        )
     ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
@@ -43,22 +41,9 @@ def expected_calibration_error(z: Float) -> float:
     return float(np.abs(central_coverage(z) - LEVELS).mean())
 
 
-class Summary(TypedDict):
-    """Means over all elements, and over bins for `worst_*`."""
-
-    gll: float
-    rms_z: float
-    bias: float
-    coverage_90: float
-    worst_bin_coverage_90: float
-    ece: float
-    crps: float
-    mean_sigma: float
-    rms_residual: float
-
-
-def summary(y: Float, mu: Float, sigma: Float) -> Summary:
-    """Calibration of Gaussian predictions in one record; bias is the mean of z."""
+def summary(y: Float, mu: Float, sigma: Float) -> dict[str, float]:
+    """Calibration of Gaussian predictions in one record, means over all elements: bias is the mean of z, mean_sigma and
+    rms_residual in the units of y, worst_bin_coverage_90 that of the bin farthest from 0.9."""
     z = (y - mu) / sigma
     inside = np.abs(z) <= ndtri(0.95)
     per_bin = inside.mean(axis=0)

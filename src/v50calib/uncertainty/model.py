@@ -150,7 +150,9 @@ def inputs_of(predictions: Predictions, features: Features | None) -> Inputs:
 def apply(calibrator: Calibrator, predictions: Predictions, features: Features | None = None) -> Recalibrated:
     """Recalibrate new planets. Raises DataError for another number of channels, or features unlike those of the fit."""
     if predictions.mu.shape[1] != calibrator.n_bins:
-        raise DataError(f"the model has {calibrator.n_bins} channels, the predictions {predictions.mu.shape[1]}: they are of different instruments")
+        raise DataError(
+            f"the model has {calibrator.n_bins} channels, the predictions {predictions.mu.shape[1]}: they are of different instruments"
+        )
     needs = calibrator.feature_names
     if needs and (features is None or features.names != needs):
         given = "none are given" if features is None else f"{', '.join(features.names)} are given"

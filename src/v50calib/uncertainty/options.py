@@ -78,7 +78,9 @@ class ModelOptions(Section):
     @model_validator(mode="after")
     def _whole_heads(self) -> ModelOptions:
         if self.hidden % self.heads:
-            raise ValueError(f"hidden={self.hidden} is not a multiple of heads={self.heads}: each head takes an equal part of the hidden width")
+            raise ValueError(
+                f"hidden={self.hidden} is not a multiple of heads={self.heads}: each head takes an equal part of the hidden width"
+            )
         return self
 
 
@@ -133,12 +135,9 @@ class CorelOptions(Section):
 
     @model_validator(mode="after")
     def _one_level(self) -> CorelOptions:
-        if self.coverage.target is not None and "alpha" in self.conformal.model_fields_set:
-            if abs(self.coverage.target + self.conformal.alpha - 1.0) > 1e-9:
-                raise ValueError(
-                    f"coverage.target={self.coverage.target} and conformal.alpha={self.conformal.alpha} contradict each other: "
-                    "alpha is 1 - target; give one of them"
-                )
+        target, alpha = self.coverage.target, self.conformal.alpha
+        if target is not None and "alpha" in self.conformal.model_fields_set and abs(target + alpha - 1.0) > 1e-9:
+            raise ValueError(f"coverage.target={target} and conformal.alpha={alpha} contradict each other: alpha is 1 - target; give one")
         return self
 
     @property

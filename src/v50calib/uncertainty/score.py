@@ -44,7 +44,9 @@ def score(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None
     options = options or ScoreOptions()
     y, mu, sigma = (np.asarray(a, dtype=np.float64) for a in (y, mu, sigma))
     if not y.shape == mu.shape == sigma.shape or y.ndim != 2 or y.size == 0:
-        raise DataError(f"truth, mu and sigma have the shapes {y.shape}, {mu.shape}, {sigma.shape}: expected one (planets, channels) for all")
+        raise DataError(
+            f"truth, mu and sigma have the shapes {y.shape}, {mu.shape}, {sigma.shape}: expected one (planets, channels) for all"
+        )
     for name, values in (("truth", y), ("mu", mu), ("sigma", sigma)):
         if not np.isfinite(values).all():
             raise DataError(f"{name} holds {int((~np.isfinite(values)).sum())} values that are not finite: the metric takes none")

@@ -6,7 +6,6 @@ and sigma (n, 283), truth: y (n, 283); features: planet_id, features (n, 283, F)
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +92,9 @@ def read_features(path: str | Path) -> Features:
         raise DataError(f"'{path}': features have shape {values.shape}, expected ({len(ids)}, {N_BINS}, F >= 1)")
     if not np.isfinite(values).all():
         i, b, f = np.argwhere(~np.isfinite(values))[0]
-        raise DataError(f"'{path}': feature {f} of planet {ids[i]}, channel {b + 1} is {values[i, b, f]}: give finite numbers, or leave it out")
+        raise DataError(
+            f"'{path}': feature {f} of planet {ids[i]}, channel {b + 1} is {values[i, b, f]}: give finite numbers, or leave it out"
+        )
     names = arrays.get("names", np.array([f"feature_{i + 1}" for i in range(values.shape[2])]))
     return Features(ids, values, tuple(str(n) for n in names))
 
@@ -130,8 +131,7 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     temporary = path.with_name(f".{path.name}.part.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # not np.savez's own annotations: its keyword allow_pickle would take the place of an array of that name
-        np.savez_compressed(temporary, allow_pickle=False, **dict(arrays))  # type: ignore[arg-type]
+        np.savez_compressed(temporary, allow_pickle=False, **dict(arrays))
         temporary.replace(path)
     except OSError as exc:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; free space or give another path") from exc
@@ -147,7 +147,9 @@ def matched(left: Sequence[str], right: Sequence[str], what: str, *, all_left: b
     rows = [i for i, name in enumerate(left) if name in place]
     first, second = what.split(" and ")
     if not rows:
-        raise DataError(f"{first} and {second} have no planet in common ({len(left)} and {len(right)} planets): they are of different data sets")
+        raise DataError(
+            f"{first} and {second} have no planet in common ({len(left)} and {len(right)} planets): they are of different data sets"
+        )
     if all_left and len(rows) < len(left):
         absent = [name for name in left if name not in place]
         shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
@@ -183,9 +185,10 @@ def _table(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str,
     wanted = ["planet_id", *(f"{prefix}_{b + 1}" for prefix in blocks.values() for b in range(N_BINS))]
     missing = [c for c in wanted if c not in frame.columns]
     if missing:
+        layout = ", ".join(f"{p}_1..{p}_{N_BINS}" for p in blocks.values())
         raise DataError(
-            f"'{path}' lacks {len(missing)} of the {len(wanted)} columns of {what} ({missing[0]} first; it has {len(frame.columns)} columns, "
-            f"{', '.join(map(str, frame.columns[:3]))}, …): the layout is planet_id, {', '.join(f'{p}_1..{p}_{N_BINS}' for p in blocks.values())}"
+            f"'{path}' lacks {len(missing)} of the {len(wanted)} columns of {what} ({missing[0]} first; its {len(frame.columns)} columns "
+            f"begin with {', '.join(map(str, frame.columns[:3]))}): the layout is planet_id, {layout}"
         )
     ids = _ids(path, frame["planet_id"].to_numpy())
     out = {}
@@ -198,14 +201,22 @@ def _table(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str,
     return ids, out
 
 
-def _npz(path: Path, needed: Sequence[str], what: str) -> dict[str, Any]:
+def load_npz(path: Path, hint: str) -> dict[str, Any]:
+    """All arrays of an npz, without pickle. Raises DataError; hint says what to give instead where it does not exist."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # opened here: np.load leaves the file open where it is no zip
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
     except FileNotFoundError:
-        raise DataError(f"'{path}' does not exist: give the file of {what}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, json.JSONDecodeError) as exc:
-        raise DataError(f"'{path}' cannot be read as an npz of plain arrays: {str(exc).splitlines()[0] if str(exc) else 'it is cut'}") from exc
+        raise DataError(f"'{path}' does not exist: {hint}") from None
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as exc:
+        # np.load gives a bare array for a .npy, which is no context manager
+        reason = str(exc).splitlines()[0] if str(exc) else "it is cut"
+        raise DataError(f"'{path}' cannot be read as an npz of plain arrays: {reason}") from exc
+
+
+def _npz(path: Path, needed: Sequence[str], what: str) -> dict[str, Any]:
+    arrays = load_npz(path, f"give the file of {what}")
     missing = [name for name in needed if name not in arrays]
     if missing:
         raise DataError(f"'{path}' lacks the arrays {', '.join(missing)} of {what}; it has {', '.join(arrays) or 'none'}")
@@ -219,7 +230,9 @@ def _ids(path: Path, values: np.ndarray) -> tuple[str, ...]:
     seen: set[str] = set()
     twice = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
     if twice:
-        raise DataError(f"'{path}' names {len(twice)} planets more than once ({', '.join(dict.fromkeys(twice[:5]))}): keep one row a planet")
+        raise DataError(
+            f"'{path}' names {len(twice)} planets more than once ({', '.join(dict.fromkeys(twice[:5]))}): keep one row a planet"
+        )
     empty = [i for i in ids if i in ("", "nan", "None", "<NA>")]
     if empty:
         raise DataError(f"'{path}' has {len(empty)} rows without a planet_id")
