@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from tests.uncertainty.worlds import Sample, World, make
 
 from benchmarks.report import machine, write_between
-from tests.uncertainty.worlds import Sample, World, make
 from v50calib.uncertainty.bands import make_bands
 from v50calib.uncertainty.fit import fit
 from v50calib.uncertainty.metrics import coverage, gaussian_log_density, group_coverage
@@ -98,7 +98,11 @@ def table(results: dict[str, list[dict[str, dict[str, float]]]], calibration: in
         for name in runs[0]:
             column = {key: np.array([r[name][key] for r in runs]) for key in runs[0][name]}
             error = column["gll"].std(ddof=1) / np.sqrt(seeds) if seeds > 1 else 0.0
-            cells = [f"{column['gll'].mean():.4f} ± {error:.4f}", *(_mean(column, key, "{:.3f}") for key in ("coverage", "worst")), _mean(column, "seconds", "{:.1f}")]
+            cells = [
+                f"{column['gll'].mean():.4f} ± {error:.4f}",
+                *(_mean(column, key, "{:.3f}") for key in ("coverage", "worst")),
+                _mean(column, "seconds", "{:.1f}"),
+            ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines += ["", *(f"- {text}" for text in facts(runs))]
     return "\n".join(lines)
@@ -116,7 +120,9 @@ def facts(runs: list[dict[str, dict[str, float]]]) -> list[str]:
     for one, other in pairs:
         if one in runs[0] and other in runs[0]:
             d = np.array([r[one]["gll"] - r[other]["gll"] for r in runs])
-            out.append(f"{one} - {other}: {d.mean():+.4f} (smallest {d.min():+.4f}, largest {d.max():+.4f}), larger in {(d > 0).sum()} of {len(d)}")
+            out.append(
+                f"{one} - {other}: {d.mean():+.4f} (smallest {d.min():+.4f}, largest {d.max():+.4f}), larger in {(d > 0).sum()} of {len(d)}"
+            )
     out.append(f"joint 90 % band: {np.mean([r['per-bin T']['joint'] for r in runs]):.3f} of planets covered in all channels")
     out.append(f"CoRel fell back to affine in {sum(r['CoRel scale']['fell_back'] > 0 for r in runs)} of {len(runs)}")
     return out

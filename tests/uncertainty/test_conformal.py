@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.uncertainty.worlds import correlated
+
 from v50calib.errors import DataError
 from v50calib.uncertainty.conformal import joint_quantile, least_planets, mondrian_quantile, per_bin_quantile, pooled_quantile, rank
 

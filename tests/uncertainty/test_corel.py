@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.uncertainty.test_simple import AFFINE, PER_BIN, fitted, gll, tables
 from tests.uncertainty.worlds import make
+
 from v50calib.errors import ConfigError, DataError
 from v50calib.uncertainty.corel_graph import channel_wavelength, edge_attributes, neighbours
 from v50calib.uncertainty.files import load_model, save_model

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.uncertainty.test_simple import AFFINE, PER_BIN, tables
 from tests.uncertainty.worlds import make
+
 from v50calib.errors import DataError
 from v50calib.uncertainty.files import load_model, save_model
 from v50calib.uncertainty.fit import fit

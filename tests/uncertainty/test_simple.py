@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-
 from tests.uncertainty.worlds import Sample, World, make
+
 from v50calib.errors import ConfigError, DataError
 from v50calib.uncertainty.affine import fit_slopes, shrunk_shift
 from v50calib.uncertainty.fit import fit
@@ -44,7 +44,7 @@ def world(name: World, seed: int) -> tuple[Sample, Sample]:
 
 def test_temperature_is_the_closed_form_and_the_best_one() -> None:
     z = np.random.default_rng(0).normal(0, 2.3, (50, 12))
-    assert fit_temperature(z).T == pytest.approx(np.full(12, np.sqrt(np.mean(z**2))), rel=1e-15)
+    assert pytest.approx(np.full(12, np.sqrt(np.mean(z**2))), rel=1e-15) == fit_temperature(z).T
     own = fit_temperature(z, per_bin=True, shrinkage=0.0).T
     np.testing.assert_allclose(own, np.sqrt(np.mean(z**2, axis=0)), rtol=1e-13)
     best = [minimize_scalar(lambda t, c=c: t + 0.5 * np.mean(c**2) * np.exp(-2 * t), bounds=(-3, 3), method="bounded").x for c in z.T]

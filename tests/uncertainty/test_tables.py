@@ -11,7 +11,17 @@ import pytest
 
 from v50calib.errors import DataError
 from v50calib.uncertainty.tables import (
-    N_BINS, Features, Predictions, Truth, matched, read_features, read_predictions, read_truth, write_features, write_predictions, write_truth,
+    N_BINS,
+    Features,
+    Predictions,
+    Truth,
+    matched,
+    read_features,
+    read_predictions,
+    read_truth,
+    write_features,
+    write_predictions,
+    write_truth,
 )  # fmt: skip
 
 

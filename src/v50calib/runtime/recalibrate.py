@@ -12,11 +12,12 @@ import xarray as xr
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.runtime.visit import open_calibrated
-from v50calib.uncertainty.fit import common
+from v50calib.uncertainty.fit import common, least
 from v50calib.uncertainty.model import corel_module
 from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.spectra import combine
 from v50calib.uncertainty.tables import FORMATS, Features, Predictions, Truth, read_features, read_predictions, read_truth
+from v50calib.uncertainty.temperature import need
 from v50calib.uncertainty.workflow import Outcome, recalibrate
 
 #: key of calib.top_level_calib.io -> environment variable that stands in where it is null
@@ -77,7 +78,7 @@ def prepare(config: RunConfig, run_dir: Path) -> Prepared | None:
         corel_module()
     predictions, truth = read_predictions(str(paths["pred_path"])), read_truth(str(paths["truth_path"]))
     features = read_features(paths["features_path"]) if paths["features_path"] else None
-    common(predictions, truth, features)
+    need(len(common(predictions, truth, features)[0]), *least(options))
     suffix = Path(str(paths["pred_path"])).suffix
     out = Path(options.io.out_path) if options.io.out_path else run_dir / f"predictions_calibrated{suffix}"
     if out.suffix not in FORMATS:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from v50calib.errors import ConfigError
 from v50calib.uncertainty.affine import MIN_PLANETS as AFFINE_PLANETS
 from v50calib.uncertainty.bands import affine_scale, make_bands, split_planets
+from v50calib.uncertainty.corel import MIN_PLANETS as COREL_PLANETS
 from v50calib.uncertainty.corel import fit_corel
 from v50calib.uncertainty.model import Calibrator, Inputs, Scale
 from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.tables import Features, Predictions, Truth, matched
-from v50calib.uncertainty.temperature import fit_temperature, need
+from v50calib.uncertainty.temperature import MIN_PLANETS, MIN_PLANETS_PER_BIN, fit_temperature, need
 
 Float = NDArray[np.float64]
 Log = Callable[[str], None]
@@ -62,6 +63,13 @@ def common(predictions: Predictions, truth: Truth, features: Features | None) ->
         _, of_features = matched(ids, features.ids, "predictions and features", all_left=True)
         values = features.values[of_features]
     return ids, Inputs(predictions.mu[rows], predictions.sigma[rows], values), truth.y[of_truth]
+
+
+def least(options: TopLevelCalib) -> tuple[int, str]:
+    """Fewest planets with truth that a method takes, and what is fitted."""
+    if options.method == "temperature":
+        return (MIN_PLANETS_PER_BIN, "temperature per bin") if options.temperature.per_bin else (MIN_PLANETS, "temperature")
+    return (AFFINE_PLANETS if options.method == "affine" else COREL_PLANETS), options.method
 
 
 def _warnings(inputs: Inputs, y: Float) -> list[str]:

@@ -243,7 +243,8 @@ def _write_table(path: Path, ids: Sequence[str], blocks: Mapping[str, Float]) ->
     if path.suffix not in FORMATS:
         raise DataError(f"'{path}': the ending must be one of {', '.join(FORMATS)}")
     columns = {f"{prefix}_{b + 1}": values[:, b] for prefix, values in blocks.items() for b in range(values.shape[1])}
-    whole = all(i.isdigit() for i in ids)
+    # numbers as in the challenge's files, unless that would change an id: leading zeros
+    whole = all(i.isdigit() and str(int(i)) == i for i in ids)
     frame = pd.DataFrame({"planet_id": [int(i) for i in ids] if whole else list(ids), **columns})
     temporary = path.with_name(f".{path.name}.part")
     try:
