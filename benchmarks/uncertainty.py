@@ -23,6 +23,7 @@ from v50calib.uncertainty.metrics import coverage, gaussian_log_density, group_c
 from v50calib.uncertainty.model import Inputs
 from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.tables import Features, Predictions, Truth
+from v50calib.uncertainty.temperature import fit_temperature
 
 METHODS: dict[str, dict[str, Any]] = {
     "global T": {"method": "temperature"},
@@ -128,6 +129,22 @@ def facts(runs: list[dict[str, dict[str, float]]]) -> list[str]:
     return out
 
 
+def few_planets(seeds: range, test: int) -> str:
+    """Markdown: temperature with few calibration planets, Gaussian world; mean log-likelihood less the oracle's."""
+    lines = ["| calibration planets | one T | per channel, not shrunk | per channel, shrunk |", "| ---: | ---: | ---: | ---: |"]
+    for n in (10, 20, 40, 80, 300):
+        gain = np.zeros((len(seeds), 3))
+        for i, seed in enumerate(seeds):
+            whole = make("gaussian", n + test, seed)
+            old, new = whole.take(slice(0, n)), whole.take(slice(n, None))
+            z = (old.y - old.mu) / old.sigma
+            fits = (fit_temperature(z), fit_temperature(z, per_bin=True, shrinkage=0.0), fit_temperature(z, per_bin=True))
+            oracle = gaussian_log_density(new.y, new.centre, new.scale).mean()
+            gain[i] = [gaussian_log_density(new.y, new.mu, new.sigma * f.T).mean() - oracle for f in fits]
+        lines.append(f"| {n} | " + " | ".join(f"{v:.4f}" for v in gain.mean(axis=0)) + " |")
+    return "\n".join(lines)
+
+
 def main(argv: list[str] | None = None) -> str:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
@@ -137,8 +154,13 @@ def main(argv: list[str] | None = None) -> str:
     parser.add_argument("--worlds", nargs="*", choices=get_args(World), default=list(get_args(World)))
     parser.add_argument("--write", type=Path, default=None)
     args = parser.parse_args(argv)
+    seeds = range(args.first, args.first + args.seeds)
+    few = few_planets(seeds, args.test)
+    print(few)
+    if args.write is not None:
+        write_between(args.write, "few planets", few)
     results: dict[str, list[dict[str, dict[str, float]]]] = {world: [] for world in args.worlds}
-    for seed in range(args.first, args.first + args.seeds):
+    for seed in seeds:
         for world in args.worlds:
             results[world].append(run_world(world, seed, args.calibration, args.test))
             print(world, seed, {name: round(row["gll"], 4) for name, row in results[world][-1].items()}, flush=True)

@@ -165,6 +165,7 @@ def test_a_run_recalibrates_when_predictions_are_given(
     assert invoke(*common, *chosen).exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_run_with_corel(run_dir: Path, dataset: Path, files: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     io = "calib.top_level_calib.io"
@@ -181,6 +182,10 @@ def test_recalibration_is_no_part_of_a_product() -> None:
     assert config_hash(load("calib/nominal")) == config_hash(load("calib/nominal", ["calib.top_level_calib.method=temperature"]))
     with pytest.raises(ConfigError, match="contradict each other"):
         load("calib/nominal", ["corel.coverage.target=0.9", "corel.conformal.alpha=0.2"])
+    with pytest.raises(ConfigError, match="groups=3 goes with method=split and per_bin=true"):
+        load("calib/nominal", ["corel.conformal.groups=3", "corel.conformal.per_bin=false"])
+    with pytest.raises(ConfigError, match="pools channels, which a joint band does already"):
+        load("calib/nominal", ["corel.conformal.method=joint", "corel.conformal.per_bin=false"])
     with pytest.raises(ConfigError, match="not a multiple of heads"):
         load("calib/nominal", ["corel.model.hidden=9"])
     with pytest.raises(ConfigError, match=r"clamp_T is \[1.0, 0.5\]"):

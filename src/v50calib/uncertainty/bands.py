@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.errors import ConfigError, DataError
+from v50calib.errors import DataError
 from v50calib.uncertainty import conformal
 from v50calib.uncertainty.affine import fit_slopes, shrunk_shift
 from v50calib.uncertainty.covariates import covariates, prepared_features, standardizer
@@ -41,8 +41,6 @@ def affine_scale(inputs: Inputs, y: Float, options: AffineOptions) -> Scale:
 def make_bands(scale: Scale, inputs: Inputs, y: Float, options: CorelOptions, notes: list[str]) -> BandModel:
     """Conformal quantiles from planets that `scale` was not fitted on; too few for the level: infinite, with a note."""
     cfg, alpha = options.conformal, options.alpha
-    if cfg.method == "joint" and cfg.groups > 1:
-        raise ConfigError("conformal.groups > 1 goes with conformal.method=split: a joint band has one group")
     mu, sigma = scale(inputs)
     scores = np.abs(y - mu) / sigma
     n, bins = scores.shape
@@ -56,7 +54,6 @@ def make_bands(scale: Scale, inputs: Inputs, y: Float, options: CorelOptions, no
         kind, n = "joint", len(inside)
     elif not cfg.per_bin:
         q, kind = np.full((1, bins), conformal.pooled_quantile(scores, alpha)), "pooled"
-        edges = edges[:0]
     else:
         groups = np.searchsorted(edges, np.log(inputs.sigma).mean(axis=1), side="right").astype(np.int64)
         q = conformal.mondrian_quantile(scores, groups, cfg.groups, alpha)

@@ -124,6 +124,16 @@ class ConformalOptions(Section):
     per_bin: bool = True
     groups: int = Field(default=1, ge=1)
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> ConformalOptions:
+        if self.groups > 1 and (self.method == "joint" or not self.per_bin):
+            raise ValueError(
+                f"groups={self.groups} goes with method=split and per_bin=true: other intervals have one quantile for all planets"
+            )
+        if self.method == "joint" and not self.per_bin:
+            raise ValueError("per_bin=false pools channels, which a joint band does already: leave it out with method=joint")
+        return self
+
 
 class CorelOptions(Section):
     model: ModelOptions = ModelOptions()
