@@ -110,7 +110,7 @@ def test_bad_data_is_told_in_one_paragraph(data: Path, tmp_path: Path, spoil: Ca
         ("calib.photometry.aperture.radius_pxx=8", ["calib.photometry.aperture.radius_pxx", "radius_px"]),
         ("calib.phase.binning.nbins=many", ["calib.phase.binning.nbins", "many"]),
         ("calib.photometry.photometry.method=apertur", ["apertur", "did you mean 'aperture'", "optimal"]),
-        ("calib.top_level_calib.method=temperature", ["temperature", "not built in this version"]),
+        ("calib.top_level_calib.method=temperature", ["calib.top_level_calib.io.pred_path", "PRED_PATH", "truth_path", "v50calib spectra"]),
         ("runtime.scheduler=slum", ["'slum' is none of", "slurm", "tcp://HOST:PORT"]),
         ("compute=slum", ["no compute profile 'slum'", "did you mean 'slurm'"]),
         ("runtime.scheduler=tls://127.0.0.1:1", ["runtime.tls.ca"]),

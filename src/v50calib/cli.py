@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from v50calib.cli_runs import qc, status, verify
+from v50calib.cli_uncertainty import score, spectra, uncertainty
 from v50calib.errors import V50CalibError
 
 #: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "export", "uncertainty", "score", "spectra", "plan", "doctor")
+PLANNED_COMMANDS = ("report", "export", "plan", "doctor")
 
 
 class Program(click.Group):
@@ -176,6 +177,8 @@ def calibrate(
     with run_progress() as progress:
         summary = run(data, out, config=config, progress=progress, **choice)
     click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
+    for note in summary.notes:
+        click.echo(note)
     if summary.failed:
         for entry in summary.failed:
             click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
@@ -224,3 +227,6 @@ def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
 main.add_command(status)
 main.add_command(verify)
 main.add_command(qc)
+main.add_command(score)
+main.add_command(spectra)
+main.add_command(uncertainty)

@@ -26,6 +26,7 @@ from v50calib.runtime.lock import run_lock
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.qctable import NAME as QC_TABLE
 from v50calib.runtime.qctable import exported, write_table
+from v50calib.runtime.recalibrate import prepare
 from v50calib.runtime.rundir import check_run_dir, mark_run_dir
 from v50calib.runtime.select import select
 from v50calib.runtime.state import RunState
@@ -45,6 +46,8 @@ class RunSummary:
 
     run_dir: Path
     entries: list[journal.Entry] = field(default_factory=list)
+    #: what the recalibration of predictions has to say (calib.top_level_calib)
+    notes: list[str] = field(default_factory=list)
 
     def count(self, state: str) -> int:
         return sum(e.state == state for e in self.entries)
@@ -88,6 +91,7 @@ def calibrate(
     """
     config = config if config is not None else load(profile, overrides)
     root, out = Path(root), Path(out)
+    recalibration = prepare(config, out)
     jobs = make_jobs(root, out, config, planets, only)
     check_run_dir(out, config, change=overwrite or update)
     with run_lock(out), stoppable():
@@ -105,6 +109,8 @@ def calibrate(
                     if config.runtime.is_address or client is not None:
                         check_memory(config, jobs, active)
                     run.follow(run_on(active, todo, config.runtime, run.begin))
+        if recalibration is not None:
+            run.summary.notes += recalibration.finish(out)[1]
     return run.summary
 
 
