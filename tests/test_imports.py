@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs"}
 ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_runs"] = {"runtime"}
+ALLOWED["cli_runs"] = {"runtime", "cli_progress"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`
 ALLOWED["__main__"] = {"cli"}

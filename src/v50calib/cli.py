@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from v50calib.cli_runs import status, verify
+from v50calib.cli_runs import export, status, verify
 from v50calib.errors import V50CalibError
 
 #: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "export", "uncertainty", "score", "spectra", "plan", "doctor")
+PLANNED_COMMANDS = ("report", "uncertainty", "score", "spectra", "plan", "doctor")
 
 
 class Program(click.Group):
@@ -223,3 +223,4 @@ def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
 
 main.add_command(status)
 main.add_command(verify)
+main.add_command(export)

@@ -1,13 +1,17 @@
-"""Commands on run directories: `status` and `verify`."""
+"""Commands on run directories: `status`, `verify` and `export`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from v50calib.runtime.align import What
+    from v50calib.runtime.export import Format
 
 
 @click.command()
@@ -57,6 +61,43 @@ def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
             click.echo(f"to mend: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
     if not found.ok:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--what",
+    type=click.Choice(["lightcurves", "cubes", "spectra"]),
+    default="lightcurves",
+    show_default=True,
+    help="What is put on the grid.",
+)
+@click.option(
+    "--format", "fmt", type=click.Choice(["zarr", "netcdf", "npz", "hdf5", "csv"]), default="zarr", show_default=True, help="Of OUT."
+)
+@click.option(
+    "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+def export(run_dir: Path, out: Path, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
+    """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
+
+    What a visit lacks is NaN and false in `mask`. OUT is there as a whole or not at all.
+    """
+    from v50calib.cli_progress import counter
+    from v50calib.runtime.export import export as write
+    from v50calib.runtime.export import plan_export
+
+    plan = plan_export(run_dir, what, fmt, bin_s=bin_s)
+    size = " x ".join(f"{n} {name}" for name, n in plan.grid.sizes.items() if name != "instrument")
+    held = f", {2 * plan.grid.nbytes / 1e9:.2f} GB of disk while it is written" if fmt == "npz" else ""
+    click.echo(
+        f"{what}: {size}; {plan.grid.nbytes / 1e9:.2f} GB uncompressed{held}; {plan.present} of {len(plan.visits)} visits have products"
+    )
+    with counter("export") as report:
+        write(run_dir, out, what, fmt, overwrite=overwrite, progress=report, plan=plan)
+    click.echo(f"wrote {out}")
 
 
 def _print_status(found: dict[str, Any]) -> None:

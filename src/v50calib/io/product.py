@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
+import zarr
 
 from v50calib.errors import StoreError
-from v50calib.io.arrays import write_group
+from v50calib.io.arrays import read_array, write_group
 from v50calib.io.catalog import VisitKey
 from v50calib.io.commit import commit, is_committed, marked_group, read_record, staging
 
@@ -41,6 +44,30 @@ def open_product(path: Path) -> xr.Dataset:
     """A committed product, lazily, one Dask chunk per stored chunk."""
     with marked_group():
         return xr.open_zarr(path, consolidated=False, chunks={})
+
+
+def product_attrs(path: Path) -> dict[str, Any]:
+    """Attributes of a committed product. Raises StoreError where they cannot be read."""
+    try:
+        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
+
+
+def product_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of a committed product in memory, those that it has. Raises StoreError where one is damaged."""
+    out: dict[str, np.ndarray] = {}
+    for name in names:
+        if not (path / name / "zarr.json").is_file():
+            continue
+        try:
+            plain = read_array(path / name)
+            out[name] = plain if plain is not None else np.asarray(zarr.open_array(path / name, mode="r")[...])
+        except (OSError, ValueError, KeyError, RuntimeError) as exc:
+            raise StoreError(
+                f"{name} of product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again"
+            ) from exc
+    return out
 
 
 def write_product(
