@@ -45,10 +45,11 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": DATA | {"kernels"},
     "uncertainty": BASE | {"kernels", "schema"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "simulate"}
+EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs", "cli_types"}
+ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "cli_types", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_runs"] = {"runtime", "cli_progress"}
+ALLOWED["cli_runs"] = {"runtime", "io", "cli_progress", "cli_types"}
+ALLOWED["cli_types"] = {"io"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`
 ALLOWED["__main__"] = {"cli"}

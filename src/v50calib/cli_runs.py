@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from v50calib.cli_types import PLACE
+from v50calib.io.place import Place
+
 if TYPE_CHECKING:
     from v50calib.runtime.align import What
     from v50calib.runtime.export import Format
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def status(run_dir: Path, as_json: bool) -> None:
+def status(run_dir: Place, as_json: bool) -> None:
     """How the run in RUN_DIR stands: counts, rate, time left, failures with reasons, slowest visits, worst quality.
 
     It can be asked at any time, also while the run is going on elsewhere.
@@ -32,10 +35,10 @@ def status(run_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
+def verify(run_dir: Place, quarantine: bool, as_json: bool) -> None:
     """Check every product of RUN_DIR against its commit record: metadata, shapes, checksums.
 
     Leftovers of killed processes are cleaned. Exit code 1 if a product is broken or missing.
@@ -64,7 +67,7 @@ def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--what",
@@ -80,7 +83,7 @@ def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def export(run_dir: Path, out: Path, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
+def export(run_dir: Place, out: Path, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
     What a visit lacks is NaN and false in `mask`. OUT is there as a whole or not at all.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from v50calib.errors import StoreError
 from v50calib.io.grid import GridVar
+from v50calib.io.place import Place
 from v50calib.io.product import product_arrays
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import CALIBRATED, INSTRUMENT
@@ -56,7 +57,7 @@ class Axes:
         return np.where((bins >= 0) & (bins < self.n_bins), bins, -1)
 
 
-def find_axes(products: Sequence[tuple[str, Path]], what: What, bin_s: float) -> Axes:
+def find_axes(products: Sequence[tuple[str, Place]], what: What, bin_s: float) -> Axes:
     """The grid that holds every product; bins of `bin_s`, or as wide as the widest sampling where that is wider.
 
     products: (instrument, path). Reads times and wavelengths only. Raises StoreError: a product lacks what is to be
@@ -87,7 +88,7 @@ def find_axes(products: Sequence[tuple[str, Path]], what: What, bin_s: float) ->
     return Axes(int(np.floor(last_h / width_h)) + 1 if what != "spectra" else 0, width_h, wavelength)
 
 
-def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Path) -> None:
+def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Place) -> None:
     """Set an instrument's wavelengths, or check that they are those that are set."""
     own = product_arrays(path, ["wavelength"])["wavelength"]
     known = wavelength[_PLACE[instrument]]
@@ -100,7 +101,7 @@ def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Pat
     wavelength[_PLACE[instrument]] = own
 
 
-def _label(path: Path) -> str:
+def _label(path: Place) -> str:
     return "/".join(path.parts[-3:])
 
 
@@ -139,7 +140,7 @@ def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
     )
 
 
-def lightcurve_row(row: Row, instrument: str, path: Path, axes: Axes) -> None:
+def lightcurve_row(row: Row, instrument: str, path: Place, axes: Axes) -> None:
     """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite take no part."""
     have = product_arrays(path, ["time", "photometry", "photometry_var", "photometry_dq", "trace_norm", "trace_norm_var"])
     bins, place = axes.index(have["time"]), _PLACE[instrument]
@@ -157,7 +158,7 @@ def lightcurve_row(row: Row, instrument: str, path: Path, axes: Axes) -> None:
     row["mask"][:, place] = row["count"][:, place] > 0
 
 
-def cube_row(row: Row, instrument: str, path: Path, axes: Axes) -> None:
+def cube_row(row: Row, instrument: str, path: Place, axes: Axes) -> None:
     """Binned frames added up in the bins of the grid; masked pixels stay NaN."""
     have = product_arrays(path, [*NEEDED["cubes"], "time"])
     bins, place = axes.index(have["bin_time"]), _PLACE[instrument]
@@ -175,7 +176,7 @@ def cube_row(row: Row, instrument: str, path: Path, axes: Axes) -> None:
     row["mask"][:, :, place] = np.isfinite(row["cube"][:, :, place])
 
 
-def spectrum_row(row: Row, instrument: str, path: Path, axes: Axes) -> None:
+def spectrum_row(row: Row, instrument: str, path: Place, axes: Axes) -> None:
     """Depths and their errors as they are."""
     have = product_arrays(path, NEEDED["spectra"])
     for name, values in have.items():
@@ -183,7 +184,7 @@ def spectrum_row(row: Row, instrument: str, path: Path, axes: Axes) -> None:
     row["mask"][_PLACE[instrument]] = np.isfinite(have["transit_depth"])
 
 
-def scalar_row(row: Row, instrument: str, path: Path) -> None:
+def scalar_row(row: Row, instrument: str, path: Place) -> None:
     """The numbers of an instrument's white light curve, where its profile has them."""
     for name, value in product_arrays(path, SCALARS).items():
         row[name][NAMES.index(instrument)] = value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from distributed import Client
 
@@ -15,6 +15,7 @@ from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.catalog import scan
+from v50calib.io.place import ObjectPath, Place, place
 from v50calib.io.source import instrument_at
 from v50calib.pipeline import Pipeline
 from v50calib.provenance import config_hash, versions
@@ -38,7 +39,7 @@ Progress = Callable[[journal.Entry, int, int], None]
 class RunSummary:
     """Outcome of a run: the last entry of each visit of this call, in order of completion."""
 
-    run_dir: Path
+    run_dir: Place
     entries: list[journal.Entry] = field(default_factory=list)
 
     def count(self, state: str) -> int:
@@ -50,8 +51,8 @@ class RunSummary:
 
 
 def calibrate(
-    root: str | Path,
-    out: str | Path,
+    root: str | os.PathLike[str] | ObjectPath,
+    out: str | os.PathLike[str] | ObjectPath,
     profile: str = "calib/nominal",
     overrides: Sequence[str] = (),
     client: Client | None = None,
@@ -81,7 +82,7 @@ def calibrate(
     stays, and the same call goes on from there.
     """
     config = config if config is not None else load(profile, overrides)
-    root, out = Path(root), Path(out)
+    root, out = place(root), place(out)
     jobs = make_jobs(root, out, config, planets, only)
     check_run_dir(out, config, change=overwrite or update)
     with run_lock(out), stoppable():
@@ -103,18 +104,19 @@ def calibrate(
 
 
 def plan(
-    root: str | Path, out: str | Path, config: RunConfig, *, planets: Sequence[str] = (), only: Sequence[str] = (),
-    limit: int | None = None, retry_failed: bool = False, overwrite: bool = False, update: bool = False,
+    root: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str] | ObjectPath, config: RunConfig, *,
+    planets: Sequence[str] = (), only: Sequence[str] = (), limit: int | None = None,
+    retry_failed: bool = False, overwrite: bool = False, update: bool = False,
 ) -> list[Decision]:  # fmt: skip
     """What `calibrate` would do with the same arguments; nothing is written. Raises as it does."""
-    root, out = Path(root), Path(out)
+    root, out = place(root), place(out)
     jobs = make_jobs(root, out, config, planets, only)
     if out.exists():
         check_run_dir(out, config, change=overwrite or update)
     return decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
 
 
-def make_jobs(root: Path, out: Path, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = ()) -> list[Job]:
+def make_jobs(root: Place, out: Place, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = ()) -> list[Job]:
     """The selected visits as jobs; config, instruments and memory are checked against them. Raises ConfigError, DataError."""
     pipeline = Pipeline(config)
     keys = select(scan(root), config, planets, root, only)
@@ -129,7 +131,7 @@ def make_jobs(root: Path, out: Path, config: RunConfig, planets: Sequence[str] =
 class _Run:
     """Bookkeeping of one call: manifest, state, quarantine, progress."""
 
-    def __init__(self, out: Path, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
+    def __init__(self, out: Place, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
         self.summary = RunSummary(out)
         self._decisions, self._progress = decisions, progress
         self._fingerprint = config_hash(config)

@@ -17,6 +17,7 @@ from v50calib.errors import ConfigError, StoreError
 from v50calib.io.commit import check_complete, set_aside, staging
 from v50calib.io.grid import Grid, GridVar, GridWriter, ZarrGrid
 from v50calib.io.gridfiles import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
+from v50calib.io.place import Place
 from v50calib.io.product import committed_products, product_attrs
 from v50calib.runtime import align, journal
 from v50calib.runtime.align import NAMES, Axes, What
@@ -45,7 +46,7 @@ class Plan:
     grid: Grid
     axes: Axes
     visits: list[tuple[str, int]]
-    products: dict[tuple[str, int], dict[str, Path]]
+    products: dict[tuple[str, int], dict[str, Place]]
 
     @property
     def present(self) -> int:
@@ -53,7 +54,7 @@ class Plan:
         return sum(bool(self.products.get(visit)) for visit in self.visits)
 
 
-def plan_export(run_dir: Path, what: What, fmt: Format, *, bin_s: float | None = None) -> Plan:
+def plan_export(run_dir: Place, what: What, fmt: Format, *, bin_s: float | None = None) -> Plan:
     """The grid of a run's products; reads names, times and wavelengths only.
 
     bin_s: width of a time bin [s] (default: the run's output.bin_s, or its sampling where that is slower).
@@ -74,7 +75,7 @@ def plan_export(run_dir: Path, what: What, fmt: Format, *, bin_s: float | None =
 
 
 def export(
-    run_dir: Path, out: Path, what: What, fmt: Format = "zarr", *, bin_s: float | None = None, overwrite: bool = False,
+    run_dir: Place, out: Path, what: What, fmt: Format = "zarr", *, bin_s: float | None = None, overwrite: bool = False,
     progress: Progress | None = None, plan: Plan | None = None,
 ) -> Plan:  # fmt: skip
     """Write all visits of a run to `out`, which is there as a whole or not at all.
@@ -84,7 +85,7 @@ def export(
     plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s)
     if out.exists() and not overwrite:
         raise StoreError(f"'{out}' exists: give another name, or --overwrite to replace it")
-    if out.exists() and out.resolve() in (run_dir.resolve(), *run_dir.resolve().parents):
+    if out.exists() and isinstance(run_dir, Path) and out.resolve() in (run_dir.resolve(), *run_dir.resolve().parents):
         raise StoreError(f"'{out}' holds the run itself: give another name")
     try:
         with staging(out) as tmp:
@@ -101,9 +102,9 @@ def export(
     return plan
 
 
-def _products(run_dir: Path, config_hash: str) -> dict[tuple[str, int], dict[str, Path]]:
+def _products(run_dir: Place, config_hash: str) -> dict[tuple[str, int], dict[str, Place]]:
     """Committed products by visit. Raises StoreError for other instruments and for products of another config."""
-    found: dict[tuple[str, int], dict[str, Path]] = {}
+    found: dict[tuple[str, int], dict[str, Place]] = {}
     for label, path in committed_products(run_dir / PRODUCTS):
         planet, visit, instrument = label.split("/")
         if instrument not in NAMES:
@@ -117,8 +118,8 @@ def _products(run_dir: Path, config_hash: str) -> dict[tuple[str, int], dict[str
 
 
 def _grid(
-    what: What, axes: Axes, visits: list[tuple[str, int]], products: dict[tuple[str, int], dict[str, Path]],
-    flat: list[tuple[str, Path]], mark: dict[str, Any],
+    what: What, axes: Axes, visits: list[tuple[str, int]], products: dict[tuple[str, int], dict[str, Place]],
+    flat: list[tuple[str, Place]], mark: dict[str, Any],
 ) -> Grid:  # fmt: skip
     units = {name: _units(flat[0][1], name) for name in ("photometry", "photometry_var", "cds_binned", "cds_binned_var_poisson")}
     streamed = align.variables(what, {name: unit for name, unit in units.items() if unit})
@@ -143,7 +144,7 @@ def _grid(
     return Grid(sizes, (*fixed, *streamed), attrs)
 
 
-def _units(path: Path, name: str) -> str:
+def _units(path: Place, name: str) -> str:
     meta = path / name / "zarr.json"
     return str(json.loads(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
 
@@ -164,8 +165,8 @@ def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[s
         yield start, rows
 
 
-def _check_room(place: Path, grid: Grid, fmt: Format) -> None:
-    need, free = grid.nbytes * _DISK.get(fmt, 1.0), shutil.disk_usage(place).free
+def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:
+    need, free = grid.nbytes * _DISK.get(fmt, 1.0), shutil.disk_usage(folder).free
     # compressed formats may need less, but never much more
     if fmt == "npz" and need > free:
         raise StoreError(
@@ -179,6 +180,7 @@ def _publish(part: Path, out: Path) -> None:
         part.replace(out)
         return
     old = set_aside(out, "old")
+    assert isinstance(old, Path)
     try:
         part.rename(out)
     except OSError:
