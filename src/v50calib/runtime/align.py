@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -190,7 +189,7 @@ def scalar_row(row: Row, instrument: str, path: Place) -> None:
         row[name][NAMES.index(instrument)] = value
 
 
-ROWS: dict[What, Callable[[Row, str, Path, Axes], None]] = {
+ROWS: dict[What, Callable[[Row, str, Place, Axes], None]] = {
     "lightcurves": lightcurve_row,
     "cubes": cube_row,
     "spectra": spectrum_row,
