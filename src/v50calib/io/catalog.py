@@ -28,6 +28,8 @@ RootKind = Literal["dataset", "store", "custom"]
 DETECTOR_FILE = "detector.yaml"
 
 _ID = re.compile(r"[0-9A-Za-z_-]+")
+#: an instrument becomes a part of paths, like a planet's id: `NAME` or `NAME.CHANNEL`
+_INSTRUMENT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]+)?")
 _FLOAT_ID = re.compile(r"(\d+)\.0*")
 _NAME = re.compile(rf"({'|'.join(INSTRUMENTS)})_(?:signal|calibration)(?:_(\d+))?(?:\.parquet)?")
 
@@ -207,9 +209,9 @@ def _dataset_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterato
 
 def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
     for visit in _folders(Path(planet.path)):
-        if visit.name.isdigit():
+        if visit.name.isdecimal():
             for instrument in _folders(Path(visit.path)):
-                if Path(instrument.path, COMMIT_NAME).is_file():
+                if _INSTRUMENT.fullmatch(instrument.name) and Path(instrument.path, COMMIT_NAME).is_file():
                     yield VisitKey(planet.name, int(visit.name), instrument.name, split)
 
 
@@ -221,7 +223,7 @@ def _object_keys(root: ObjectPath, split: Split, kind: RootKind, planet: str = "
         name, *rest = path.relative_to(top).parts
         if not _ID.fullmatch(name) or name.startswith(".") or not rest:
             continue
-        if kind == "store" and len(rest) == 3 and rest[0].isdigit() and rest[2] == COMMIT_NAME:
+        if kind == "store" and len(rest) == 3 and rest[0].isdecimal() and _INSTRUMENT.fullmatch(rest[1]) and rest[2] == COMMIT_NAME:
             keys.add(VisitKey(name, int(rest[0]), rest[1], split))
         elif kind == "dataset" and (match := _NAME.fullmatch(rest[0])):
             keys.add(VisitKey(name, int(match[2] or 0), match[1], split))
