@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +67,7 @@ def verify(run_dir: Place, quarantine: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run_dir", type=PLACE)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out")
 @click.option(
     "--what",
     type=click.Choice(["lightcurves", "cubes", "spectra"]),
@@ -83,7 +82,7 @@ def verify(run_dir: Place, quarantine: bool, as_json: bool) -> None:
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def export(run_dir: Place, out: Path, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
+def export(run_dir: Place, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
     What a visit lacks is NaN and false in `mask`. OUT is there as a whole or not at all.

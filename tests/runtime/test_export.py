@@ -18,7 +18,7 @@ from scipy.stats import binned_statistic
 
 from v50calib import calibrate, open_calibrated
 from v50calib.cli import main
-from v50calib.errors import StoreError
+from v50calib.errors import ConfigError, StoreError
 from v50calib.runtime import export as module
 from v50calib.runtime.export import export, plan_export
 
@@ -185,6 +185,12 @@ def test_places_that_cannot_be_used(run: Path, tmp_path: Path) -> None:
     assert invoke(run, run, "--what", "spectra", "--overwrite").exit_code == 4
     assert (tmp_path / "there").read_text() == "mine"
     assert invoke(tmp_path / "nothing", tmp_path / "out").exit_code == 4
+
+
+def test_an_object_store_is_refused(run: Path) -> None:
+    pytest.importorskip("obstore")
+    with pytest.raises(ConfigError, match="writes to a local file system, not to s3://bucket/out"):
+        export(run, "s3://bucket/out", "spectra")
 
 
 def test_overwrite_replaces_a_store_and_a_file(run: Path, tmp_path: Path) -> None:

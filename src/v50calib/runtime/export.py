@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from v50calib.errors import ConfigError, StoreError
 from v50calib.io.commit import check_complete, set_aside, staging
 from v50calib.io.grid import Grid, GridVar, GridWriter, ZarrGrid
 from v50calib.io.gridfiles import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
-from v50calib.io.place import Place
+from v50calib.io.place import ObjectPath, Place, place
 from v50calib.io.product import committed_products, product_attrs
 from v50calib.runtime import align, journal
 from v50calib.runtime.align import NAMES, Axes, What
@@ -54,7 +55,7 @@ class Plan:
         return sum(bool(self.products.get(visit)) for visit in self.visits)
 
 
-def plan_export(run_dir: Place, what: What, fmt: Format, *, bin_s: float | None = None) -> Plan:
+def plan_export(run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: Format, *, bin_s: float | None = None) -> Plan:
     """The grid of a run's products; reads names, times and wavelengths only.
 
     bin_s: width of a time bin [s] (default: the run's output.bin_s, or its sampling where that is slower).
@@ -64,6 +65,7 @@ def plan_export(run_dir: Place, what: What, fmt: Format, *, bin_s: float | None 
         raise ConfigError("--format csv cannot hold cubes (four axes, some 10^6 numbers a visit): use zarr, hdf5, netcdf or npz")
     if bin_s is not None and not (math.isfinite(bin_s) and bin_s > 0):
         raise ConfigError(f"--bin-s {bin_s} is no width of a time bin: give a number of seconds above 0")
+    run_dir = place(run_dir)
     mark = read_mark(run_dir)
     products = _products(run_dir, str(mark.get("config_hash")))
     visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in journal.read(run_dir)})
@@ -75,13 +77,14 @@ def plan_export(run_dir: Place, what: What, fmt: Format, *, bin_s: float | None 
 
 
 def export(
-    run_dir: Place, out: Path, what: What, fmt: Format = "zarr", *, bin_s: float | None = None, overwrite: bool = False,
+    run_dir: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str], what: What, fmt: Format = "zarr", *, bin_s: float | None = None, overwrite: bool = False,
     progress: Progress | None = None, plan: Plan | None = None,
 ) -> Plan:  # fmt: skip
     """Write all visits of a run to `out`, which is there as a whole or not at all.
 
     Raises as `plan_export`; StoreError besides where `out` exists (without `overwrite`) or the disk has no room for it.
     """
+    run_dir, out = place(run_dir), _local(out)
     plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s)
     if out.exists() and not overwrite:
         raise StoreError(f"'{out}' exists: give another name, or --overwrite to replace it")
@@ -100,6 +103,14 @@ def export(
     except OSError as exc:
         raise StoreError(f"cannot write '{out}' ({exc.strerror or exc}): nothing was left there; free space or give another name") from exc
     return plan
+
+
+def _local(out: str | os.PathLike[str]) -> Path:
+    """Where a grid is written. Raises ConfigError for an object store."""
+    found = place(out)
+    if not isinstance(found, Path):
+        raise ConfigError(f"export writes to a local file system, not to {found}: give a local path and copy the result")
+    return found
 
 
 def _products(run_dir: Place, config_hash: str) -> dict[tuple[str, int], dict[str, Place]]:
