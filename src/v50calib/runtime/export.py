@@ -77,8 +77,8 @@ def plan_export(run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: F
 
 
 def export(
-    run_dir: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str], what: What, fmt: Format = "zarr", *, bin_s: float | None = None, overwrite: bool = False,
-    progress: Progress | None = None, plan: Plan | None = None,
+    run_dir: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str], what: What, fmt: Format = "zarr", *,
+    bin_s: float | None = None, overwrite: bool = False, progress: Progress | None = None, plan: Plan | None = None,
 ) -> Plan:  # fmt: skip
     """Write all visits of a run to `out`, which is there as a whole or not at all.
 
