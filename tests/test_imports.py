@@ -48,10 +48,11 @@ ALLOWED: dict[str, set[str]] = {
     # its options are config sections; of stages it takes their base class alone
     "uncertainty": BASE | {"kernels", "schema", "stages"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs", "cli_uncertainty"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "cli_uncertainty", "simulate"}
+EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty"}
+ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_runs"] = {"runtime", "errors"}
+ALLOWED["cli_runs"] = {"runtime", "errors", "io", "cli_progress", "cli_types"}
+ALLOWED["cli_types"] = {"io"}
 ALLOWED["cli_uncertainty"] = {"runtime", "uncertainty", "config", "errors"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`

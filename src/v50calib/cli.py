@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
-from v50calib.cli_runs import qc, status, verify
+from v50calib.cli_runs import export, qc, status, verify
+from v50calib.cli_types import PLACE
 from v50calib.cli_uncertainty import score, spectra, uncertainty
 from v50calib.errors import V50CalibError
+from v50calib.io.place import Place, place
 
 #: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "export", "plan", "doctor")
+PLANNED_COMMANDS = ("report", "plan", "doctor")
 
 
 class Program(click.Group):
@@ -98,10 +100,10 @@ def simulate(
 
 
 @main.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
+@click.argument("store", type=PLACE)
 @click.option("--workers", default=1, show_default=True, help="Processes; each streams one visit.")
-def ingest(dataset: Path, store: Path, workers: int) -> None:
+def ingest(dataset: Place, store: Place, workers: int) -> None:
     """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
     from v50calib.cli_progress import counter
     from v50calib.io.store import ingest as run
@@ -122,10 +124,8 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
     show_default=True,
     help="Profile: calib/fast, calib/nominal, calib/strict, calib/official or one of --config-dir.",
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]"
-)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
+@click.option("--data", type=PLACE, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
+@click.option("--out", type=PLACE, default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
 @click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
 @click.option("--cfg", type=click.Choice(["job"]), default=None, help="Print the composed config and run nothing.")
 @click.option("--resolve", is_flag=True, help="With --cfg: resolve interpolations.")
@@ -146,7 +146,7 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and why; write nothing.")
 @click.argument("overrides", nargs=-1)
 def calibrate(
-    config_name: str, data: Path | None, out: Path | None, config_dir: Path | None, cfg: str | None, resolve: bool,
+    config_name: str, data: Place | None, out: Place | None, config_dir: Path | None, cfg: str | None, resolve: bool,
     scheduler: str | None, planets: tuple[str, ...], planets_from: Path | None, overrides: tuple[str, ...], dry_run: bool, **choice: Any,
 ) -> None:  # fmt: skip
     """Calibrate every visit of a dataset. OVERRIDES are key=value, e.g. calib.phase.binning.nbins=120.
@@ -168,8 +168,8 @@ def calibrate(
     from v50calib.runtime.select import read_planets
 
     config = load(config_name, overrides, config_dir)
-    data = data if data is not None else Path(os.environ.get("DATA_DIR", "data"))
-    out = out if out is not None else Path(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
+    data = data if data is not None else place(os.environ.get("DATA_DIR", "data"))
+    out = out if out is not None else place(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
     choice["planets"] = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
     if dry_run:
         _print_plan(plan(data, out, config, **choice))
@@ -207,10 +207,10 @@ def _print_plan(decisions: list[Any]) -> None:
 
 
 @main.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
+def summary(run_dir: Place, truth: Path | None, as_json: bool) -> None:
     """Table of a run: depth, noise over the photon limit and seconds of each visit."""
     from v50calib.qc.summary import print_table
     from v50calib.runtime.summary import rows
@@ -230,3 +230,4 @@ main.add_command(qc)
 main.add_command(score)
 main.add_command(spectra)
 main.add_command(uncertainty)
+main.add_command(export)

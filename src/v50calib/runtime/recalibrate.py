@@ -11,6 +11,7 @@ import xarray as xr
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
+from v50calib.io.place import Place
 from v50calib.runtime.visit import open_calibrated
 from v50calib.uncertainty.fit import common, least
 from v50calib.uncertainty.model import corel_module
@@ -36,17 +37,18 @@ class Prepared:
     predictions: Predictions
     truth: Truth
     features: Features | None
+    run_dir: Path
     out: Path
     model: Path
 
-    def finish(self, run_dir: Path) -> tuple[Outcome, list[str]]:
+    def finish(self) -> tuple[Outcome, list[str]]:
         """Fit, recalibrate, write; what the user should read, in lines. Raises DataError, ConfigError."""
         features, notes = self.features, []
         if features is None and self.options.method == "corel":
-            features, note = features_of(run_dir, self.predictions)
+            features, note = features_of(self.run_dir, self.predictions)
             notes.append(note)
         done = recalibrate(
-            self.predictions, self.truth, self.options, features, out=self.out, model=self.model, report=run_dir / "uncertainty.html"
+            self.predictions, self.truth, self.options, features, out=self.out, model=self.model, report=self.run_dir / "uncertainty.html"
         )
         before, after = done.record["before"], done.record["after"]
         notes += [
@@ -57,7 +59,7 @@ class Prepared:
         return done, notes
 
 
-def prepare(config: RunConfig, run_dir: Path) -> Prepared | None:
+def prepare(config: RunConfig, run_dir: Place) -> Prepared | None:
     """The recalibration of a config, its files read; None where calib.top_level_calib.method is none.
 
     A path that is null is taken from the environment (PRED_PATH, TRUTH_PATH, FEATURES_PATH). Raises ConfigError for a path that is
@@ -66,6 +68,11 @@ def prepare(config: RunConfig, run_dir: Path) -> Prepared | None:
     options = config.calib.top_level_calib
     if options.method == "none":
         return None
+    if not isinstance(run_dir, Path):
+        raise ConfigError(
+            f"calib.top_level_calib.method={options.method} writes local files beside a run, and '{run_dir}' is in an object store: use "
+            "'v50calib uncertainty fit' and 'apply' with local files, or a local --out"
+        )
     paths = {key: getattr(options.io, key) or os.environ.get(name) or None for key, name in ENVIRONMENT.items()}
     missing = [key for key in WHAT if not paths[key]]
     if missing:
@@ -83,7 +90,7 @@ def prepare(config: RunConfig, run_dir: Path) -> Prepared | None:
     out = Path(options.io.out_path) if options.io.out_path else run_dir / f"predictions_calibrated{suffix}"
     if out.suffix not in FORMATS:
         raise ConfigError(f"calib.top_level_calib.io.out_path={out}: the ending must be one of {', '.join(FORMATS)}")
-    return Prepared(options, predictions, truth, features, out, Path(options.io.model_path or run_dir / "calibrator.npz"))
+    return Prepared(options, predictions, truth, features, run_dir, out, Path(options.io.model_path or run_dir / "calibrator.npz"))
 
 
 def visits_of(run_dir: Path) -> Iterator[xr.Dataset]:
