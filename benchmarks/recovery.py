@@ -107,8 +107,8 @@ def grid_table(results: list[dict[str, Any]], fraction: float, clean_fraction: f
     lines = [
         (
             f"{len(results)} cases, {fraction:g} of a full visit's frames (noise-free: {clean_fraction:g}), drift {first.drift_px:g} px, "
-            f"{first.cosmic_rays:g} cosmic rays per pixel and second, {100 * first.dead_fraction:g} % dead pixels; white error of noise-free "
-            "frames in ppm (allowed: 2 ppm or 0.1 % of the depth), pulls of noisy ones."
+            f"{first.cosmic_rays:g} cosmic rays per pixel and second, {100 * first.dead_fraction:g} % dead pixels; white error of "
+            "noise-free frames in ppm (allowed: 2 ppm or 0.1 % of the depth), pulls of noisy ones."
         ),
         "",
         "| depth ppm | T14 h | jitter px | allowed | AIRS-CH0 | FGS1 | AIRS-CH0 pulls: mean | std | white | FGS1 white pull |",
