@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from v50calib.cli_runs import qc, status, verify
+from v50calib.cli_runs import qc, report, status, verify
 from v50calib.errors import V50CalibError
 
 #: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "export", "uncertainty", "score", "spectra", "plan", "doctor")
+PLANNED_COMMANDS = ("export", "uncertainty", "score", "spectra", "plan", "doctor")
 
 
 class Program(click.Group):
@@ -44,6 +44,7 @@ def main() -> None:
       v50calib simulate data --planets 3 --frames-fraction 0.05
       v50calib calibrate --config-name calib/nominal --data data --out runs/nominal
       v50calib summary runs/nominal --truth data
+      v50calib report runs/nominal --truth data
     """
 
 
@@ -88,10 +89,10 @@ def simulate(
         raise click.BadParameter(f"'{visits}' is no number or list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
     from v50calib.cli_progress import counter
 
-    with counter("simulate") as report:
+    with counter("simulate") as step:
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
-            layout="2024" if layout == "2024" else "2025", workers=workers, progress=report,
+            layout="2024" if layout == "2024" else "2025", workers=workers, progress=step,
         )  # fmt: skip
     click.echo(f"wrote {planets} planets to {path}")
 
@@ -105,8 +106,8 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
     from v50calib.cli_progress import counter
     from v50calib.io.store import ingest as run
 
-    with counter("ingest") as report:
-        result = run(dataset, store, workers=workers, progress=report)
+    with counter("ingest") as step:
+        result = run(dataset, store, workers=workers, progress=step)
     click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
     for key, message in result.failed.items():
         click.echo(f"failed {key}: {message}", err=True)
@@ -224,3 +225,4 @@ def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
 main.add_command(status)
 main.add_command(verify)
 main.add_command(qc)
+main.add_command(report)
