@@ -43,6 +43,8 @@ ALLOWED: dict[str, set[str]] = {
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},
     "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot"} | CHAIN,
+    # a run on one page: reads what others wrote, nothing imports it but the command
+    "report": BASE | {"config", "io", "qc", "plot", "runtime"},
     # these stand apart
     "simulate": DATA | {"kernels"},
     "uncertainty": BASE | {"kernels", "schema"},
@@ -50,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
 EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs"}
 ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_runs"] = {"runtime", "errors"}
+ALLOWED["cli_runs"] = {"runtime", "errors", "report", "cli_progress"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`
 ALLOWED["__main__"] = {"cli"}

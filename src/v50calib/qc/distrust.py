@@ -96,7 +96,9 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
         if math.isnan(value):
             unknown.append(rule.key)
         elif rule.below and transit_found is not False and value < rule.limit:
-            reasons.append(Reason(f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}", min(rule.limit / max(value, 1e-9), CAP)))
+            reasons.append(
+                Reason(f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}", min(rule.limit / max(value, 1e-9), CAP))
+            )
         elif not rule.below and value > rule.limit:
             reasons.append(Reason(f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}", min(value / rule.limit, CAP)))
     reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if _GUARD in note and _NOT_JUDGED not in note]

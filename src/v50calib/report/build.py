@@ -19,8 +19,8 @@ from v50calib.io.product import open_product
 from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES
 from v50calib.qc.summary import load_spectra, load_truth
 from v50calib.report.figures import Image, draw_visit
-from v50calib.report.profile import name_of
 from v50calib.report.profile import SHOWN as DIFFERENCES
+from v50calib.report.profile import name_of
 from v50calib.report.table import columns, row
 from v50calib.report.visits import Visit, collect, facts
 from v50calib.runtime.rundir import MARK, read_mark
@@ -116,7 +116,7 @@ def _render(run_dir: Path, known: dict[str, Any], visits: list[Visit], sections:
         run=run_dir.resolve().name,
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         status=status(run_dir),
-        facts=facts(run_dir, visits),
+        facts=facts(visits, known.get("calib", {})),
         profile=profile,
         differences=differences[:DIFFERENCES],
         more_differences=max(0, len(differences) - DIFFERENCES),
@@ -146,8 +146,9 @@ def _noise(visits: list[Visit]) -> list[tuple[str, float, float]]:
     return [(name, statistics.median(values), max(values)) for name, values in sorted(found.items())]
 
 
-def _number(value: float, spec: str = ".3g") -> str:
-    return format(value, spec) if math.isfinite(value) else "unknown"
+def _number(value: float, spec: str = "") -> str:
+    plain = spec or (".0f" if abs(value) >= 1000 else ".3g")
+    return format(value, plain) if math.isfinite(value) else "unknown"
 
 
 def _write(path: Path, page: bytes) -> None:

@@ -19,6 +19,10 @@ from v50calib.qc.summary import true_depths
 
 #: inches and dots an inch: sharp on a dense screen, letters still read when scaled to a phone's width
 SIZE, WIDE, DPI = (5.4, 3.3), (5.4, 2.6), 150
+#: margins in inches: left, right, top, bottom. A layout that is searched for takes as long as the drawing itself
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.85, 0.15, 0.12, 0.55
+#: a colour bar takes its place from the axes and stands further right by its labels
+_BAR = 0.55
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Drawing:
     draw: Callable[[xr.Dataset, Axes], Any]
     caption: Callable[[xr.Dataset], str]
     size: tuple[float, float] = SIZE
+    #: names on the axes are long: margins are searched for
+    fitted: bool = False
 
 
 def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], dict[str, list[str]]]:
@@ -48,12 +54,14 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
     images: list[Image] = []
     missing: dict[str, list[str]] = {}
     for drawing in _drawings(true_depths(ds, truth)):
-        figure = Figure(figsize=drawing.size, layout="constrained")
+        figure = Figure(figsize=drawing.size, layout="constrained" if drawing.fitted else None)
         ax = figure.subplots()
         try:
             drawing.draw(ds, ax)
             # the page's headings say whose figure it is
             ax.set_title("")
+            if not drawing.fitted:
+                _place(figure)
             images.append(_image(figure, drawing.title, drawing.caption(ds)))
         except (DataError, ValueError) as exc:
             # numbers that the profile left out, or none that is finite: said on the page in place of the figure
@@ -61,9 +69,15 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
     return images, missing
 
 
+def _place(figure: Figure) -> None:
+    width, height = figure.get_size_inches()
+    right = _RIGHT + (_BAR if len(figure.axes) > 1 else 0.0)
+    figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - right / width, 1 - _TOP / height)
+
+
 def _image(figure: Figure, name: str, caption: str) -> Image:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="webp", dpi=DPI, pil_kwargs={"lossless": True, "quality": 60})
+    figure.savefig(buffer, format="webp", dpi=DPI, pil_kwargs={"lossless": True, "quality": 30, "method": 2})
     width, height = (round(side * DPI) for side in figure.get_size_inches())
     return Image(name, caption, f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", width, height)
 
@@ -78,7 +92,7 @@ def _drawings(truth: np.ndarray | None) -> list[Drawing]:
         Drawing("Dark", plot.dark, lambda _: "Dark current as subtracted, e-/s; the scale spans percentiles 1 to 99.", WIDE),
         Drawing("Flat", plot.flat, lambda _: "Flat field as divided by; the scale spans percentiles 1 to 99.", WIDE),
         Drawing("Flags", plot.flags, _flags, WIDE),
-        Drawing("Noise ledger", plot.noise_budget, lambda _: _LEDGER),
+        Drawing("Noise ledger", plot.noise_budget, lambda _: _LEDGER, fitted=True),
         Drawing("Scatter against averaging time", plot.rms_versus_time, lambda _: _RMS),
         Drawing("Drift", plot.drift, lambda _: _DRIFT),
     ]

@@ -11,9 +11,15 @@ from v50calib.report.visits import Visit
 
 @dataclass(frozen=True)
 class Column:
+    """numeric: numbers, set to the right; the reasons are words that are sorted by their number."""
+
     label: str
     meaning: str
     numeric: bool = True
+
+    @property
+    def sorts_as_number(self) -> bool:
+        return self.numeric or self.label == "reasons"
 
 
 @dataclass(frozen=True)
@@ -38,13 +44,13 @@ _ALL = (
     Column("visit", "planet/visit/instrument", False),
     Column("state", "how the last attempt ended", False),
     Column("score", "sum of the reasons' weights"),
-    Column("reasons", "why to distrust it"),
     Column("noise / limit", "scatter out of transit over the noise model's"),
     Column("red noise", "the same, averaged over the longest blocks"),
     Column("depth (ppm)", "white-light transit depth and its standard error"),
     Column("pull", "(depth - truth) / standard error"),
     Column("drift (px)", "way of the star, first to last tenth of the visit"),
     Column("time (s)", "work on the visit"),
+    Column("reasons", "why to distrust it", False),
 )
 
 
@@ -57,11 +63,12 @@ def row(rank: int, visit: Visit, anchor: str | None, with_truth: bool) -> Row:
     """A visit's cells, in the order of `columns`."""
     numbers = visit.verdict.numbers
     score = visit.verdict.score
-    said = {
+    said: dict[str, tuple[str, str | float]] = {
         "rank": (str(rank), float(rank)),
         "visit": (visit.label, visit.label),
         "state": (visit.entry.state, visit.entry.state),
         "score": ("no product" if score >= NO_PRODUCT else f"{score:.2f}", score),
+        # the words are in Row.reasons
         "reasons": (str(len(visit.verdict.reasons)), float(len(visit.verdict.reasons))),
         "noise / limit": _three(numbers.get("noise_over_limit", math.nan)),
         "red noise": _three(numbers.get("red_noise", math.nan)),
@@ -74,7 +81,7 @@ def row(rank: int, visit: Visit, anchor: str | None, with_truth: bool) -> Row:
     return Row(anchor, cells, [reason.text for reason in visit.verdict.reasons])
 
 
-def _three(value: float) -> tuple[str, float]:
+def _three(value: float) -> tuple[str, str | float]:
     return (f"{value:.3f}" if math.isfinite(value) else ""), value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ def collect(run_dir: Path, truth: Mapping[tuple[str, int, str], float]) -> list[
     products = dict(committed_products(store)) if store.is_dir() else {}
     entries = {entry.label: entry for entry in journal.read(run_dir)}
     for label in products.keys() - entries.keys():
-        planet, visit, instrument = label.split("/")
-        entries[label] = journal.Entry(planet, int(visit), instrument, "done")
+        planet, index, instrument = label.split("/")
+        entries[label] = journal.Entry(planet, int(index), instrument, "done")
     visits = [_visit(entry, products.get(label)) for label, entry in entries.items()]
     for visit in visits:
         key = (visit.entry.planet_id, visit.entry.visit, visit.entry.instrument)
@@ -90,15 +90,17 @@ def _depth(ds: xr.Dataset) -> tuple[float, float, bool | None]:
     return depth, sigma, math.isfinite(depth)
 
 
-def facts(run_dir: Path, visits: list[Visit]) -> dict[str, Any]:
-    """Versions that made the products, config hashes and instruments found in them; of the first product's attributes."""
-    first = next((v.product for v in visits if v.product is not None), None)
-    attrs = open_product(first).attrs if first is not None else {}
-    hashes = {v.entry.config_hash for v in visits if v.entry.config_hash}
+def facts(visits: list[Visit], stages: Iterable[str]) -> dict[str, Any]:
+    """What the run's products have in common: versions, config hashes, number of planets, and what each stage did by instrument.
+
+    stages: names in the order of the pipeline. Taken from the first product of each instrument.
+    """
+    first = {v.entry.instrument: v.product for v in reversed(visits) if v.product is not None}
+    attrs = {instrument: open_product(path).attrs for instrument, path in sorted(first.items())}
+    done = {instrument: json.loads(a.get("stage_status", "{}")) for instrument, a in attrs.items()}
     return {
-        "versions": json.loads(attrs.get("versions", "{}")),
-        "stages": json.loads(attrs.get("stage_status", "{}")),
-        "hashes": sorted(hashes),
-        "instruments": sorted({v.entry.instrument for v in visits}),
+        "versions": next((json.loads(a["versions"]) for a in attrs.values() if "versions" in a), {}),
+        "stages": {instrument: {name: told[name] for name in stages if name in told} for instrument, told in done.items()},
+        "hashes": sorted({v.entry.config_hash for v in visits if v.entry.config_hash}),
         "planets": len({v.entry.planet_id for v in visits}),
     }
