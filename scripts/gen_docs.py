@@ -4,7 +4,7 @@
     python scripts/gen_docs.py --check    # exit 1 and name the files that would change
 
 A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
-the config models), `cli COMMAND` (its options), `raw`, `products`, `dq`, `profiles`.
+the config models), `cli COMMAND` (its options), `raw`, `products`, `dq`, `distrust`, `profiles`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from v50calib.config.compose import profiles_dir
 from v50calib.config.models import RunConfig
 from v50calib.dq import DESCRIPTIONS
 from v50calib.errors import ConfigError
+from v50calib.qc.distrust import RULES
 from v50calib.schema import CALIBRATED, RAW_VISIT, Var
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -344,6 +345,12 @@ def dq_table() -> str:
     return table(["bit", "name", "value", "meaning"], rows)
 
 
+def distrust_table() -> str:
+    """The rules that rank visits in the report."""
+    rows = [[f"`{rule.key}`", f"{'<' if rule.below else '>'} {rule.limit:g}{rule.unit}", rule.says] for rule in RULES]
+    return table(["number", "a reason where", "meaning"], rows)
+
+
 def flat_dump(model: BaseModel) -> dict[str, object]:
     """{dotted path: value} of a config."""
 
@@ -374,6 +381,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "raw": lambda: variables_table(RAW_VISIT),
     "products": lambda: variables_table(CALIBRATED),
     "dq": dq_table,
+    "distrust": distrust_table,
     "profiles": profiles_table,
 }
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from v50calib.cli_runs import export, qc, status, verify
+from v50calib.cli_runs import export, qc, report, status, verify
 from v50calib.cli_types import PLACE
 from v50calib.cli_uncertainty import score, spectra, uncertainty
 from v50calib.errors import V50CalibError
 from v50calib.io.place import Place, place
 
 #: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "plan", "doctor")
+PLANNED_COMMANDS = ("plan", "doctor")
 
 
 class Program(click.Group):
@@ -47,6 +47,7 @@ def main() -> None:
       v50calib simulate data --planets 3 --frames-fraction 0.05
       v50calib calibrate --config-name calib/nominal --data data --out runs/nominal
       v50calib summary runs/nominal --truth data
+      v50calib report runs/nominal --truth data
     """
 
 
@@ -91,10 +92,10 @@ def simulate(
         raise click.BadParameter(f"'{visits}' is no number or list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
     from v50calib.cli_progress import counter
 
-    with counter("simulate") as report:
+    with counter("simulate") as step:
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
-            layout="2024" if layout == "2024" else "2025", workers=workers, progress=report,
+            layout="2024" if layout == "2024" else "2025", workers=workers, progress=step,
         )  # fmt: skip
     click.echo(f"wrote {planets} planets to {path}")
 
@@ -108,8 +109,8 @@ def ingest(dataset: Place, store: Place, workers: int) -> None:
     from v50calib.cli_progress import counter
     from v50calib.io.store import ingest as run
 
-    with counter("ingest") as report:
-        result = run(dataset, store, workers=workers, progress=report)
+    with counter("ingest") as step:
+        result = run(dataset, store, workers=workers, progress=step)
     click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
     for key, message in result.failed.items():
         click.echo(f"failed {key}: {message}", err=True)
@@ -231,3 +232,4 @@ main.add_command(score)
 main.add_command(spectra)
 main.add_command(uncertainty)
 main.add_command(export)
+main.add_command(report)

@@ -1,4 +1,4 @@
-"""Commands on run directories: `status`, `verify`, `qc` and `export`."""
+"""Commands on run directories: `status`, `verify`, `qc`, `report` and `export`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,24 @@ def qc(run_dir: Place, stages: tuple[str, ...], csv_path: Path | None, as_json: 
             click.echo(json.dumps(row))
     else:
         _print_qc(rows)
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="The page.  [default: RUN_DIR/report.html]")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Draw figures of so many of the worst visits.")
+@click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
+def report(run_dir: Path, out: Path | None, limit: int, truth: Path | None) -> None:
+    """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.
+
+    The page needs no network and no other file. It can be made while the run is going on.
+    """
+    from v50calib.cli_progress import counter
+    from v50calib.report import write_report
+
+    with counter("report") as step:
+        made = write_report(run_dir, out, limit=limit, truth=truth, progress=step)
+    click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
 
 
 def _of(stages: tuple[str, ...]) -> str:
