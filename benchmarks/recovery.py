@@ -206,7 +206,10 @@ def drift_rows(work: Path, planets: int, fraction: float, seed: int) -> list[dic
 def drift_table(rows: list[dict[str, Any]], fraction: float) -> str:
     """Markdown: one row a visit, then mean and standard deviation of the pulls."""
     lines = [
-        f"{len(rows) // 2} visits of both instruments, {fraction:g} of a full visit's frames, drift 0.15 px, jitter 0.28 px rms per axis on both instruments.",
+        (
+            f"{len(rows) // 2} visits of both instruments, {fraction:g} of a full visit's frames, drift 0.15 px, "
+            "jitter 0.28 px rms per axis on both."
+        ),
         "",
         (
             "| planet | instrument | truth ppm | nominal: error ± sigma ppm | pull | scatter / limit (pair) | (144 s) | "

@@ -98,11 +98,11 @@ def qc(run_dir: Place, stages: tuple[str, ...], csv_path: Path | None, as_json: 
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="The page.  [default: RUN_DIR/report.html]")
+@click.argument("run_dir", type=PLACE)
+@click.option("--out", type=PLACE, default=None, help="The page.  [default: RUN_DIR/report.html]")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Draw figures of so many of the worst visits.")
 @click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
-def report(run_dir: Path, out: Path | None, limit: int, truth: Path | None) -> None:
+def report(run_dir: Place, out: Place | None, limit: int, truth: Path | None) -> None:
     """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.
 
     The page needs no network and no other file. It can be made while the run is going on.
@@ -173,8 +173,8 @@ def export(run_dir: Place, out: str, what: What, fmt: Format, bin_s: float | Non
     click.echo(
         f"{what}: {size}; {plan.grid.nbytes / 1e9:.2f} GB uncompressed{held}; {plan.present} of {len(plan.visits)} visits have products"
     )
-    with counter("export") as report:
-        write(run_dir, out, what, fmt, overwrite=overwrite, progress=report, plan=plan)
+    with counter("export") as step:
+        write(run_dir, out, what, fmt, overwrite=overwrite, progress=step, plan=plan)
     click.echo(f"wrote {out}")
 
 

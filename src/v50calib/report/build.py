@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from v50calib.errors import StoreError
+from v50calib.io.place import Place, place, replace_bytes
 from v50calib.io.product import open_product
 from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES
 from v50calib.qc.summary import load_spectra, load_truth
@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 class Report:
     """What was written: the page, visits in its table, visits with figures."""
 
-    path: Path
+    path: Place
     visits: int
     drawn: int
     bytes: int
@@ -56,8 +56,8 @@ class Section:
 
 
 def write_report(
-    run_dir: str | Path,
-    out: str | Path | None = None,
+    run_dir: str | Path | Place,
+    out: str | Path | Place | None = None,
     *,
     limit: int = LIMIT,
     truth: str | Path | None = None,
@@ -72,8 +72,8 @@ def write_report(
     The run may be going on. Raises StoreError where `run_dir` is no run directory or the page cannot be written,
     DataError where `truth` has no truth.json.
     """
-    run_dir = Path(run_dir)
-    path = Path(out) if out is not None else run_dir / NAME
+    run_dir = place(run_dir)
+    path = place(out) if out is not None else run_dir / NAME
     known = read_mark(run_dir)
     depths, spectra = (load_truth(Path(truth)), load_spectra(Path(truth))) if truth is not None else ({}, {})
     visits = collect(run_dir, depths)
@@ -104,7 +104,7 @@ def _sections(chosen: list[Visit], visits: list[Visit], spectra: dict[str, np.nd
     return sections
 
 
-def _render(run_dir: Path, known: dict[str, Any], visits: list[Visit], sections: list[Section], with_truth: bool) -> bytes:
+def _render(run_dir: Place, known: dict[str, Any], visits: list[Visit], sections: list[Section], with_truth: bool) -> bytes:
     profile, differences = name_of(known)
     anchors = {section.visit.label: section.anchor for section in sections}
     heads = columns(with_truth)
@@ -151,12 +151,8 @@ def _number(value: float, spec: str = "") -> str:
     return format(value, plain) if math.isfinite(value) else "unknown"
 
 
-def _write(path: Path, page: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(path: Place, page: bytes) -> None:
     try:
-        part.write_bytes(page)
-        part.replace(path)
+        replace_bytes(path, page)
     except OSError as exc:
         raise StoreError(f"cannot write '{path}' ({exc.strerror or exc}): free space, or give another --out") from exc
-    finally:
-        part.unlink(missing_ok=True)
