@@ -160,7 +160,8 @@ def _finish(
     ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
     notes = [*frame.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
-    qc = record(ds, notes) | {"stages": stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes)}
+    qc = record(ds, notes)
+    qc["stages"] = stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
