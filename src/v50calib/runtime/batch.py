@@ -40,7 +40,7 @@ _SHOWN = 20
 Progress = Callable[[journal.Entry, int, int], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class RunSummary:
     """Outcome of a run: the last entry of each visit of this call, in order of completion.
 
@@ -57,12 +57,17 @@ class RunSummary:
     def failed(self) -> list[journal.Entry]:
         return [e for e in self.entries if e.state == "failed"]
 
+    def _counts(self) -> str:
+        return ", ".join(f"{n} {state}" for state, n in Counter(e.state for e in self.entries).items()) or "nothing to do"
+
+    def __repr__(self) -> str:
+        return f"RunSummary({self.run_dir}: {self._counts()})"
+
     def _repr_html_(self) -> str:
-        counts = ", ".join(f"{n} {state}" for state, n in Counter(e.state for e in self.entries).items()) or "nothing to do"
         shown = [*self.failed, *(e for e in self.entries if e.state != "failed")][:_SHOWN]
         more = f"; {len(self.entries) - _SHOWN} more are not shown" if len(self.entries) > _SHOWN else ""
         rows = [(e.label, e.state, f"{e.seconds:.1f}", e.error) for e in shown]
-        return table(("visit", "state", "s", "error"), rows, f"{counts}{more}")
+        return table(("visit", "state", "s", "error"), rows, f"{self._counts()}{more}")
 
 
 def calibrate(
