@@ -197,7 +197,10 @@ def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
 
 
 def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
-    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened."""
+    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened.
+
+    Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`.
+    """
     root = place(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
     return xr.DataTree.from_dict(groups)
