@@ -47,9 +47,10 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": DATA | {"kernels"},
     "uncertainty": BASE | {"kernels", "schema"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "simulate"}
+EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_plan", "cli_progress", "cli_runs"}
+ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_plan", "cli_progress", "cli_runs", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
+ALLOWED["cli_plan"] = {"runtime", "errors", "config", "cli_progress"}
 ALLOWED["cli_runs"] = {"runtime", "errors"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`

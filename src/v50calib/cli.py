@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from v50calib.cli_plan import doctor
+from v50calib.cli_plan import plan as plan_command
 from v50calib.cli_runs import qc, status, verify
 from v50calib.errors import V50CalibError
 
 #: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "export", "uncertainty", "score", "spectra", "plan", "doctor")
+PLANNED_COMMANDS = ("report", "export", "uncertainty", "score", "spectra")
 
 
 class Program(click.Group):
@@ -221,6 +223,8 @@ def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
         print_table(table)
 
 
+main.add_command(doctor)
+main.add_command(plan_command)
 main.add_command(status)
 main.add_command(verify)
 main.add_command(qc)
