@@ -48,6 +48,17 @@ print(digest.hexdigest())
 PY
 }
 
+# Only a build that is named as one for CPUs: on Linux the plain package brings several GB for GPUs.
+v50calib_torch() {
+    local wanted
+    wanted="$(sed -n 's/^torch==//p' "$v50calib_root/constraints.txt")+cpu"
+    if ! "$1/bin/python" -m pip install -qq --disable-pip-version-check --no-input -c "$v50calib_root/constraints.txt" \
+        "torch==$wanted" >"$1/torch.log" 2>&1; then
+        echo "torch $wanted is not to be had for this Python (log: $1/torch.log). Only calib.top_level_calib.method=corel needs it;" \
+            "its tests are skipped. PyTorch's index of CPU builds has it: PIP_EXTRA_INDEX_URL, then remove $1/v50calib.stamp" >&2
+    fi
+}
+
 v50calib_env() {
     local python venv stamp
     python="$(v50calib_find_python)" || return 1
@@ -64,6 +75,7 @@ v50calib_env() {
                 "the first time; run this again once that is solved." >&2
             return 1
         fi
+        v50calib_torch "$venv"
         # written last: a broken-off installation is started afresh
         echo "$stamp" >"$venv/v50calib.stamp"
     fi

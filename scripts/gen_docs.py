@@ -4,7 +4,7 @@
     python scripts/gen_docs.py --check    # exit 1 and name the files that would change
 
 A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
-the config models), `cli COMMAND` (its options), `raw`, `products`, `dq`, `profiles`.
+the config models), `cli COMMAND` (its options), `raw`, `products`, `dq`, `distrust`, `profiles`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from v50calib.config.compose import profiles_dir
 from v50calib.config.models import RunConfig
 from v50calib.dq import DESCRIPTIONS
 from v50calib.errors import ConfigError
+from v50calib.qc.distrust import RULES
 from v50calib.schema import CALIBRATED, RAW_VISIT, Var
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,6 +167,39 @@ MEANINGS = {
     "runtime.tls.ca": "PEM file of the authority",
     "runtime.tls.cert": "PEM file of the certificate",
     "runtime.tls.key": "PEM file of the private key",
+    "calib.top_level_calib.io.model_path": "where the fitted model goes; null: calibrator.npz in the run directory",
+    "calib.top_level_calib.score.edition": "whose metric",
+    "calib.top_level_calib.score.sigma_fgs1": "of the ideal answer, wl_1",
+    "calib.top_level_calib.score.sigma_airs": "of the ideal answer, wl_2 to wl_283",
+    "calib.top_level_calib.score.sigma_2024": "of the ideal answer, every channel of 2024",
+    "calib.top_level_calib.score.fgs1_weight": "weight of wl_1 (2025)",
+    "calib.top_level_calib.score.naive_mean": "mean of the training set: the answer that scores 0",
+    "calib.top_level_calib.score.naive_sigma": "standard deviation of the training set",
+    "calib.top_level_calib.score.sigma_floor": "a smaller sigma counts as this",
+    "calib.top_level_calib.temperature.grid_search": "search T on a grid of log T (step 0.002) instead of the closed form",
+    "calib.top_level_calib.temperature.clamp_T": "smallest and largest T",
+    "calib.top_level_calib.affine.ridge": "penalty on the slopes, in planets",
+    "calib.top_level_calib.affine.shift": "move mu by its bias per channel",
+    "calib.top_level_calib.affine.smooth_bins": "channels in the running mean of features; 1: none",
+    "calib.top_level_calib.corel.model.backend": "`none`: the same network without edges",
+    "calib.top_level_calib.corel.model.head": "`quantile`: 39 quantiles by pinball loss, their width as scale",
+    "calib.top_level_calib.corel.model.hidden": "width of a node's state",
+    "calib.top_level_calib.corel.model.layers": "attention layers",
+    "calib.top_level_calib.corel.model.heads": "attention heads",
+    "calib.top_level_calib.corel.model.use_edge_features": "distance in wavelength enters the attention",
+    "calib.top_level_calib.corel.graph.k_proximity": "nearest channels that a channel attends to",
+    "calib.top_level_calib.corel.fit.batch_size": "planets a step",
+    "calib.top_level_calib.corel.fit.conformal_fraction": "share of planets held out for the intervals",
+    "calib.top_level_calib.corel.fit.seed": "of splits and of the network",
+    "calib.top_level_calib.corel.fit.early_stop.patience": "epochs without a gain",
+    "calib.top_level_calib.corel.fit.early_stop.validation_fraction": "share of the fit planets that stops the training",
+    "calib.top_level_calib.corel.coverage.target": "of the intervals; null: 1 - conformal.alpha",
+    "calib.top_level_calib.corel.conformal.enabled": "make intervals",
+    "calib.top_level_calib.corel.conformal.method": "`joint`: one band for all channels of a planet",
+    "calib.top_level_calib.corel.conformal.alpha": "share of misses",
+    "calib.top_level_calib.corel.conformal.per_bin": "false: one quantile for all channels",
+    "calib.top_level_calib.corel.conformal.groups": "groups of planets by mean log sigma, each with its own quantiles",
+    "calib.top_level_calib.corel.ablation": "also fit the network without edges, for the printed comparison",
     "output.cubes": "`binned`: CDS frames summed over bin_s; `full`: each of them; `both`; `none`",
     "output.bin_s": "seconds of a bin of the cubes and of `background`",
     "output.dtype": "of stored floats; depths and times are always float64",
@@ -278,9 +312,12 @@ def config_table(path: str) -> str:
     return table(["key", "default", "accepts", "meaning"], rows)
 
 
-def cli_table(name: str) -> str:
-    """Arguments and options of a command."""
-    command = program.commands[name]
+def cli_table(*names: str) -> str:
+    """Arguments and options of a command, or of one of a group: `uncertainty fit`."""
+    command: click.Command = program
+    for name in names:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
     rows = []
     for parameter in command.params:
         if isinstance(parameter, click.Option):
@@ -306,6 +343,12 @@ def dq_table() -> str:
     """Data-quality bits, lowest first."""
     rows = [[str(int(flag).bit_length() - 1), f"`{flag.name}`", str(int(flag)), text] for flag, text in DESCRIPTIONS.items()]
     return table(["bit", "name", "value", "meaning"], rows)
+
+
+def distrust_table() -> str:
+    """The rules that rank visits in the report."""
+    rows = [[f"`{rule.key}`", f"{'<' if rule.below else '>'} {rule.limit:g}{rule.unit}", rule.says] for rule in RULES]
+    return table(["number", "a reason where", "meaning"], rows)
 
 
 def flat_dump(model: BaseModel) -> dict[str, object]:
@@ -338,6 +381,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "raw": lambda: variables_table(RAW_VISIT),
     "products": lambda: variables_table(CALIBRATED),
     "dq": dq_table,
+    "distrust": distrust_table,
     "profiles": profiles_table,
 }
 

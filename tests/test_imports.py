@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     # a user's own maps from files: numbers and errors, nothing of a visit
     "maps": BASE,
     "stages": DATA | {"kernels", "maps"},
-    "config": BASE | {"schema", "stages"},
+    "config": BASE | {"schema", "stages", "uncertainty"},
     "provenance": DATA | {"config"},
     # one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
     "general": DATA | {"kernels", "stages"},
@@ -42,16 +42,21 @@ ALLOWED: dict[str, set[str]] = {
     "folding": BASE | {"kernels", "schema"},
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},
-    "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot"} | CHAIN,
+    "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot", "uncertainty"} | CHAIN,
+    # a run on one page: reads what others wrote, nothing imports it but the command
+    "report": BASE | {"config", "io", "qc", "plot", "runtime"},
     # these stand apart
     "simulate": DATA | {"kernels"},
-    "uncertainty": BASE | {"kernels", "schema"},
+    # its options are config sections; of stages it takes their base class alone
+    "uncertainty": BASE | {"kernels", "schema", "stages"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_plan", "cli_progress", "cli_runs"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_plan", "cli_progress", "cli_runs", "simulate"}
+EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_plan", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty"}
+ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_plan", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_plan"] = {"runtime", "errors", "config", "cli_progress"}
-ALLOWED["cli_runs"] = {"runtime", "errors"}
+ALLOWED["cli_runs"] = {"runtime", "errors", "io", "report", "cli_progress", "cli_types"}
+ALLOWED["cli_plan"] = {"runtime", "errors", "config", "io", "cli_progress", "cli_types"}
+ALLOWED["cli_types"] = {"io"}
+ALLOWED["cli_uncertainty"] = {"runtime", "uncertainty", "config", "errors"}
 ALLOWED["cli"] = EVERYTHING
 #: `python -m v50calib`
 ALLOWED["__main__"] = {"cli"}

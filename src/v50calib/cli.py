@@ -11,22 +11,15 @@ import click
 
 from v50calib.cli_plan import doctor
 from v50calib.cli_plan import plan as plan_command
-from v50calib.cli_runs import qc, status, verify
+from v50calib.cli_runs import export, qc, report, status, verify
+from v50calib.cli_types import PLACE
+from v50calib.cli_uncertainty import score, spectra, uncertainty
 from v50calib.errors import V50CalibError
-
-#: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("report", "export", "uncertainty", "score", "spectra")
+from v50calib.io.place import Place, place
 
 
 class Program(click.Group):
-    """A group whose errors are one paragraph and whose planned commands are refused by name."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in PLANNED_COMMANDS and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(
-                f"'{args[0]}' is planned but not built in this version; what exists: {', '.join(self.list_commands(ctx))}"
-            )
-        return super().resolve_command(ctx, args)
+    """A group whose errors are one paragraph."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -46,6 +39,7 @@ def main() -> None:
       v50calib simulate data --planets 3 --frames-fraction 0.05
       v50calib calibrate --config-name calib/nominal --data data --out runs/nominal
       v50calib summary runs/nominal --truth data
+      v50calib report runs/nominal --truth data
     """
 
 
@@ -90,25 +84,25 @@ def simulate(
         raise click.BadParameter(f"'{visits}' is no number or list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
     from v50calib.cli_progress import counter
 
-    with counter("simulate") as report:
+    with counter("simulate") as step:
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
-            layout="2024" if layout == "2024" else "2025", workers=workers, progress=report,
+            layout="2024" if layout == "2024" else "2025", workers=workers, progress=step,
         )  # fmt: skip
     click.echo(f"wrote {planets} planets to {path}")
 
 
 @main.command()
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("dataset", type=PLACE)
+@click.argument("store", type=PLACE)
 @click.option("--workers", default=1, show_default=True, help="Processes; each streams one visit.")
-def ingest(dataset: Path, store: Path, workers: int) -> None:
+def ingest(dataset: Place, store: Place, workers: int) -> None:
     """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
     from v50calib.cli_progress import counter
     from v50calib.io.store import ingest as run
 
-    with counter("ingest") as report:
-        result = run(dataset, store, workers=workers, progress=report)
+    with counter("ingest") as step:
+        result = run(dataset, store, workers=workers, progress=step)
     click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
     for key, message in result.failed.items():
         click.echo(f"failed {key}: {message}", err=True)
@@ -123,10 +117,8 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
     show_default=True,
     help="Profile: calib/fast, calib/nominal, calib/strict, calib/official or one of --config-dir.",
 )
-@click.option(
-    "--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]"
-)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
+@click.option("--data", type=PLACE, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
+@click.option("--out", type=PLACE, default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
 @click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
 @click.option("--cfg", type=click.Choice(["job"]), default=None, help="Print the composed config and run nothing.")
 @click.option("--resolve", is_flag=True, help="With --cfg: resolve interpolations.")
@@ -147,7 +139,7 @@ def ingest(dataset: Path, store: Path, workers: int) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and why; write nothing.")
 @click.argument("overrides", nargs=-1)
 def calibrate(
-    config_name: str, data: Path | None, out: Path | None, config_dir: Path | None, cfg: str | None, resolve: bool,
+    config_name: str, data: Place | None, out: Place | None, config_dir: Path | None, cfg: str | None, resolve: bool,
     scheduler: str | None, planets: tuple[str, ...], planets_from: Path | None, overrides: tuple[str, ...], dry_run: bool, **choice: Any,
 ) -> None:  # fmt: skip
     """Calibrate every visit of a dataset. OVERRIDES are key=value, e.g. calib.phase.binning.nbins=120.
@@ -169,8 +161,8 @@ def calibrate(
     from v50calib.runtime.select import read_planets
 
     config = load(config_name, overrides, config_dir)
-    data = data if data is not None else Path(os.environ.get("DATA_DIR", "data"))
-    out = out if out is not None else Path(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
+    data = data if data is not None else place(os.environ.get("DATA_DIR", "data"))
+    out = out if out is not None else place(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
     choice["planets"] = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
     if dry_run:
         _print_plan(plan(data, out, config, **choice))
@@ -178,6 +170,8 @@ def calibrate(
     with run_progress() as progress:
         summary = run(data, out, config=config, progress=progress, **choice)
     click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
+    for note in summary.notes:
+        click.echo(note)
     if summary.failed:
         for entry in summary.failed:
             click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
@@ -206,10 +200,10 @@ def _print_plan(decisions: list[Any]) -> None:
 
 
 @main.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def summary(run_dir: Path, truth: Path | None, as_json: bool) -> None:
+def summary(run_dir: Place, truth: Path | None, as_json: bool) -> None:
     """Table of a run: depth, noise over the photon limit and seconds of each visit."""
     from v50calib.qc.summary import print_table
     from v50calib.runtime.summary import rows
@@ -228,3 +222,8 @@ main.add_command(plan_command)
 main.add_command(status)
 main.add_command(verify)
 main.add_command(qc)
+main.add_command(score)
+main.add_command(spectra)
+main.add_command(uncertainty)
+main.add_command(export)
+main.add_command(report)

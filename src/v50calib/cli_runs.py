@@ -1,19 +1,26 @@
-"""Commands on run directories: `status` and `verify`."""
+"""Commands on run directories: `status`, `verify`, `qc`, `report` and `export`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from v50calib.cli_types import PLACE
+from v50calib.io.place import Place
+
+if TYPE_CHECKING:
+    from v50calib.runtime.align import What
+    from v50calib.runtime.export import Format
+
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def status(run_dir: Path, as_json: bool) -> None:
+def status(run_dir: Place, as_json: bool) -> None:
     """How the run in RUN_DIR stands: counts, rate, time left, failures with reasons, slowest visits, worst quality.
 
     It can be asked at any time, also while the run is going on elsewhere.
@@ -28,10 +35,10 @@ def status(run_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
+def verify(run_dir: Place, quarantine: bool, as_json: bool) -> None:
     """Check every product of RUN_DIR against its commit record: metadata, shapes, checksums.
 
     Leftovers of killed processes are cleaned. Exit code 1 if a product is broken or missing.
@@ -60,11 +67,11 @@ def verify(run_dir: Path, quarantine: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=PLACE)
 @click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=None, help="Write the table here as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of tables.")
-def qc(run_dir: Path, stages: tuple[str, ...], csv_path: Path | None, as_json: bool) -> None:
+def qc(run_dir: Place, stages: tuple[str, ...], csv_path: Path | None, as_json: bool) -> None:
     """Quality numbers of a run, one row a visit x instrument x stage, from its manifest; also while it is going on.
 
     Without --csv or --json: for each stage, every number's median and the visits at its two ends.
@@ -88,6 +95,24 @@ def qc(run_dir: Path, stages: tuple[str, ...], csv_path: Path | None, as_json: b
             click.echo(json.dumps(row))
     else:
         _print_qc(rows)
+
+
+@click.command()
+@click.argument("run_dir", type=PLACE)
+@click.option("--out", type=PLACE, default=None, help="The page.  [default: RUN_DIR/report.html]")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Draw figures of so many of the worst visits.")
+@click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
+def report(run_dir: Place, out: Place | None, limit: int, truth: Path | None) -> None:
+    """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.
+
+    The page needs no network and no other file. It can be made while the run is going on.
+    """
+    from v50calib.cli_progress import counter
+    from v50calib.report import write_report
+
+    with counter("report") as step:
+        made = write_report(run_dir, out, limit=limit, truth=truth, progress=step)
+    click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
 
 
 def _of(stages: tuple[str, ...]) -> str:
@@ -114,6 +139,43 @@ def _print_qc(rows: list[dict[str, Any]]) -> None:
                     middle = median(v for v, _ in known)
                     table.add_row(name, f"{low[0]:.4g} ({low[1]})", f"{middle:.4g}", f"{high[0]:.4g} ({high[1]})")
             console.print(table)
+
+
+@click.command()
+@click.argument("run_dir", type=PLACE)
+@click.argument("out")
+@click.option(
+    "--what",
+    type=click.Choice(["lightcurves", "cubes", "spectra"]),
+    default="lightcurves",
+    show_default=True,
+    help="What is put on the grid.",
+)
+@click.option(
+    "--format", "fmt", type=click.Choice(["zarr", "netcdf", "npz", "hdf5", "csv"]), default="zarr", show_default=True, help="Of OUT."
+)
+@click.option(
+    "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+def export(run_dir: Place, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
+    """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
+
+    What a visit lacks is NaN and false in `mask`. OUT is there as a whole or not at all.
+    """
+    from v50calib.cli_progress import counter
+    from v50calib.runtime.export import export as write
+    from v50calib.runtime.export import plan_export
+
+    plan = plan_export(run_dir, what, fmt, bin_s=bin_s)
+    size = " x ".join(f"{n} {name}" for name, n in plan.grid.sizes.items() if name != "instrument")
+    held = f", {2 * plan.grid.nbytes / 1e9:.2f} GB of disk while it is written" if fmt == "npz" else ""
+    click.echo(
+        f"{what}: {size}; {plan.grid.nbytes / 1e9:.2f} GB uncompressed{held}; {plan.present} of {len(plan.visits)} visits have products"
+    )
+    with counter("export") as step:
+        write(run_dir, out, what, fmt, overwrite=overwrite, progress=step, plan=plan)
+    click.echo(f"wrote {out}")
 
 
 def _print_status(found: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def load_array(path: str, *, key: str) -> NDArray[Any]:
         raise ConfigError(f"{key}='{path}' has the ending '{file.suffix}': what can be read is {FORMATS}")
     try:
         return np.asarray(reader(file, name))
-    except (ValueError, KeyError, OSError, EOFError) as exc:
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError) as exc:
         reason = " ".join(str(exc).split())
         raise DataError(f"{key}='{path}' cannot be read as {file.suffix}: {reason or type(exc).__name__}; write the file again") from exc
 

@@ -20,8 +20,10 @@ def config_hash(config: RunConfig) -> str:
 
 
 def decisive(config: RunConfig) -> str:
-    """JSON of the config's parts that decide the numbers: a product is the same on any scheduler."""
-    return json.dumps({name: getattr(config, name).model_dump(mode="json") for name in ("calib", "output")}, sort_keys=True)
+    """JSON of the config's parts that decide a product's numbers: the same on any scheduler, and whatever is made of predictions."""
+    parts = {name: getattr(config, name).model_dump(mode="json") for name in ("calib", "output")}
+    del parts["calib"]["top_level_calib"]
+    return json.dumps(parts, sort_keys=True)
 
 
 @cache

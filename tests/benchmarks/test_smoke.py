@@ -68,7 +68,7 @@ def test_injected_transits_are_recovered_on_a_small_grid(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(str(PROJECT))
     from benchmarks import recovery
 
-    results = [recovery.run_case(case, tmp_path, 0.1, 11 + i) for i, case in enumerate(recovery.grid("small"))]
+    results = [recovery.run_case(case, tmp_path, 0.1, 0.1, 11 + i) for i, case in enumerate(recovery.grid("small"))]
     for result in results:
         airs, fgs = (abs(row["error"]) for row in result["clean"])
         assert airs < recovery.bar(result["case"].depth)
@@ -78,5 +78,5 @@ def test_injected_transits_are_recovered_on_a_small_grid(tmp_path: Path, monkeyp
     assert pulls.std() == pytest.approx(1.0, abs=0.1)
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- grid begins -->\n<!-- grid ends -->\nb\n")
-    recovery.write_between(page, "grid", recovery.grid_table(results, 0.1))
+    recovery.write_between(page, "grid", recovery.grid_table(results, 0.1, 0.1))
     assert "| 10000 | 2.5 | 0.1 | 10.0 |" in page.read_text()

@@ -120,7 +120,7 @@ def test_pair_shares_its_early_electrons(rate: float, read_noise: float) -> None
     one = np.ones(1)
     read_pairs(
         rng, np.full((pairs, 1), rate), np.zeros((0, 0)), 0 * one, read_noise * one, IDENTITY[None], times,
-        (-1000.0, 0.4369), True, out,
+        (-1000.0, 0.4369), True, False, out,
     )  # fmt: skip
     first, second = out[0, 0::2] * ADU_E - 1000.0, out[0, 1::2] * ADU_E - 1000.0
     rounding = ADU_E**2 / 12
@@ -155,10 +155,26 @@ def test_saturation_and_floor() -> None:
     rates = np.array([[1e6, 0.0], [1e6, -1e5]])
     read_pairs(
         np.random.default_rng(0), rates, np.zeros((0, 0)), np.zeros(2), np.zeros(2), np.stack([IDENTITY] * 2),
-        (0.1, 4.6), (-1000.0, 0.4369), False, out,
+        (0.1, 4.6), (-1000.0, 0.4369), False, False, out,
     )  # fmt: skip
     assert out[0, 1] == 65535
     assert out[1].tolist() == [437, 437, 0, 0]
+
+
+@pytest.mark.parametrize("dither", [False, True])
+def test_dithered_codes_are_right_on_average(dither: bool) -> None:
+    pairs, rate = 20_000, 1234.5
+    out = np.empty((1, 2 * pairs), dtype=np.uint16)
+    read_pairs(
+        np.random.default_rng(5), np.full((pairs, 1), rate), np.zeros((0, 0)), np.zeros(1), np.zeros(1), IDENTITY[None],
+        (0.1, 4.6), (-1000.0, 0.4369), False, dither, out,
+    )  # fmt: skip
+    exact = (rate * 4.6 + 1000.0) * 0.4369
+    codes = out[0, 1::2].astype(float)
+    if dither:
+        assert abs(codes.mean() - exact) < 5 * 0.5 / np.sqrt(pairs)
+    else:
+        assert set(codes) == {np.floor(exact + 0.5)}
 
 
 def test_cosmic_rays_stay_in_the_second_read_unless_early(still: dict[str, object], invert: Inverse) -> None:

@@ -25,6 +25,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from v50calib.config.compute import GROUP, expand
 from v50calib.errors import ConfigError
@@ -122,7 +123,7 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
         try:
             with initialize_config_dir(config_dir=str(roots[0]), job_name="v50calib", version_base="1.3"):
                 return hydra_compose(config_name=name, overrides=prepared)
-        except (HydraException, OmegaConfBaseException, ValueError) as exc:
+        except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as exc:
             raise ConfigError(_not_composed(name, overrides, exc)) from exc
         finally:
             GlobalHydra.instance().hydra = outer

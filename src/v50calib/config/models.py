@@ -16,12 +16,7 @@ from v50calib.stages.nonlinearity import NonlinearityConfig
 from v50calib.stages.phase import PhaseConfig
 from v50calib.stages.photometry import PhotometryConfig
 from v50calib.stages.trace import TraceConfig
-
-
-class TopLevelCalib(Section):
-    """Calibration of predictions after inference."""
-
-    method: Literal["none"] = "none"
+from v50calib.uncertainty.options import TopLevelCalib
 
 
 def _full_name(name: str) -> str:

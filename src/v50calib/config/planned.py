@@ -202,7 +202,10 @@ _PHASE: dict[str, Any] = {
 }
 
 _TOP_LEVEL_CALIB: dict[str, Any] = {
-    "method": ("none", "temperature", "corel"),
+    "method": ("none", "temperature", "affine", "corel"),
+    "io": _keys("pred_path truth_path features_path out_path model_path"),
+    "score": _keys("edition sigma_fgs1 sigma_airs sigma_2024 fgs1_weight naive_mean naive_sigma sigma_floor"),
+    "affine": _keys("ridge shift smooth_bins"),
     "temperature": _keys("per_bin grid_search shrinkage clamp_T"),
     "corel": {
         "model": {"backend": ("gatconv", "none"), **_keys("hidden layers heads dropout use_edge_features")},

@@ -18,6 +18,7 @@ import xarray as xr
 from numcodecs import blosc
 
 from v50calib.io.commit import Written
+from v50calib.io.place import Place
 
 #: a chunk holds about this many bytes; most variables are one chunk
 CHUNK_BYTES = 16 * 2**20
@@ -61,7 +62,7 @@ def write_array(path: Path, values: np.ndarray, dims: tuple[str, ...], attrs: di
     return files
 
 
-def read_array(path: Path) -> np.ndarray | None:
+def read_array(path: Place) -> np.ndarray | None:
     """An array of one chunk as `write_array` wrote it; None where its metadata says anything else: zarr reads that.
 
     Raises OSError or RuntimeError where the file is missing or damaged, ValueError where it is too short.

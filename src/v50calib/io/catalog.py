@@ -12,11 +12,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from v50calib.errors import DataError
 from v50calib.io.commit import COMMIT_NAME
+from v50calib.io.place import ObjectPath, Place, place
 from v50calib.schema import INSTRUMENTS
 
 Split = Literal["train", "test"]
@@ -26,6 +28,8 @@ RootKind = Literal["dataset", "store", "custom"]
 DETECTOR_FILE = "detector.yaml"
 
 _ID = re.compile(r"[0-9A-Za-z_-]+")
+#: an instrument becomes a part of paths, like a planet's id: `NAME` or `NAME.CHANNEL`
+_INSTRUMENT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]+)?")
 _FLOAT_ID = re.compile(r"(\d+)\.0*")
 _NAME = re.compile(rf"({'|'.join(INSTRUMENTS)})_(?:signal|calibration)(?:_(\d+))?(?:\.parquet)?")
 
@@ -60,9 +64,22 @@ def normalise_planet_id(value: object) -> str:
     return text
 
 
-def root_kind(root: str | os.PathLike[str]) -> RootKind:
+def root_kind(root: str | os.PathLike[str] | ObjectPath) -> RootKind:
     """Tell a challenge folder, a raw Zarr store and a folder with a detector.yaml apart. Raises DataError where it is none."""
-    path = Path(root)
+    path = place(root)
+    # a store's kind is asked for with every visit; there it costs requests
+    return _kind_of(path) if isinstance(path, Path) else _kind_of_objects(path)
+
+
+@lru_cache(maxsize=64)
+def _kind_of_objects(path: ObjectPath) -> RootKind:
+    kind = _kind_of(path)
+    if kind == "custom":
+        raise DataError(f"{path} has a {DETECTOR_FILE}: such a folder is read from a local disk only; ingest it from there")
+    return kind
+
+
+def _kind_of(path: Place) -> RootKind:
     if not path.is_dir():
         raise DataError(f"no folder {path}: give the dataset's root (it holds train/ or test/) or a raw Zarr store")
     if (path / DETECTOR_FILE).is_file():
@@ -71,20 +88,22 @@ def root_kind(root: str | os.PathLike[str]) -> RootKind:
         return "store"
     if any((path / split).is_dir() for split in SPLITS):
         return "dataset"
-    found = sorted(entry.name for entry in os.scandir(path))[:8]
+    found = sorted(entry.name for entry in path.iterdir())[:8]
     raise DataError(
         f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json nor {DETECTOR_FILE} (found {found}); "
         "give the folder that holds train/ and test/"
     )
 
 
-def scan(root: str | os.PathLike[str]) -> list[VisitKey]:
+def scan(root: str | os.PathLike[str] | ObjectPath) -> list[VisitKey]:
     """Every visit of a dataset folder, raw Zarr store or detector.yaml, sorted.
 
     A visit counts where its signal file or its calibration folder is there, so that a missing file is
     reported when the visit is opened and not passed over. Raises DataError where the root is neither.
     """
-    path, kind = Path(root), root_kind(root)
+    path, kind = place(root), root_kind(root)
+    if isinstance(path, ObjectPath):
+        return sorted(key for split in SPLITS for key in _object_keys(path, split, kind))
     if kind == "custom":
         from v50calib.io.custom_source import check_root
 
@@ -99,7 +118,7 @@ def scan(root: str | os.PathLike[str]) -> list[VisitKey]:
 
 
 def find(
-    root: str | os.PathLike[str],
+    root: str | os.PathLike[str] | ObjectPath,
     planet_id: object,
     visit: int = 0,
     instrument: str = "AIRS-CH0",
@@ -110,7 +129,7 @@ def find(
 
     Raises DataError naming the nearest known planet, visit or instrument, or where a planet is in both splits.
     """
-    path, planet = Path(root), normalise_planet_id(planet_id)
+    path, planet = place(root), normalise_planet_id(planet_id)
     known = visits_of(path, planet, split)
     if instrument not in INSTRUMENTS and instrument not in {key.instrument for key in known}:
         names = sorted({key.instrument for key in scan(path)} if root_kind(path) != "dataset" else INSTRUMENTS)
@@ -130,9 +149,11 @@ def find(
     return hits[0]
 
 
-def visits_of(root: Path, planet: str, split: Split | None = None) -> list[VisitKey]:
+def visits_of(root: Place, planet: str, split: Split | None = None) -> list[VisitKey]:
     """Visits of one planet, without a scan of the others; empty where the root does not have it."""
     kind = root_kind(root)
+    if isinstance(root, ObjectPath):
+        return [key for s in (SPLITS if split is None else (split,)) for key in _object_keys(root, s, kind, planet)]
     if kind == "custom":
         from v50calib.io.custom import load_description
 
@@ -143,7 +164,7 @@ def visits_of(root: Path, planet: str, split: Split | None = None) -> list[Visit
     return [key for s in splits if (root / s / planet).is_dir() for key in planet_keys(_Folder(root / s / planet), s)]
 
 
-def channels_of(root: Path, planet: str, visit: int, instrument: str, split: Split | None = None) -> list[VisitKey]:
+def channels_of(root: Place, planet: str, visit: int, instrument: str, split: Split | None = None) -> list[VisitKey]:
     """The visit's channels where `instrument` is one that has several (`NAME.CHANNEL`), else nothing."""
     keys = visits_of(root, planet, split)
     return [key for key in keys if key.visit == visit and key.instrument.startswith(f"{instrument}.")]
@@ -188,7 +209,22 @@ def _dataset_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterato
 
 def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
     for visit in _folders(Path(planet.path)):
-        if visit.name.isdigit():
+        if visit.name.isdecimal():
             for instrument in _folders(Path(visit.path)):
-                if Path(instrument.path, COMMIT_NAME).is_file():
+                if _INSTRUMENT.fullmatch(instrument.name) and Path(instrument.path, COMMIT_NAME).is_file():
                     yield VisitKey(planet.name, int(visit.name), instrument.name, split)
+
+
+def _object_keys(root: ObjectPath, split: Split, kind: RootKind, planet: str = "") -> set[VisitKey]:
+    """Visits of a split (of one planet) of a root in an object store, from one listing of its names."""
+    top = root / split
+    keys = set()
+    for path in (top / planet if planet else top).objects():
+        name, *rest = path.relative_to(top).parts
+        if not _ID.fullmatch(name) or name.startswith(".") or not rest:
+            continue
+        if kind == "store" and len(rest) == 3 and rest[0].isdecimal() and _INSTRUMENT.fullmatch(rest[1]) and rest[2] == COMMIT_NAME:
+            keys.add(VisitKey(name, int(rest[0]), rest[1], split))
+        elif kind == "dataset" and (match := _NAME.fullmatch(rest[0])):
+            keys.add(VisitKey(name, int(match[2] or 0), match[1], split))
+    return keys

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from v50calib.channels import join_visits
 from v50calib.io.catalog import Split, channels_of, find, normalise_planet_id
+from v50calib.io.place import ObjectPath, place
 from v50calib.io.source import FrameSource, VisitSource, open_source
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES
 from v50calib.schema import RAW_VISIT, check_raw_visit, default_chunk_frames, pair_chunks
@@ -25,7 +25,7 @@ DEFAULT_CHUNKS = {"AIRS-CH0": 450, "FGS1": 5400}
 
 
 def open_visit(
-    root: str | os.PathLike[str],
+    root: str | os.PathLike[str] | ObjectPath,
     planet_id: object,
     visit: int = 0,
     instrument: str = "AIRS-CH0",
@@ -42,14 +42,14 @@ def open_visit(
     reference_hashes (JSON).
     Raises DataError for an unknown visit, an odd chunk, and missing, damaged or misshapen files.
     """
-    parts = channels_of(Path(root), normalise_planet_id(planet_id), visit, instrument, split)
+    parts = channels_of(place(root), normalise_planet_id(planet_id), visit, instrument, split)
     if parts:
-        opened = [visit_dataset(open_source(Path(root), key), chunks) for key in parts]
+        opened = [visit_dataset(open_source(place(root), key), chunks) for key in parts]
         joined = join_visits(instrument, opened)
         check_raw_visit(joined)
         return joined
     key = find(root, planet_id, visit, instrument, split=split)
-    return visit_dataset(open_source(Path(root), key), chunks)
+    return visit_dataset(open_source(place(root), key), chunks)
 
 
 def visit_dataset(source: VisitSource, chunks: int | None = None) -> xr.Dataset:

@@ -14,31 +14,38 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
+from v50calib.io.place import ObjectPath, Place
 
 COMMIT_NAME = "_COMMIT.json"
 #: a staging place of another host cannot be asked whether its owner lives; older than this it is abandoned
 ABANDONED_AFTER_S = 24 * 3600.0
 _HASH_BLOCK = 1 << 20
+#: objects put at a time
+PUTS = 8
 
 
-def is_committed(path: str | os.PathLike[str]) -> bool:
+def is_committed(path: Place) -> bool:
     """True where `path` is a directory that was written completely."""
-    return (Path(path) / COMMIT_NAME).is_file()
+    return (path / COMMIT_NAME).is_file()
 
 
-def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_record(path: Place) -> dict[str, Any]:
     """The commit record of a finished directory. Raises StoreError where it is absent or not JSON."""
-    marker = Path(path) / COMMIT_NAME
+    marker = path / COMMIT_NAME
     try:
         record = json.loads(marker.read_text())
     except FileNotFoundError:
@@ -59,13 +66,19 @@ def marked_group() -> Iterator[None]:
 
 
 @contextmanager
-def staging(final: str | os.PathLike[str]) -> Iterator[Path]:
+def staging(final: Place) -> Iterator[Path]:
     """Give an empty directory beside `final`, on the same file system; it is removed unless it was committed.
+
+    For an object store it is a local temporary directory, from which `commit` puts the objects.
 
     Staging places that killed runs left for the same `final` are removed first.
     Raises StoreError where the directory cannot be made.
     """
-    target = Path(final)
+    if isinstance(final, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix=f"v50calib-{final.name}.") as folder:
+            yield Path(folder)
+        return
+    target = final
     tmp = _hidden(target, "tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +104,7 @@ class Written:
 
 def commit(
     tmp: Path,
-    final: str | os.PathLike[str],
+    final: Place,
     record: Mapping[str, Any],
     written: Mapping[str, Written] | None = None,
     *,
@@ -105,16 +118,17 @@ def commit(
     Returns False where another run committed the same place first (ours is then dropped).
     Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
     """
-    target = Path(final)
     if written is None:
         check_complete(tmp)
         tree = tree_hash(tmp)
     else:
         check_sizes(tmp, written)
         tree = combine_hashes({name: file.sha256 for name, file in written.items()})
-    marker = tmp / COMMIT_NAME
     full = dict(record) | {"tree_sha256": tree}
-    with marker.open("w") as stream:
+    if isinstance(final, ObjectPath):
+        return _put_all(tmp, final, json.dumps(full, indent=1, sort_keys=True), replace=replace)
+    target = final
+    with (tmp / COMMIT_NAME).open("w") as stream:
         json.dump(full, stream, indent=1, sort_keys=True)
         stream.flush()
         os.fsync(stream.fileno())
@@ -135,6 +149,27 @@ def commit(
     return True
 
 
+def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> bool:
+    """Put every file of `tmp` below `final`, the record last. An older product is withdrawn first: absent or whole, never mixed.
+
+    Two writers of one product write the same bytes, so that whichever puts the record finds them whole.
+    """
+    marker = final / COMMIT_NAME
+    if marker.is_file():
+        if not replace:
+            return False
+        marker.unlink()
+    files = [p for p in tmp.rglob("*") if p.is_file()]
+    new = {final / p.relative_to(tmp).as_posix(): p for p in files}
+    old = [path for path in final.objects() if path not in new]
+    with ThreadPoolExecutor(PUTS) as pool:
+        work: list[Callable[[], None]] = [partial(path.unlink, missing_ok=True) for path in old]
+        work += [partial(path.upload, file) for path, file in new.items()]
+        for _ in pool.map(lambda task: task(), work):
+            pass
+    return marker.create(record.encode())
+
+
 def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
     """Refuse a directory in which a file is shorter than what was written to it (StoreError)."""
     for name, file in written.items():
@@ -146,18 +181,22 @@ def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
             )
 
 
-def check_complete(path: Path) -> None:
+def check_complete(path: Place) -> None:
     """Refuse a Zarr hierarchy in which a chunk was never written. Directories without Zarr arrays pass."""
-    for meta in sorted(path.rglob("zarr.json")):
+    if isinstance(path, ObjectPath):
+        # one listing for all arrays
+        below = Counter(_array_of(p) for p in path.objects())
+    metas: list[Place] = [*path.rglob("zarr.json")]
+    for meta in sorted(metas, key=str):
         node = json.loads(meta.read_text())
         if node.get("node_type") != "array":
             continue
         grid = node["chunk_grid"]["configuration"]["chunk_shape"]
         expected = math.prod(-(-n // c) for n, c in zip(node["shape"], grid, strict=True))
-        found = _chunk_files(meta.parent)
+        found = below[meta.parent] if isinstance(meta, ObjectPath) else _chunk_files(meta.parent)
         if found < expected:
             raise StoreError(
-                f"array '{meta.parent.relative_to(path)}' has {found} of {expected} chunk files: the write was cut short "
+                f"array '{_relative(meta.parent, path)}' has {found} of {expected} chunk files: the write was cut short "
                 "(full disk?); nothing was published, free some space and run again"
             )
 
@@ -168,8 +207,23 @@ def _chunk_files(array: Path) -> int:
     return beside + sum(len(files) for _, _, files in os.walk(array / "c"))
 
 
-def tree_hash(path: Path) -> str:
+def _array_of(path: ObjectPath) -> ObjectPath:
+    """The array that a chunk is of (`c.0.0` beside its metadata, or below `c/`); itself for what is no chunk."""
+    parts = path.key.split("/")
+    if path.name == "c" or path.name.startswith("c."):
+        return path.parent
+    return ObjectPath(path.bucket, "/".join(parts[: len(parts) - 1 - parts[::-1].index("c")])) if "c" in parts else path
+
+
+def _relative(path: Place, root: Any) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def tree_hash(path: Place) -> str:
     """sha256 over relative names and contents of all files below `path`, except the commit record."""
+    if isinstance(path, ObjectPath):
+        objects = [p for p in path.objects() if p.name != COMMIT_NAME]
+        return combine_hashes({_relative(p, path): hashlib.sha256(p.read_bytes()).hexdigest() for p in objects})
     files = [p for p in path.rglob("*") if p.is_file() and p.name != COMMIT_NAME]
     return combine_hashes({p.relative_to(path).as_posix(): _file_hash(p) for p in files})
 
@@ -187,19 +241,30 @@ def _file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def clean_leftovers(final: str | os.PathLike[str]) -> int:
+def clean_leftovers(final: Path) -> int:
     """Remove staging places for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
-    target = Path(final)
+    target = final
     return sum(_clean(entry, target.name) for entry in _entries(target.parent))
 
 
-def clean_folder(folder: Path) -> int:
-    """`clean_leftovers` for everything that belongs into `folder`."""
+def clean_folder(folder: Place) -> int:
+    """`clean_leftovers` for everything that belongs into `folder`; object stores have no staging places."""
+    if isinstance(folder, ObjectPath):
+        return 0
     return sum(_clean(entry, None) for entry in _entries(folder))
 
 
-def set_aside(path: Path, suffix: str) -> Path:
-    """Hide a directory from readers under a name that ends with `suffix`, in one rename; returns where it is. Raises OSError."""
+def set_aside(path: Place, suffix: str) -> Place:
+    """Hide a directory from readers under a name that ends with `suffix`, in one rename; returns where it is. Raises OSError.
+
+    In an object store its record gets that name: what has none is not there for readers, and is replaced by the next commit.
+    """
+    if isinstance(path, ObjectPath):
+        hidden = path / f".{COMMIT_NAME}.{suffix}"
+        if is_committed(path):
+            hidden.write_bytes((path / COMMIT_NAME).read_bytes())
+            (path / COMMIT_NAME).unlink()
+        return hidden
     return path.rename(_hidden(path, suffix))
 
 

@@ -10,6 +10,7 @@ does the identity.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from v50calib.io.catalog import VisitKey, root_kind
 from v50calib.io.commit import read_record
 from v50calib.io.layout import AXIS_FILE, visit_files
 from v50calib.io.parquet import ParquetFrames
+from v50calib.io.place import ObjectPath, Place, place, version_of
 from v50calib.io.source import VisitSource, open_source
 from v50calib.reference import MAP_NAMES, hash_array, hash_text
 
@@ -26,11 +28,11 @@ from v50calib.reference import MAP_NAMES, hash_array, hash_text
 STAMP = "stamp"
 
 
-def unchanged(root: str | os.PathLike[str], key: VisitKey, known: object) -> bool:
+def unchanged(root: str | os.PathLike[str] | ObjectPath, key: VisitKey, known: object) -> bool:
     """Whether the input is still what `known`, an identity of an earlier time, says. Raises as `input_identity` does."""
     if not isinstance(known, dict) or not known:
         return False
-    if known.get(STAMP) and known[STAMP] == _stamp(Path(root), key):
+    if known.get(STAMP) and known[STAMP] == _stamp(place(root), key):
         return True
     return same(input_identity(root, key), known)
 
@@ -40,23 +42,22 @@ def same(one: dict[str, str], other: dict[str, str]) -> bool:
     return {k: v for k, v in one.items() if k != STAMP} == {k: v for k, v in other.items() if k != STAMP}
 
 
-def input_identity(root: str | os.PathLike[str], key: VisitKey) -> dict[str, str]:
+def input_identity(root: str | os.PathLike[str] | ObjectPath, key: VisitKey) -> dict[str, str]:
     """Identity of one visit of any root. Raises DataError or StoreError where it cannot be opened."""
     if root_kind(root) == "store":
-        return _store_identity(Path(root), key)
+        return _store_identity(place(root), key)
     return identity_of(root, open_source(root, key))
 
 
-def identity_of(root: str | os.PathLike[str], source: VisitSource) -> dict[str, str]:
+def identity_of(root: str | os.PathLike[str] | ObjectPath, source: VisitSource) -> dict[str, str]:
     """The same of a source that is open already; {part: text}, JSON-ready, without paths."""
     if root_kind(root) == "store":
-        return _store_identity(Path(root), source.key)
+        return _store_identity(place(root), source.key)
     frames = source.frames
     # taken first: what changes meanwhile must not pass for what was read
-    stamp = _stamp(Path(root), source.key)
+    stamp = _stamp(place(root), source.key)
     if isinstance(frames, ParquetFrames):
-        status = frames.path.stat()
-        signal = f"{status.st_size} bytes, mtime_ns {status.st_mtime_ns}"
+        signal = version_of(frames.path)
     else:
         # other sources name themselves by path, size and time of change; the hash leaves no path
         signal = tokenize(frames)
@@ -66,25 +67,37 @@ def identity_of(root: str | os.PathLike[str], source: VisitSource) -> dict[str, 
     return {"signal": signal, "visit": visit, "maps": maps} | ({STAMP: stamp} if stamp else {})
 
 
-def _store_identity(store: Path, key: VisitKey) -> dict[str, str]:
+def _store_identity(store: Place, key: VisitKey) -> dict[str, str]:
     from v50calib.io.raw_zarr import group_path
 
     return {"tree": str(read_record(group_path(store, key)).get("tree_sha256"))}
 
 
-def _stamp(root: Path, key: VisitKey) -> str:
+def _stamp(root: Place, key: VisitKey) -> str:
     """Sizes and times of change of all files that a visit of the challenge's folder is made of; empty for other roots."""
     if root_kind(root) != "dataset":
         return ""
     files = visit_files(root, key)
     tables = [AXIS_FILE, "adc_info.csv", f"{key.split}_adc_info.csv", f"{key.split}_star_info.csv"]
     paths = [files.signal, *(files.calibration / f"{name}.parquet" for name in MAP_NAMES), *(root / name for name in tables)]
-    stats = [(p.name, s.st_size, s.st_mtime_ns) for p in paths if (s := _stat(p)) is not None]
+    if isinstance(root, ObjectPath):
+        # a dozen requests, in one round trip
+        with ThreadPoolExecutor(len(paths)) as pool:
+            versions = list(pool.map(_version, paths))
+        return hash_text(repr([(p.name, v) for p, v in zip(paths, versions, strict=True) if v is not None]))
+    stats = [(p.name, s.st_size, s.st_mtime_ns) for p in paths if isinstance(p, Path) and (s := _stat(p)) is not None]
     return hash_text(repr(stats))
 
 
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _version(path: Place) -> str | None:
+    try:
+        return version_of(path)
     except FileNotFoundError:
         return None

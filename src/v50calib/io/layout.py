@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.io.catalog import VisitKey, normalise_planet_id
+from v50calib.io.place import Place, place, version_of
 from v50calib.io.rowgroup import damaged, open_parquet
 from v50calib.reference import MAP_NAMES, Reference, make_reference
 from v50calib.schema import INSTRUMENT, LINEARITY_TERMS, STAR_PARAMETERS
@@ -34,8 +34,8 @@ ODD_READ_OFFSET_S = 0.1
 class VisitFiles:
     """Where one visit's files are; `layout` says which challenge's naming was found."""
 
-    signal: Path
-    calibration: Path
+    signal: Place
+    calibration: Place
     layout: str
 
 
@@ -48,7 +48,7 @@ class Axes:
     wavelength: NDArray[np.float64] | float
 
 
-def visit_files(root: Path, key: VisitKey) -> VisitFiles:
+def visit_files(root: Place, key: VisitKey) -> VisitFiles:
     """Paths of a visit: with its number (2025) or, for visit 0, without one (2024)."""
     folder = root / key.split / key.planet_id
     numbered = folder / f"{key.instrument}_signal_{key.visit}.parquet"
@@ -61,7 +61,7 @@ def visit_files(root: Path, key: VisitKey) -> VisitFiles:
     return VisitFiles(numbered, calibration, "challenge-2025")
 
 
-def read_reference(root: Path, key: VisitKey, files: VisitFiles) -> Reference:
+def read_reference(root: Place, key: VisitKey, files: VisitFiles) -> Reference:
     """The visit's five maps and ADC constants.
 
     Raises DataError: a map is missing, damaged, of the wrong shape or type, or wholly NaN; adc_info lacks a column.
@@ -71,7 +71,7 @@ def read_reference(root: Path, key: VisitKey, files: VisitFiles) -> Reference:
     return make_reference({name: _read_map(files.calibration, name, shape) for name in MAP_NAMES}, offset, gain)
 
 
-def read_adc(root: Path, key: VisitKey) -> tuple[float, float]:
+def read_adc(root: Place, key: VisitKey) -> tuple[float, float]:
     """(offset, gain) of `adc_info.csv` (one row) or `{split}_adc_info.csv` (a row a planet)."""
     names = ("adc_info.csv", f"{key.split}_adc_info.csv")
     path = next((root / name for name in names if (root / name).is_file()), None)
@@ -97,7 +97,7 @@ def read_adc(root: Path, key: VisitKey) -> tuple[float, float]:
     return offset, gain
 
 
-def read_star(root: Path, key: VisitKey) -> dict[str, float]:
+def read_star(root: Place, key: VisitKey) -> dict[str, float]:
     """`{Rs: …, P: …}` of `{split}_star_info.csv`; empty where the dataset or the planet has none (2024)."""
     path = root / f"{key.split}_star_info.csv"
     if not path.is_file():
@@ -107,7 +107,7 @@ def read_star(root: Path, key: VisitKey) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def read_axes(root: Path, instrument: str, n_frames: int) -> Axes:
+def read_axes(root: Place, instrument: str, n_frames: int) -> Axes:
     """The first `n_frames` entries of the root's axis table: all visits of a root share it.
 
     exposure = integration time, + 0.1 s on odd frames (AIRS: 0.1, 4.6 s); an instrument without that
@@ -131,7 +131,7 @@ def read_axes(root: Path, instrument: str, n_frames: int) -> Axes:
     return Axes(time_h, exposure, _axis(path, table, f"{instrument}-axis2-um", facts.shape[1]))
 
 
-def _axis(path: Path, table: dict[str, NDArray[np.float64]], column: str, n: int) -> NDArray[np.float64]:
+def _axis(path: Place, table: dict[str, NDArray[np.float64]], column: str, n: int) -> NDArray[np.float64]:
     if column not in table:
         raise DataError(f"{path} has no column '{column}', found {sorted(table)}: re-download it")
     values = table[column]
@@ -145,7 +145,7 @@ def _axis(path: Path, table: dict[str, NDArray[np.float64]], column: str, n: int
     return np.array(values[:n])
 
 
-def _read_map(folder: Path, name: str, shape: tuple[int, int]) -> NDArray[np.generic]:
+def _read_map(folder: Place, name: str, shape: tuple[int, int]) -> NDArray[np.generic]:
     path = folder / f"{name}.parquet"
     terms = LINEARITY_TERMS if name == "linear_corr" else 1
     expected = (terms * shape[0], shape[1])
@@ -166,7 +166,7 @@ def _read_map(folder: Path, name: str, shape: tuple[int, int]) -> NDArray[np.gen
     return values.astype(np.float64).reshape((terms, *shape) if terms > 1 else shape)
 
 
-def _as_mask(path: Path, values: NDArray[np.generic]) -> NDArray[np.bool_]:
+def _as_mask(path: Place, values: NDArray[np.generic]) -> NDArray[np.bool_]:
     if values.dtype.kind == "b":
         return values.astype(np.bool_)
     if values.dtype.kind in "fiu":
@@ -177,7 +177,7 @@ def _as_mask(path: Path, values: NDArray[np.generic]) -> NDArray[np.bool_]:
     raise DataError(f"map {path} has values of type {values.dtype} other than true/false: re-download it")
 
 
-def _number(path: Path, column: str, text: str, *, finite: bool = True) -> float:
+def _number(path: Place, column: str, text: str, *, finite: bool = True) -> float:
     try:
         value = float(text) if text or finite else math.nan
     except ValueError:
@@ -188,26 +188,25 @@ def _number(path: Path, column: str, text: str, *, finite: bool = True) -> float
     return value
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _stamp(path: Place) -> tuple[str, str]:
     """Cache key that changes when the file does."""
     try:
-        status = path.stat()
+        return str(path), version_of(path)
     except FileNotFoundError:
         raise DataError(f"missing file {path}: it is one of the dataset's root tables; re-download it") from None
-    return str(path), status.st_mtime_ns, status.st_size
 
 
-def _by_stamp(read: Callable[[Path], T]) -> Callable[[Path], T]:
+def _by_stamp(read: Callable[[Place], T]) -> Callable[[Place], T]:
     """Cache the result per version of the file: a root's tables are read once, not once a visit."""
 
     @lru_cache(maxsize=16)
-    def cached(stamp: tuple[str, int, int]) -> T:
-        return read(Path(stamp[0]))
+    def cached(stamp: tuple[str, str]) -> T:
+        return read(place(stamp[0]))
 
     return lambda path: cached(_stamp(path))
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(path: Place) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as stream:
             return list(csv.DictReader(stream))
@@ -215,7 +214,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path} is not a CSV text file ({error}): re-download it") from error
 
 
-def _read_axis_table(path: Path) -> dict[str, NDArray[np.float64]]:
+def _read_axis_table(path: Place) -> dict[str, NDArray[np.float64]]:
     file = open_parquet(path)
     try:
         table = file.read(use_threads=False)
@@ -224,7 +223,7 @@ def _read_axis_table(path: Path) -> dict[str, NDArray[np.float64]]:
         raise damaged(path, error) from error
 
 
-def _read_planets(path: Path) -> dict[str, dict[str, str]]:
+def _read_planets(path: Place) -> dict[str, dict[str, str]]:
     rows = _cached_rows(path)
     if rows and "planet_id" not in rows[0]:
         raise DataError(f"{path} has no column 'planet_id', found {sorted(rows[0])}: re-download it")

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-from v50calib.io.rowgroup import decode_row_group, open_parquet, spill_row_group
+from v50calib.io.place import ObjectPath, Place, size_of, version_of
+from v50calib.io.rowgroup import Fetched, decode_row_group, fetch, open_parquet, spill_row_group
 from v50calib.io.spill import Spill
 
 #: a row group larger than this is decoded into a temporary file; a full visit's is 256 or 277 MB
@@ -35,25 +36,25 @@ class ParquetFrames:
     `release()` drops it.
     """
 
-    path: Path
+    path: Place
     shape: tuple[int, int]
     n_frames: int
     units: tuple[int, ...]
     threads: int = 1
     in_memory: int = IN_MEMORY_BYTES
     _meta: pq.FileMetaData | None = field(default=None, repr=False, compare=False)
+    _copy: Fetched | None = field(default=None, repr=False, compare=False)
     _cache: tuple[int, NDArray[np.uint16] | Spill] | None = field(default=None, repr=False, compare=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_meta", "_cache", "_lock")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_meta", "_copy", "_cache", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _meta=None, _cache=None, _lock=threading.Lock())
+        self.__dict__.update(state, _meta=None, _copy=None, _cache=None, _lock=threading.Lock())
 
-    def __dask_tokenize__(self) -> tuple[str, int, int, tuple[int, int]]:
-        status = self.path.stat()
-        return str(self.path), status.st_mtime_ns, status.st_size, self.shape
+    def __dask_tokenize__(self) -> tuple[str, str, tuple[int, int]]:
+        return str(self.path), version_of(self.path), self.shape
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames `start:stop`; a view of the decoded row group where they lie in one: do not write into it.
@@ -82,12 +83,21 @@ class ParquetFrames:
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
         """Decode row group `index` anew into memory, whatever its size, without keeping it: (rows, ny, nx)."""
-        return decode_row_group(self.path, index, meta=self._metadata(), threads=self.threads).reshape(-1, *self.shape)
+        return decode_row_group(self._file(), index, meta=self._metadata(), threads=self.threads).reshape(-1, *self.shape)
 
     def release(self) -> None:
         """Drop the decoded row group and the parsed footer."""
         with self._lock:
-            self._cache = self._meta = None
+            self._cache = self._meta = self._copy = None
+
+    def _file(self) -> Path | Fetched:
+        """The file, or a local copy of the object that lives until its last row group is decoded."""
+        if not isinstance(self.path, ObjectPath):
+            return self.path
+        copy = self._copy
+        if copy is None:
+            copy = self._copy = fetch(self.path)
+        return copy
 
     def _metadata(self) -> pq.FileMetaData:
         meta = self._meta  # another thread may drop it meanwhile
@@ -101,13 +111,14 @@ class ParquetFrames:
                 self._cache = None  # freed before the next is decoded: one row group in memory at a time
                 large = 2 * self.units[index] * self.shape[0] * self.shape[1] > self.in_memory
                 decode = spill_row_group if large else decode_row_group
-                self._cache = (index, decode(self.path, index, meta=self._metadata(), threads=self.threads))
+                self._cache = (index, decode(self._file(), index, meta=self._metadata(), threads=self.threads))
                 if len(self.units) == 1:
+                    self._copy = None
                     self._meta = None  # tens of MB for 11392 columns, and nothing is left to decode
             return self._cache[1]
 
 
-def open_parquet_frames(path: Path, shape: tuple[int, int], *, threads: int | None = None) -> ParquetFrames:
+def open_parquet_frames(path: Place, shape: tuple[int, int], *, threads: int | None = None) -> ParquetFrames:
     """Check a signal file by its footer (no page is decoded) and give its frames.
 
     Raises DataError: file missing or truncated, number or type of columns, odd or zero number of frames.
@@ -143,11 +154,11 @@ def default_threads() -> int:
     return min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _check_extent(path: Path, meta: pq.FileMetaData) -> None:
+def _check_extent(path: Place, meta: pq.FileMetaData) -> None:
     """The footer must lie behind the last column chunk; where pages were cut out it does not."""
     last = meta.row_group(meta.num_row_groups - 1).column(meta.num_columns - 1)
     start = last.dictionary_page_offset if last.has_dictionary_page else last.data_page_offset
-    end, size = start + last.total_compressed_size, path.stat().st_size
+    end, size = start + last.total_compressed_size, size_of(path)
     footer = size - 8 - meta.serialized_size
     if end > footer:
         raise DataError(

@@ -5,47 +5,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
+import zarr
 
 from v50calib.errors import StoreError
-from v50calib.io.arrays import write_group
+from v50calib.io.arrays import read_array, write_group
 from v50calib.io.catalog import VisitKey
-from v50calib.io.commit import commit, is_committed, marked_group, read_record, staging
+from v50calib.io.commit import COMMIT_NAME, commit, is_committed, marked_group, read_record, staging
+from v50calib.io.place import ObjectPath, Place, zarr_source
 
 
-def product_path(root: Path, key: VisitKey) -> Path:
+def product_path(root: Place, key: VisitKey) -> Place:
     """Final place of a product."""
     return root / key.planet_id / str(key.visit) / key.instrument
 
 
-def product_record(root: Path, key: VisitKey) -> dict[str, Any] | None:
+def product_record(root: Place, key: VisitKey) -> dict[str, Any] | None:
     """Commit record of a product, None where it is not there as a whole."""
     path = product_path(root, key)
     return read_record(path) if is_committed(path) else None
 
 
-def committed_products(root: Path) -> Iterator[tuple[str, Path]]:
+def committed_products(root: Place) -> Iterator[tuple[str, Place]]:
     """(planet/visit/instrument, path) of every committed product, in order."""
     if not root.is_dir():
         raise StoreError(f"'{root.parent}' holds no calibrated.zarr: give the --out of a 'v50calib calibrate'")
+    if isinstance(root, ObjectPath):
+        # one listing, not three requests a product
+        yield from (
+            (p.parent.relative_to(root).as_posix(), p.parent) for p in root.rglob(COMMIT_NAME) if len(p.relative_to(root).parts) == 4
+        )
+        return
     for path in sorted(root.glob("*/*/*")):
         if not path.name.startswith(".") and is_committed(path):
             yield path.relative_to(root).as_posix(), path
 
 
-def open_product(path: Path) -> xr.Dataset:
+def open_product(path: Place) -> xr.Dataset:
     """A committed product, lazily, one Dask chunk per stored chunk."""
     with marked_group():
-        return xr.open_zarr(path, consolidated=False, chunks={})
+        return xr.open_zarr(zarr_source(path), consolidated=False, chunks={})
+
+
+def product_attrs(path: Place) -> dict[str, Any]:
+    """Attributes of a committed product. Raises StoreError where they cannot be read."""
+    try:
+        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
+
+
+def product_arrays(path: Place, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of a committed product in memory, those that it has. Raises StoreError where one is damaged."""
+    out: dict[str, np.ndarray] = {}
+    for name in names:
+        if not (path / name / "zarr.json").is_file():
+            continue
+        try:
+            plain = read_array(path / name)
+            out[name] = plain if plain is not None else np.asarray(zarr.open_array(zarr_source(path / name), mode="r")[...])
+        except (OSError, ValueError, KeyError, RuntimeError) as exc:
+            raise StoreError(
+                f"{name} of product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again"
+            ) from exc
+    return out
 
 
 def write_product(
-    root: Path, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str]
-) -> Path:
+    root: Place, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str]
+) -> Place:
     """Write a product to a staging place and move it into its final place as a whole; an older one is replaced.
 
     inputs: identity of the raw visit (`io.identity`), kept in the commit record only.

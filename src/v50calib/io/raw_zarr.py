@@ -7,8 +7,6 @@ bitshuffle + zstd-1 keeps 0.44-0.45 and takes 0.4 s. A raw store is read again a
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from v50calib.io.arrays import read_array, write_array
 from v50calib.io.catalog import VisitKey
 from v50calib.io.commit import is_committed, read_record
 from v50calib.io.parquet import check_range
+from v50calib.io.place import Place, replace_text, zarr_source
 from v50calib.io.shards import ShardedFrames, open_sharded
 from v50calib.io.source import VisitSource, with_visit_hash
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, make_reference
@@ -44,7 +43,7 @@ CHUNKS_PER_SHARD = 5
 class ZarrFrames:
     """Frames of one committed group; see `source.FrameSource`. Pickles to its path."""
 
-    path: Path
+    path: Place
     shape: tuple[int, int]
     n_frames: int
     units: tuple[int, ...]
@@ -70,7 +69,7 @@ class ZarrFrames:
         try:
             if self._array is None:
                 direct = open_sharded(self.path / "raw_frames")
-                self._array = direct if direct is not None else zarr.open_array(self.path / "raw_frames", mode="r")
+                self._array = direct if direct is not None else zarr.open_array(zarr_source(self.path / "raw_frames"), mode="r")
             if isinstance(self._array, ShardedFrames):
                 return self._array.read(start, stop, out, kept=self._kept)
             return np.ascontiguousarray(self._array[start:stop])
@@ -99,12 +98,12 @@ class ZarrFrames:
             yield start, self._read(start, min(start + size, self.n_frames), buffer)
 
 
-def group_path(store: Path, key: VisitKey) -> Path:
+def group_path(store: Place, key: VisitKey) -> Place:
     """Directory of a visit's group."""
     return store / key.split / key.planet_id / str(key.visit) / key.instrument
 
 
-def open_store_source(store: Path, key: VisitKey) -> VisitSource:
+def open_store_source(store: Place, key: VisitKey) -> VisitSource:
     """Open one visit of a raw store. Raises StoreError: other format; DataError: group absent or not as written."""
     check_format(store)
     path = group_path(store, key)
@@ -131,7 +130,7 @@ def open_store_source(store: Path, key: VisitKey) -> VisitSource:
     return VisitSource(key, frames, reference, small["time"], small["exposure"], wavelength, attrs, telemetry)
 
 
-def store_attrs(store: Path, key: VisitKey) -> dict[str, Any]:
+def store_attrs(store: Place, key: VisitKey) -> dict[str, Any]:
     """Attributes of a visit's group. Raises DataError where it is absent or damaged."""
     path = group_path(store, key) / "zarr.json"
     try:
@@ -140,7 +139,7 @@ def store_attrs(store: Path, key: VisitKey) -> dict[str, Any]:
         raise DataError(f"{path} is damaged ({error!r}): remove its folder and ingest the visit again") from error
 
 
-def check_format(store: Path) -> None:
+def check_format(store: Place) -> None:
     """Refuse a Zarr root that is not a raw store of this version (StoreError)."""
     try:
         attrs = json.loads((store / "zarr.json").read_text()).get("attributes", {})
@@ -154,7 +153,7 @@ def check_format(store: Path) -> None:
         )
 
 
-def create_store(store: Path) -> None:
+def create_store(store: Place) -> None:
     """Make (or accept) the root group. Raises StoreError where it cannot be written or is something else."""
     if (store / "zarr.json").is_file():
         check_format(store)
@@ -172,9 +171,9 @@ def create_store(store: Path) -> None:
         raise StoreError(f"cannot write into {store} ({error.strerror or error}): choose another folder or fix its permissions") from error
 
 
-def create_parents(store: Path, key: VisitKey) -> None:
+def create_parents(store: Place, key: VisitKey) -> None:
     """Group metadata for split, planet and visit, so that the store opens as one hierarchy."""
-    path = store
+    path: Place = store
     for part in (key.split, key.planet_id, str(key.visit)):
         path = path / part
         path.mkdir(exist_ok=True)
@@ -217,13 +216,13 @@ def write_visit(path: Path, source: VisitSource) -> None:
         frames[start : start + len(block)] = block
 
 
-def _small(path: Path) -> np.ndarray:
+def _small(path: Place) -> np.ndarray:
     """One map or axis; without zarr's event loop where it is plain: a visit has nine, at 2 ms each."""
     values = read_array(path)
-    return values if values is not None else np.asarray(zarr.open_array(path, mode="r")[...])
+    return values if values is not None else np.asarray(zarr.open_array(zarr_source(path), mode="r")[...])
 
 
-def _layout(path: Path) -> tuple[tuple[int, ...], int, str]:
+def _layout(path: Place) -> tuple[tuple[int, ...], int, str]:
     """Shape, frames per chunk (of a shard: its inner chunks) and data type of an array, from its metadata."""
     meta = json.loads((path / "zarr.json").read_text())
     first = meta["codecs"][0]
@@ -236,9 +235,7 @@ def _attrs(name: str) -> dict[str, Any]:
     return {"long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
 
 
-def _write_group(path: Path, attributes: dict[str, Any]) -> None:
+def _write_group(path: Place, attributes: dict[str, Any]) -> None:
     """Group metadata in one rename: two processes may make the same parent at once."""
     metadata = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
-    part = path / f".zarr.json.{os.getpid()}.{threading.get_ident()}"
-    part.write_text(json.dumps(metadata, indent=2))
-    part.replace(path / "zarr.json")
+    replace_text(path / "zarr.json", json.dumps(metadata, indent=2))

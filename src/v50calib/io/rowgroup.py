@@ -8,17 +8,23 @@ stripe's bytes while it decodes (measured), so stripes are small and their numbe
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from v50calib.errors import DataError
+from v50calib.errors import DataError, StoreError
+from v50calib.io.place import ObjectPath, Place, size_of
 from v50calib.io.spill import Spill
 
 #: decoded bytes of one stripe of columns: arrow then works in 15 MB a thread for AIRS-CH0 (60 MB for stripes of 4 MB, no faster)
@@ -34,24 +40,64 @@ TRANSPOSE_ROWS = 2048
 _Reader = Callable[[int, NDArray[np.uint16]], None]
 
 
-def open_parquet(path: Path, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+@dataclass(frozen=True)
+class Fetched:
+    """An object's bytes in an unnamed temporary file, which goes with the last reference; `file` reads from any thread."""
+
+    path: ObjectPath
+    file: Any
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def fetch(path: ObjectPath) -> Fetched:
+    """Copy a signal file out of an object store: its 11392 columns would be as many requests.
+
+    Raises StoreError where the temporary folder has no room for it, OSError where the store fails.
+    """
+    descriptor, name = tempfile.mkstemp(prefix="v50calib-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            path.download(stream)
+        return Fetched(path, pa.OSFile(name, "r"))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StoreError(
+            f"the temporary folder {tempfile.gettempdir()} cannot take a copy of {path} ({error.strerror}): free some space there, or "
+            "set TMPDIR to a folder on another disk"
+        ) from error
+    finally:
+        # the open file keeps it until it is let go
+        os.unlink(name)  # noqa: PTH108
+
+
+def _source(path: Place | Fetched) -> Any:
+    """What arrow opens: a path, a copy, or a reader of ranges (footers and small maps)."""
+    if isinstance(path, Fetched):
+        return path.file
+    return path.reader() if isinstance(path, ObjectPath) else path
+
+
+def open_parquet(path: Place | Fetched, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Open a parquet file. Raises DataError where it is missing, truncated or not parquet."""
     try:
-        return pq.ParquetFile(path, metadata=metadata, pre_buffer=False)
+        return pq.ParquetFile(_source(path), metadata=metadata, pre_buffer=False)
     except FileNotFoundError:
         raise DataError(f"missing file {path}: the visit is incomplete; re-download it") from None
     except (OSError, pa.ArrowException) as error:
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> DataError:
+def damaged(path: Place | Fetched, error: Exception) -> DataError:
     """The DataError for a file that pyarrow cannot decode."""
-    size = path.stat().st_size if path.is_file() else 0
+    size = size_of(path.path if isinstance(path, Fetched) else path)
     reason = str(error).split("\n")[0][:200]
     return DataError(f"cannot read {path} ({size} bytes): {reason}. It is truncated or damaged: re-download it")
 
 
-def decode_row_group(path: Path, index: int, *, meta: pq.FileMetaData, threads: int) -> NDArray[np.uint16]:
+def decode_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData, threads: int) -> NDArray[np.uint16]:
     """One row group as (frames, pixels) uint16, C order. Raises DataError where its pages cannot be decoded.
 
     `index` counts row groups that are not empty; `meta` is the parsed footer (60 ms for 11392 columns).
@@ -69,7 +115,7 @@ def decode_row_group(path: Path, index: int, *, meta: pq.FileMetaData, threads: 
     return out
 
 
-def spill_row_group(path: Path, index: int, *, meta: pq.FileMetaData, threads: int) -> Spill:
+def spill_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData, threads: int) -> Spill:
     """As `decode_row_group`, into a temporary file: memory is a few stripes. Raises StoreError where the file finds no room."""
     group = _present(meta)[index]
     rows, columns = meta.row_group(group).num_rows, meta.num_columns
@@ -94,7 +140,9 @@ def _present(meta: pq.FileMetaData) -> list[int]:
     return [i for i in range(meta.num_row_groups) if meta.row_group(i).num_rows]
 
 
-def _each_stripe(path: Path, group: int, meta: pq.FileMetaData, threads: int, work: Callable[[_Reader, int], None], width: int) -> None:
+def _each_stripe(
+    path: Path | Fetched, group: int, meta: pq.FileMetaData, threads: int, work: Callable[[_Reader, int], None], width: int
+) -> None:
     """Call work(read, first column) for every stripe, in `threads` threads; read(first, out) decodes into (rows, n)."""
     names = meta.schema.to_arrow_schema().names
     local = threading.local()

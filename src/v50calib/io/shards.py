@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google_crc32c import value as crc32c
 from numcodecs import blosc
 from numpy.typing import NDArray
+
+from v50calib.io.place import ObjectPath, Place
 
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 #: decoded chunks that partial reads may leave behind
@@ -30,7 +33,7 @@ _EMPTY = 2**64 - 1
 class ShardedFrames:
     """Layout of a sharded array (n, ny, nx) uint16: frames per chunk and chunks per shard."""
 
-    path: Path
+    path: Place
     shape: tuple[int, int, int]
     chunk: int
     per_shard: int
@@ -62,25 +65,35 @@ class ShardedFrames:
 
     def _decode(self, index: int, out: NDArray[np.uint16]) -> None:
         shard, place = divmod(index, self.per_shard)
-        descriptor = os.open(self.path / "c" / str(shard) / "0" / "0", os.O_RDONLY)
-        try:
-            tail = 16 * self.per_shard + 4
-            size = os.fstat(descriptor).st_size
-            index_bytes = os.pread(descriptor, tail, size - tail)
+        tail = 16 * self.per_shard + 4
+        with _opened(self.path / "c" / str(shard) / "0" / "0") as read:
+            index_bytes = read(-tail, tail)
             if len(index_bytes) != tail or crc32c(index_bytes[:-4]) != int.from_bytes(index_bytes[-4:], "little"):
                 raise ValueError(f"shard {shard} has a damaged index")
             offset, length = np.frombuffer(index_bytes, "<u8", 2, 16 * place)
             if int(offset) == _EMPTY:
                 raise ValueError(f"chunk {index} was never written")
-            packed = os.pread(descriptor, int(length), int(offset))
-        finally:
-            os.close(descriptor)
+            packed = read(int(offset), int(length))
         if len(packed) != int(length):
             raise ValueError(f"shard {shard} is cut: chunk {index} has {len(packed)} of {int(length)} bytes")
         blosc.decompress(packed, out)
 
 
-def open_sharded(path: Path) -> ShardedFrames | None:
+@contextmanager
+def _opened(path: Place) -> Iterator[Callable[[int, int], bytes]]:
+    """read(start, length) of a shard's bytes; a negative start counts from the end."""
+    if isinstance(path, ObjectPath):
+        yield path.read_range
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        yield lambda start, length: os.pread(descriptor, length, start if start >= 0 else size + start)
+    finally:
+        os.close(descriptor)
+
+
+def open_sharded(path: Place) -> ShardedFrames | None:
     """The direct reader of the array at `path`, or None where its metadata is not exactly of the known form."""
     meta: dict[str, Any] = json.loads((path / "zarr.json").read_text())
     codecs = meta["codecs"]

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from v50calib.io.catalog import VisitKey, root_kind
 from v50calib.io.layout import read_axes, read_reference, read_star, visit_files
 from v50calib.io.parquet import open_parquet_frames
+from v50calib.io.place import ObjectPath, Place, place
 from v50calib.reference import Reference, hash_array, hash_text
 from v50calib.schema import DETECTOR_ATTR, INSTRUMENT, Instrument, instrument_of
 
@@ -86,32 +86,32 @@ class VisitSource:
         return instrument_of(self.attrs)
 
 
-def open_source(root: str | os.PathLike[str], key: VisitKey, *, threads: int | None = None) -> VisitSource:
+def open_source(root: str | os.PathLike[str] | ObjectPath, key: VisitKey, *, threads: int | None = None) -> VisitSource:
     """Open one visit of any root (see `root_kind`); all cheap checks are made here, no frame is decoded.
 
     threads: decode threads for parquet (default: the processors this process may use, at most 4).
     Raises DataError for missing, damaged or misshapen files (see `layout` and `parquet`).
     """
-    path, kind = Path(root), root_kind(root)
+    path, kind = place(root), root_kind(root)
     if kind == "store":
         from v50calib.io.raw_zarr import open_store_source
 
         return open_store_source(path, key)
-    if kind == "custom":
+    if kind == "custom" and not isinstance(path, ObjectPath):
         from v50calib.io.custom_source import open_custom_source
 
         return open_custom_source(path, key)
     return _open_dataset_source(path, key, threads)
 
 
-def instrument_at(root: str | os.PathLike[str], key: VisitKey) -> Instrument:
+def instrument_at(root: str | os.PathLike[str] | ObjectPath, key: VisitKey) -> Instrument:
     """The facts of a visit's instrument, without opening the visit. Raises DataError."""
-    path, kind = Path(root), root_kind(root)
+    path, kind = place(root), root_kind(root)
     if kind == "store":
         from v50calib.io.raw_zarr import store_attrs
 
         return instrument_of(store_attrs(path, key))
-    if kind == "custom":
+    if kind == "custom" and not isinstance(path, ObjectPath):
         from v50calib.io.custom_source import custom_instrument
 
         return custom_instrument(path, key)
@@ -129,7 +129,7 @@ def with_visit_hash(reference: Reference, attrs: dict[str, Any], *arrays: NDArra
     return dataclasses.replace(reference, hashes=reference.hashes | {"visit": hash_text(text)})
 
 
-def _open_dataset_source(root: Path, key: VisitKey, threads: int | None) -> VisitSource:
+def _open_dataset_source(root: Place, key: VisitKey, threads: int | None) -> VisitSource:
     files = visit_files(root, key)
     frames = open_parquet_frames(files.signal, INSTRUMENT[key.instrument].shape, threads=threads)
     reference = read_reference(root, key, files)

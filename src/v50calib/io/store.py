@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from v50calib.errors import DataError, StoreError, V50CalibError
 from v50calib.io.catalog import VisitKey, root_kind, scan
 from v50calib.io.commit import commit, is_committed, staging
 from v50calib.io.parquet import default_threads
+from v50calib.io.place import ObjectPath, Place, place
 from v50calib.io.raw_zarr import create_parents, create_store, group_path, write_visit
 from v50calib.io.source import open_source
 
@@ -37,8 +37,8 @@ class IngestReport:
 
 
 def ingest(
-    root: str | os.PathLike[str],
-    store: str | os.PathLike[str],
+    root: str | os.PathLike[str] | ObjectPath,
+    store: str | os.PathLike[str] | ObjectPath,
     *,
     keys: Iterable[VisitKey] | None = None,
     workers: int = 1,
@@ -51,7 +51,7 @@ def ingest(
     that a reader accepts. Raises StoreError, before reading, where `store` cannot be written, and when the disk is
     full; DataError where `root` is no dataset or `workers` is below 1.
     """
-    source, target = Path(root), Path(store)
+    source, target = place(root), place(store)
     if workers < 1:
         raise DataError(f"ingest with workers={workers}: use at least 1 process")
     if root_kind(source) == "store":
@@ -76,7 +76,7 @@ def ingest(
     return report
 
 
-def ingest_visit(root: Path, store: Path, key: VisitKey, threads: int | None = None) -> bool:
+def ingest_visit(root: Place, store: Place, key: VisitKey, threads: int | None = None) -> bool:
     """Ingest one visit; False where it is there already; leaves nothing half-written. Raises DataError, StoreError."""
     final = group_path(store, key)
     if is_committed(final):
@@ -94,7 +94,7 @@ def ingest_visit(root: Path, store: Path, key: VisitKey, threads: int | None = N
         ) from error
 
 
-def _run(root: Path, store: Path, keys: list[VisitKey], workers: int) -> Iterator[tuple[VisitKey, str | None]]:
+def _run(root: Place, store: Place, keys: list[VisitKey], workers: int) -> Iterator[tuple[VisitKey, str | None]]:
     """(key, None written | "" skipped | reason), in order of completion."""
     if workers == 1 or len(keys) == 1:
         for key in keys:
@@ -116,7 +116,7 @@ def _run(root: Path, store: Path, keys: list[VisitKey], workers: int) -> Iterato
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _attempt(root: Path, store: Path, key: VisitKey, threads: int | None) -> str | None:
+def _attempt(root: Place, store: Place, key: VisitKey, threads: int | None) -> str | None:
     try:
         return None if ingest_visit(root, store, key, threads) else ""
     except StoreError as error:

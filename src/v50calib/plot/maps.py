@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -110,7 +111,7 @@ def frames(pairs: Sequence[tuple[int, np.ndarray, np.ndarray]], stage: str, visi
 
 def _show(ax: Axes, values: np.ndarray, label: str, *, norm: Normalize) -> None:
     # a spectrum's frame is wide: its pixels are stretched
-    aspect = "auto" if values.shape[1] > 3 * values.shape[0] else "equal"
+    aspect: Literal["auto", "equal"] = "auto" if values.shape[1] > 3 * values.shape[0] else "equal"
     image = ax.imshow(values, origin="lower", aspect=aspect, cmap="cividis", norm=norm, interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.set(xlabel="column x (px)", ylabel="row y (px)")

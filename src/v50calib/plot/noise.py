@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from v50calib.plot.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, axes, need, title
 
@@ -46,5 +47,10 @@ def rms_versus_time(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.loglog(time, expected, color=BLACK, lw=1, label="noise model")
     ax.loglog(time, measured, "o-", color=BLUE, ms=3, lw=0.8, label="measured")
     ax.set(xlabel="averaged over (s)", ylabel="scatter (ppm)", title=title(ds, "scatter against averaging time"))
+    for axis in (ax.xaxis, ax.yaxis):
+        # less than a decade is common: powers of ten with factors would run into each other
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize="small")
     return ax

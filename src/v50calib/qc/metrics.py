@@ -54,6 +54,7 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
     if "photometry" in ds:
         flags = np.asarray(ds["photometry_dq"])
         out["samples_flagged"] = {k: v / flags.size for k, v in dq.counts(flags).items()}
+        out["channels"] = int(flags.shape[1])
         out["channels_lost"] = int((flags[0] & np.uint32(DQ.DO_NOT_USE)).astype(bool).sum())
         x, y = np.asarray(ds["x_position"], float), np.asarray(ds["y_position"], float)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}

@@ -14,12 +14,30 @@ from rich.table import Table
 from v50calib.errors import DataError
 
 
-def load_truth(root: Path) -> dict[tuple[str, int, str], float]:
-    """White depth per (planet, visit, instrument) of a simulated dataset's truth.json."""
+def _read_truth(root: Path) -> dict[str, Any]:
     path = root / "truth.json"
     if not path.is_file():
         raise DataError(f"'{root}' has no truth.json: --truth takes a folder made by 'v50calib simulate'")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def load_spectra(root: Path) -> dict[str, np.ndarray]:
+    """True depths wl_1 … wl_283 of each planet of a simulated dataset. Raises DataError where it has no truth.json."""
+    return {str(planet["planet_id"]): np.asarray(planet["depth"], np.float64) for planet in _read_truth(root)["planets"]}
+
+
+def true_depths(ds: xr.Dataset, spectrum: np.ndarray | None) -> np.ndarray | None:
+    """Of a planet's depths wl_1 … wl_283 those of a product's channels: FGS1 is wl_1, AIRS-CH0 the others; else None."""
+    if spectrum is None:
+        return None
+    part = {"FGS1": spectrum[:1], "AIRS-CH0": spectrum[1:]}.get(str(ds.attrs.get("instrument")))
+    return part if part is not None and part.size == ds.sizes.get("wavelength") else None
+
+
+def load_truth(root: Path) -> dict[tuple[str, int, str], float]:
+    """White depth per (planet, visit, instrument) of a simulated dataset's truth.json."""
+    content = _read_truth(root)
     return {
         (str(planet["planet_id"]), int(visit["visit"]), instrument): float(part["white_depth"])
         for planet in content["planets"]

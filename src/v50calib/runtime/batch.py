@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from distributed import Client
 
@@ -15,6 +15,7 @@ from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.catalog import scan
+from v50calib.io.place import ObjectPath, Place, place
 from v50calib.io.source import instrument_at
 from v50calib.pipeline import Pipeline
 from v50calib.provenance import config_hash, versions
@@ -26,6 +27,7 @@ from v50calib.runtime.lock import run_lock
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.qctable import NAME as QC_TABLE
 from v50calib.runtime.qctable import exported, write_table
+from v50calib.runtime.recalibrate import prepare
 from v50calib.runtime.rundir import check_run_dir, mark_run_dir
 from v50calib.runtime.select import select
 from v50calib.runtime.state import RunState
@@ -43,8 +45,10 @@ class RunSummary:
     QC numbers, identities and hashes are in the manifest (`journal.read`), not here: a run of any length keeps little.
     """
 
-    run_dir: Path
+    run_dir: Place
     entries: list[journal.Entry] = field(default_factory=list)
+    #: what the recalibration of predictions has to say (calib.top_level_calib)
+    notes: list[str] = field(default_factory=list)
 
     def count(self, state: str) -> int:
         return sum(e.state == state for e in self.entries)
@@ -55,8 +59,8 @@ class RunSummary:
 
 
 def calibrate(
-    root: str | Path,
-    out: str | Path,
+    root: str | os.PathLike[str] | ObjectPath,
+    out: str | os.PathLike[str] | ObjectPath,
     profile: str = "calib/nominal",
     overrides: Sequence[str] = (),
     client: Client | None = None,
@@ -87,7 +91,8 @@ def calibrate(
     stays, and the same call goes on from there.
     """
     config = config if config is not None else load(profile, overrides)
-    root, out = Path(root), Path(out)
+    root, out = place(root), place(out)
+    recalibration = prepare(config, out)
     jobs = make_jobs(root, out, config, planets, only)
     check_run_dir(out, config, change=overwrite or update)
     with run_lock(out), stoppable():
@@ -105,22 +110,25 @@ def calibrate(
                     if config.runtime.is_address or client is not None:
                         check_memory(config, jobs, active)
                     run.follow(run_on(active, todo, config.runtime, run.begin))
+        if recalibration is not None:
+            run.summary.notes += recalibration.finish()[1]
     return run.summary
 
 
 def plan(
-    root: str | Path, out: str | Path, config: RunConfig, *, planets: Sequence[str] = (), only: Sequence[str] = (),
-    limit: int | None = None, retry_failed: bool = False, overwrite: bool = False, update: bool = False,
+    root: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str] | ObjectPath, config: RunConfig, *,
+    planets: Sequence[str] = (), only: Sequence[str] = (), limit: int | None = None,
+    retry_failed: bool = False, overwrite: bool = False, update: bool = False,
 ) -> list[Decision]:  # fmt: skip
     """What `calibrate` would do with the same arguments; nothing is written. Raises as it does."""
-    root, out = Path(root), Path(out)
+    root, out = place(root), place(out)
     jobs = make_jobs(root, out, config, planets, only)
     if out.exists():
         check_run_dir(out, config, change=overwrite or update)
     return decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
 
 
-def make_jobs(root: Path, out: Path, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = ()) -> list[Job]:
+def make_jobs(root: Place, out: Place, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = ()) -> list[Job]:
     """The selected visits as jobs; config, instruments and memory are checked against them. Raises ConfigError, DataError."""
     pipeline = Pipeline(config)
     keys = select(scan(root), config, planets, root, only)
@@ -135,7 +143,7 @@ def make_jobs(root: Path, out: Path, config: RunConfig, planets: Sequence[str] =
 class _Run:
     """Bookkeeping of one call: manifest, state, quarantine, progress."""
 
-    def __init__(self, out: Path, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
+    def __init__(self, out: Place, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
         self.summary = RunSummary(out)
         self._decisions, self._progress = decisions, progress
         self._fingerprint, self._exported = config_hash(config), exported(config)

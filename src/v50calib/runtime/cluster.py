@@ -104,8 +104,9 @@ def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
 
 
 def _local_cluster(runtime: RuntimeConfig, certificates: Security | None) -> LocalCluster:
+    off = runtime.dashboard == "off"
     processes, workers = runtime.scheduler == "local", n_workers(runtime)
-    # threads talk in memory and listen nowhere; processes on loopback
+    # threads talk in memory, processes on loopback
     place: dict[str, Any] = {"host": LOOPBACK} if processes else {}
     if processes and certificates is not None:
         place |= {"security": certificates, "protocol": "tls"}
@@ -113,7 +114,10 @@ def _local_cluster(runtime: RuntimeConfig, certificates: Security | None) -> Loc
         n_workers=workers if processes else 1,
         threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
         processes=processes,
-        dashboard_address=None if runtime.dashboard == "off" else runtime.dashboard,
+        dashboard_address=f"{LOOPBACK}:0" if off else runtime.dashboard,
+        # without a dashboard either has an HTTP server still, for health and metrics, on all interfaces unless it is told
+        scheduler_kwargs={"dashboard": not off},
+        worker_dashboard_address=f"{LOOPBACK}:0",
         memory_limit=runtime.memory_limit,
         **place,
     )

@@ -6,6 +6,7 @@ RUN_DIR/intermediate.zarr/<planet_id>/<visit>/<instrument>/<stage>: values, vari
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from v50calib import general
 from v50calib.errors import StoreError
 from v50calib.io.catalog import VisitKey
 from v50calib.io.commit import commit, staging
+from v50calib.io.place import Place, replace_bytes
 from v50calib.io.product import product_path
 from v50calib.pipeline import Pipeline
 from v50calib.stages.base import Tile
@@ -43,7 +45,7 @@ def wanted_frames(pipeline: Pipeline) -> list[Any]:
     return [stage for stage in pipeline.stages if stage.config.cache.write_intermediate]
 
 
-def save_images(run_dir: Path, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, ds: xr.Dataset) -> None:
+def save_images(run_dir: Place, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, ds: xr.Dataset) -> None:
     """Draw what `wanted_images` names. Pairs beyond the visit's end are left out. Raises StoreError where nothing can be written."""
     asked = wanted_images(pipeline)
     if not asked:
@@ -89,10 +91,10 @@ _SERIES = {
 }
 
 
-def _save(figure: Any, path: Path) -> None:
-    part = path.with_name(f".{path.name}.tmp")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(path)
+def _save(figure: Any, path: Place) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    replace_bytes(path, content.getvalue())
 
 
 def _pair(pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, index: int, stage: str) -> Tile:
@@ -103,7 +105,7 @@ def _pair(pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, ind
     return general.cut(tile, per_pair * (index - low), per_pair * (index - low + 1))
 
 
-def save_frames(run_dir: Path, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, step: int) -> None:
+def save_frames(run_dir: Place, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, step: int) -> None:
     """Write the frames of each stage that `wanted_frames` names, `step` pairs at a time; each stage whole or not at all."""
     for stage in wanted_frames(pipeline):
         final = product_path(run_dir / INTERMEDIATE, key) / stage.name

@@ -1,19 +1,24 @@
 """What a run did: `manifest.jsonl` in the run directory, one JSON line an outcome, appended by the driver only.
 
 A visit has a line for every end of an attempt (`retry`, `failed`, `interrupted`, `done`); the last one counts. Lines
-are written whole, so the file can be read while the run goes on.
+are written whole, so the file can be read while the run goes on. Object stores cannot append: there the lines are in
+objects `manifest/00000.jsonl`, …, the last of which is put anew until it is full.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal
+
+from v50calib.io.place import ObjectPath, Place
 
 State = Literal["done", "skipped", "failed", "retry", "interrupted"]
 NAME = "manifest.jsonl"
+#: lines in an object store, and bytes after which an object of them is full
+PARTS, PART_BYTES = "manifest", 128 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,12 @@ class Entry:
 _FIELDS = {f.name for f in fields(Entry)}
 
 
-def append(run_dir: Path, entry: Entry) -> None:
+def append(run_dir: Place, entry: Entry) -> None:
     """Add one line, in one write. Raises OSError."""
     line = (json.dumps(asdict(entry), sort_keys=True) + "\n").encode()
+    if isinstance(run_dir, ObjectPath):
+        _put(run_dir / PARTS, line)
+        return
     descriptor = os.open(run_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(descriptor).st_size
@@ -65,21 +73,36 @@ def append(run_dir: Path, entry: Entry) -> None:
         os.close(descriptor)
 
 
-def read_all(run_dir: Path) -> list[Entry]:
+def _put(parts: ObjectPath, line: bytes) -> None:
+    """Add a line to the last part, or begin the next; the run's lock makes this the only writer."""
+    last = max(parts.objects(), default=None)
+    held = b"" if last is None else last.read_bytes()
+    if last is None or len(held) >= PART_BYTES:
+        number = 0 if last is None else int(last.name.partition(".")[0]) + 1
+        last, held = parts / f"{number:05d}.jsonl", b""
+    last.write_bytes(held + line)
+
+
+def read_all(run_dir: Place) -> list[Entry]:
     """Every line, in order of time; torn lines are left out."""
     path = run_dir / NAME
     entries = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    if isinstance(run_dir, ObjectPath):
+        with ThreadPoolExecutor(8) as pool:
+            content = b"".join(pool.map(ObjectPath.read_bytes, sorted((run_dir / PARTS).objects())))
+    else:
+        content = path.read_bytes() if path.exists() else b""
+    for line in content.splitlines():
         try:
-            content = json.loads(line)
-            entries.append(Entry(**{k: v for k, v in content.items() if k in _FIELDS}))
+            fields_of = json.loads(line)
+            entries.append(Entry(**{k: v for k, v in fields_of.items() if k in _FIELDS}))
         except (ValueError, TypeError, AttributeError):
             # half a line of a killed driver: that visit has no outcome and runs again
             continue
     return entries
 
 
-def read(run_dir: Path) -> list[Entry]:
+def read(run_dir: Place) -> list[Entry]:
     """The last entry of each visit x instrument that is not `skipped`, in order of planet."""
     latest: dict[str, Entry] = {}
     for entry in read_all(run_dir):

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
+from v50calib.io.place import ObjectPath, Place
+from v50calib.runtime.lock_objects import BEAT_S, NAME, is_beating, object_lock, refusal
 
-NAME = ".lock"
-BEAT_S = 5.0
 WATCH_S = 4 * BEAT_S
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 #: flock is not there: the heartbeat alone decides
@@ -32,8 +32,12 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def run_lock(run_dir: Path) -> Iterator[None]:
+def run_lock(run_dir: Place) -> Iterator[None]:
     """Hold the run directory. Raises StoreError, naming the holder, where another run has it."""
+    if isinstance(run_dir, ObjectPath):
+        with object_lock(run_dir):
+            yield
+        return
     try:
         descriptor = os.open(run_dir / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as exc:
@@ -60,7 +64,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def holder(run_dir: Path) -> dict[str, Any]:
+def holder(run_dir: Place) -> dict[str, Any]:
     """Host, pid and start of the run that holds, or crashed holding, the directory; empty where none."""
     try:
         content = json.loads((run_dir / NAME).read_text(encoding="utf-8") or "{}")
@@ -69,8 +73,10 @@ def holder(run_dir: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def is_held(run_dir: Path) -> bool:
+def is_held(run_dir: Place) -> bool:
     """Whether a living run of this host holds the directory, or another host's record is there."""
+    if isinstance(run_dir, ObjectPath):
+        return is_beating(run_dir / NAME)
     known = holder(run_dir)
     if not known or known.get("host") != socket.gethostname():
         return bool(known)
@@ -93,7 +99,7 @@ def _acquire(descriptor: int, run_dir: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         if exc.errno in _HELD:
-            raise _refusal(run_dir, _read(descriptor)) from exc
+            raise refusal(run_dir, _read(descriptor)) from exc
         if exc.errno not in _UNSUPPORTED:
             raise StoreError(f"cannot lock '{run_dir / NAME}' ({exc.strerror}): give another --out") from exc
         locked = False
@@ -107,15 +113,7 @@ def _acquire(descriptor: int, run_dir: Path) -> None:
         if not now:
             return
         if now != known:
-            raise _refusal(run_dir, now)
-
-
-def _refusal(run_dir: Path, known: dict[str, Any]) -> StoreError:
-    who = f"process {known['pid']} on {known.get('host')}, since {known.get('started')}" if "pid" in known else "another process"
-    return StoreError(
-        f"'{run_dir}' is in use by {who}: two runs in one directory would redo each other's work; "
-        "wait for it, stop it, or give another --out"
-    )
+            raise refusal(run_dir, now)
 
 
 def _beat(descriptor: int, mine: dict[str, Any], ended: threading.Event) -> None:

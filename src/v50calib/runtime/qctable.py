@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 from v50calib.config.models import RunConfig
+from v50calib.io.place import Place, replace_text
 from v50calib.runtime import journal
 
 NAME = "qc.csv"
@@ -23,7 +23,7 @@ def exported(config: RunConfig) -> list[str]:
     return [name for name in stages if (told := getattr(config.calib, name).diagnostics).enabled and told.export_stats_csv]
 
 
-def qc_rows(run_dir: Path, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+def qc_rows(run_dir: Place, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows in order of planet, visit, instrument and stage; of these stages only (default: all that were recorded)."""
     for entry in journal.read(run_dir):
         if entry.state == "done":
@@ -32,7 +32,7 @@ def qc_rows(run_dir: Path, stages: Collection[str] | None = None) -> Iterator[di
                     yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}
 
 
-def write_table(run_dir: Path, path: Path, stages: Collection[str] | None = None) -> int:
+def write_table(run_dir: Place, path: Place, stages: Collection[str] | None = None) -> int:
     """Write the table as CSV, replaced as a whole; returns its number of rows. Nothing is written where there is none.
 
     Columns: the keys, `notes`, then every number that some stage has, in alphabetical order. Raises OSError.
@@ -41,13 +41,9 @@ def write_table(run_dir: Path, path: Path, stages: Collection[str] | None = None
     if not rows:
         return 0
     others = sorted({name for row in rows for name in row} - {*KEYS, "notes"})
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, [*KEYS, "notes", *others], restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*KEYS, "notes", *others], restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())
     return len(rows)

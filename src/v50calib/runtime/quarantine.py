@@ -7,9 +7,9 @@ any change of these, or by --retry-failed. What a full disk or lost workers did 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+
+from v50calib.io.place import Place, replace_text
 
 NAME = "quarantine.json"
 
@@ -35,7 +35,7 @@ class Held:
         return (self.config_hash, self.version) == (config_hash, version) and same(self.inputs, inputs)
 
 
-def load(run_dir: Path) -> dict[str, Held]:
+def load(run_dir: Place) -> dict[str, Held]:
     """{planet/visit/instrument: Held}; a file that cannot be read holds nothing, so that its visits are tried again."""
     try:
         content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
@@ -44,12 +44,10 @@ def load(run_dir: Path) -> dict[str, Held]:
         return {}
 
 
-def save(run_dir: Path, held: dict[str, Held]) -> None:
+def save(run_dir: Place, held: dict[str, Held]) -> None:
     """Write the list in one piece; an empty one is removed. Raises OSError."""
     path = run_dir / NAME
     if not held:
         path.unlink(missing_ok=True)
         return
-    part = run_dir / f".{NAME}.{os.getpid()}.tmp"
-    part.write_text(json.dumps({k: asdict(v) for k, v in sorted(held.items())}, indent=1), encoding="utf-8")
-    part.replace(path)
+    replace_text(path, json.dumps({k: asdict(v) for k, v in sorted(held.items())}, indent=1))

@@ -11,25 +11,28 @@ import yaml
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import StoreError
+from v50calib.io.place import ObjectPath, Place, replace_text
 from v50calib.provenance import config_hash
-from v50calib.runtime import lock
+from v50calib.runtime.lock_objects import NAME as LOCK
 from v50calib.runtime.redact import redact_config
 
 MARK = "config.yaml"
 #: what may lie in a directory whose first run was killed before it was marked
-_OURS = (lock.NAME, f".{MARK}.")
+_OURS = (LOCK, f".{MARK}.")
 
 
-def check_run_dir(out: Path, config: RunConfig, *, change: bool) -> None:
+def check_run_dir(out: Place, config: RunConfig, *, change: bool) -> None:
     """Create `out`, or accept it if it belongs to the same config (any config with `change`).
 
     Raises StoreError where it cannot be written, is something else, or was made by another config.
     """
+    if isinstance(out, ObjectPath):
+        _probe(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise StoreError(f"cannot make the output directory '{out}': {exc.strerror}; give another --out or free its path") from exc
-    if not os.access(out, os.W_OK | os.X_OK):
+    if isinstance(out, Path) and not os.access(out, os.W_OK | os.X_OK):
         raise StoreError(f"output directory '{out}' is not writable; give another --out or change its permissions")
     mark = out / MARK
     fingerprint = config_hash(config)
@@ -46,19 +49,27 @@ def check_run_dir(out: Path, config: RunConfig, *, change: bool) -> None:
         raise StoreError(f"'{out}' is not empty and is no run directory (it has no config.yaml); give an empty or new --out")
 
 
-def mark_run_dir(out: Path, config: RunConfig) -> None:
+def _probe(out: ObjectPath) -> None:
+    """Put and delete an object: an object store tells nobody beforehand what is allowed. Raises StoreError."""
+    probe = out / ".write-test"
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as exc:
+        raise StoreError(f"cannot write below '{out}' ({exc.strerror or exc}): give another --out, or credentials that may") from exc
+
+
+def mark_run_dir(out: Place, config: RunConfig) -> None:
     """Write config.yaml, the resolved config with its hash; secrets and the paths of keys are masked. Raises StoreError."""
     mark = out / MARK
     content = {"config_hash": config_hash(config), **redact_config(config.model_dump(mode="json"))}
-    temporary = out / f".{MARK}.{os.getpid()}.tmp"
     try:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-        temporary.replace(mark)
+        replace_text(mark, yaml.safe_dump(content, sort_keys=False))
     except OSError as exc:
         raise StoreError(f"cannot write '{mark}': {exc.strerror}; free space or give another --out") from exc
 
 
-def read_mark(run_dir: Path) -> dict[str, Any]:
+def read_mark(run_dir: Place) -> dict[str, Any]:
     """The content of a run directory's config.yaml. Raises StoreError where there is none, or it is not readable."""
     mark = run_dir / MARK
     try:

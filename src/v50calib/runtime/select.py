@@ -8,9 +8,10 @@ from pathlib import Path
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.catalog import VisitKey, find, normalise_planet_id
+from v50calib.io.place import Place
 
 
-def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Path, only: Sequence[str] = ()) -> list[VisitKey]:
+def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Place, only: Sequence[str] = ()) -> list[VisitKey]:
     """The visits a run works on, in order.
 
     planets, only: a visit is in where it is of one of `planets` or below one of `only` (PLANET[/VISIT[/INSTRUMENT]]); both empty:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Literal
+
+from v50calib.io.place import ObjectPath, Place, replace_text
 
 NAME = "run.json"
 EVERY_S = 1.0
@@ -20,9 +22,10 @@ class RunState:
     total: visits selected; skipped: of them complete already; todo: to be worked on.
     """
 
-    def __init__(self, run_dir: Path, *, total: int, skipped: int, todo: int, scheduler: str) -> None:
+    def __init__(self, run_dir: Place, *, total: int, skipped: int, todo: int, scheduler: str) -> None:
         self._path = run_dir / NAME
         self._written = float("-inf")
+        self._every = EVERY_S * (5 if isinstance(run_dir, ObjectPath) else 1)
         self._running: dict[str, float] = {}
         self._content: dict[str, Any] = {
             "total": total, "skipped": skipped, "todo": todo, "scheduler": scheduler, "started": time.time(), "pid": os.getpid(),
@@ -50,20 +53,16 @@ class RunState:
 
     def _write(self, phase: Phase, *, force: bool = False) -> None:
         now = time.monotonic()
-        if not force and now - self._written < EVERY_S:
+        if not force and now - self._written < self._every:
             return
         self._written = now
         content = self._content | {"phase": phase, "updated": time.time(), "running": self._running}
-        part = self._path.with_name(f".{NAME}.{os.getpid()}.tmp")
-        try:
-            part.write_text(json.dumps(content), encoding="utf-8")
-            part.replace(self._path)
-        except OSError:
-            # a full disk stops the run where products are written, with its own message; this file only reports
-            part.unlink(missing_ok=True)
+        # a full disk stops the run where products are written, with its own message; this file only reports
+        with suppress(OSError):
+            replace_text(self._path, json.dumps(content))
 
 
-def read(run_dir: Path) -> dict[str, Any]:
+def read(run_dir: Place) -> dict[str, Any]:
     """The content of run.json; empty where there is none."""
     try:
         content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))

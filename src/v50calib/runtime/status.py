@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
+from v50calib.io.place import Place
 from v50calib.runtime import journal, lock, quarantine, state
 
 SHOWN = 5
@@ -16,7 +16,7 @@ SHOWN = 5
 WORST = "noise_over_limit"
 
 
-def status(run_dir: Path) -> dict[str, Any]:
+def status(run_dir: Place) -> dict[str, Any]:
     """Counts, rate, time left, failures by reason, slowest visits and worst QC of a run; JSON-ready.
 
     Raises StoreError where `run_dir` is no run directory.
@@ -54,7 +54,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def _phase(run_dir: Path, run: dict[str, Any]) -> str:
+def _phase(run_dir: Place, run: dict[str, Any]) -> str:
     """running, finished, interrupted, stopped, killed (it says running, but nobody holds the lock) or unknown (no run.json)."""
     phase = str(run.get("phase", "unknown"))
     return "killed" if phase == "running" and not lock.is_held(run_dir) else phase

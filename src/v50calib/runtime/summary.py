@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
+from v50calib.io.place import Place
 from v50calib.qc.summary import load_truth, row
 from v50calib.runtime import journal
 from v50calib.runtime.visit import open_calibrated
 
 
-def rows(run_dir: Path, truth_root: Path | None = None) -> list[dict[str, Any]]:
+def rows(run_dir: Place, truth_root: Path | None = None) -> list[dict[str, Any]]:
     """One row per product of a run, in order of planet. Raises StoreError where `run_dir` is no run directory."""
     if not (run_dir / "config.yaml").is_file():
         raise StoreError(f"'{run_dir}' is no run directory (it has no config.yaml); give the --out of a 'v50calib calibrate'")

@@ -11,6 +11,7 @@ from typing import Any
 
 from v50calib.errors import StoreError
 from v50calib.io.commit import check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
+from v50calib.io.place import ObjectPath, Place
 from v50calib.runtime import journal, lock
 from v50calib.runtime.cluster import cores
 from v50calib.runtime.rundir import read_mark
@@ -47,7 +48,7 @@ class Verification:
         return asdict(self) | {"ok": self.ok}
 
 
-def verify(run_dir: Path, *, quarantine: bool = False) -> Verification:
+def verify(run_dir: Place, *, quarantine: bool = False) -> Verification:
     """Check every product of a run; leftovers of dead processes are cleaned.
 
     quarantine: rename what is broken or partial to a hidden name, so that the next calibrate makes it anew.
@@ -57,12 +58,17 @@ def verify(run_dir: Path, *, quarantine: bool = False) -> Verification:
     if quarantine and lock.is_held(run_dir):
         raise StoreError(f"'{run_dir}' is in use by a run: broken products can be set aside when it has ended")
     root, found = run_dir / PRODUCTS, Verification(str(run_dir))
-    found.cleaned = sum(clean_folder(folder) for folder in _visits(root))
-    paths = [path for folder in _visits(root) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    paths: list[Place] = []
+    if isinstance(root, ObjectPath):
+        below = {p.relative_to(root).parts[:3] for p in root.objects() if len(p.relative_to(root).parts) > 3}
+        paths += [root / "/".join(parts) for parts in sorted(below)]
+    else:
+        found.cleaned = sum(clean_folder(folder) for folder in _visits(root))
+        paths += [path for folder in _visits(root) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     with ThreadPoolExecutor(min(4, cores())) as pool:
         results = list(pool.map(check_product, paths))
     for path, (known, reasons) in zip(paths, results, strict=True):
-        label = path.relative_to(root).as_posix()
+        label = "/".join(path.parts[-3:])
         if not is_committed(path):
             found.partial.append(label)
         elif reasons:
@@ -71,7 +77,7 @@ def verify(run_dir: Path, *, quarantine: bool = False) -> Verification:
             found.whole += 1
             if known.get("config_hash") != config_hash:
                 found.stale.append(label)
-    there = {path.relative_to(root).as_posix() for path in paths}
+    there = {"/".join(path.parts[-3:]) for path in paths}
     found.missing = [e.label for e in journal.read(run_dir) if e.state == "done" and e.label not in there]
     if quarantine:
         for label in [*found.broken, *found.partial]:
@@ -79,7 +85,7 @@ def verify(run_dir: Path, *, quarantine: bool = False) -> Verification:
     return found
 
 
-def check_product(path: Path) -> tuple[dict[str, Any], list[str]]:
+def check_product(path: Place) -> tuple[dict[str, Any], list[str]]:
     """(commit record, what is wrong with the product); a folder without a record has one fault."""
     try:
         record = read_record(path)
@@ -95,7 +101,7 @@ def check_product(path: Path) -> tuple[dict[str, Any], list[str]]:
     return record, reasons
 
 
-def _faults(path: Path, record: dict[str, Any]) -> Iterator[str]:
+def _faults(path: Place, record: dict[str, Any]) -> Iterator[str]:
     group = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
     attrs = group["attributes"]
     if attrs.get("config_hash") != record.get("config_hash"):
@@ -104,7 +110,7 @@ def _faults(path: Path, record: dict[str, Any]) -> Iterator[str]:
     if place != path.parts[-3:]:
         yield f"it says it is {'/'.join(place)}"
     sizes: dict[str, int] = {}
-    for meta in sorted(path.glob("*/zarr.json")):
+    for meta in sorted(p for p in path.rglob("zarr.json") if p.parent != path):
         node, name = json.loads(meta.read_text(encoding="utf-8")), meta.parent.name
         dims, shape = node["dimension_names"], node["shape"]
         spec = CALIBRATED.get(name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from v50calib import general
 from v50calib.config.models import RunConfig
 from v50calib.io.catalog import VisitKey
 from v50calib.io.identity import identity_of
+from v50calib.io.place import ObjectPath, place
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, instrument_at, open_source
 from v50calib.pipeline import Pipeline
@@ -164,11 +165,11 @@ def _finish(
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     frames = pipeline.ordered(visit_of(source), source.frames)[1]
-    save_images(Path(job.out), job.key, pipeline, frames, frame, ds)
-    save_frames(Path(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
+    save_images(place(job.out), job.key, pipeline, frames, frame, ds)
+    save_frames(place(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
     check_stop()
     fingerprint = ds.attrs["config_hash"]
-    write_product(Path(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
+    write_product(place(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
     # the clock may have been set meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 
@@ -194,8 +195,8 @@ def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
     return status
 
 
-def open_calibrated(run_dir: str | Path) -> xr.DataTree:
+def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
     """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened."""
-    root = Path(run_dir) / PRODUCTS
+    root = place(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
     return xr.DataTree.from_dict(groups)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.identity import input_identity, unchanged
+from v50calib.io.place import ObjectPath, place
 from v50calib.io.product import product_record
 from v50calib.provenance import config_hash, versions
 from v50calib.runtime import journal, quarantine
 from v50calib.runtime.failures import Failure, judge
 from v50calib.runtime.visit import PRODUCTS, Job
 
+#: visits whose state is asked for at a time in an object store
+AT_ONCE = 16
 Action = Literal["do", "skip", "hold", "broken"]
 
 
@@ -40,20 +43,30 @@ def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool =
     """
     if not jobs:
         return []
-    run_dir, fingerprint = Path(jobs[0].out), config_hash(jobs[0].config)
+    run_dir, fingerprint = place(jobs[0].out), config_hash(jobs[0].config)
     held = quarantine.load(run_dir)
     if retry_failed:
         failed = {e.label for e in journal.read(run_dir) if e.state == "failed"} | set(held)
         jobs, held = [j for j in jobs if label_of(j) in failed], {}
     decisions, todo = [], 0
-    for job in jobs:
-        decision = _decide(job, fingerprint, held, overwrite)
+    for decision in _decisions(jobs, fingerprint, held, overwrite):
         if decision.action == "do" and limit is not None:
             if todo >= limit:
                 continue
             todo += 1
         decisions.append(decision)
     return decisions
+
+
+def _decisions(jobs: Sequence[Job], fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Iterator[Decision]:
+    """`_decide` for each job in order; many at a time where each answer is a request over the network."""
+    if not jobs:
+        return
+    if not isinstance(place(jobs[0].out), ObjectPath) and not isinstance(place(jobs[0].root), ObjectPath):
+        yield from (_decide(job, fingerprint, held, overwrite) for job in jobs)
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(lambda job: _decide(job, fingerprint, held, overwrite), jobs)
 
 
 def label_of(job: Job) -> str:
@@ -71,7 +84,7 @@ def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwr
     if overwrite:
         return Decision(job, "do", "overwrite")
     try:
-        record = product_record(Path(job.out) / PRODUCTS, job.key)
+        record = product_record(place(job.out) / PRODUCTS, job.key)
     except StoreError:
         return Decision(job, "do", "damaged commit record")
     if record is None:

@@ -20,6 +20,8 @@ class SimConfig:
     frames_fraction    0-1: fewer read pairs over the same 7.5 h (the pairs are spread out, the reads keep their length)
     noise              photon and read noise; off gives the rounded expectation
     read_noise         False leaves photon noise alone (the read map still states the detector's)
+    dither             codes are rounded up or down by chance: in frames without noise the plain rounding is the same all the time,
+                       an error of its own that no real detector's read noise leaves
     jitter_px          rms of the white pointing jitter along (x, y), FGS1 px, new for every FGS1 pair. AIRS sees the
                        mean over the 12 FGS1 pairs of its own pair, times `airs_scale`
     airs_scale         AIRS px per FGS1 px; 0.3 gives 0.009, 0.010 px rms (real sample: about 0.006, 0.013 px)
@@ -45,6 +47,7 @@ class SimConfig:
     frames_fraction: float = 1.0
     noise: bool = True
     read_noise: bool = True
+    dither: bool = False
     jitter_px: tuple[float, float] = (0.10, 0.12)
     airs_scale: float = 0.3
     drift_px: float = 0.05

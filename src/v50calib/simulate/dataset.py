@@ -27,6 +27,7 @@ class SceneOptions(TypedDict, total=False):
     """The remaining fields of SimConfig, by their names there."""
 
     read_noise: bool
+    dither: bool
     airs_scale: float
     hot_fraction: float
     dark: bool

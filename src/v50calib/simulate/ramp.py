@@ -66,6 +66,7 @@ def read_pairs(
     read_s: tuple[float, float],
     adc: tuple[float, float],
     photon_noise: bool,
+    dither: bool,
     out: NDArray[np.uint16],
 ) -> None:
     """Fill out[pixel, 2 * pair (+ 1)] with the two reads of each ramp, ADU.
@@ -76,6 +77,8 @@ def read_pairs(
     linear_corr  [pixel, 6]
     read_s       time since reset of the two reads, s
     adc          (offset, gain): ADU = round((e - offset) * gain), held in 0..65535
+    dither       round up or down by chance, so that the mean of many codes is the value itself (Wannamaker et al. 2000,
+                 IEEE Trans. Signal Process. 48, 499)
 
     The second read keeps the electrons of the first and adds its own: N2 = N1 + Poisson((light + dark)(t2 - t1)).
     """
@@ -97,5 +100,8 @@ def read_pairs(
             if noise > 0.0:
                 e1 += noise * rng.standard_normal()
                 e2 += noise * rng.standard_normal()
-            out[p, 2 * k] = np.uint16(min(max(math.floor((e1 - offset) * gain + 0.5), 0.0), _FULL_SCALE))
-            out[p, 2 * k + 1] = np.uint16(min(max(math.floor((e2 - offset) * gain + 0.5), 0.0), _FULL_SCALE))
+            up1, up2 = 0.5, 0.5
+            if dither:
+                up1, up2 = rng.random(), rng.random()
+            out[p, 2 * k] = np.uint16(min(max(math.floor((e1 - offset) * gain + up1), 0.0), _FULL_SCALE))
+            out[p, 2 * k + 1] = np.uint16(min(max(math.floor((e2 - offset) * gain + up2), 0.0), _FULL_SCALE))

@@ -179,7 +179,7 @@ def _expose(
             charge = np.zeros((stop - start, 2 * size))
             np.add.at(charge, (hits[0][low:high] - start, hits[1][low:high]), hits[2][low:high])
         adc, target = (scene.adc_offset, scene.adc_gain), out[:, 2 * start : 2 * stop]
-        read_pairs(rng, here, charge, dark, read, linear, axis.read_s, adc, config.noise, target)
+        read_pairs(rng, here, charge, dark, read, linear, axis.read_s, adc, config.noise, config.dither, target)
     return out, total / axis.pairs
 
 

@@ -1,0 +1,203 @@
+"""Commands on predictions: `score`, `uncertainty fit|apply|evaluate`, and `spectra`, which makes some of a calibrated run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FILE = click.Path(path_type=Path)
+_PRED = click.option(
+    "--pred", type=_FILE, required=True, help="Predictions: planet_id, wl_1..wl_283, sigma_1..sigma_283 (.csv, .parquet, .npz)."
+)
+_FEATURES = click.option("--features", type=_FILE, default=None, help="Features per channel (.npz of 'v50calib spectra --features').")
+_CONFIG = "calib/nominal"
+
+
+def _options(words: tuple[str, ...], **set_here: str) -> Any:
+    """calib.top_level_calib of the defaults with overrides; a short `temperature.per_bin=true` is one of it."""
+    from v50calib.config import load
+
+    prefix = "calib.top_level_calib."
+    full = [w if w.lstrip("+~").startswith(("calib.", "corel.")) else prefix + w for w in words]
+    return load(_CONFIG, [*(f"{prefix}{k}={v}" for k, v in set_here.items()), *full]).calib.top_level_calib
+
+
+@click.command()
+@click.argument("pred", type=_FILE)
+@click.argument("truth", type=_FILE)
+@click.option("--edition", type=click.Choice(["2025", "2024"]), default="2025", show_default=True, help="Whose metric.")
+@click.option("--per-wavelength", type=_FILE, default=None, help="Write a CSV with the numbers of each channel.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.argument("overrides", nargs=-1)
+def score(pred: Path, truth: Path, edition: str, per_wavelength: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
+    """The challenge's score of PRED on TRUTH, with bias, coverage, ECE and CRPS.
+
+    OVERRIDES change the metric's constants, e.g. score.naive_mean=0.0147 score.naive_sigma=0.0107 (mean and standard deviation of
+    your training set) or score.fgs1_weight=57.846.
+    """
+    from v50calib.uncertainty.evaluate import compare
+    from v50calib.uncertainty.score import aligned, breakdown
+    from v50calib.uncertainty.tables import read_predictions, read_truth
+
+    options = _options((f"score.edition='{edition}'", *overrides)).score
+    predictions, known = read_predictions(pred), read_truth(truth)
+    found = compare(predictions, None, known, options)
+    if per_wavelength is not None:
+        _write_csv(per_wavelength, breakdown(*aligned(predictions, known), options))
+    _print(found, as_json)
+
+
+@click.group()
+def uncertainty() -> None:
+    """Recalibrate mu and sigma of a model on planets that it was not trained on: fit, apply, evaluate."""
+
+
+@uncertainty.command()
+@_PRED
+@click.option("--truth", type=_FILE, required=True, help="Truth of planets that the model was not trained on: planet_id, wl_1..wl_283.")
+@_FEATURES
+@click.option("--out", type=_FILE, required=True, help="Model file to write (.npz).")
+@click.option(
+    "--method",
+    type=click.Choice(["temperature", "affine", "corel"]),
+    default="temperature",
+    show_default=True,
+    help="See docs/uncertainty.md.",
+)
+@click.argument("overrides", nargs=-1)
+def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, overrides: tuple[str, ...]) -> None:
+    """Fit a model on the planets that predictions and truth share.
+
+    OVERRIDES are keys of calib.top_level_calib, e.g. temperature.per_bin=true, corel.fit.epochs=50, corel.conformal.method=joint.
+    """
+    from v50calib.uncertainty.files import save_model
+    from v50calib.uncertainty.fit import fit as run
+    from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
+
+    options = _options(overrides, method=method)
+    given = read_features(features) if features is not None else None
+    model = run(read_predictions(pred), read_truth(truth), options, given)
+    save_model(out, model)
+    for name, row in model.report.items():
+        click.echo(f"{name:32s} mean log-likelihood {row['gll']:.4f}   90 % coverage {row['coverage_90']:.3f}")
+    for note in model.notes:
+        click.echo(note)
+    click.echo(f"{model.used} fitted on {model.planets} planets, T {model.scale.T.min():.3f} to {model.scale.T.max():.3f} → {out}")
+
+
+@uncertainty.command("apply")
+@click.option("--model", type=_FILE, required=True, help="Model file of 'v50calib uncertainty fit'.")
+@_PRED
+@_FEATURES
+@click.option("--out", type=_FILE, required=True, help="Recalibrated predictions to write, in the same layout.")
+@click.option("--intervals", type=_FILE, default=None, help="Also write them with low_1.. and high_1.., the conformal intervals.")
+def apply_command(model: Path, pred: Path, features: Path | None, out: Path, intervals: Path | None) -> None:
+    """Recalibrate predictions of new planets with a fitted model."""
+    from v50calib.errors import DataError
+    from v50calib.uncertainty.files import load_model
+    from v50calib.uncertainty.model import apply
+    from v50calib.uncertainty.tables import read_features, read_predictions, write_predictions
+    from v50calib.uncertainty.workflow import write_bands
+
+    calibrator = load_model(model)
+    if intervals is not None and calibrator.bands is None:
+        raise DataError(
+            f"'{model}' was fitted with corel.conformal.enabled=false and has no intervals: fit it again, or leave out --intervals"
+        )
+    result = apply(calibrator, read_predictions(pred), read_features(features) if features is not None else None)
+    write_predictions(out, result.predictions)
+    if intervals is not None and result.bands is not None:
+        write_bands(intervals, result.predictions, result.bands)
+    if result.clipped:
+        click.echo(f"{result.clipped} values of mu fell below 0 by the shift and were set to 0")
+    click.echo(f"{len(result.predictions.ids)} planets recalibrated ({calibrator.used}) → {out}")
+
+
+@uncertainty.command()
+@_PRED
+@click.option("--truth", type=_FILE, required=True, help="Truth of planets that were not in the fit.")
+@click.option("--model", type=_FILE, default=None, help="Model to apply; without it the predictions are judged as they are.")
+@_FEATURES
+@click.option("--report", type=_FILE, default=None, help="Write an HTML page with figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.argument("overrides", nargs=-1)
+def evaluate(
+    pred: Path, truth: Path, model: Path | None, features: Path | None, report: Path | None, as_json: bool, overrides: tuple[str, ...]
+) -> None:
+    """Score, coverage and calibration of predictions, before and after a model. OVERRIDES: e.g. score.edition='"2024"'."""
+    from v50calib.uncertainty.evaluate import compare
+    from v50calib.uncertainty.files import load_model
+    from v50calib.uncertainty.model import apply
+    from v50calib.uncertainty.report import write_page
+    from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
+    from v50calib.uncertainty.workflow import report_page
+
+    options, predictions, known = _options(overrides).score, read_predictions(pred), read_truth(truth)
+    calibrator = load_model(model) if model is not None else None
+    given = read_features(features) if features is not None else None
+    after = apply(calibrator, predictions, given) if calibrator is not None else None
+    found = compare(predictions, after, known, options)
+    if report is not None:
+        notes = calibrator.notes if calibrator is not None else ()
+        write_page(report, report_page("Predictions against the truth", predictions, after, known, found, calibrator, notes))
+    _print(found, as_json)
+
+
+@click.command()
+@click.argument("run_dir", type=_FILE)
+@click.option("--out", type=_FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
+@click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
+@click.option(
+    "--missing",
+    type=click.Choice(["error", "naive"]),
+    default="error",
+    show_default=True,
+    help="Planets without a transit found: refuse, or write the naive mean and sigma.",
+)
+def spectra(run_dir: Path, out: Path, features: Path | None, missing: str) -> None:
+    """A baseline of mu and sigma per planet, from the transit depths of the run in RUN_DIR, combined over visits."""
+    from v50calib.runtime.recalibrate import visits_of
+    from v50calib.uncertainty.spectra import combine
+    from v50calib.uncertainty.tables import write_features, write_predictions
+
+    constants = _options(()).score
+    naive = {"mean": constants.naive_mean, "sigma": constants.naive_sigma} if missing == "naive" else None
+    found = combine(visits_of(run_dir), naive)
+    write_predictions(out, found.predictions)
+    if features is not None:
+        write_features(features, found.features)
+    for note in found.notes:
+        click.echo(note)
+    click.echo(f"spectra of {len(found.predictions.ids)} planets → {out}")
+
+
+def _print(found: dict[str, Any], as_json: bool) -> None:
+    """The record of `evaluate.compare` as JSON or as a table."""
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    from v50calib.uncertainty.evaluate import WORDS
+
+    shown = [name for name in ("before", "after") if name in found]
+    click.echo(f"{found['planets']} planets, score of {found['edition']}")
+    click.echo(f"{'':32s}" + "".join(f"{name if len(shown) > 1 else '':>14s}" for name in shown))
+    for key, words in WORDS.items():
+        click.echo(f"{words:32s}" + "".join(f"{found[name][key]:14.6g}" for name in shown))
+    if "bands" in found:
+        b = found["bands"]
+        covered = f"{b['elements']:.1%} of values covered, {b['planets']:.1%} of planets in every channel"
+        click.echo(f"intervals ({b['kind']}, {b['nominal']:.0%}): {covered}")
+
+
+def _write_csv(path: Path, columns: dict[str, Any]) -> None:
+    import pandas as pd
+
+    from v50calib.errors import DataError
+
+    try:
+        pd.DataFrame(columns).to_csv(path, index=False)
+    except OSError as exc:
+        raise DataError(f"cannot write '{path}': {exc.strerror or exc}; give another path") from exc

@@ -1,0 +1,125 @@
+"""Aligned arrays of many visits, written block by block: what a grid holds, and the formats it may be written in.
+
+A writer takes rows (visits) in order and never holds more than the block that it was given, so that a grid may be
+larger than memory. The formats are here and in `gridfiles`; each makes one thing, a directory (zarr) or a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+Arrays = Mapping[str, np.ndarray]
+#: bytes of a chunk of a streamed variable, and of the block of visits that is gathered before it is written
+BLOCK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class GridVar:
+    """One array of a grid. `values` where it is known beforehand (axes, names); else rows along `visit` arrive later."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: np.dtype[Any]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    values: np.ndarray | None = None
+    coordinate: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        return self.dtype.kind in "UTO"
+
+    @property
+    def missing(self) -> float | int | bool:
+        """What a place holds that no visit filled."""
+        return float("nan") if self.dtype.kind == "f" else self.dtype.type(0).item()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Sizes of the dimensions, the arrays, and attributes of the whole; the first dimension of streamed arrays is `visit`."""
+
+    sizes: dict[str, int]
+    variables: tuple[GridVar, ...]
+    attrs: dict[str, Any]
+
+    @property
+    def streamed(self) -> tuple[GridVar, ...]:
+        return tuple(v for v in self.variables if v.values is None)
+
+    @property
+    def fixed(self) -> tuple[GridVar, ...]:
+        return tuple(v for v in self.variables if v.values is not None)
+
+    def shape(self, var: GridVar) -> tuple[int, ...]:
+        return tuple(self.sizes[d] for d in var.dims)
+
+    def row_bytes(self) -> int:
+        """Bytes of one visit in all streamed arrays, uncompressed."""
+        return sum(math.prod(self.shape(v)[1:]) * v.dtype.itemsize for v in self.streamed)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole, uncompressed."""
+        return self.row_bytes() * self.sizes["visit"] + sum(v.values.nbytes for v in self.fixed if v.values is not None)
+
+    def rows_at_once(self) -> int:
+        """Visits in a block: about BLOCK_BYTES of the largest array, at least one."""
+        largest = max((math.prod(self.shape(v)[1:]) * v.dtype.itemsize for v in self.streamed), default=1)
+        return max(1, min(self.sizes["visit"], BLOCK_BYTES // max(1, largest)))
+
+
+class GridWriter(Protocol):
+    """Takes blocks of rows in order; on leaving without an error everything is on disk."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def put(self, start: int, rows: Arrays) -> None:
+        """Rows start … of every streamed array."""
+        ...
+
+
+class ZarrGrid:
+    """A Zarr v3 group, one chunk a block of visits; opens with `xarray.open_zarr`."""
+
+    def __init__(self, path: Path, grid: Grid) -> None:
+        coordinates = " ".join(v.name for v in grid.variables if v.coordinate and v.dims != (v.name,))
+        group = zarr.create_group(path, overwrite=True, attributes=grid.attrs | {"coordinates": coordinates})
+        rows = grid.rows_at_once()
+        self._arrays: dict[str, zarr.Array[Any]] = {}
+        for var in grid.variables:
+            shape = grid.shape(var)
+            chunks = (min(rows, shape[0]), *shape[1:]) if var.values is None else shape
+            array = group.create_array(
+                var.name,
+                shape=shape,
+                chunks=tuple(max(1, n) for n in chunks),
+                dtype=str if var.is_text else var.dtype,
+                fill_value="" if var.is_text else var.missing,
+                compressors="auto" if var.is_text else BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+                dimension_names=var.dims,
+                attributes=var.attrs,
+                # every chunk is on disk, so that one that is not was lost
+                config={"write_empty_chunks": True},
+            )
+            self._arrays[var.name] = array
+            if var.values is not None:
+                array[...] = var.values
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return
+
+    def put(self, start: int, rows: Arrays) -> None:
+        for name, values in rows.items():
+            self._arrays[name][start : start + len(values)] = values

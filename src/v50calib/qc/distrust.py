@@ -1,0 +1,116 @@
+"""Reasons to distrust a calibrated visit, from its QC record alone, and the number that visits are ranked by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: a visit without a product stands before all others
+NO_PRODUCT = 1000.0
+#: a reason counts value / limit, at most this: one wild number does not hide the other reasons
+CAP = 10.0
+NO_TRANSIT = 5.0
+#: a note of a soft guard, and one that only says that there was too little to judge
+_GUARD, _NOT_JUDGED = " quality: ", "not judged"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """key: name in the page's table; limit: a larger value is a reason (`below`: a smaller one)."""
+
+    key: str
+    limit: float
+    unit: str
+    says: str
+    below: bool = False
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("noise_over_limit", 1.3, "", "scatter of the white light curve out of transit over what the noise model predicts"),
+    Rule("red_noise", 2.0, "", "the same after averaging over the longest blocks that are known: noise that is correlated in time"),
+    Rule("channels_lost", 0.01, "", "share of channels without usable light"),
+    Rule("drift_px", 0.5, " px", "way of the star between the first and the last tenth of the visit"),
+    Rule("jitter_px", 0.3, " px", "scatter of the star's position, the larger of x and y"),
+    Rule("bad_samples", 0.05, "", "share of light-curve samples not fit for science"),
+    Rule("saturated", 0.001, "", "share of light-curve samples with a saturated pixel"),
+    Rule("transit_snr", 7.0, "", "signal-to-noise of the transit", below=True),
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why to distrust a visit, in words, and what it adds to the score."""
+
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Reasons, heaviest first; `unknown`: rules whose number the record does not have."""
+
+    reasons: tuple[Reason, ...]
+    numbers: dict[str, float]
+    unknown: tuple[str, ...]
+
+    @property
+    def score(self) -> float:
+        return sum(reason.weight for reason in self.reasons)
+
+
+def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
+    """What the rules look at, from a QC record; NaN where the record does not tell."""
+    stages = qc.get("stages", {})
+    photometry, trace, phase = (stages.get(name, {}) for name in ("photometry", "trace", "phase"))
+    flagged, jitter = qc.get("samples_flagged"), qc.get("jitter_px", {})
+    lost = number(qc.get("channels_lost"))
+    drift = [number(photometry.get(f"drift_{axis}_px")) for axis in "xy"]
+    return {
+        "noise_over_limit": number(qc.get("noise_over_limit")),
+        "red_noise": number(trace.get("red_noise")),
+        "channels_lost": lost if lost == 0 else lost / number(qc.get("channels")),
+        "drift_px": math.hypot(*drift),
+        "jitter_px": max(number(jitter.get("x")), number(jitter.get("y"))),
+        "bad_samples": math.nan if flagged is None else number(flagged.get("DO_NOT_USE", 0.0)),
+        "saturated": math.nan if flagged is None else number(flagged.get("SATURATED", 0.0)),
+        "transit_snr": number(phase.get("transit_snr")),
+        "depth_ppm": number(phase.get("white_depth_ppm")),
+        "sigma_ppm": number(phase.get("white_depth_sigma_ppm")),
+        "snr_median": number(photometry.get("snr_median")),
+        "scatter_ppm": number(qc.get("scatter_ppm")),
+    }
+
+
+def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
+    """The reasons that a visit's QC record gives.
+
+    transit_found: None where no transit was looked for (phase off) or it is not known.
+    """
+    numbers = numbers_of(qc)
+    reasons = [Reason("no transit found", NO_TRANSIT)] if transit_found is False else []
+    unknown = []
+    for rule in RULES:
+        value = numbers[rule.key]
+        if math.isnan(value):
+            unknown.append(rule.key)
+        elif rule.below and transit_found is not False and value < rule.limit:
+            reasons.append(
+                Reason(f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}", min(rule.limit / max(value, 1e-9), CAP))
+            )
+        elif not rule.below and value > rule.limit:
+            reasons.append(Reason(f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}", min(value / rule.limit, CAP)))
+    reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if _GUARD in note and _NOT_JUDGED not in note]
+    return Verdict(tuple(sorted(reasons, key=lambda r: -r.weight)), numbers, tuple(unknown))
+
+
+def no_product(state: str, error: str) -> Verdict:
+    """The verdict on a visit without a product: its state is the reason."""
+    return Verdict((Reason(f"{state}: {error}" if error else state, NO_PRODUCT),), {}, ())
+
+
+def number(value: object) -> float:
+    """A finite number as float, anything else as NaN."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known and isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,158 @@
+"""Puts the page together and writes it in one piece."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from v50calib.errors import StoreError
+from v50calib.io.place import Place, place, replace_bytes
+from v50calib.io.product import open_product
+from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES
+from v50calib.qc.summary import load_spectra, load_truth
+from v50calib.report.figures import Image, draw_visit
+from v50calib.report.profile import SHOWN as DIFFERENCES
+from v50calib.report.profile import name_of
+from v50calib.report.table import columns, row
+from v50calib.report.visits import Visit, collect, facts
+from v50calib.runtime.rundir import MARK, read_mark
+from v50calib.runtime.status import status
+
+NAME = "report.html"
+#: visits with figures unless the caller says otherwise
+LIMIT = 10
+#: failures listed with their reasons; all stand in the table
+FAILURES = 50
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page, visits in its table, visits with figures."""
+
+    path: Place
+    visits: int
+    drawn: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One visit's part of the page."""
+
+    anchor: str
+    visit: Visit
+    images: list[Image]
+    missing: dict[str, list[str]]
+
+
+def write_report(
+    run_dir: str | Path | Place,
+    out: str | Path | Place | None = None,
+    *,
+    limit: int = LIMIT,
+    truth: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Write the page of a run: one HTML file without any link to the outside.
+
+    out     default: RUN_DIR/report.html
+    limit   figures are drawn of so many of the least trusted visits, and of the first planet's first visit
+    truth   a simulated dataset, whose depths are shown beside the recovered ones
+
+    The run may be going on. Raises StoreError where `run_dir` is no run directory or the page cannot be written,
+    DataError where `truth` has no truth.json.
+    """
+    run_dir = place(run_dir)
+    path = place(out) if out is not None else run_dir / NAME
+    known = read_mark(run_dir)
+    depths, spectra = (load_truth(Path(truth)), load_spectra(Path(truth))) if truth is not None else ({}, {})
+    visits = collect(run_dir, depths)
+    sections = _sections(_chosen(visits, limit), visits, spectra, progress)
+    page = _render(run_dir, known, visits, sections, truth is not None)
+    _write(path, page)
+    return Report(path, len(visits), len(sections), len(page))
+
+
+def _chosen(visits: list[Visit], limit: int) -> list[Visit]:
+    """The `limit` first of those that have a product, then the first visit of the first planet."""
+    whole = [v for v in visits if v.product is not None]
+    chosen = whole[:limit]
+    if limit and whole:
+        first = min((v.entry.planet_id, v.entry.visit) for v in whole)
+        chosen += [v for v in whole[limit:] if (v.entry.planet_id, v.entry.visit) == first]
+    return chosen
+
+
+def _sections(chosen: list[Visit], visits: list[Visit], spectra: dict[str, np.ndarray], progress: Progress | None) -> list[Section]:
+    sections = []
+    for i, visit in enumerate(chosen):
+        assert visit.product is not None
+        images, missing = draw_visit(open_product(visit.product).load(), spectra.get(visit.entry.planet_id))
+        sections.append(Section(f"visit-{visits.index(visit)}", visit, images, missing))
+        if progress is not None:
+            progress(visit.label, i + 1, len(chosen))
+    return sections
+
+
+def _render(run_dir: Place, known: dict[str, Any], visits: list[Visit], sections: list[Section], with_truth: bool) -> bytes:
+    profile, differences = name_of(known)
+    anchors = {section.visit.label: section.anchor for section in sections}
+    heads = columns(with_truth)
+    environment = Environment(
+        loader=PackageLoader("v50calib.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    text = environment.get_template("page.html").render(
+        run=run_dir.resolve().name,
+        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        status=status(run_dir),
+        facts=facts(visits, known.get("calib", {})),
+        profile=profile,
+        differences=differences[:DIFFERENCES],
+        more_differences=max(0, len(differences) - DIFFERENCES),
+        config_hash=str(known.get("config_hash", "unknown")),
+        config_text=(run_dir / MARK).read_text(encoding="utf-8", errors="replace"),
+        noise=_noise(visits),
+        suspects=sum(0 < v.verdict.score < NO_PRODUCT for v in visits),
+        work_s=sum(v.entry.seconds for v in visits),
+        failed=[v for v in visits if v.product is None],
+        failures=FAILURES,
+        rules=RULES, cap=CAP, no_transit=NO_TRANSIT,
+        columns=heads,
+        rows=[row(i + 1, visit, anchors.get(visit.label), with_truth) for i, visit in enumerate(visits)],
+        sections=sections,
+        whole=sum(v.product is not None for v in visits),
+    )  # fmt: skip
+    return text.encode()
+
+
+def _noise(visits: list[Visit]) -> list[tuple[str, float, float]]:
+    """(instrument, median, worst) of the scatter over its limit."""
+    found: dict[str, list[float]] = {}
+    for visit in visits:
+        value = visit.verdict.numbers.get("noise_over_limit", math.nan)
+        if math.isfinite(value):
+            found.setdefault(visit.entry.instrument, []).append(value)
+    return [(name, statistics.median(values), max(values)) for name, values in sorted(found.items())]
+
+
+def _number(value: float, spec: str = "") -> str:
+    plain = spec or (".0f" if abs(value) >= 1000 else ".3g")
+    return format(value, plain) if math.isfinite(value) else "unknown"
+
+
+def _write(path: Place, page: bytes) -> None:
+    try:
+        replace_bytes(path, page)
+    except OSError as exc:
+        raise StoreError(f"cannot write '{path}' ({exc.strerror or exc}): free space, or give another --out") from exc

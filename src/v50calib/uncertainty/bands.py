@@ -1,0 +1,64 @@
+"""Parts of every fit: the split of planets, the affine scale, and conformal intervals around a scale."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.errors import DataError
+from v50calib.uncertainty import conformal
+from v50calib.uncertainty.affine import fit_slopes, shrunk_shift
+from v50calib.uncertainty.covariates import covariates, prepared_features, standardizer
+from v50calib.uncertainty.model import BandModel, Inputs, Ratio, Scale
+from v50calib.uncertainty.options import AffineOptions, CorelOptions
+from v50calib.uncertainty.temperature import fit_temperature
+
+Float = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+def split_planets(n: int, share: float, seed: int) -> tuple[Index, Index]:
+    """Random split of n planets: (the rest, a share of them), both sorted."""
+    order = np.random.default_rng(seed).permutation(n)
+    held = max(1, round(share * n))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def affine_scale(inputs: Inputs, y: Float, options: AffineOptions) -> Scale:
+    """Shift, slopes and T of every bin; the shift is estimated with the slopes' weights, the slopes again after it."""
+    features, positive = prepared_features(inputs.features)
+    values = covariates(inputs.mu, inputs.sigma, features, smooth_bins=options.smooth_bins)
+    standard = standardizer(values)
+    x, z = standard(values), (y - inputs.mu) / inputs.sigma
+    slopes, shift = fit_slopes(z, x, options.ridge), np.zeros(z.shape[1])
+    if options.shift:
+        shift = shrunk_shift(z, np.exp(-2.0 * (x @ slopes)))
+        slopes = fit_slopes(z - shift, x, options.ridge)
+    T = fit_temperature((z - shift) * np.exp(-(x @ slopes)), per_bin=True, clamp=(1e-3, 1e3)).T
+    return Scale(T, shift, ((1.0, Ratio(standard, positive, options.smooth_bins, slopes=slopes)),))
+
+
+def make_bands(scale: Scale, inputs: Inputs, y: Float, options: CorelOptions, notes: list[str]) -> BandModel:
+    """Conformal quantiles from planets that `scale` was not fitted on; too few for the level: infinite, with a note."""
+    cfg, alpha = options.conformal, options.alpha
+    mu, sigma = scale(inputs)
+    scores = np.abs(y - mu) / sigma
+    n, bins = scores.shape
+    edges = np.quantile(np.log(inputs.sigma).mean(axis=1), np.arange(1, cfg.groups) / cfg.groups)
+    kind = "per bin"
+    if cfg.method == "joint":
+        outside, inside = split_planets(n, 0.5, options.fit.seed + 1)
+        if not len(outside):
+            raise DataError(f"a joint band needs 2 planets at least, but there are {n}")
+        q = conformal.joint_quantile(scores[inside], alpha, np.sqrt(np.mean(scores[outside] ** 2, axis=0)))[None, :]
+        kind, n = "joint", len(inside)
+    elif not cfg.per_bin:
+        q, kind = np.full((1, bins), conformal.pooled_quantile(scores, alpha)), "pooled"
+    else:
+        groups = np.searchsorted(edges, np.log(inputs.sigma).mean(axis=1), side="right").astype(np.int64)
+        q = conformal.mondrian_quantile(scores, groups, cfg.groups, alpha)
+        kind = f"per bin in {cfg.groups} groups" if cfg.groups > 1 else kind
+    if np.isinf(q).any():
+        needed = conformal.least_planets(alpha) * cfg.groups
+        notes.append(f"{n} planets are too few for {1 - alpha:.0%} intervals ({needed} are needed): the intervals are infinite")
+    return BandModel(scale, q, edges, alpha, kind, n)

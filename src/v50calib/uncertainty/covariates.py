@@ -1,0 +1,83 @@
+"""What is known of a planet's prediction without its truth: covariates of the error, one value per planet and bin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
+
+Float = NDArray[np.float64]
+
+#: depths below this count as this in log depth
+SMALLEST_DEPTH = 1e-7
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """centre (bins, C), scale (C,): of the planets that a fit was made on; a covariate that does not vary has scale inf."""
+
+    centre: Float
+    scale: Float
+
+    def __call__(self, values: Float) -> Float:
+        """(values - centre)/scale, kept within ±6 so that a planet unlike all others is not extrapolated to."""
+        return np.clip((values - self.centre) / self.scale, -6.0, 6.0)
+
+
+def standardizer(values: Float) -> Standardizer:
+    """Centre per bin and scale per covariate of values (planet, bin, C)."""
+    centre = values.mean(axis=0)
+    scale = np.sqrt(np.square(values - centre).mean(axis=(0, 1)))
+    return Standardizer(centre, np.where(scale > 1e-9, scale, np.inf))
+
+
+def covariates(mu: Float, sigma: Float, features: Float | None = None, *, smooth_bins: int = 1) -> Float:
+    """Covariates (planet, bin, C) of predictions mu, sigma (planet, bin) and features (planet, bin, F).
+
+    Of the planet: mean log sigma, log mean depth, log contrast (spread of mu over bins), log roughness (second differences of
+    mu, the FGS1 bin left out); of the bin: log sigma relative to the planet's mean. Each feature, its logarithm where all are
+    positive: the planet's mean and the bin's deviation; with smooth_bins > 1 also the deviation's running mean over bins.
+    """
+    log_sigma = np.log(sigma)
+    airs = mu[:, 1:] if mu.shape[1] > 4 else mu
+    rough = np.diff(airs, n=2, axis=1)
+    per_planet = [
+        log_sigma.mean(axis=1),
+        np.log(np.maximum(mu.mean(axis=1), SMALLEST_DEPTH)),
+        np.log(np.maximum(airs.std(axis=1), SMALLEST_DEPTH)),
+        np.log(np.maximum(np.sqrt(np.mean(rough**2, axis=1)), SMALLEST_DEPTH)),
+    ]
+    columns = [np.broadcast_to(v[:, None], mu.shape) for v in per_planet]
+    columns.append(log_sigma - log_sigma.mean(axis=1, keepdims=True))
+    for f in range(features.shape[2] if features is not None else 0):
+        assert features is not None
+        columns.extend(_of_feature(features[:, :, f], smooth_bins))
+    return np.stack(columns, axis=2)
+
+
+def _of_feature(values: Float, smooth_bins: int) -> list[Float]:
+    level = values.mean(axis=1, keepdims=True)
+    own = values - level
+    out = [np.broadcast_to(level, values.shape), own]
+    if smooth_bins > 1:
+        out.append(uniform_filter1d(own, smooth_bins, axis=1, mode="nearest"))
+    return out
+
+
+def prepared_features(features: Float | None) -> tuple[Float | None, NDArray[np.bool_]]:
+    """Features with the logarithm taken of those that are positive everywhere, and which ones these are, (F,)."""
+    if features is None:
+        return None, np.zeros(0, dtype=bool)
+    positive: NDArray[np.bool_] = np.all(features > 0, axis=(0, 1))
+    return logged(features, positive), positive
+
+
+def logged(features: Float, positive: NDArray[np.bool_]) -> Float:
+    """Features with the logarithm taken of the chosen ones; a value that is not positive there counts as the smallest one."""
+    out = np.array(features, dtype=np.float64)
+    for f in np.flatnonzero(positive):
+        values = out[:, :, f]
+        out[:, :, f] = np.log(np.maximum(values, values[values > 0].min(initial=np.inf) if (values > 0).any() else 1.0))
+    return out

@@ -1,0 +1,48 @@
+"""Before and after: the score, calibration numbers and coverage of predictions with truth, as one record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from v50calib.uncertainty.metrics import coverage, summary
+from v50calib.uncertainty.model import Recalibrated
+from v50calib.uncertainty.options import ScoreOptions
+from v50calib.uncertainty.score import aligned, score
+from v50calib.uncertainty.tables import Bands, Predictions, Truth, matched
+
+#: numbers of `metrics.summary` in words, in the order of the table
+WORDS = {
+    "score": "score",
+    "gll": "mean log-likelihood",
+    "rms_z": "rms of residual / sigma",
+    "bias": "mean of residual / sigma",
+    "coverage_90": "coverage of mu ± 1.645 sigma",
+    "worst_bin_coverage_90": "the same, worst channel",
+    "ece": "calibration error (ECE)",
+    "crps": "CRPS",
+    "mean_sigma": "mean sigma",
+    "rms_residual": "rms residual",
+}
+
+
+def record(predictions: Predictions, truth: Truth, options: ScoreOptions) -> dict[str, float]:
+    """Score and `metrics.summary` over the planets of the truth. Raises DataError where one has no prediction."""
+    y, mu, sigma = aligned(predictions, truth)
+    return {"score": score(y, mu, sigma, options).value, **summary(y, mu, sigma)}
+
+
+def band_record(bands: Bands, predictions: Predictions, truth: Truth) -> dict[str, Any]:
+    """Observed coverage of intervals: of all elements, and of whole planets."""
+    rows, of_truth = matched(predictions.ids, truth.ids, "predictions and truth")
+    elements, planets = coverage(truth.y[of_truth], bands.low[rows], bands.high[rows])
+    return {"kind": bands.kind, "nominal": 1.0 - bands.alpha, "elements": elements, "planets": planets}
+
+
+def compare(before: Predictions, after: Recalibrated | None, truth: Truth, options: ScoreOptions) -> dict[str, Any]:
+    """{"before": record, "after": record, "bands": coverage of the intervals}; the last two where a model was applied."""
+    out: dict[str, Any] = {"planets": len(truth.ids), "edition": options.edition, "before": record(before, truth, options)}
+    if after is not None:
+        out["after"] = record(after.predictions, truth, options)
+        if after.bands is not None:
+            out["bands"] = band_record(after.bands, after.predictions, truth)
+    return out

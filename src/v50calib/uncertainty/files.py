@@ -1,0 +1,105 @@
+"""Model files: one .npz of plain arrays and a JSON text; nothing in it can run code, and nothing is pickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from v50calib.errors import DataError
+from v50calib.uncertainty.covariates import Standardizer
+from v50calib.uncertainty.model import BandModel, Calibrator, Ratio, Scale
+from v50calib.uncertainty.options import CorelOptions
+from v50calib.uncertainty.tables import load_npz, save_npz
+
+FORMAT = "v50calib-calibrator"
+VERSION = 1
+
+Arrays = dict[str, np.ndarray]
+
+
+def save_model(path: str | Path, calibrator: Calibrator) -> None:
+    """Write a calibrator, whole or not at all. Raises DataError for another ending than .npz or where it cannot be written."""
+    arrays: Arrays = {}
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        **{name: getattr(calibrator, name) for name in ("method", "used", "planets", "feature_names", "report", "notes")},
+        "scale": _pack_scale(arrays, "scale", calibrator.scale),
+        "bands": None,
+    }
+    if calibrator.bands is not None:
+        bands = calibrator.bands
+        arrays |= {"bands/q": bands.q, "bands/edges": bands.edges}
+        meta["bands"] = {
+            "alpha": bands.alpha,
+            "kind": bands.kind,
+            "planets": bands.planets,
+            "scale": _pack_scale(arrays, "bands", bands.scale),
+        }
+    arrays["meta"] = np.array(json.dumps(meta))
+    save_npz(Path(path), arrays)
+
+
+def load_model(path: str | Path) -> Calibrator:
+    """Read a calibrator. Raises DataError: no such file, no model, of a newer version, or damaged."""
+    path = Path(path)
+    arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
+    try:
+        meta = json.loads(str(arrays.get("meta", "null")))
+    except ValueError as exc:
+        raise DataError(f"'{path}' is no model of v50calib: its JSON cannot be read") from exc
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise DataError(f"'{path}' is no model of v50calib: give the --out of a 'v50calib uncertainty fit'")
+    if meta["version"] != VERSION:
+        raise DataError(f"'{path}' has version {meta['version']}, this program reads {VERSION}: fit it again")
+    try:
+        return _unpack(arrays, meta)
+    except (KeyError, TypeError, ValidationError) as exc:
+        raise DataError(f"'{path}' is damaged ({type(exc).__name__}: {str(exc).splitlines()[0]}): fit it again") from exc
+
+
+def _unpack(arrays: Arrays, meta: dict[str, Any]) -> Calibrator:
+    bands = None
+    if meta["bands"] is not None:
+        part = meta["bands"]
+        scale = _unpack_scale(arrays, "bands", part["scale"])
+        bands = BandModel(scale, arrays["bands/q"], arrays["bands/edges"], part["alpha"], part["kind"], part["planets"])
+    return Calibrator(
+        meta["method"], meta["used"], meta["planets"], _unpack_scale(arrays, "scale", meta["scale"]), bands,
+        tuple(meta["feature_names"]), meta["report"], tuple(meta["notes"]),
+    )  # fmt: skip
+
+
+def _pack_scale(arrays: Arrays, name: str, scale: Scale) -> list[dict[str, Any]]:
+    """Puts a scale's arrays under `name/…` and returns what of it goes into the JSON, one entry a part."""
+    arrays |= {f"{name}/T": scale.T, f"{name}/shift": scale.shift}
+    entries = []
+    for i, (weight, ratio) in enumerate(scale.parts):
+        place = f"{name}/{i}"
+        arrays |= {f"{place}/{f.name}": getattr(ratio.standard, f.name) for f in dataclasses.fields(Standardizer)}
+        arrays[f"{place}/positive"] = ratio.positive
+        if ratio.slopes is not None:
+            arrays[f"{place}/slopes"] = ratio.slopes
+        arrays |= {f"{place}/net/{key}": value for key, value in (ratio.network or {}).items()}
+        options = ratio.options.model_dump(mode="json") if ratio.options is not None else None
+        entries.append({"weight": weight, "smooth_bins": ratio.smooth_bins, "options": options})
+    return entries
+
+
+def _unpack_scale(arrays: Arrays, name: str, entries: list[dict[str, Any]]) -> Scale:
+    parts = []
+    for i, entry in enumerate(entries):
+        place = f"{name}/{i}"
+        network = {key.removeprefix(f"{place}/net/"): value for key, value in arrays.items() if key.startswith(f"{place}/net/")}
+        options = CorelOptions.model_validate(entry["options"]) if entry["options"] is not None else None
+        ratio = Ratio(
+            Standardizer(arrays[f"{place}/centre"], arrays[f"{place}/scale"]), arrays[f"{place}/positive"], entry["smooth_bins"],
+            slopes=arrays.get(f"{place}/slopes"), network=network or None, options=options,
+        )  # fmt: skip
+        parts.append((float(entry["weight"]), ratio))
+    return Scale(arrays[f"{name}/T"], arrays[f"{name}/shift"], tuple(parts))

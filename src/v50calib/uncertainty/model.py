@@ -1,0 +1,183 @@
+"""A fitted calibrator: what it turns mu and sigma of new planets into. Plain arrays, no torch until a network is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.errors import DataError
+from v50calib.uncertainty.covariates import Standardizer, covariates, logged
+from v50calib.uncertainty.options import CorelOptions
+from v50calib.uncertainty.tables import Bands, Features, Predictions, matched
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """mu, sigma (planet, bin), features (planet, bin, F) or None, all of the same planets."""
+
+    mu: Float
+    sigma: Float
+    features: Float | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Inputs:
+        return Inputs(self.mu[rows], self.sigma[rows], None if self.features is None else self.features[rows])
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """log sigma'/sigma beyond the per-bin T, from covariates: slopes, or a network.
+
+    positive (F,): features whose logarithm is taken; smooth_bins: of the features' running mean.
+    """
+
+    standard: Standardizer
+    positive: NDArray[np.bool_]
+    smooth_bins: int
+    slopes: Float | None = None
+    network: dict[str, NDArray[np.float32]] | None = None
+    options: CorelOptions | None = None
+
+    def covariates(self, inputs: Inputs) -> Float:
+        """Standardized covariates (planet, bin, C). Raises DataError where features are missing or of another number."""
+        if not self.positive.size:
+            # fitted without features: those of others in a blend are not its own
+            return self.standard(covariates(inputs.mu, inputs.sigma, smooth_bins=self.smooth_bins))
+        given = 0 if inputs.features is None else inputs.features.shape[2]
+        if given != self.positive.size:
+            raise DataError(
+                f"the model was fitted with {self.positive.size} features a channel, but {given} are given: "
+                "use the same --features table as in the fit"
+            )
+        assert inputs.features is not None
+        features = logged(inputs.features, self.positive)
+        return self.standard(covariates(inputs.mu, inputs.sigma, features, smooth_bins=self.smooth_bins))
+
+    def __call__(self, inputs: Inputs) -> Float:
+        x = self.covariates(inputs)
+        if self.slopes is not None:
+            return np.asarray(x @ self.slopes)
+        assert self.network is not None
+        assert self.options is not None
+        log_scale, trained_type = load_torch()
+        nodes, count = inputs.mu.shape[1], x.shape[2]
+        return np.asarray(log_scale(trained_type(self.network, count, nodes, np.nan, np.nan, 0), x, self.options))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """mu' = mu + shift sigma, sigma' = T sigma exp(Σ weight·ratio); T and shift (bin,); parts: (weight, ratio)."""
+
+    T: Float
+    shift: Float
+    parts: tuple[tuple[float, Ratio], ...] = ()
+
+    def __call__(self, inputs: Inputs) -> tuple[Float, Float]:
+        return inputs.mu + self.shift * inputs.sigma, inputs.sigma * self.T * np.exp(summed(self.parts, inputs))
+
+
+def summed(parts: tuple[tuple[float, Ratio], ...], inputs: Inputs) -> Float:
+    """Weighted sum of log ratios, (planet, bin); 0 without parts."""
+    out = np.zeros(inputs.mu.shape)
+    for weight, ratio in parts:
+        out = out + weight * ratio(inputs)
+    return out
+
+
+@dataclass(frozen=True)
+class BandModel:
+    """Conformal intervals: centre ± q·scale; q (group, bin), edges (group - 1,) of the planet's mean log sigma; kind names them."""
+
+    scale: Scale
+    q: Float
+    edges: Float
+    alpha: float
+    kind: str
+    planets: int
+
+    def groups(self, inputs: Inputs) -> NDArray[np.int64]:
+        return np.searchsorted(self.edges, np.log(inputs.sigma).mean(axis=1), side="right").astype(np.int64)
+
+    def __call__(self, inputs: Inputs) -> Bands:
+        mu, sigma = self.scale(inputs)
+        half = self.q[self.groups(inputs)] * sigma
+        return Bands(mu - half, mu + half, self.alpha, self.kind)
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A fitted model. method: what was asked; used: what sigma comes from, another one after a fall-back.
+
+    scale gives mu and sigma for the likelihood, bands the intervals; report: the comparison made in the fit; notes: what the
+    user must know.
+    """
+
+    method: str
+    used: str
+    planets: int
+    scale: Scale
+    bands: BandModel | None
+    feature_names: tuple[str, ...] = ()
+    report: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_bins(self) -> int:
+        return self.scale.T.size
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """predictions: the new mu and sigma; bands: intervals, None where the model has none; mu below 0 set to 0, how many."""
+
+    predictions: Predictions
+    bands: Bands | None
+    clipped: int
+
+
+def inputs_of(predictions: Predictions, features: Features | None) -> Inputs:
+    """Predictions with the features of the same planets. Raises DataError where a planet has none."""
+    if features is None:
+        return Inputs(predictions.mu, predictions.sigma)
+    _, rows = matched(predictions.ids, features.ids, "predictions and features", all_left=True)
+    return Inputs(predictions.mu, predictions.sigma, features.values[rows])
+
+
+def apply(calibrator: Calibrator, predictions: Predictions, features: Features | None = None) -> Recalibrated:
+    """Recalibrate new planets. Raises DataError for another number of channels, or features unlike those of the fit."""
+    if predictions.mu.shape[1] != calibrator.n_bins:
+        raise DataError(
+            f"the model has {calibrator.n_bins} channels, the predictions {predictions.mu.shape[1]}: they are of different instruments"
+        )
+    needs = calibrator.feature_names
+    if needs and (features is None or features.names != needs):
+        given = "none are given" if features is None else f"{', '.join(features.names)} are given"
+        raise DataError(f"the model was fitted with the features {', '.join(needs)}, but {given}: add --features with the same ones")
+    inputs = inputs_of(predictions, features if needs else None)
+    mu, sigma = calibrator.scale(inputs)
+    negative = mu < 0
+    bands = calibrator.bands(inputs) if calibrator.bands is not None else None
+    return Recalibrated(Predictions(predictions.ids, np.where(negative, 0.0, mu), sigma), bands, int(negative.sum()))
+
+
+def load_torch() -> tuple[Any, Any]:
+    """`corel_fit.log_scale` and `Trained`, imported when first needed. Raises DataError where torch is not installed."""
+    module = corel_module()
+    return module.log_scale, module.Trained
+
+
+def corel_module() -> Any:
+    """The module that needs torch. Raises DataError, with what to install, where it is missing."""
+    try:
+        from v50calib.uncertainty import corel_fit
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.split(".")[0] != "torch":
+            raise
+        raise DataError(
+            "corel needs torch, which is not installed: pip install 'v50calib[corel]' (a CPU build is enough), or use temperature or affine"
+        ) from exc
+    return corel_fit

@@ -1,0 +1,75 @@
+"""One self-contained HTML page: the numbers before and after, the figures, what the fit compared, what the user must know."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from v50calib.errors import DataError
+from v50calib.uncertainty.evaluate import WORDS
+from v50calib.uncertainty.figures import Cases, overview
+from v50calib.uncertainty.tables import Float
+
+_STYLE = (
+    "body{font:15px/1.5 sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}img{max-width:100%}"
+)
+
+
+def page(
+    title: str, result: Mapping[str, Any], y: Float, cases: Cases, *, fit: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
+) -> str:
+    """The page's HTML. result: of `evaluate.compare`; cases: what is drawn; fit: a calibrator's report {name: {gll, coverage_90}}."""
+    shown = [name for name in ("before", "after") if name in result]
+    rows = [[words, *(f"{result[name][key]:.5g}" for name in shown)] for key, words in WORDS.items()]
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{result['planets']} planets, score of {result['edition']}.</p>",
+        *(f"<p><strong>Note:</strong> {html.escape(note)}</p>" for note in notes),
+        _table(["", *shown], rows),
+    ]
+    if "bands" in result:
+        bands = result["bands"]
+        parts.append(
+            f"<p>Conformal intervals ({html.escape(bands['kind'])}): {bands['nominal']:.0%} nominal, {bands['elements']:.1%} of all values "
+            f"covered, {bands['planets']:.1%} of planets covered in every channel.</p>"
+        )
+    parts.append(f'<img alt="diagnostics" src="data:image/png;base64,{_png(y, cases, {n: result[n]["score"] for n in shown})}">')
+    if fit:
+        parts.append("<h2>Methods compared in the fit</h2><p>On planets held out of it.</p>")
+        parts.append(
+            _table(
+                ["", "mean log-likelihood", "90 % coverage"], [[n, f"{r['gll']:.4f}", f"{r['coverage_90']:.3f}"] for n, r in fit.items()]
+            )
+        )
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def write_page(path: str | Path, text: str) -> None:
+    """Write a page. Raises DataError where it cannot be written."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise DataError(f"cannot write '{path}': {exc.strerror or exc}; give another path") from exc
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    line = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{line}</tr>{body}</table>"
+
+
+def _png(y: Float, cases: Cases, scores: Mapping[str, float]) -> str:
+    buffer = io.BytesIO()
+    overview(y, cases, scores).savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

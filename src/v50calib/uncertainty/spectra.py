@@ -1,0 +1,140 @@
+"""A baseline to calibrate: mu and sigma per planet from the depths of calibrated visits, combined over visits.
+
+The depths are the phase products: a fit in and out of transit of all channels at once, orbit and limb darkening shared
+(`v50calib.kernels.depths`). Also the features: what the light curves out of transit say about each channel's noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from v50calib.errors import DataError
+from v50calib.uncertainty.tables import N_BINS, Features, Predictions
+
+Float = NDArray[np.float64]
+
+#: instrument -> place in a submission
+PLACE = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, N_BINS)}
+NEEDED = ("transit_depth", "transit_depth_sigma", "trace_norm", "trace_norm_var", "out_of_transit", "in_transit")
+FEATURES = ("depth_noise", "noise_over_model")
+#: sigma of a channel whose depth had to be taken from its neighbours, over the largest of the planet's
+WIDER = 3.0
+
+
+@dataclass
+class Spectra:
+    """predictions and features in submission layout; notes: what was filled in, for the user."""
+
+    predictions: Predictions
+    features: Features
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Planet:
+    """Sums over visits: weight 1/sigma², weight x depth, and the features' sums, (283,) each."""
+
+    weight: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    weighted: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    inverse_noise: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    ratio: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    visits: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    seen: set[str] = field(default_factory=set)
+
+
+def combine(visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = None) -> Spectra:
+    """Spectra of calibrated visits (as `open_calibrated` gives them) of both instruments.
+
+    Visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
+    depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or instruments of one, without a transit
+    found; None: they are an error. Raises DataError for products without depths, and for such planets.
+    """
+    planets: dict[str, _Planet] = {}
+    for ds in visits:
+        _add(planets.setdefault(str(ds.attrs["planet_id"]), _Planet()), ds)
+    if not planets:
+        raise DataError("the run holds no calibrated visit of FGS1 or AIRS-CH0: calibrate first")
+    notes: list[str] = []
+    ids = sorted(planets, key=lambda i: (len(i), i))
+    rows = [_finish(i, planets[i], naive, notes) for i in ids]
+    mu, sigma, features = (np.stack(part) for part in zip(*rows, strict=True))
+    negative = mu < 0
+    if negative.any():
+        notes.append(f"{int(negative.sum())} negative depths were set to 0")
+    return Spectra(Predictions(tuple(ids), np.where(negative, 0.0, mu), sigma), Features(tuple(ids), features, FEATURES), notes)
+
+
+def _add(planet: _Planet, ds: xr.Dataset) -> None:
+    """Add one visit of one instrument."""
+    name = str(ds.attrs["instrument"])
+    label = f"planet {ds.attrs['planet_id']}, visit {ds.attrs['visit']}, {name}"
+    if name not in PLACE:
+        raise DataError(f"{label}: spectra are made of FGS1 and AIRS-CH0, this is another instrument")
+    missing = [v for v in NEEDED if v not in ds]
+    if missing:
+        raise DataError(f"{label} lacks {', '.join(missing)}: calibrate with calib.phase.enabled=true and calib.phase.depths.enabled=true")
+    place = PLACE[name]
+    if ds.sizes["wavelength"] != place.stop - place.start:
+        raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {place.stop - place.start} of {name}")
+    depth, sigma = (np.asarray(ds[v], dtype=np.float64) for v in ("transit_depth", "transit_depth_sigma"))
+    good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
+    weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
+    planet.weight[place] += weight
+    planet.weighted[place] += weight * np.where(good, depth, 0.0)
+    noise, ratio = scatter(ds)
+    known = np.isfinite(noise) & (noise > 0)
+    planet.inverse_noise[place] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
+    planet.ratio[place] += np.where(known, ratio, 0.0)
+    planet.visits[place] += known
+    planet.seen.add(name)
+
+
+def scatter(ds: xr.Dataset) -> tuple[Float, Float]:
+    """Of each channel's light curve out of transit, (wavelength,): the depth error that its scatter alone would give, and the
+    scatter over the noise model's. Depth error: scatter·sqrt(1/n_in + 1/n_out)."""
+    flux, var = (np.asarray(ds[v], dtype=np.float64) for v in ("trace_norm", "trace_norm_var"))
+    outside, inside = (np.asarray(ds[v], dtype=bool) for v in ("out_of_transit", "in_transit"))
+    if outside.sum() < 10:
+        return np.full(flux.shape[1], np.nan), np.full(flux.shape[1], np.nan)
+    sample, variance = flux[outside], var[outside]
+    lost = ~np.isfinite(sample).any(axis=0)
+    sample, variance = np.where(lost, 0.0, sample), np.where(lost, 1.0, variance)
+    spread = np.where(lost, np.nan, np.nanstd(sample, axis=0))
+    counts = 1.0 / max(int(inside.sum()), 1) + 1.0 / int(outside.sum())
+    return spread * np.sqrt(counts), spread / np.sqrt(np.nanmean(variance, axis=0))
+
+
+def _finish(planet_id: str, planet: _Planet, naive: Mapping[str, float] | None, notes: list[str]) -> tuple[Float, Float, Float]:
+    """mu, sigma (283,) and features (283, F) of one planet, holes filled."""
+    have = planet.weight > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mu, sigma = planet.weighted / planet.weight, planet.weight**-0.5
+        features = np.stack([planet.inverse_noise**-0.5, planet.ratio / planet.visits], axis=1)
+    for name, place in PLACE.items():
+        part = have[place]
+        if not part.any():
+            if naive is None:
+                why = "no transit was found" if name in planet.seen else "was not calibrated"
+                raise DataError(f"planet {planet_id}: {name}: {why}; --missing naive writes the naive mean and sigma for such planets")
+            mu[place], sigma[place] = naive["mean"], naive["sigma"]
+            notes.append(f"planet {planet_id}: {name} has no depth: the naive mean and sigma are written")
+        elif not part.all():
+            mu[place], sigma[place] = _filled(mu[place], part), np.where(part, sigma[place], WIDER * sigma[place][part].max())
+            notes.append(f"planet {planet_id}: {int((~part).sum())} channels of {name} are taken from their neighbours")
+        for f in range(features.shape[1]):
+            known = np.isfinite(features[place, f]) & (features[place, f] > 0)
+            # without a light curve out of transit there is nothing to tell: the error bar itself, and a ratio of 1
+            stand_in = (sigma[place] if f == 0 else np.ones(part.size)) if not known.any() else features[place, f]
+            features[place, f] = _filled(stand_in, known) if known.any() else stand_in
+    return mu, sigma, features
+
+
+def _filled(values: Float, good: NDArray[np.bool_]) -> Float:
+    """Values with the others interpolated between the good ones along the channels."""
+    index = np.arange(values.size)
+    return np.where(good, values, np.interp(index, index[good], values[good]))

@@ -1,0 +1,266 @@
+"""Predictions, truth and features as arrays: the challenge's submission layout in CSV, parquet or npz.
+
+Predictions: planet_id, wl_1..wl_283, sigma_1..sigma_283; truth: planet_id, wl_1..wl_283. In an npz: planet_id (n,), mu
+and sigma (n, 283), truth: y (n, 283); features: planet_id, features (n, 283, F), names (F,).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from v50calib.errors import DataError
+
+Float = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+#: channels of a submission: FGS1, then AIRS-CH0 by rising wavelength
+N_BINS = 283
+FORMATS = (".csv", ".parquet", ".npz")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """ids (n,) as text, mu and sigma (n, bins)."""
+
+    ids: tuple[str, ...]
+    mu: Float
+    sigma: Float
+
+    def take(self, rows: Index | Sequence[int]) -> Predictions:
+        rows = np.asarray(rows, dtype=np.int64)
+        return Predictions(tuple(self.ids[i] for i in rows), self.mu[rows], self.sigma[rows])
+
+
+@dataclass(frozen=True)
+class Truth:
+    """ids (n,), y (n, bins)."""
+
+    ids: tuple[str, ...]
+    y: Float
+
+
+@dataclass(frozen=True)
+class Features:
+    """ids (n,), values (n, bins, F), names (F,)."""
+
+    ids: tuple[str, ...]
+    values: Float
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Intervals of new planets: low, high (n, bins), at the level 1 - alpha; kind says of what."""
+
+    low: Float
+    high: Float
+    alpha: float
+    kind: str
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Predictions of a file. Raises DataError: missing file, wrong columns, duplicate planets, NaN, mu < 0, sigma <= 0."""
+    path = Path(path)
+    ids, blocks = _read(path, {"mu": "wl", "sigma": "sigma"}, "predictions")
+    _refuse(path, ids, blocks["mu"] < 0, "mu", "wl", "is negative: the metric refuses it; clip at 0", blocks["mu"])
+    _refuse(path, ids, blocks["sigma"] <= 0, "sigma", "sigma", "is not above 0: give every value its error", blocks["sigma"])
+    return Predictions(ids, blocks["mu"], blocks["sigma"])
+
+
+def read_truth(path: str | Path) -> Truth:
+    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`."""
+    ids, blocks = _read(Path(path), {"y": "wl"}, "truth")
+    return Truth(ids, blocks["y"])
+
+
+def read_features(path: str | Path) -> Features:
+    """Features of an npz that `v50calib spectra --features` wrote, or one of the same layout. Raises DataError."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise DataError(f"'{path}': features are read from .npz only (arrays planet_id, features[n, {N_BINS}, F], names)")
+    arrays = _npz(path, ("planet_id", "features"), "features")
+    ids, values = _ids(path, arrays["planet_id"]), np.asarray(arrays["features"], dtype=np.float64)
+    if values.ndim != 3 or values.shape[:2] != (len(ids), N_BINS) or values.shape[2] == 0:
+        raise DataError(f"'{path}': features have shape {values.shape}, expected ({len(ids)}, {N_BINS}, F >= 1)")
+    if not np.isfinite(values).all():
+        i, b, f = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(
+            f"'{path}': feature {f} of planet {ids[i]}, channel {b + 1} is {values[i, b, f]}: give finite numbers, or leave it out"
+        )
+    names = arrays.get("names", np.array([f"feature_{i + 1}" for i in range(values.shape[2])]))
+    return Features(ids, values, tuple(str(n) for n in names))
+
+
+def write_predictions(path: str | Path, predictions: Predictions, extra: Mapping[str, Float] | None = None) -> None:
+    """Write the submission layout; the ending chooses the format. extra: {prefix: (n, bins)} more columns. Raises DataError."""
+    path = Path(path)
+    blocks = {"wl": predictions.mu, "sigma": predictions.sigma, **(extra or {})}
+    if path.suffix == ".npz":
+        names = {"wl": "mu"}
+        save_npz(path, {"planet_id": np.array(predictions.ids), **{names.get(k, k): v for k, v in blocks.items()}})
+        return
+    _write_table(path, predictions.ids, blocks)
+
+
+def write_truth(path: str | Path, truth: Truth) -> None:
+    """Write planet_id, wl_1..wl_283; the ending chooses the format. Raises DataError."""
+    path = Path(path)
+    if path.suffix == ".npz":
+        save_npz(path, {"planet_id": np.array(truth.ids), "y": truth.y})
+    else:
+        _write_table(path, truth.ids, {"wl": truth.y})
+
+
+def write_features(path: str | Path, features: Features) -> None:
+    """Write an npz of features. Raises DataError."""
+    save_npz(Path(path), {"planet_id": np.array(features.ids), "features": features.values, "names": np.array(features.names)})
+
+
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays without pickle, whole or not at all. Raises DataError for another ending or where it cannot be written."""
+    if path.suffix != ".npz":
+        raise DataError(f"'{path}' must end in .npz")
+    temporary = path.with_name(f".{path.name}.part.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(temporary, allow_pickle=False, **dict(arrays))
+        temporary.replace(path)
+    except OSError as exc:
+        raise DataError(f"cannot write '{path}': {exc.strerror or exc}; free space or give another path") from exc
+
+
+def matched(left: Sequence[str], right: Sequence[str], what: str, *, all_left: bool = False) -> tuple[Index, Index]:
+    """Rows of `left` and of `right` with the same planets, in the order of `left`.
+
+    what: names both in messages, "predictions and truth". all_left: every planet of `left` must be in `right`.
+    Raises DataError where none is common, or one is missing that must not be.
+    """
+    place = {name: i for i, name in enumerate(right)}
+    rows = [i for i, name in enumerate(left) if name in place]
+    first, second = what.split(" and ")
+    if not rows:
+        raise DataError(
+            f"{first} and {second} have no planet in common ({len(left)} and {len(right)} planets): they are of different data sets"
+        )
+    if all_left and len(rows) < len(left):
+        absent = [name for name in left if name not in place]
+        shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        raise DataError(f"{len(absent)} planets of {first} are missing in {second}: {shown}; give both for the same planets")
+    return np.array(rows, dtype=np.int64), np.array([place[left[i]] for i in rows], dtype=np.int64)
+
+
+def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:
+    """Ids and blocks (n, 283) of a file: {name in an npz: prefix of a table's columns}."""
+    if path.suffix not in FORMATS:
+        raise DataError(f"'{path}': {what} are read from {', '.join(FORMATS)}, and the ending says which")
+    if path.suffix == ".npz":
+        arrays = _npz(path, ("planet_id", *blocks), what)
+        ids, out = _ids(path, arrays["planet_id"]), {}
+        for name in blocks:
+            out[name] = np.asarray(arrays[name], dtype=np.float64)
+            if out[name].shape != (len(ids), N_BINS):
+                raise DataError(f"'{path}': {name} has shape {out[name].shape}, expected ({len(ids)}, {N_BINS}), planets x channels")
+    else:
+        ids, out = _table(path, blocks, what)
+    for name, prefix in blocks.items():
+        _refuse(path, ids, ~np.isfinite(out[name]), name, prefix, "is not a finite number", out[name])
+    return ids, out
+
+
+def _table(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:
+    try:
+        frame = pd.read_csv(path, dtype={"planet_id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"'{path}' does not exist: give the file of {what}") from None
+    except (OSError, ValueError) as exc:
+        raise DataError(f"'{path}' cannot be read as a table of {what}: {str(exc).splitlines()[0]}") from exc
+    wanted = ["planet_id", *(f"{prefix}_{b + 1}" for prefix in blocks.values() for b in range(N_BINS))]
+    missing = [c for c in wanted if c not in frame.columns]
+    if missing:
+        layout = ", ".join(f"{p}_1..{p}_{N_BINS}" for p in blocks.values())
+        raise DataError(
+            f"'{path}' lacks {len(missing)} of the {len(wanted)} columns of {what} ({missing[0]} first; its {len(frame.columns)} columns "
+            f"begin with {', '.join(map(str, frame.columns[:3]))}): the layout is planet_id, {layout}"
+        )
+    ids = _ids(path, frame["planet_id"].to_numpy())
+    out = {}
+    for name, prefix in blocks.items():
+        part = frame[[f"{prefix}_{b + 1}" for b in range(N_BINS)]]
+        words = [c for c in part.columns if part[c].dtype.kind not in "fiu"]
+        if words:
+            raise DataError(f"'{path}': column {words[0]} holds {part[words[0]].dtype} values, expected numbers")
+        out[name] = part.to_numpy(dtype=np.float64)
+    return ids, out
+
+
+def load_npz(path: Path, hint: str) -> dict[str, Any]:
+    """All arrays of an npz, without pickle. Raises DataError; hint says what to give instead where it does not exist."""
+    try:
+        # opened here: np.load leaves the file open where it is no zip
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise DataError(f"'{path}' does not exist: {hint}") from None
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as exc:
+        # np.load gives a bare array for a .npy, which is no context manager
+        reason = str(exc).splitlines()[0] if str(exc) else "it is cut"
+        raise DataError(f"'{path}' cannot be read as an npz of plain arrays: {reason}") from exc
+
+
+def _npz(path: Path, needed: Sequence[str], what: str) -> dict[str, Any]:
+    arrays = load_npz(path, f"give the file of {what}")
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise DataError(f"'{path}' lacks the arrays {', '.join(missing)} of {what}; it has {', '.join(arrays) or 'none'}")
+    return arrays
+
+
+def _ids(path: Path, values: np.ndarray) -> tuple[str, ...]:
+    ids = tuple(str(int(v)) if isinstance(v, float | np.floating) and v == np.floor(v) else str(v) for v in values.tolist())
+    if not ids:
+        raise DataError(f"'{path}' has no planets")
+    seen: set[str] = set()
+    twice = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
+    if twice:
+        raise DataError(
+            f"'{path}' names {len(twice)} planets more than once ({', '.join(dict.fromkeys(twice[:5]))}): keep one row a planet"
+        )
+    empty = [i for i in ids if i in ("", "nan", "None", "<NA>")]
+    if empty:
+        raise DataError(f"'{path}' has {len(empty)} rows without a planet_id")
+    return ids
+
+
+def _write_table(path: Path, ids: Sequence[str], blocks: Mapping[str, Float]) -> None:
+    if path.suffix not in FORMATS:
+        raise DataError(f"'{path}': the ending must be one of {', '.join(FORMATS)}")
+    columns = {f"{prefix}_{b + 1}": values[:, b] for prefix, values in blocks.items() for b in range(values.shape[1])}
+    # numbers as in the challenge's files, unless that would change an id: leading zeros
+    whole = all(i.isdigit() and str(int(i)) == i for i in ids)
+    frame = pd.DataFrame({"planet_id": [int(i) for i in ids] if whole else list(ids), **columns})
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame.to_csv(temporary, index=False)
+        else:
+            frame.to_parquet(temporary, index=False)
+        temporary.replace(path)
+    except OSError as exc:
+        raise DataError(f"cannot write '{path}': {exc.strerror or exc}; free space or give another path") from exc
+
+
+def _refuse(path: Path, ids: Sequence[str], bad: NDArray[np.bool_], name: str, prefix: str, why: str, values: Float) -> None:
+    """DataError that names the first bad value and counts them."""
+    if not bad.any():
+        return
+    i, b = np.argwhere(bad)[0]
+    raise DataError(f"'{path}': {prefix}_{b + 1} of planet {ids[i]} is {values[i, b]:g}; {name} {why} ({int(bad.sum())} such values)")

@@ -1,0 +1,107 @@
+"""What names a place, what is refused, and that local paths pay nothing for object stores."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from v50calib.errors import ConfigError
+from v50calib.io.place import ObjectPath, place
+
+
+def test_local_paths_are_paths(tmp_path: Path) -> None:
+    assert place(str(tmp_path)) == tmp_path
+    assert place(tmp_path / "a") == tmp_path / "a"
+    assert place("runs/x:y") == Path("runs/x:y")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3://AKIAIOSFODNN7:verysecret@bucket/data", "refused"),
+        ("s3://verysecret@bucket/data", "refused"),
+        ("s3://bucket/data?X-Amz-Signature=verysecret", "refused"),
+        ("gs://bucket/data#verysecret", "refused"),
+        ("https://user:verysecret@host/data", "https:// is no place that is known"),
+        ("ftp://host/verysecret", "s3://, gs://, az://"),
+        ("s3://", "names no place"),
+        ("s3:///data", "names no place"),
+        ("s3://bucket/../other/data", "without '..'"),
+    ],
+)
+def test_what_is_refused_without_repeating_a_secret(url: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        place(url)
+    assert words in str(caught.value)
+    assert "verysecret" not in str(caught.value)
+    assert "AKIA" not in str(caught.value)
+
+
+def test_a_url_that_went_through_pathlib() -> None:
+    with pytest.raises(ConfigError, match="lost a slash"):
+        place(Path("s3://bucket/data"))
+
+
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigError, match=r"v50calib\[objects\]"):
+        place("s3://bucket/data")
+
+
+def test_local_runs_do_not_load_the_package() -> None:
+    """The fast path: nothing of an object store is imported, in a fresh process."""
+    code = (
+        "import sys; from v50calib.io import scan; from v50calib.runtime import batch, status, verify, export; "
+        "from v50calib.io.place import place; place('x'); "
+        "sys.exit(any(m.split('.')[0] in ('obstore', 'fsspec_s3', 's3fs') for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_names() -> None:
+    pytest.importorskip("obstore")
+    path = place("s3://bucket//run/a//b.json/")
+    assert isinstance(path, ObjectPath)
+    assert str(path) == "s3://bucket/run/a/b.json"
+    assert (path.name, str(path.parent), path.parts[-2:]) == ("b.json", "s3://bucket/run/a", ("a", "b.json"))
+    assert path.relative_to(place("s3://bucket/run")).as_posix() == "a/b.json"  # type: ignore[arg-type]
+    assert pickle.loads(pickle.dumps(path)) == path
+    assert str(place("s3://bucket")) == "s3://bucket"
+
+
+def test_objects(bucket: ObjectPath, tmp_path: Path) -> None:
+    path = bucket / "a" / "b.bin"
+    assert not path.exists()
+    assert not bucket.is_dir()
+    with pytest.raises(FileNotFoundError, match=r"b\.bin"):
+        path.read_bytes()
+    assert path.create(b"0123456789")
+    assert not path.create(b"other")
+    tag = path.head()["e_tag"]
+    assert path.exchange(b"abcdefghij", tag)
+    assert not path.exchange(b"other", tag)
+    assert (path.read_bytes(), path.read_range(2, 3), path.read_range(-4, 2), path.size()) == (b"abcdefghij", b"cde", b"gh", 10)
+    assert bucket.is_dir()
+    assert (path.is_file(), path.is_dir(), (bucket / "a").is_file()) == (True, False, False)
+    (bucket / "a.txt").write_text("µ")
+    assert [p.name for p in bucket.iterdir()] == ["a", "a.txt"]
+    assert [p.relative_to(bucket).as_posix() for p in sorted(bucket.objects())] == ["a.txt", "a/b.bin"]
+    with (tmp_path / "copy").open("wb") as stream:
+        path.download(stream)
+    assert (tmp_path / "copy").read_bytes() == b"abcdefghij"
+    path.unlink()
+    path.unlink(missing_ok=True)
+    assert not (bucket / "a").exists()
+
+
+def test_reading_parts_as_a_file(bucket: ObjectPath) -> None:
+    content = bytes(range(256)) * 20000
+    (bucket / "long").write_bytes(content)
+    file = (bucket / "long").reader()
+    for start, length in ((len(content) - 8, 8), (len(content) - 300000, 299000), (0, 10), (1234567, 2500000)):
+        file.seek(start)
+        assert file.read(length) == content[start : start + length]

@@ -1,0 +1,285 @@
+"""Datasets, raw stores and run directories in a bucket: the same numbers as on a disk, and the same promises."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+from s3_bucket import SECRET, upload
+
+from v50calib import calibrate, open_calibrated, open_visit
+from v50calib.cli import main
+from v50calib.errors import DataError, StoreError
+from v50calib.io import commit as commits
+from v50calib.io import ingest, scan
+from v50calib.io.place import ObjectPath
+from v50calib.runtime import journal, lock_objects
+from v50calib.runtime.batch import RunSummary
+from v50calib.runtime.status import status
+from v50calib.runtime.verify import verify
+
+FGS = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0", "output.cubes=binned"]
+
+
+def run(data: Path | ObjectPath, out: Path | ObjectPath, *overrides: str, **more: Any) -> RunSummary:
+    return calibrate(data, out, "calib/official", [*FGS, *overrides], **more)
+
+
+def counts(summary: RunSummary) -> tuple[int, int, int]:
+    return summary.count("done"), summary.count("skipped"), len(summary.failed)
+
+
+def hashes(out: Path | ObjectPath) -> dict[str, str]:
+    """Tree hash of every product, by its place: the bytes of the products."""
+    root = out / "calibrated.zarr"
+    markers = sorted(root.rglob("_COMMIT.json"), key=str)
+    return {"/".join(p.parts[-4:-1]): json.loads(p.read_text())["tree_sha256"] for p in markers}
+
+
+@pytest.fixture(scope="module")
+def local(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run on a disk."""
+    out = tmp_path_factory.mktemp("local") / "run"
+    assert counts(run(dataset, out)) == (3, 0, 0)
+    return out
+
+
+def test_a_visit_is_the_same_from_a_bucket(dataset: Path, remote: ObjectPath) -> None:
+    assert scan(remote) == scan(dataset)
+    key = scan(dataset)[0]
+    here, there = (open_visit(root, key.planet_id, 0, "AIRS-CH0").load() for root in (dataset, remote))
+    xr.testing.assert_identical(here, there)
+    with pytest.raises(DataError, match=r"unknown planet .*; nearest are"):
+        open_visit(remote, f"{key.planet_id}1")
+
+
+def test_ingest_and_runs_give_the_same_bytes(dataset: Path, remote: ObjectPath, bucket: ObjectPath, local: Path) -> None:
+    keys = [key for key in scan(dataset) if key.instrument == "FGS1"]
+    assert len(ingest(remote, bucket / "raw.zarr", keys=keys).written) == 3
+    assert len(ingest(remote, bucket / "raw.zarr", keys=keys).skipped) == 3
+    assert scan(bucket / "raw.zarr") == keys
+    for data, name in ((remote, "from-parquet"), (bucket / "raw.zarr", "from-store")):
+        out = bucket / name
+        assert counts(run(data, out)) == (3, 0, 0)
+        assert counts(run(data, out)) == (0, 3, 0)
+    assert hashes(bucket / "from-parquet") == hashes(local)
+    # the layout's name is an attribute, so only the numbers can be compared
+    one, other = (open_calibrated(place)["/" + keys[0].planet_id + "/0/FGS1"].to_dataset() for place in (local, bucket / "from-store"))
+    np.testing.assert_array_equal(one.cds_binned.values, other.cds_binned.values)
+
+
+@pytest.mark.slow
+def test_what_changed_is_redone(dataset: Path, bucket: ObjectPath) -> None:
+    data, out = upload(dataset, bucket / "data"), bucket / "run"
+    assert counts(run(data, out)) == (3, 0, 0)
+    planet = scan(dataset)[-1].planet_id
+    table = data / "train_star_info.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line.replace(",", ",1", 1) if line.startswith(planet) else line for line in lines))
+    assert counts(run(data, out)) == (1, 2, 0)
+    assert counts(run(data, out)) == (0, 3, 0)
+    with pytest.raises(StoreError, match="another config"):
+        run(data, out, "calib.flat.enabled=false")
+    assert counts(run(data, out, "calib.flat.enabled=false", update=True, limit=1)) == (1, 0, 0)
+    assert counts(run(data, out, "calib.flat.enabled=false")) == (2, 1, 0)
+
+
+def test_what_is_not_committed_is_not_there(remote: ObjectPath, bucket: ObjectPath, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection ends while a product is put: no reader sees it, the visit is tried again, and comes out whole."""
+    whole, puts = ObjectPath.upload, iter(range(10**6))
+
+    def upload_until(self: ObjectPath, file: Path) -> None:
+        if next(puts) == 12:
+            raise ConnectionError("cut")
+        whole(self, file)
+
+    monkeypatch.setattr(ObjectPath, "upload", upload_until)
+    out = bucket / "run"
+    assert counts(run(remote, out, "runtime.retries=0")) == (2, 0, 1)
+    assert len(open_calibrated(out).leaves) == 2
+    assert len(verify(out).partial) == 1
+    assert counts(run(remote, out)) == (1, 2, 0)
+    assert hashes(out) == hashes(local)
+    assert verify(out).ok
+
+
+def test_a_replaced_product_is_never_a_mixture(bucket: ObjectPath, tmp_path: Path) -> None:
+    """The old record goes before the first new byte, and files that only the old one had go as well."""
+    final, seen = bucket / "p", []
+    for content, files in ((b"old", ("a", "b")), (b"new", ("a", "c"))):
+        with commits.staging(final) as tmp:
+            for name in files:
+                (tmp / name).write_bytes(content)
+            seen.append(commits.commit(tmp, final, {"n": content.decode()}, replace=True))
+            assert not commits.commit(tmp, final, {"n": "late"})
+    assert seen == [True, True]
+    assert sorted(p.name for p in final.objects()) == ["_COMMIT.json", "a", "c"]
+    assert commits.read_record(final)["n"] == "new"
+    assert commits.tree_hash(final) == commits.read_record(final)["tree_sha256"]
+
+
+@pytest.mark.slow
+def test_damage_is_found_set_aside_and_mended(remote: ObjectPath, bucket: ObjectPath, local: Path) -> None:
+    out = bucket / "run"
+    run(remote, out)
+    first, second, third = sorted(hashes(out))
+    chunk = out / "calibrated.zarr" / first / "cds_binned" / "c.0.0.0"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
+    (out / "calibrated.zarr" / second / "pixel_dq" / "c.0.0").unlink()
+    found = verify(out)
+    assert sorted(found.broken) == [first, second]
+    assert "tree_sha256 differs" in found.broken[first][0]
+    assert "0 of 1 chunk files" in found.broken[second][0]
+    assert sorted(verify(out, quarantine=True).aside) == [first, second]
+    assert sorted(hashes(out)) == [third]
+    assert counts(run(remote, out)) == (2, 1, 0)
+    assert hashes(out) == hashes(local)
+    assert verify(out).ok
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_objects, "BEAT_S", 0.2)
+    monkeypatch.setattr(lock_objects, "WATCH_S", 1.5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_second_run_is_refused_while_the_first_lives(bucket: ObjectPath) -> None:
+    with lock_objects.object_lock(bucket):
+        assert lock_objects.is_beating(bucket / ".lock")
+        with pytest.raises(StoreError, match=r"in use by process \d+ on"), lock_objects.object_lock(bucket):
+            raise AssertionError("two hold it")
+    with lock_objects.object_lock(bucket):
+        pass
+    assert lock_objects.read_record(bucket / ".lock") == {}
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_two_that_take_over_a_dead_run_one_wins(bucket: ObjectPath) -> None:
+    (bucket / ".lock").write_text(json.dumps({"host": "gone", "pid": 1, "started": "then", "token": "t", "beat": 3}))
+    won, refused, hold = [], [], threading.Event()
+
+    def take() -> None:
+        try:
+            with lock_objects.object_lock(bucket):
+                won.append(1)
+                hold.wait(10)
+        except StoreError as exc:
+            refused.append(str(exc))
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    stop = time.monotonic() + 20
+    while len(refused) < 2 and time.monotonic() < stop:
+        time.sleep(0.05)
+    hold.set()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(refused)) == (1, 2)
+
+
+def hold_until_taken(bucket: ObjectPath) -> None:
+    from v50calib.runtime.stop import STOP
+
+    with lock_objects.object_lock(bucket):
+        (bucket / ".lock").write_text(json.dumps({"host": "other", "pid": 2, "token": "theirs"}))
+        stop = time.monotonic() + 10
+        while not STOP and time.monotonic() < stop:
+            time.sleep(0.05)
+        assert STOP
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_holder_that_was_replaced_ends_its_run(bucket: ObjectPath) -> None:
+    from v50calib.runtime.stop import STOP
+
+    try:
+        with pytest.raises(StoreError, match="taken over by another run"):
+            hold_until_taken(bucket)
+    finally:
+        STOP.number = 0
+    assert lock_objects.read_record(bucket / ".lock")["token"] == "theirs"
+
+
+def test_manifest_in_parts(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "PART_BYTES", 1500)
+    entries = [journal.Entry("p", i, "FGS1", "done", float(i)) for i in range(12)]
+    for entry in entries:
+        journal.append(bucket, entry)  # type: ignore[arg-type]
+    assert journal.read_all(bucket) == entries
+    assert len(list((bucket / "manifest").objects())) >= 2
+
+
+def invoke(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
+
+
+@pytest.mark.slow
+def test_commands(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> None:
+    """Every command that takes a dataset or a run directory takes a URL."""
+    out = bucket / "run"
+    common = ["calibrate", "--config-name", "calib/fast", "--data", remote, "--out", out, "runtime.scheduler=sync"]
+    only = ["--only", f"{scan(remote)[0].planet_id}/0"]
+    assert "2 to calibrate (no product)" in invoke(*common, *only, "--dry-run").stdout
+    assert invoke(*common, *only).stdout.startswith("2 calibrated, 0 already complete, 0 failed → s3://")
+    told = json.loads(invoke("status", out, "--json").stdout)
+    assert (told["phase"], told["done"]) == ("finished", 2)
+    assert invoke("verify", out).stdout.startswith("2 products whole, 0 broken")
+    assert len(json.loads(invoke("summary", out, "--json").stdout)) == 2
+    result = invoke("export", out, tmp_path / "curves.zarr")
+    assert result.exit_code == 0, result.output
+    assert xr.open_zarr(tmp_path / "curves.zarr", consolidated=False).mask.sum() > 0
+    refused = invoke("calibrate", "--data", "s3://key:hush-hush@bucket/data", "--out", tmp_path / "r")
+    assert refused.exit_code == 2
+    assert "hush-hush" not in refused.output
+    assert invoke("ingest", remote, tmp_path / "raw.zarr").exit_code == 0
+
+
+def test_places_that_are_not_there(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder s3://"):
+        run(bucket / "nothing", tmp_path / "r")
+    nowhere = ObjectPath("s3://there-is-no-such-bucket", "run")
+    with pytest.raises(StoreError, match="cannot write below 's3://there-is-no-such-bucket/run'"):
+        run(remote, nowhere)
+    (bucket / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(StoreError, match="is not empty and is no run directory"):
+        run(remote, bucket / "full")
+
+
+def test_a_store_that_does_not_answer_is_a_failure_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged as lost connections are; what obstore says of it beyond the first line is left out."""
+    from v50calib.io.place import _as_os_errors
+    from v50calib.runtime.failures import judge
+
+    exceptions = pytest.importorskip("obstore.exceptions")
+    for error, expected in (("GenericError", "retry"), ("PermissionDeniedError", "give_up")):
+        with pytest.raises((ConnectionError, PermissionError)) as caught, _as_os_errors(ObjectPath("s3://b", "k")):
+            raise getattr(exceptions, error)("503 SlowDown\n\nDebug source:\nGeneric { }")
+        failure = judge(caught.value)
+        assert failure.verdict == expected
+        assert "Debug source" not in failure.message
+
+
+def test_secrets_are_nowhere(dataset: Path, bucket: ObjectPath, capfd: pytest.CaptureFixture[str]) -> None:
+    """Credentials are in the environment only: not in any object of the run, and not in what is printed, failures included."""
+    data, out = upload(dataset, bucket / "data"), bucket / "run"
+    planet = scan(dataset)[0].planet_id
+    (data / "train" / planet / "FGS1_signal_0.parquet").write_bytes(b"PAR1 no more")
+    result = invoke("calibrate", "--config-name", "calib/official", "--data", data, "--out", out, *FGS)
+    assert result.exit_code == 1
+    printed = result.output + "".join(capfd.readouterr())
+    kept = {str(p): p.read_bytes() for p in out.objects()}
+    assert len(kept) > 20
+    assert SECRET not in printed
+    assert [name for name, content in kept.items() if SECRET.encode() in content or b"testing" in content] == []
+    stream = io.StringIO(json.dumps(status(out)))
+    assert SECRET not in stream.read()

@@ -1,0 +1,79 @@
+"""The ranking: each rule on its own number, weights, what is unknown."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES, judge, no_product
+
+
+def record(**more: Any) -> dict[str, Any]:
+    """A good visit's QC record."""
+    return {
+        "noise_over_limit": 1.0, "channels": 282, "channels_lost": 0, "jitter_px": {"x": 0.1, "y": 0.1}, "samples_flagged": {}, "notes": [],
+        "stages": {
+            "photometry": {"drift_x_px": 0.1, "drift_y_px": -0.1, "snr_median": 100.0},
+            "trace": {"red_noise": 1.0},
+            "phase": {"transit_snr": 50.0, "white_depth_ppm": 1e4, "white_depth_sigma_ppm": 50.0},
+        },
+    } | more  # fmt: skip
+
+
+def stage(name: str, **numbers: float) -> dict[str, Any]:
+    stages = record()["stages"]
+    stages[name] |= numbers
+    return record(stages=stages)
+
+
+def test_a_good_visit_has_no_reason() -> None:
+    verdict = judge(record(), transit_found=True)
+    assert (verdict.score, verdict.reasons, verdict.unknown) == (0.0, (), ())
+    assert verdict.numbers["drift_px"] == pytest.approx(math.sqrt(0.02))
+
+
+@pytest.mark.parametrize(
+    ("qc", "key", "weight"),
+    [
+        (record(noise_over_limit=2.6), "noise_over_limit", 2.0),
+        (stage("trace", red_noise=5.0), "red_noise", 2.5),
+        (record(channels_lost=141), "channels_lost", CAP),
+        (stage("photometry", drift_x_px=0.6, drift_y_px=0.8), "drift_px", 2.0),
+        (record(jitter_px={"x": 0.1, "y": 0.6}), "jitter_px", 2.0),
+        (record(samples_flagged={"DO_NOT_USE": 0.1}), "bad_samples", 2.0),
+        (record(samples_flagged={"SATURATED": 0.002}), "saturated", 2.0),
+        (stage("phase", transit_snr=3.5), "transit_snr", 2.0),
+        (stage("phase", transit_snr=0.0), "transit_snr", CAP),
+    ],
+)
+def test_each_rule_weighs_its_number_over_its_limit(qc: dict[str, Any], key: str, weight: float) -> None:
+    verdict = judge(qc, transit_found=True)
+    (reason,) = verdict.reasons
+    assert reason.text.startswith(f"{key} ")
+    assert reason.weight == pytest.approx(weight)
+
+
+def test_no_transit_counts_once() -> None:
+    (reason,) = judge(stage("phase", transit_snr=2.0), transit_found=False).reasons
+    assert (reason.text, reason.weight) == ("no transit found", NO_TRANSIT)
+
+
+def test_guard_notes_count_and_others_do_not() -> None:
+    notes = ["trace quality: a is 3, more than b=2", "cds quality: 3 sample pairs are fewer than 10; not judged", "dark: filled"]
+    verdict = judge(record(notes=notes, noise_over_limit=2.6), transit_found=True)
+    assert [r.weight for r in verdict.reasons] == [2.0, 1.0]
+    assert verdict.score == 3.0
+
+
+def test_what_is_not_recorded_is_unknown_and_no_reason() -> None:
+    assert judge({}, transit_found=None).unknown == tuple(rule.key for rule in RULES)
+    some = judge(record(stages={}, noise_over_limit=math.inf, channels=None, channels_lost=3), transit_found=None)
+    assert some.unknown == ("noise_over_limit", "red_noise", "channels_lost", "drift_px", "transit_snr")
+    assert some.score == 0.0
+
+
+def test_a_visit_without_a_product_stands_before_all() -> None:
+    worst = judge(record(noise_over_limit=1e9, channels_lost=282, jitter_px={"x": 99, "y": 99}), transit_found=False)
+    assert no_product("failed", "x").score == NO_PRODUCT > worst.score

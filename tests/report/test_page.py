@@ -1,0 +1,245 @@
+"""The page of a small run, read with an HTML parser: nothing from outside, data escaped, what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from v50calib import calibrate
+from v50calib.cli import main
+from v50calib.errors import DataError, StoreError
+from v50calib.report import write_report
+from v50calib.report.profile import name_of
+from v50calib.report.visits import collect
+from v50calib.runtime import journal
+
+EVIL = "<script>alert('x')</script>\"&"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text of elements, and the table's rows as {label: (text, sort value)}."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text: list[str] = []
+        self.rows: list[dict[str, tuple[str, str]]] = []
+        self._cell: dict[str, str] | None = None
+        self._said = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {k: v or "" for k, v in attrs}
+        self.tags.append((tag, found))
+        self._open.append(tag)
+        if tag == "tr":
+            self.rows.append({})
+        if tag in ("td", "th") and "data-v" in found:
+            self._cell, self._said = found, ""
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+        if tag in ("td", "th") and self._cell is not None:
+            self.rows[-1][self._cell.get("data-label", "visit")] = (" ".join(self._said.split()), self._cell["data-v"])
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self._open[-1:]):
+            self.text.append(data)
+            self._said += data
+
+    @property
+    def body(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    @property
+    def visits(self) -> list[dict[str, tuple[str, str]]]:
+        return [row for row in self.rows if row]
+
+
+def planets(dataset: Path) -> list[str]:
+    return sorted(p.name for p in (dataset / "train").iterdir())
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "run"
+    one, two = planets(dataset)
+    assert not calibrate(dataset, out, overrides=["runtime.scheduler=sync"], only=[f"{one}/0", f"{two}/0/FGS1"]).failed
+    return out
+
+
+def page(run: Path, out: Path, **more: object) -> Page:
+    return Page(write_report(run, out, **more).path.read_text(encoding="utf-8"))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def made(run: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return page(run, tmp_path_factory.mktemp("page") / "report.html", limit=1, truth=dataset)
+
+
+def test_nothing_comes_from_outside(made: Page) -> None:
+    for tag, attrs in made.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base"), tag
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            if name in attrs:
+                assert attrs[name].startswith("data:image/webp;base64," if name == "src" else "#"), attrs[name][:80]
+        assert not any(name.startswith("on") for name in attrs)
+    (policy,) = (a["content"] for t, a in made.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_links_lead_to_places_on_the_page_and_images_speak(made: Page) -> None:
+    places = [a["id"] for _, a in made.tags if "id" in a]
+    assert len(places) == len(set(places))
+    assert {a["href"][1:] for _, a in made.tags if a.get("href", "").startswith("#")} <= set(places)
+    images = [a for t, a in made.tags if t == "img"]
+    assert all(len(a["alt"]) > 60 and int(a["width"]) > 500 for a in images)
+    assert sum(t == "figcaption" for t, _ in made.tags) == len(images)
+
+
+def test_table_has_every_visit_and_figures_those_asked_for(made: Page, run: Path, dataset: Path) -> None:
+    one, two = planets(dataset)
+    assert {row["visit"][0] for row in made.visits} == {f"{one}/0/AIRS-CH0", f"{one}/0/FGS1", f"{two}/0/FGS1"}
+    assert [row["rank"][1] for row in made.visits] == ["1.0", "2.0", "3.0"]
+    sections = [a["aria-labelledby"] for t, a in made.tags if t == "section"]
+    first_planet = [i for i, row in enumerate(made.visits) if row["visit"][0].startswith(one)]
+    assert sections == [f"visit-{i}-name" for i in sorted({0, *first_planet})]
+    assert "Not drawn" not in made.body
+    assert sum(t == "figure" for t, _ in made.tags) == 10 * len(sections)
+    entries = {e.label: e for e in journal.read(run)}
+    for row in made.visits:
+        qc = entries[row["visit"][0]].qc
+        assert float(row["noise / limit"][1]) == qc["noise_over_limit"]
+        assert row["noise / limit"][0] == f"{qc['noise_over_limit']:.3f}"
+        assert float(row["depth (ppm)"][1]) == pytest.approx(qc["stages"]["phase"]["white_depth_ppm"])
+
+
+def test_truth_is_shown_and_does_not_rank(made: Page, run: Path, dataset: Path, tmp_path: Path) -> None:
+    from v50calib.qc.summary import load_truth
+
+    truth = load_truth(dataset)
+    plain = page(run, tmp_path / "plain.html", limit=0)
+    assert [r["visit"] for r in plain.visits] == [r["visit"] for r in made.visits]
+    assert "pull" not in plain.visits[0]
+    assert "Pulls: mean" in made.body
+    for visit in collect(run, truth):
+        key = (visit.entry.planet_id, visit.entry.visit, visit.entry.instrument)
+        assert visit.pull == pytest.approx((visit.depth_ppm - 1e6 * truth[key]) / visit.sigma_ppm)
+
+
+def test_run_facts(made: Page, run: Path) -> None:
+    mark = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert mark["config_hash"] in made.body
+    assert "calib/nominal" in made.body
+    assert "adc → nonlinearity → dark → flat → cds → photometry (optimal) → trace → phase" in made.body
+    assert "the run is finished" in made.body
+
+
+@pytest.fixture
+def troubled(run: Path, tmp_path: Path) -> Path:
+    """The run with names and errors that are HTML, a bad visit, a failed and an interrupted one."""
+    out = tmp_path / "troubled"
+    shutil.copytree(run, out)
+    entries = journal.read(out)
+    bad = entries[0]
+    bad.qc["noise_over_limit"] = 3.25
+    bad.qc["notes"] = [f"trace quality: {EVIL} is 1, more than max=0"]
+    evil = EVIL.replace("/", "|")
+    (out / "calibrated.zarr" / bad.planet_id).rename(out / "calibrated.zarr" / evil)
+    (out / "manifest.jsonl").unlink()
+    for entry in entries:
+        planet = evil if entry.planet_id == bad.planet_id else entry.planet_id
+        journal.append(out, journal.Entry(**vars(entry) | {"planet_id": planet}))
+    journal.append(out, journal.Entry("7", 0, "FGS1", "failed", error=f"cannot read {EVIL}", error_type="DataError", attempts=2))
+    journal.append(out, journal.Entry("8", 0, "FGS1", "interrupted"))
+    return out
+
+
+def test_data_is_text_never_markup(troubled: Path) -> None:
+    found = Page(write_report(troubled, limit=1).path.read_text(encoding="utf-8"))
+    assert sum(tag == "script" for tag, _ in found.tags) == 1
+    evil = EVIL.replace("/", "|")
+    assert f"{evil}/0/AIRS-CH0" in found.body
+    assert f"failed: cannot read {EVIL}" in found.body
+    assert f"trace quality: {EVIL} is 1" in found.body
+
+
+def test_trouble_stands_first_with_its_reasons(troubled: Path) -> None:
+    found = Page(write_report(troubled, limit=0).path.read_text(encoding="utf-8"))
+    ranked = [row["visit"][0] for row in found.visits]
+    assert ranked[:2] == ["7/0/FGS1", "8/0/FGS1"]
+    assert ranked[2].endswith("AIRS-CH0")
+    assert found.visits[2]["score"][0] == "3.50"
+    assert "noise_over_limit 3.25 > 1.3" in found.visits[2]["reasons"][0]
+    assert found.visits[0]["noise / limit"] == ("", "")
+    assert "1 × DataError" in found.body
+    assert not [t for t, _ in found.tags if t == "img"]
+
+
+def test_numbers_left_out_are_said(dataset: Path, tmp_path: Path) -> None:
+    out, planet = tmp_path / "fast", planets(dataset)[0]
+    calibrate(
+        dataset, out, profile="calib/fast", overrides=["runtime.scheduler=sync", "calib.phase.binning.nbins=99"], only=[f"{planet}/0/FGS1"]
+    )
+    (visit,) = collect(out, {})
+    assert visit.transit_found
+    assert visit.verdict.unknown == ("red_noise", "drift_px", "transit_snr")
+    found = Page(write_report(out).path.read_text(encoding="utf-8"))
+    assert "Not drawn: Mean frame and extraction. this product has no cds_mean: its profile left it out" in found.body
+    assert "Not recorded, so not judged: red_noise, drift_px, transit_snr." in found.body
+    assert "White light curve" in found.body
+    assert "calib.phase.binning.nbins = 99 (profile:" in found.body
+
+
+def test_products_without_a_manifest_are_in_the_table(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bare"
+    shutil.copytree(run, out)
+    (out / "manifest.jsonl").unlink()
+    with_manifest = {v.label: v.verdict for v in collect(run, {})}
+    assert {v.label: v.verdict for v in collect(out, {})} == with_manifest
+    shutil.rmtree(next((out / "calibrated.zarr").glob("*/0/AIRS-CH0")))
+    shutil.copy(run / "manifest.jsonl", out)
+    first = collect(out, {})[0]
+    assert first.verdict.reasons[0].text == "product missing: run v50calib calibrate again"
+
+
+def test_a_run_without_any_visit(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("config_hash: x\n")
+    found = Page(write_report(tmp_path).path.read_text(encoding="utf-8"))
+    assert "No visit has ended yet." in found.body
+    assert "No figures: no visit is calibrated." in found.body
+
+
+def test_profile_is_found_by_its_keys(run: Path) -> None:
+    mark = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert name_of(mark) == ("calib/nominal", [])
+    mark["calib"]["phase"]["depths"]["enabled"] = False
+    assert name_of(mark) == ("calib/nominal", ["calib.phase.depths.enabled = false (profile: true)"])
+
+
+def test_what_cannot_be(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no run directory"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match="cannot write"):
+        write_report(run, tmp_path / "no" / "folder.html", limit=0)
+    with pytest.raises(DataError, match=r"no truth\.json"):
+        write_report(run, tmp_path / "x.html", truth=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_command(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["report", str(run), "--limit", "0", "--out", str(tmp_path / "r.html")])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("3 visits, figures of 0, 0.0 MB → ")
+    assert (tmp_path / "r.html").read_bytes().endswith(b"</html>")
+    assert json.loads(CliRunner().invoke(main, ["status", str(run), "--json"]).stdout)["done"] == 3

@@ -1,0 +1,91 @@
+"""Spectra of calibrated visits: combined over visits, holes told, features that know the noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from v50calib.errors import DataError
+from v50calib.uncertainty.spectra import WIDER, combine, scatter
+
+
+def visit(
+    planet: str, instrument: str, number: int = 0, *, depth: float = 0.01, sigma: float = 1e-4, noise: float = 1e-3, seed: int = 0
+) -> xr.Dataset:
+    rng = np.random.default_rng([seed, number])
+    channels, pairs = (1 if instrument == "FGS1" else 282), 400
+    out = np.arange(pairs) < 300
+    values = 1 + noise * rng.normal(size=(pairs, channels))
+    curves: dict[str, Any] = {
+        "trace_norm": (("pair", "wavelength"), values),
+        "trace_norm_var": (("pair", "wavelength"), np.full(values.shape, (0.5 * noise) ** 2)),
+        "out_of_transit": (("pair",), out),
+        "in_transit": (("pair",), ~out),
+        "transit_depth": (("wavelength",), np.full(channels, depth)),
+        "transit_depth_sigma": (("wavelength",), np.full(channels, sigma)),
+    }
+    return xr.Dataset(curves, attrs={"planet_id": planet, "visit": number, "instrument": instrument})
+
+
+def pair(planet: str, **keys: Any) -> list[xr.Dataset]:
+    return [visit(planet, name, **keys) for name in ("AIRS-CH0", "FGS1")]
+
+
+def test_visits_are_averaged_with_their_weights() -> None:
+    found = combine([*pair("7", depth=0.010, sigma=1e-4), *pair("7", number=1, depth=0.013, sigma=2e-4), *pair("12", depth=0.02)])
+    assert found.predictions.ids == ("7", "12")
+    np.testing.assert_allclose(found.predictions.mu[0], (0.010 * 4 + 0.013) / 5, rtol=1e-12)
+    np.testing.assert_allclose(found.predictions.sigma[0], (1 / (1e8 + 0.25e8)) ** 0.5, rtol=1e-12)
+    assert found.predictions.mu.shape == (2, 283)
+    assert found.notes == []
+
+
+def test_features_are_the_scatter_out_of_transit() -> None:
+    noise, ratio = scatter(visit("7", "AIRS-CH0", noise=2e-3))
+    # 300 pairs out, 100 in: standard error of the scatter is 4 %, of the mean over 282 channels 0.25 %
+    assert noise.mean() == pytest.approx(2e-3 * np.sqrt(1 / 300 + 1 / 100), rel=0.02)
+    assert ratio.mean() == pytest.approx(2.0, rel=0.02)
+    found = combine([*pair("7", noise=1e-3), *pair("7", number=1, noise=1e-3)])
+    assert found.features.names == ("depth_noise", "noise_over_model")
+    assert found.features.values[0, :, 0].mean() == pytest.approx(1e-3 * np.sqrt(1 / 300 + 1 / 100) / np.sqrt(2), rel=0.02)
+
+
+def test_lost_channels_and_negative_depths() -> None:
+    airs, fgs = pair("7")
+    airs["transit_depth"][10] = np.nan
+    airs["trace_norm"][:, 10] = np.nan
+    airs["transit_depth"][20] = -1e-5
+    found = combine([airs, fgs])
+    assert found.predictions.mu[0, 11] == pytest.approx(0.01)
+    assert found.predictions.sigma[0, 11] == pytest.approx(WIDER * 1e-4)
+    assert found.predictions.mu[0, 21] == 0.0
+    assert np.isfinite(found.features.values).all()
+    assert any("1 channels of AIRS-CH0" in note for note in found.notes)
+    assert any("1 negative depths" in note for note in found.notes)
+
+
+def test_planets_without_a_transit() -> None:
+    airs, fgs = pair("7", depth=np.nan)
+    with pytest.raises(DataError, match=r"planet 7: FGS1: no transit was found; --missing naive"):
+        combine([airs, fgs])
+    found = combine([airs, fgs], {"mean": 0.0147, "sigma": 0.0107})
+    assert (found.predictions.mu == 0.0147).all()
+    assert (found.predictions.sigma == 0.0107).all()
+    assert len(found.notes) == 2
+    with pytest.raises(DataError, match="FGS1: was not calibrated"):
+        combine(pair("7")[:1])
+
+
+def test_products_that_cannot_serve() -> None:
+    airs, _ = pair("7")
+    with pytest.raises(DataError, match=r"lacks transit_depth.*calib.phase.depths.enabled=true"):
+        combine([airs.drop_vars("transit_depth")])
+    with pytest.raises(DataError, match="has 5 channels, a submission has 282"):
+        combine([airs.isel(wavelength=slice(5))])
+    with pytest.raises(DataError, match="another instrument"):
+        combine([airs.assign_attrs(instrument="CAM")])
+    with pytest.raises(DataError, match="calibrate first"):
+        combine([])

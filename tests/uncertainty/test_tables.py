@@ -1,0 +1,141 @@
+"""Files of predictions, truth and features: three formats give the same arrays, and each fault is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from v50calib.errors import DataError
+from v50calib.uncertainty.tables import (
+    N_BINS,
+    Features,
+    Predictions,
+    Truth,
+    matched,
+    read_features,
+    read_predictions,
+    read_truth,
+    write_features,
+    write_predictions,
+    write_truth,
+)  # fmt: skip
+
+
+def some(n: int = 4) -> Predictions:
+    rng = np.random.default_rng(3)
+    return Predictions(tuple(str(34983 + i) for i in range(n)), rng.uniform(0.01, 0.02, (n, N_BINS)), rng.uniform(1e-5, 1e-4, (n, N_BINS)))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_what_is_written_is_read_back(tmp_path: Path, suffix: str) -> None:
+    given = some()
+    write_predictions(tmp_path / f"p{suffix}", given)
+    back = read_predictions(tmp_path / f"p{suffix}")
+    assert back.ids == given.ids
+    np.testing.assert_array_equal(back.mu, given.mu)
+    np.testing.assert_array_equal(back.sigma, given.sigma)
+    write_truth(tmp_path / f"t{suffix}", Truth(given.ids, given.mu))
+    np.testing.assert_array_equal(read_truth(tmp_path / f"t{suffix}").y, given.mu)
+    features = Features(given.ids, given.sigma[:, :, None], ("scatter",))
+    write_features(tmp_path / "f.npz", features)
+    assert read_features(tmp_path / "f.npz").names == ("scatter",)
+
+
+def test_the_submission_layout(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", some())
+    frame = pd.read_csv(tmp_path / "p.csv")
+    assert frame.shape == (4, 567)
+    assert list(frame.columns[[0, 1, 283, 284, 566]]) == ["planet_id", "wl_1", "wl_283", "sigma_1", "sigma_283"]
+    assert frame["planet_id"].dtype.kind == "i"
+
+
+def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
+    given = some()
+    write_predictions(tmp_path / "p.csv", given)
+    frame = pd.read_csv(tmp_path / "p.csv")
+    frame[frame.columns[::-1]].to_csv(tmp_path / "q.csv", index=False)
+    np.testing.assert_array_equal(read_predictions(tmp_path / "q.csv").mu, given.mu)
+
+
+def nan(f: pd.DataFrame) -> pd.DataFrame:
+    f.loc[1, "wl_7"] = np.nan
+    return f
+
+
+def zero_sigma(f: pd.DataFrame) -> pd.DataFrame:
+    f.loc[2, "sigma_3"] = 0.0
+    return f
+
+
+def negative_mu(f: pd.DataFrame) -> pd.DataFrame:
+    f.loc[2, "wl_3"] = -1e-4
+    return f
+
+
+def text(f: pd.DataFrame) -> pd.DataFrame:
+    f["wl_9"] = "deep"
+    return f
+
+
+SPOILS: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], list[str]]] = [
+    (nan, ["wl_7", "34984", "not a finite number"]),
+    (zero_sigma, ["sigma_3", "34985", "not above 0"]),
+    (negative_mu, ["wl_3", "34985", "negative", "clip"]),
+    (text, ["wl_9", "expected numbers"]),
+    (lambda f: f.drop(columns=["sigma_283"]), ["lacks 1 of the 567 columns", "sigma_283"]),
+    (lambda f: f.rename(columns={"planet_id": "id"}), ["planet_id first"]),
+    (lambda f: pd.concat([f, f.iloc[:1]]), ["more than once", "34983"]),
+    (lambda f: f.iloc[:0], ["no planets"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+def test_bad_predictions_are_refused(tmp_path: Path, spoil: Callable[[pd.DataFrame], pd.DataFrame], words: list[str]) -> None:
+    write_predictions(tmp_path / "p.csv", some())
+    spoil(pd.read_csv(tmp_path / "p.csv")).to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(DataError) as caught:
+        read_predictions(tmp_path / "bad.csv")
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p.txt", b"", "the ending says which"),
+        ("p.npz", b"PK\x03\x04cut", "cannot be read as an npz"),
+        ("p.csv", b"", "cannot be read as a table"),
+        ("p.parquet", b"PAR1", "cannot be read as a table"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_predictions(tmp_path / name)
+    with pytest.raises(DataError, match=r"does not exist|ending says which"):
+        read_predictions(tmp_path / f"no-{name}")
+
+
+def test_npz_of_another_shape_or_with_objects(tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", planet_id=np.array(["a"]), mu=np.ones((1, 5)), sigma=np.ones((1, 5)))
+    with pytest.raises(DataError, match=r"mu has shape \(1, 5\), expected \(1, 283\)"):
+        read_predictions(tmp_path / "p.npz")
+    np.savez(tmp_path / "q.npz", planet_id=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataError, match="npz of plain arrays"):
+        read_predictions(tmp_path / "q.npz")
+    np.savez(tmp_path / "f.npz", planet_id=np.array(["a"]), features=np.full((1, N_BINS, 1), np.inf))
+    with pytest.raises(DataError, match="feature 0 of planet a, channel 1 is inf"):
+        read_features(tmp_path / "f.npz")
+
+
+def test_planets_that_do_not_match() -> None:
+    rows, others = matched(("b", "a", "c"), ("a", "b"), "predictions and truth")
+    assert (rows.tolist(), others.tolist()) == ([0, 1], [1, 0])
+    with pytest.raises(DataError, match="no planet in common"):
+        matched(("b",), ("a",), "predictions and truth")
+    with pytest.raises(DataError, match="1 planets of predictions are missing in features: c"):
+        matched(("b", "a", "c"), ("a", "b"), "predictions and features", all_left=True)
