@@ -66,7 +66,7 @@ def calibrate(args: argparse.Namespace, overrides: list[str], deadline: float) -
     command = program("calibrate", "--config-name", args.config_name, "--data", str(args.data), "--out", str(args.out), *overrides)
     with subprocess.Popen(command) as run:
         try:
-            return run.wait(timeout=max(1.0, deadline - time.monotonic()))
+            return run.wait(timeout=max(2.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             # stops cleanly within 10 s; what is finished stays
             run.send_signal(signal.SIGTERM)

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "maps": BASE,
     "stages": DATA | {"kernels", "maps"},
     "config": BASE | {"schema", "stages", "uncertainty"},
-    "provenance": DATA | {"config"},
+    "provenance": DATA | {"config", "stages", "maps"},
     # one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
     "general": DATA | {"kernels", "stages"},
     "tiles": DATA | {"kernels", "stages", "general"},
