@@ -146,7 +146,6 @@ def test_python_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyP
 #: bash blocks that are not executed here, by a word of theirs, and why; every other block is
 NOT_RUN = {
     "bash scripts/demo.sh": ".ci/run runs the demo and the tests themselves",
-    "source scripts/env.sh": ".ci/run does both lines",
     "--scheduler slurm": "needs Slurm and a running scheduler; tests/slurm runs a queue where Slurm is installed",
     "s3://ariel": "needs an object store; tests/io runs the same commands against a local one",
     "wheelhouse": ".ci/run makes a wheelhouse and installs from it without an index",

@@ -18,6 +18,10 @@ CHAIN = {"general", "tiles", "series", "ledger", "products", "lazy"}
 #: what each part may import of the package, beside itself
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    # a few lines of HTML for notebooks
+    "markup": set(),
+    # figures of a Dataset as its methods: imports plot when one is asked for
+    "accessor": {"plot"},
     "dq": set(),
     "kernels": BASE,
     "schema": BASE,
@@ -25,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "channels": BASE | {"schema"},
     # a user's own maps from files: numbers and errors, nothing of a visit
     "maps": BASE,
-    "stages": DATA | {"kernels", "maps"},
+    "stages": DATA | {"kernels", "maps", "markup"},
     "config": BASE | {"schema", "stages", "uncertainty"},
     "provenance": DATA | {"config", "stages", "maps"},
     # one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
@@ -36,15 +40,15 @@ ALLOWED: dict[str, set[str]] = {
     "products": DATA | {"kernels", "stages", "config", "tiles", "general", "series", "ledger", "provenance"},
     # lazy names the Pipeline in its annotations only
     "lazy": DATA | {"kernels", "stages", "config", "general", "tiles", "series", "ledger", "products", "provenance", "pipeline"},
-    "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels"} | CHAIN,
+    "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels", "accessor", "markup"} | CHAIN,
     "io": DATA | {"channels"},
     # calibrated visits in memory, of several visits at once
     "folding": BASE | {"kernels", "schema"},
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},
-    "runtime": DATA | {"kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot", "uncertainty"} | CHAIN,
+    "runtime": DATA | {"markup", "kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot", "uncertainty"} | CHAIN,
     # a run on one page: reads what others wrote, nothing imports it but the command
-    "report": BASE | {"config", "io", "qc", "plot", "runtime"},
+    "report": BASE | {"config", "markup", "io", "qc", "plot", "runtime"},
     # these stand apart
     "simulate": DATA | {"kernels"},
     # its options are config sections; of stages it takes their base class alone

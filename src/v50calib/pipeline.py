@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib import accessor as _accessor  # noqa: F401  what a pipeline makes draws itself: ds.v50.plot
 from v50calib import general, lazy
 from v50calib.channels import each_channel, is_joined, split_visit
 from v50calib.config.compose import compose
@@ -22,6 +23,7 @@ from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError
 from v50calib.maps import require_paths
+from v50calib.markup import flat, say, table
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
 from v50calib.provenance import config_hash
 from v50calib.schema import Instrument, check_raw_visit, instrument_of
@@ -206,6 +208,15 @@ class Pipeline:
             return each_channel(ds, chained) if is_joined(ds) else lazy.chain(self, ds, last)
 
         return chained
+
+    def _repr_html_(self) -> str:
+        calib, plain = self.config.calib, type(self.config.calib)()
+        rows = []
+        for name in STAGE_ORDER:
+            mine, theirs = (flat(getattr(c, name).model_dump(mode="json")) for c in (calib, plain))
+            changed = [f"{key}={say(value)}" for key, value in mine.items() if theirs.get(key) != value]
+            rows.append((name, "on" if getattr(calib, name).enabled else "off", ", ".join(changed)))
+        return table(("stage", "", "differs from the defaults in"), rows, f"Pipeline, config {self.fingerprint[:12]}")
 
     def __repr__(self) -> str:
         names = [s.name for s in self.stages] + [n for n in ("photometry", "trace", "phase") if getattr(self.config.calib, n).enabled]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.depths import Depths, fit_depths
+from v50calib.kernels.lightcurves import weighted_totals
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.series import bin_mean
 from v50calib.stages.base import Float
@@ -165,8 +166,8 @@ def white_of(series: Series, normalized: Normalized) -> tuple[Float, Float]:
     light = normalized.baseline.mean(axis=0, dtype=np.float64)
     whole = np.isfinite(light) & np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
     weight = light[whole]
-    flux = normalized.flux[:, whole] @ weight
-    var = normalized.var[:, whole] @ weight**2 + series.slow_var[whole].sum()
+    curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
+    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
     total = float((weight * level[whole]).sum())
     return flux / total, var / total**2
 

@@ -44,7 +44,7 @@ class QueueConfig(Section):
     interface: str | None = None
     directives: list[str] = []
     skip_directives: list[str] = []
-    prologue: list[str] = []
+    prologue: list[str] = Field(default=[], repr=False)
     log_directory: str | None = None
     local_directory: str | None = None
     python: str | None = None
@@ -70,9 +70,9 @@ class KubernetesConfig(Section):
 class TlsConfig(Section):
     """Files (PEM) for tls:// and for clusters that are started with encryption; all three or none."""
 
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
+    ca: str | None = Field(default=None, repr=False)
+    cert: str | None = Field(default=None, repr=False)
+    key: str | None = Field(default=None, repr=False)
 
     @model_validator(mode="after")
     def _all(self) -> TlsConfig:

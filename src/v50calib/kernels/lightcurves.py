@@ -112,6 +112,13 @@ def _project_into(spectra: Real, gradient: Float, out: Float) -> None:
         out[i] = s
 
 
+def weighted_totals(spectra: Real, weights: Float) -> Float:
+    """Σ_c weights[c]·spectra[:, c], (time,), in float64 without a float64 copy. spectra (time, column)."""
+    out = np.empty(len(spectra))
+    _project_into(spectra, np.ascontiguousarray(weights, np.float64), out)
+    return out
+
+
 def spectral_shift(spectra: Real) -> tuple[Float, Float]:
     """Shift of each spectrum along the dispersion axis, px, from the spectra themselves; and their sums.
 

@@ -22,6 +22,10 @@ def white_light(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return flux.sum(axis=1, dtype=np.float64) / total, var.sum(axis=1, dtype=np.float64) / total**2
 
 
+#: the numbers of `noise_ratio`
+NOISE = ("scatter_ppm", "limit_ppm", "noise_over_limit", "point_to_point_over_limit")
+
+
 def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
     """Out-of-transit scatter of the white light curve over the photon + read noise limit, and the parts of both.
 

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from v50calib.kernels.series import robust_sigma
-from v50calib.qc.metrics import noise_ratio
+from v50calib.qc.metrics import NOISE
 
 Rows = dict[str, dict[str, Any]]
 #: share of a visit at either end whose median position tells the drift
 _ENDS = 0.1
 
 
-def stage_rows(ds: xr.Dataset, found: Mapping[str, Mapping[str, Any]], asked: Mapping[str, bool], notes: list[str]) -> Rows:
-    """Numbers of each stage that `asked` names: those found on the way (`found`) and those of the product `ds`.
+def stage_rows(
+    ds: xr.Dataset, found: Mapping[str, Mapping[str, Any]], asked: Mapping[str, bool], notes: list[str], record: Mapping[str, Any]
+) -> Rows:
+    """Numbers of each stage that `asked` names: those found on the way (`found`), those of the product `ds` and of its QC record.
 
     Every row starts with `notes`, the number of the visit's notes that name the stage.
     """
@@ -27,32 +28,32 @@ def stage_rows(ds: xr.Dataset, found: Mapping[str, Mapping[str, Any]], asked: Ma
         if wanted:
             numbers: dict[str, Any] = {"notes": sum(note.startswith((f"{stage} ", f"{stage}:", f"{stage}.")) for note in notes)}
             numbers |= {key: value for key, value in found.get(stage, {}).items() if isinstance(value, (int, float, str))}
-            rows[stage] = numbers | (own[stage](ds) if stage in own else {})
+            rows[stage] = numbers | (own[stage](ds, record) if stage in own else {})
     return rows
 
 
-def _photometry(ds: xr.Dataset) -> dict[str, Any]:
+def _photometry(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     if "photometry" not in ds:
         return {}
     flux, var = (np.asarray(ds[n][:: max(1, ds.sizes["pair"] // 500)], np.float64) for n in ("photometry", "photometry_var"))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        snr = np.nanmedian(flux / np.sqrt(var), axis=0)
+    lit = np.isfinite(flux[0]) & (var[0] > 0)
+    snr = np.median(flux[:, lit] / np.sqrt(var[:, lit]), axis=0) if lit.any() else np.full(1, np.nan)
     x, y = np.asarray(ds["x_position"], np.float64), np.asarray(ds["y_position"], np.float64)
     ends = max(1, round(_ENDS * x.size))
     drift = (float(np.median(p[-ends:]) - np.median(p[:ends])) for p in (x, y))
     return {
-        "snr_median": float(np.nanmedian(snr)),
-        "snr_lowest": float(np.nanmin(snr)),
-        "jitter_x_px": float(robust_sigma(x[:, None])[0]),
-        "jitter_y_px": float(robust_sigma(y[:, None])[0]),
+        "snr_median": float(np.median(snr)),
+        "snr_lowest": float(snr.min()),
+        "jitter_x_px": record["jitter_px"]["x"],
+        "jitter_y_px": record["jitter_px"]["y"],
         **dict(zip(("drift_x_px", "drift_y_px"), drift, strict=True)),
     }
 
 
-def _trace(ds: xr.Dataset) -> dict[str, Any]:
+def _trace(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     if "trace_norm" not in ds:
         return {}
-    out: dict[str, Any] = {"out_of_transit_fraction": float(np.mean(ds["out_of_transit"])), **noise_ratio(ds)}
+    out: dict[str, Any] = {"out_of_transit_fraction": float(np.mean(ds["out_of_transit"])), **{name: record[name] for name in NOISE}}
     if "rms_measured" in ds:
         # scatter at the longest time that still has enough blocks, over what white noise leaves there
         ratio = np.asarray(ds["rms_measured"]) / np.asarray(ds["rms_expected"])
@@ -61,7 +62,7 @@ def _trace(ds: xr.Dataset) -> dict[str, Any]:
     return out
 
 
-def _phase(ds: xr.Dataset) -> dict[str, Any]:
+def _phase(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     if "phase_fold" not in ds:
         return {}
     depth, sigma = float(ds["white_depth"]), float(ds["white_depth_sigma"])

@@ -113,7 +113,7 @@ def _render(run_dir: Place, known: dict[str, Any], visits: list[Visit], sections
     )
     environment.filters["number"] = _number
     text = environment.get_template("page.html").render(
-        run=run_dir.resolve().name,
+        run=run_dir.resolve().name if isinstance(run_dir, Path) else run_dir.name,
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         status=status(run_dir),
         facts=facts(visits, known.get("calib", {})),
@@ -121,7 +121,7 @@ def _render(run_dir: Place, known: dict[str, Any], visits: list[Visit], sections
         differences=differences[:DIFFERENCES],
         more_differences=max(0, len(differences) - DIFFERENCES),
         config_hash=str(known.get("config_hash", "unknown")),
-        config_text=(run_dir / MARK).read_text(encoding="utf-8", errors="replace"),
+        config_text=(run_dir / MARK).read_bytes().decode(errors="replace"),
         noise=_noise(visits),
         suspects=sum(0 < v.verdict.score < NO_PRODUCT for v in visits),
         work_s=sum(v.entry.seconds for v in visits),

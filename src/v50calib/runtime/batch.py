@@ -17,6 +17,7 @@ from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50Ca
 from v50calib.io.catalog import scan
 from v50calib.io.place import ObjectPath, Place, place
 from v50calib.io.source import instrument_at
+from v50calib.markup import table
 from v50calib.pipeline import Pipeline
 from v50calib.provenance import config_hash, versions
 from v50calib.runtime import journal, quarantine
@@ -35,10 +36,13 @@ from v50calib.runtime.stop import stoppable
 from v50calib.runtime.visit import Job
 from v50calib.runtime.worklist import Decision, decide, identity_or_none, label_of
 
+#: visits in a notebook's table of a run, failed ones first
+_SHOWN = 20
+
 Progress = Callable[[journal.Entry, int, int], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class RunSummary:
     """Outcome of a run: the last entry of each visit of this call, in order of completion.
 
@@ -56,6 +60,18 @@ class RunSummary:
     @property
     def failed(self) -> list[journal.Entry]:
         return [e for e in self.entries if e.state == "failed"]
+
+    def _counts(self) -> str:
+        return ", ".join(f"{n} {state}" for state, n in Counter(e.state for e in self.entries).items()) or "nothing to do"
+
+    def __repr__(self) -> str:
+        return f"RunSummary({self.run_dir}: {self._counts()})"
+
+    def _repr_html_(self) -> str:
+        shown = [*self.failed, *(e for e in self.entries if e.state != "failed")][:_SHOWN]
+        more = f"; {len(self.entries) - _SHOWN} more are not shown" if len(self.entries) > _SHOWN else ""
+        rows = [(e.label, e.state, f"{e.seconds:.1f}", e.error) for e in shown]
+        return table(("visit", "state", "s", "error"), rows, f"{self._counts()}{more}")
 
 
 def calibrate(

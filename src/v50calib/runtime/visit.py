@@ -160,7 +160,8 @@ def _finish(
     ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
     notes = [*frame.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
-    qc = record(ds, notes) | {"stages": stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes)}
+    qc = record(ds, notes)
+    qc["stages"] = stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
@@ -196,7 +197,10 @@ def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
 
 
 def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
-    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened."""
+    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened.
+
+    Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`.
+    """
     root = place(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
     return xr.DataTree.from_dict(groups)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from v50calib.errors import DataError
+from v50calib.markup import tree
 from v50calib.reference import Reference
 from v50calib.schema import Instrument
 
@@ -31,6 +32,17 @@ class Section(BaseModel):
     """A config section: unknown keys and wrong types are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def _repr_html_(self) -> str:
+        return tree(type(self).__name__, self._shown())
+
+    def _shown(self) -> dict[str, Any]:
+        """Values by key; those of fields that are kept out of reprs (keys, a user's shell lines) are masked where they are set."""
+        told: dict[str, Any] = {}
+        for name, field_info in type(self).model_fields.items():
+            value = getattr(self, name)
+            told[name] = value._shown() if isinstance(value, Section) else value if field_info.repr or not value else "(set, not shown)"
+        return told
 
 
 class Validation(Section):

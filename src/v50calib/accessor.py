@@ -1,0 +1,58 @@
+"""`ds.v50.plot.white_light()`: the figures of a calibrated visit as methods, on a Dataset and on a node of the tree.
+
+Registered when a product is opened or a Pipeline is imported.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import xarray as xr
+
+
+class Plots:
+    """The functions of `v50calib.plot` on one product; without Axes they draw on a new pyplot figure, as xarray's own do."""
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    def __dir__(self) -> list[str]:
+        from v50calib import plot
+
+        return [*super().__dir__(), *(name for name in plot.__all__ if name != "frames")]
+
+    def __getattr__(self, name: str) -> Any:
+        from v50calib import plot
+
+        if name.startswith("_") or name not in plot.__all__ or name == "frames":
+            raise AttributeError(f"no figure '{name}'; there are {', '.join(n for n in plot.__all__ if n != 'frames')}")
+
+        def draw(ax: Any = None, **options: Any) -> Any:
+            if ax is None:
+                from matplotlib import pyplot
+
+                _, ax = pyplot.subplots(layout="constrained")
+            return getattr(plot, name)(self._ds, ax, **options)
+
+        draw.__doc__ = getattr(plot, name).__doc__
+        return draw
+
+    def __repr__(self) -> str:
+        attrs = self._ds.attrs
+        return f"figures of {attrs.get('planet_id', '?')}/{attrs.get('visit', '?')}/{attrs.get('instrument', '?')}"
+
+
+class Accessor:
+    """What `ds.v50` is."""
+
+    def __init__(self, node: xr.Dataset | xr.DataTree) -> None:
+        self._node = node
+
+    @cached_property
+    def plot(self) -> Plots:
+        return Plots(self._node.to_dataset() if isinstance(self._node, xr.DataTree) else self._node)
+
+
+xr.register_dataset_accessor("v50")(Accessor)  # type: ignore[no-untyped-call]
+xr.register_datatree_accessor("v50")(Accessor)  # type: ignore[no-untyped-call]
