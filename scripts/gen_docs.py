@@ -4,12 +4,13 @@
     python scripts/gen_docs.py --check    # exit 1 and name the files that would change
 
 A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
-the config models), `cli COMMAND` (its options), `raw`, `products`, `dq`, `distrust`, `profiles`.
+the config models), `cli COMMAND` (its options), `raw`, `products`, `commands`, `api`, `keys`, `dq`, `distrust`, `profiles`.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 import sys
 import types
@@ -24,6 +25,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import v50calib
 from v50calib.cli import main as program
 from v50calib.config import load
 from v50calib.config.compose import profiles_dir
@@ -330,6 +332,69 @@ def cli_table(*names: str) -> str:
     return table(["option", "default", "meaning"], rows)
 
 
+def commands_text() -> str:
+    """Every command, those of groups included: a heading, what it does, its options."""
+
+    def walk(group: click.Group, above: tuple[str, ...]) -> Iterator[str]:
+        for name, command in sorted(group.commands.items()):
+            path = (*above, name)
+            yield f"## v50calib {' '.join(path)}\n\n{paragraphs(command.help)}\n"
+            if isinstance(command, click.Group):
+                yield from walk(command, path)
+            else:
+                yield cli_table(*path)
+
+    return "\n" + "\n".join(walk(program, ())) + "\n"
+
+
+def paragraphs(text: str | None) -> str:
+    """A docstring or a help text as Markdown; what is indented or kept in its lines becomes a block of text."""
+    parts = []
+    for part in inspect.cleandoc(text or "").split("\n\n"):
+        lines = part.strip("\n").removeprefix("\b\n")
+        as_block = "\b" in part or any(line.startswith(" ") or "  " in line.strip() for line in lines.splitlines())
+        parts.append(f"```text\n{inspect.cleandoc(lines)}\n```" if as_block else " ".join(lines.split()))
+    return "\n\n".join(parts)
+
+
+def api_text() -> str:
+    """Signature and docstring of every public name, and of the public methods of classes."""
+    out = []
+    for name in v50calib.__all__:
+        thing = getattr(v50calib, name)
+        out.append(f"## {name}\n\n{signature(name, thing)}\n\n{paragraphs(inspect.getdoc(thing))}\n")
+        if inspect.isclass(thing):
+            for member, value in vars(thing).items():
+                function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+                if inspect.isfunction(function) and not member.startswith("_"):
+                    bound = getattr(thing, member) if isinstance(value, classmethod) else function
+                    out.append(f"### {name}.{member}\n\n{signature(member, bound)}\n\n{paragraphs(inspect.getdoc(function))}\n")
+    return "\n" + "\n".join(out) + "\n"
+
+
+def signature(name: str, thing: Any) -> str:
+    """How it is called, an argument a line."""
+    parameters = []
+    seen_star = False
+    for parameter in inspect.signature(thing).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not seen_star:
+            parameters.append("*")
+            seen_star = True
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        if parameter.name != "self":
+            parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
+    return f"```text\n{name}(\n" + "".join(f"    {p},\n" for p in parameters) + ")\n```"
+
+
+def keys_text() -> str:
+    """All config keys, a section a heading."""
+    out = []
+    for part in ("calib", "output", "runtime"):
+        names = [f"calib.{name}" for name in section("calib").model_fields] if part == "calib" else [part]
+        out += [f"## {name}\n\n{config_table(name)}" for name in names]
+    return "\n" + "\n".join(out) + "\n"
+
+
 def variables_table(specs: dict[str, Var]) -> str:
     """Variables with their dimensions, units and meaning."""
     kinds = {"f": "float", "u": "unsigned", "i": "integer", "b": "bool"}
@@ -380,6 +445,9 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "cli": cli_table,
     "raw": lambda: variables_table(RAW_VISIT),
     "products": lambda: variables_table(CALIBRATED),
+    "commands": commands_text,
+    "api": api_text,
+    "keys": keys_text,
     "dq": dq_table,
     "distrust": distrust_table,
     "profiles": profiles_table,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,14 +143,70 @@ def test_python_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyP
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("body", blocks("bash", marked=True))
-def test_shell_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+#: bash blocks that are not executed here, by a word of theirs, and why; every other block is
+NOT_RUN = {
+    "bash scripts/demo.sh": ".ci/run runs the demo and the tests themselves",
+    "--scheduler slurm": "needs Slurm and a running scheduler; tests/slurm runs a queue where Slurm is installed",
+    "s3://ariel": "needs an object store; tests/io runs the same commands against a local one",
+    "wheelhouse": ".ci/run makes a wheelhouse and installs from it without an index",
+    "dvc repro": "tests/test_dvc.py runs the pipeline under the real dvc",
+    "uncertainty fit": "takes files of a model's predictions; tests/uncertainty runs the commands",
+    "top_level_calib.method": "takes files of a model's predictions; tests/uncertainty runs the commands",
+    "benchmarks.": "minutes; benchmarks are measured by hand",
+    "docker": "needs an engine; containers.md says what was tried",
+    "docs/notebooks": "the notebooks have a test of their own",
+}
+#: the programs of this environment that a block may call besides ours
+TOOLS = ("pytest", "ruff")
+
+
+def reason_not_to_run(body: str) -> str | None:
+    return next((why for word, why in NOT_RUN.items() if word in body), None)
+
+
+def test_no_reason_is_left_over() -> None:
+    """Each entry of NOT_RUN is of a block that exists; optional pages may bring theirs with them."""
+    bodies = [parameter.values[0] for parameter in blocks("bash")]
+    optional = {"benchmarks.", "docker", "docs/notebooks"}
+    assert {word for word in NOT_RUN if not any(word in body for body in bodies)} <= optional
+
+
+@pytest.mark.parametrize("body", blocks("bash"))
+def test_shell_example_runs(body: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if why := reason_not_to_run(body):
+        pytest.skip(why)
     monkeypatch.chdir(place)
-    for words in commands(body):
+    for number, words in enumerate(commands(body)):
+        # commands that name neither take them from the environment; each has a run directory of its own
+        monkeypatch.setenv("DATA_DIR", str(place / DEMO_DATA))
+        monkeypatch.setenv("RUN_DIR", str(tmp_path / f"run{number}"))
+        words, environment = assignments(words)
+        if environment or words[0] in TOOLS:
+            run_tool(words, environment)
+            continue
+        assert words[0] in ("v50calib", "spectramind"), f"'{words[0]}' is run by no test: execute it here, or say in NOT_RUN why not"
         # the same products come out of any scheduler; this one starts no processes
-        extra = ["runtime.scheduler=sync"] if words[1] == "calibrate" and "--cfg" not in words else []
+        extra = ["runtime.scheduler=sync"] if words[1] in ("calibrate", "plan") and "--cfg" not in words else []
         result = run(words, *extra)
         assert result.exit_code == 0, f"{shlex.join(words)}: {result.output}"
+
+
+def assignments(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """A command without the NAME=value in front of it, and these."""
+    count = next(i for i, word in enumerate(words) if not re.fullmatch(r"[A-Z_0-9]+=\S*", word))
+    return words[count:], dict(word.split("=", 1) for word in words[:count])
+
+
+def run_tool(words: list[str], environment: dict[str, str]) -> None:
+    """A command of this environment in a process of its own; tools work on the checkout."""
+    program = Path(sys.executable).with_name(words[0])
+    assert program.is_file(), f"{words[0]} is not installed beside this Python"
+    where = ROOT if words[0] in TOOLS else Path.cwd()
+    done = subprocess.run(
+        [str(program), *words[1:]], cwd=where, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
 
 
 @pytest.mark.parametrize("body", blocks("bash"))
@@ -157,7 +215,9 @@ def test_shell_example_parses(body: str) -> None:
         if match := _SHELL_SCRIPTS.match(" ".join(words)):
             assert (ROOT / match["path"]).is_file()
             continue
-        assert words[0] in ("v50calib", "spectramind")
+        words, environment = assignments(words)
+        if environment or words[0] not in ("v50calib", "spectramind") or words[1].startswith("-"):
+            continue
         command = main.commands[words[1]]
         with command.make_context(words[1], words[2:]) as context:
             given = context.params
@@ -166,8 +226,9 @@ def test_shell_example_parses(body: str) -> None:
 
 
 @pytest.mark.parametrize("body", blocks("console"))
-def test_quoted_sessions_are_what_the_program_says(body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quoted_sessions_are_what_the_program_says(body: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").symlink_to(place / "demo")
     for session in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
         line, _, expected = session.partition("\n")
         result = run(shlex.split(line))

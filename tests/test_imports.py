@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "maps": BASE,
     "stages": DATA | {"kernels", "maps", "markup"},
     "config": BASE | {"schema", "stages", "uncertainty"},
-    "provenance": DATA | {"config"},
+    "provenance": DATA | {"config", "stages", "maps"},
     # one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
     "general": DATA | {"kernels", "stages"},
     "tiles": DATA | {"kernels", "stages", "general"},
@@ -54,10 +54,11 @@ ALLOWED: dict[str, set[str]] = {
     # its options are config sections; of stages it takes their base class alone
     "uncertainty": BASE | {"kernels", "schema", "stages"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty", "simulate"}
+EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_plan", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty"}
+ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_plan", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty", "simulate"}
 ALLOWED["cli_progress"] = {"runtime"}
 ALLOWED["cli_runs"] = {"runtime", "errors", "io", "report", "cli_progress", "cli_types"}
+ALLOWED["cli_plan"] = {"runtime", "errors", "config", "io", "cli_progress", "cli_types"}
 ALLOWED["cli_types"] = {"io"}
 ALLOWED["cli_uncertainty"] = {"runtime", "uncertainty", "config", "errors"}
 ALLOWED["cli"] = EVERYTHING

@@ -9,25 +9,17 @@ from typing import Any
 
 import click
 
+from v50calib.cli_plan import doctor
+from v50calib.cli_plan import plan as plan_command
 from v50calib.cli_runs import export, qc, report, status, verify
 from v50calib.cli_types import PLACE
 from v50calib.cli_uncertainty import score, spectra, uncertainty
 from v50calib.errors import V50CalibError
 from v50calib.io.place import Place, place
 
-#: commands of the plan that this version does not have: refused by name
-PLANNED_COMMANDS = ("plan", "doctor")
-
 
 class Program(click.Group):
-    """A group whose errors are one paragraph and whose planned commands are refused by name."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] in PLANNED_COMMANDS and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(
-                f"'{args[0]}' is planned but not built in this version; what exists: {', '.join(self.list_commands(ctx))}"
-            )
-        return super().resolve_command(ctx, args)
+    """A group whose errors are one paragraph."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -225,6 +217,8 @@ def summary(run_dir: Place, truth: Path | None, as_json: bool) -> None:
         print_table(table)
 
 
+main.add_command(doctor)
+main.add_command(plan_command)
 main.add_command(status)
 main.add_command(verify)
 main.add_command(qc)

@@ -15,15 +15,15 @@ from v50calib.runtime.journal import Entry
 
 def _bar(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        console=console,
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console,
     )  # fmt: skip
 
 
 @contextmanager
-def run_progress() -> Iterator[Callable[[Entry, int, int], None]]:
+def run_progress(title: str = "calibrate") -> Iterator[Callable[[Entry, int, int], None]]:
     """Callback for `calibrate`: one step per visit x instrument."""
-    with counter("calibrate") as report:
+    with counter(title) as report:
 
         def step(entry: Entry, done: int, total: int) -> None:
             seconds = f" {entry.seconds:.1f} s" if entry.seconds else ""
@@ -41,14 +41,16 @@ def counter(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
         def plain(label: str, done: int, total: int) -> None:
             rate = done / max(time.monotonic() - started, 1e-9)
-            print(f"{title} {done}/{total} {label} (about {(total - done) / rate:.0f} s left)", file=sys.stderr, flush=True)
+            left = f"{3600 * rate:.0f} an hour, about {(total - done) / rate:.0f} s left"
+            print(f"{title} {done}/{total} {label} ({left})", file=sys.stderr, flush=True)
 
         yield plain
         return
     with _bar(console) as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(title, total=None, rate="")
 
         def rich_step(label: str, done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, description=f"{title} {label}")
+            rate = f"{3600 * done / max(time.monotonic() - started, 1e-9):.0f} an hour"
+            progress.update(task, completed=done, total=total, description=f"{title} {label}", rate=rate)
 
         yield rich_step

@@ -92,4 +92,6 @@ def _differences(known: object, config: RunConfig) -> str:
     old, new = flat(known), flat(config.model_dump(mode="json"))
     keys = [k for k in sorted(set(old) | set(new)) if not k.startswith(("config_hash", "runtime")) and old.get(k) != new.get(k)]
     shown = ", ".join(f"{k} ({old.get(k, 'absent')} → {new.get(k, 'absent')})" for k in keys[:4])
-    return shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "") or "none by key"
+    return (
+        shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "") or "none by key; the content of a map that the config names changed"
+    )

@@ -1,0 +1,173 @@
+"""What this machine has and lacks for a run: versions, packages, cores, memory, disk, caches, data; each lack with its remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any, Literal
+
+from dask.utils import format_bytes
+from distributed.system import MEMORY_LIMIT
+from packaging.requirements import Requirement
+
+from v50calib.config.compose import list_profiles
+from v50calib.errors import V50CalibError
+from v50calib.io.catalog import root_kind, scan
+from v50calib.runtime.cluster import cores
+
+#: ok; note: works without it; problem: a run would fail
+State = Literal["ok", "note", "problem"]
+#: extras that users install; the others serve the development
+EXTRAS = ("test", "dev", "docs", "dvc", "all")
+#: projected peak of the larger instrument read from parquet, nominal (docs/how-to/cluster.md), and a product with its staging copy
+MEMORY_NEEDED, DISK_NEEDED = 910 * 2**20, 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found, and what to do where it is not ok."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one call."""
+
+    checks: list[Check]
+
+    @property
+    def ok(self) -> bool:
+        return not any(check.state == "problem" for check in self.checks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
+
+
+def examine(data: Path | None = None, out: Path | None = None) -> Report:
+    """Look at everything a run needs; nothing stays written.
+
+    data: the dataset; None: $DATA_DIR or `data`, whose absence is a note only. out: where products will go (default: here).
+    """
+    return Report([*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(), _dataset(data)])
+
+
+def _program() -> Iterator[Check]:
+    yield Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
+    yield Check("v50calib", "ok", f"{version('v50calib')} at {Path(__file__).resolve().parents[1]}")
+    try:
+        names = [name for name in list_profiles() if name.startswith("calib/")]
+        yield Check("profiles", "ok", ", ".join(names))
+    except V50CalibError as exc:
+        yield Check("profiles", "problem", str(exc), "pip install --force-reinstall v50calib")
+
+
+def _packages() -> Iterator[Check]:
+    """Required packages one by one, optional ones an extra each, as the installed metadata name them."""
+    optional: dict[str, list[Requirement]] = {}
+    for text in requires("v50calib") or ():
+        requirement = Requirement(text)
+        extra = next((e for e in _extras(requirement) if e not in EXTRAS), None)
+        if _applies(requirement, ""):
+            yield _required(requirement)
+        elif extra is not None and _applies(requirement, extra):
+            optional.setdefault(extra, []).append(requirement)
+    for extra, requirements in sorted(optional.items()):
+        lacking = [f"{r.name} ({_wrong(r)})" for r in requirements if _wrong(r)]
+        found = ", ".join(f"{r.name} {version(r.name)}" for r in requirements if not _wrong(r))
+        if lacking:
+            yield Check(f"extra {extra}", "note", ", ".join(lacking), f"pip install 'v50calib[{extra}]'")
+        else:
+            yield Check(f"extra {extra}", "ok", found)
+
+
+def _extras(requirement: Requirement) -> list[str]:
+    """Names of extras in a requirement's marker (`extra == "cosmic"`)."""
+    return re.findall(r'extra == "([^"]+)"', str(requirement.marker or ""))
+
+
+def _applies(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _wrong(requirement: Requirement) -> str:
+    """Why a requirement is not met; empty where it is."""
+    try:
+        found = version(requirement.name)
+    except PackageNotFoundError:
+        return "not installed"
+    return "" if requirement.specifier.contains(found, prereleases=True) else f"is {found}, needs {requirement.specifier}"
+
+
+def _required(requirement: Requirement) -> Check:
+    if wrong := _wrong(requirement):
+        return Check(requirement.name, "problem", wrong, f"pip install '{requirement.name}{requirement.specifier}'")
+    return Check(requirement.name, "ok", version(requirement.name))
+
+
+def _machine(out: Path) -> Iterator[Check]:
+    yield Check("cores", "ok", f"{cores()} (a worker process each, unless runtime.num_workers says otherwise)")
+    share = MEMORY_LIMIT // cores()
+    enough = share >= MEMORY_NEEDED
+    yield Check(
+        "memory", "ok" if enough else "note", f"{format_bytes(MEMORY_LIMIT)}, {format_bytes(share)} for each of {cores()} workers",
+        "" if enough else f"runtime.num_workers={max(1, MEMORY_LIMIT // MEMORY_NEEDED)}, or v50calib ingest first",
+    )  # fmt: skip
+    place = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.is_dir())
+    yield _disk("disk for products", place, "give --out on another disk")
+    yield _disk("disk for temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder on another disk")
+
+
+def _disk(name: str, place: Path, remedy: str) -> Check:
+    free = shutil.disk_usage(place).free
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Check(name, "problem", f"{place} is not writable", remedy)
+    return Check(
+        name, "ok" if free >= DISK_NEEDED else "note", f"{format_bytes(free)} free at {place}", "" if free >= DISK_NEEDED else remedy
+    )
+
+
+def _numba_cache() -> Check:
+    """Where compiled kernels are kept; without such a place each process compiles them again, or cannot load them at all."""
+    try:
+        from v50calib.kernels.fused import extreme_codes
+
+        place = Path(str(extreme_codes.stats.cache_path))
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            return Check("numba cache", "ok", f"{place} is writable")
+    except (RuntimeError, OSError) as exc:
+        return Check("numba cache", "problem", str(exc).splitlines()[0], "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
+
+
+def _dataset(data: Path | None) -> Check:
+    place = data if data is not None else Path(os.environ.get("DATA_DIR", "data"))
+    try:
+        keys = scan(place)
+    except V50CalibError as exc:
+        remedy = "--data FOLDER, or export DATA_DIR=FOLDER, or: v50calib simulate data --planets 2 --frames-fraction 0.05"
+        return Check("dataset", "note" if data is None else "problem", str(exc), remedy)
+    kind = {"dataset": "challenge folder", "store": "raw Zarr store", "custom": "detector.yaml"}[root_kind(place)]
+    planets = {key.planet_id for key in keys}
+    visits = {(key.planet_id, key.visit) for key in keys}
+    if not keys:
+        return Check("dataset", "problem", f"{place} holds no visit", "download the data again, or give another --data")
+    return Check(
+        "dataset", "ok", f"{place}: {kind}, planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
+    )
+
+
+def _instruments(keys: list[Any]) -> list[str]:
+    return sorted({key.instrument for key in keys})

@@ -1,0 +1,78 @@
+"""scripts/kaggle.py: finds the data, prints the plan, keeps to the limits, goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from v50calib import open_calibrated
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = ["--config-name", "calib/fast", "runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
+
+
+@pytest.fixture(scope="module")
+def kaggle() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kaggle_script", ROOT / "scripts" / "kaggle.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def mounted(dataset: Path, tmp_path: Path) -> Path:
+    place = tmp_path / "input" / "competitions"
+    place.mkdir(parents=True)
+    (place / "ariel-data-challenge-2025").symlink_to(dataset)
+    return tmp_path / "input"
+
+
+def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "working" / "run"
+    assert kaggle.main(["--mounted", str(mounted), "--out", str(out), *QUICK]) == 0
+    said = capfd.readouterr().out
+    assert "FGS1: 3 left; a visit takes" in said
+    assert said.index("fits\n") < said.index("3 calibrated, 0 already complete")
+    assert "3 of 3 visits x instruments done, 0 failed" in said
+    leaf = next(iter(open_calibrated(out).leaves)).to_dataset()
+    assert "trace_norm" in leaf
+    assert not {"cds_binned", "photometry", "background"} & set(leaf.data_vars)
+
+    # a later session has the earlier one's output, and nothing to do
+    later = tmp_path / "later" / "run"
+    assert kaggle.main(["--mounted", str(mounted), "--out", str(later), "--earlier", str(out), *QUICK]) == 0
+    said = capfd.readouterr().out
+    assert "every visit is complete: nothing is left to do" in said
+    assert "0 calibrated, 3 already complete, 0 failed" in said
+
+
+def test_a_broken_limit_stops_before_the_run(kaggle: ModuleType, mounted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert kaggle.main(["--mounted", str(mounted), "--out", str(tmp_path / "run"), "--out-limit", "1kB", *QUICK]) == 1
+    assert "does NOT fit: output" in capfd.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_out_of_time_sends_a_term_and_says_so(kaggle: ModuleType, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that would take a minute, and a deadline that has passed."""
+    stopped = tmp_path / "stopped"
+    script = "import pathlib, signal, sys, time\ndef stop(*_):\n pathlib.Path(sys.argv[1]).write_text('TERM')\n sys.exit(143)\n"
+    script += "signal.signal(signal.SIGTERM, stop)\ntime.sleep(60)\n"
+    monkeypatch.setattr(kaggle, "program", lambda *_: [sys.executable, "-c", script, str(stopped)])
+    args = kaggle.arguments(["--data", str(dataset), "--out", str(tmp_path / "run")])
+    assert kaggle.calibrate(args, [], deadline=0.0) == kaggle.OUT_OF_TIME
+    assert stopped.read_text() == "TERM"
+
+
+@pytest.mark.parametrize("names", [[], ["one", "two"]])
+def test_data_that_is_not_to_be_told_is_asked_for(kaggle: ModuleType, tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name / "train").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="name the one with --data"):
+        kaggle.find_data(tmp_path)
