@@ -53,7 +53,7 @@ def network(site: Site, tmp_path: Path) -> Iterator[Callable[[float], Network]]:
 
 @pytest.mark.slow
 def test_worker_is_cut_off(network: Callable[[float], Network]) -> None:
-    """Its visit goes to the other. It works on meanwhile, and what it writes late changes nothing; when the network is back, it ends."""
+    """Its visit goes to the other. It works on meanwhile, and what it writes late changes nothing."""
     net = network(30)
     process = net.client()
     net.site.wait_for(net.site.marker(), process)
