@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 import dask
 import pytest
+from tls_files import make_tls, tls_overrides
 
 from v50calib.config import load
 from v50calib.config.runtime import RuntimeConfig
@@ -107,24 +107,6 @@ def test_no_scheduler_answers() -> None:
         pass
 
 
-def certificates(folder: Path) -> list[str]:
-    """A certificate that is its own authority; the overrides that give it."""
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "v50calib test")])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-    certificate = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    encoding = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *encoding))
-    return [f"runtime.tls.ca={folder}/cert.pem", f"runtime.tls.cert={folder}/cert.pem", f"runtime.tls.key={folder}/key.pem"]
-
-
 def test_tls_files_must_be_there(tmp_path: Path) -> None:
     given = runtime(*(f"runtime.tls.{n}={tmp_path}/{n}.pem" for n in ("ca", "cert", "key")))
     with pytest.raises(ConfigError, match=r"runtime\.tls\.ca is not a file") as caught:
@@ -135,7 +117,7 @@ def test_tls_files_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_local_workers_listen_on_loopback_only(tmp_path: Path, encrypted: bool) -> None:
-    given = certificates(tmp_path) if encrypted else []
+    given = tls_overrides(make_tls(tmp_path)) if encrypted else []
     with open_client(runtime("runtime.scheduler=local", "runtime.num_workers=1", *given)) as client:
         info = client.scheduler_info()
         addresses = [info["address"], *info["workers"], client.dashboard_link]

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -23,9 +24,14 @@ from v50calib.errors import ConfigError
 
 SCHEMES = ("s3", "gs", "az")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+#: a request that was not answered, or with 5xx, is asked again for so long, s; a run has its own retries beyond
+PATIENCE_S = 60.0
+#: a listing that breaks off in the middle of an answer, which obstore does not ask for again, is gone on with so often
+LISTINGS = 5
 #: least that is asked for when a part of an object is read
 READ_BYTES = 1 << 20
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REFUSED = re.compile(r"status code: 40[13]\b")
 #: a URL that went through pathlib has lost a slash
 _SQUASHED = re.compile(rf"(?:{'|'.join(SCHEMES)}):/[^/]")
 
@@ -92,11 +98,8 @@ class ObjectPath:
 
     def is_dir(self) -> bool:
         """Whether any object lies below."""
-        import obstore
-
         try:
-            with _as_os_errors(self):
-                return any(len(page) for page in obstore.list(_store(self.bucket), prefix=self.key or None, chunk_size=1))
+            return next(self.objects(), None) is not None
         except FileNotFoundError:
             return False
 
@@ -105,10 +108,7 @@ class ObjectPath:
 
     def iterdir(self) -> Iterator[ObjectPath]:
         """Objects and prefixes directly below, in order."""
-        import obstore
-
-        with _as_os_errors(self):
-            found = obstore.list_with_delimiter(_store(self.bucket), prefix=self.key or None)
+        found = self._listed_here()
         names = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
         yield from (ObjectPath(self.bucket, name.strip("/")) for name in sorted(names))
 
@@ -116,9 +116,30 @@ class ObjectPath:
         """Every object below, in order, from one listing."""
         import obstore
 
-        with _as_os_errors(self):
-            for page in obstore.list(_store(self.bucket), prefix=self.key or None):
-                yield from (ObjectPath(self.bucket, item["path"]) for item in page)
+        last: str | None = None
+        for left in reversed(range(LISTINGS)):
+            try:
+                with _as_os_errors(self):
+                    for page in obstore.list(_store(self.bucket), prefix=self.key or None, offset=last):
+                        for item in page:
+                            last = item["path"]
+                            yield ObjectPath(self.bucket, last)
+                return
+            except ConnectionError as error:
+                if not left or not _broke_off(error):
+                    raise
+
+    def _listed_here(self) -> Any:
+        import obstore
+
+        for left in reversed(range(LISTINGS)):
+            try:
+                with _as_os_errors(self):
+                    return obstore.list_with_delimiter(_store(self.bucket), prefix=self.key or None)
+            except ConnectionError as error:
+                if not left or not _broke_off(error):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def rglob(self, pattern: str) -> Iterator[ObjectPath]:
         """Objects below whose name matches."""
@@ -341,7 +362,10 @@ def _store(bucket: str) -> Any:
 def _open_store(url: str) -> Any:
     from obstore.store import from_url
 
-    return from_url(url)
+    # the time decides, not the number: ten requests, the default, are over in a few seconds
+    backoff = {"base": 2.0, "init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5)}
+    retry: Any = {"backoff": backoff, "max_retries": 1000, "retry_timeout": timedelta(seconds=PATIENCE_S)}
+    return from_url(url, retry_config=retry)
 
 
 def _package() -> None:
@@ -349,6 +373,11 @@ def _package() -> None:
         import obstore  # noqa: F401
     except ImportError as error:
         raise ConfigError("object stores need the package obstore: pip install 'v50calib[objects]'") from error
+
+
+def _broke_off(error: ConnectionError) -> bool:
+    """Whether an answer began and did not end; obstore tells it from other failures by its text only."""
+    return "response body" in str(error)
 
 
 @contextmanager
@@ -360,7 +389,8 @@ def _as_os_errors(path: ObjectPath) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(2, "no such object", str(path)) from None
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(13, "access denied; look at the credentials in the environment", str(path)) from error
     except BaseError as error:
+        # a listing's refusal has no class of its own
+        if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _REFUSED.search(str(error)):
+            raise PermissionError(13, "access denied; look at the credentials in the environment", str(path)) from error
         raise ConnectionError(f"{path}: {str(error).splitlines()[0][:300]}") from error

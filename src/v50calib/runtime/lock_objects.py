@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,6 +67,10 @@ class _Held:
             return
         try:
             known, tag = read_record(self._path), self._tag_now()
+            if known.get("token") == self._record["token"]:
+                # the answer to our put was lost, and obstore's second one found the first
+                self._tag = tag
+                return
             stop = time.monotonic() + (WATCH_S if known else 0.0)
             while time.monotonic() < stop:
                 time.sleep(min(1.0, WATCH_S / 10))
@@ -84,24 +88,28 @@ class _Held:
         while not self.ended.wait(BEAT_S):
             self._count += 1
             try:
-                renewed = self._path.exchange(self._content(), self._tag)
+                self._renew()
             except OSError:
                 # the store may answer again; whoever watches meanwhile decides
                 continue
-            if renewed:
-                self._tag = self._tag_now()
-            elif read_record(self._path).get("token") == self._record["token"]:
-                # an answer was lost, and the put that it was about went through
-                self._tag = self._tag_now()
-            else:
-                self.lost = True
+            if self.lost:
                 STOP.number = signal.SIGTERM
                 return
 
+    def _renew(self) -> None:
+        """Put the record anew. Raises OSError where the store does not answer; it is then not known which record is there."""
+        if not self._path.exchange(self._content(), self._tag) and read_record(self._path).get("token") != self._record["token"]:
+            self.lost = True
+        else:
+            # where it was not exchanged but is ours, an answer was lost, and the put that it was about went through
+            self._tag = self._tag_now()
+
     def release(self) -> None:
-        """Leave an empty record where ours is."""
+        """Leave an empty record where ours is. A store that does not answer keeps it: it stands still, as that of a killed run,
+        and how the run ended is what is to be told."""
         if not self.lost:
-            self._path.exchange(b"{}", self._tag)
+            with suppress(OSError):
+                self._path.exchange(b"{}", self._tag)
 
     def _content(self) -> bytes:
         return json.dumps(self._record | {"beat": self._count}).encode()
