@@ -80,7 +80,9 @@ def bucket(site: Site, proxy: Proxy, remote: ObjectPath) -> Bucket:
     return Bucket(site, proxy, remote)
 
 
-@pytest.mark.parametrize("kind", ["unavailable", "slowdown", "internal", "reset", "lost", "half", "late"])
+@pytest.mark.parametrize(
+    "kind", ["unavailable", pytest.param("slowdown", marks=pytest.mark.slow), "internal", "reset", "lost", "half", "late"]
+)
 def test_every_second_request_fails(bucket: Bucket, kind: Kind) -> None:
     """40 times, of all kinds of requests: ridden out by asking again, within the run."""
     trouble = Trouble(kind, methods=("GET",), every=1, times=3) if kind == "half" else Trouble(kind)
@@ -92,6 +94,7 @@ def test_every_second_request_fails(bucket: Bucket, kind: Kind) -> None:
     assert "4 already complete" in bucket.resume()
 
 
+@pytest.mark.slow
 def test_credentials_run_out(bucket: Bucket) -> None:
     """Refused is not asked again: told at once, with the remedy; the next run, with new ones, goes on."""
     code, text = bucket.calibrate(trouble=Trouble("denied", every=1, times=10**9))
@@ -112,7 +115,6 @@ def test_store_goes_away_for_good(bucket: Bucket) -> None:
     bucket.resume()
 
 
-@pytest.mark.slow
 def test_client_is_killed_before_it_puts(bucket: Bucket) -> None:
     """kill -9 with a whole product that is not put yet, and its lock's record left: that stands still and is taken over."""
     fault = bucket.site.fault("v50calib.io.commit", "_put_all", "kill")

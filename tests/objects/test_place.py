@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from v50calib.errors import ConfigError
-from v50calib.io.place import ObjectPath, place
+from v50calib.io.place import LISTINGS, ObjectPath, place
 
 
 def test_local_paths_are_paths(tmp_path: Path) -> None:
@@ -105,3 +107,26 @@ def test_reading_parts_as_a_file(bucket: ObjectPath) -> None:
     for start, length in ((len(content) - 8, 8), (len(content) - 300000, 299000), (0, 10), (1234567, 2500000)):
         file.seek(start)
         assert file.read(length) == content[start : start + length]
+
+
+def test_a_listing_that_breaks_off_is_gone_on_with(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every object once, in order; nothing is asked for twice; a listing that always breaks off is an error."""
+    obstore = pytest.importorskip("obstore")
+    for name in "abcde":
+        (bucket / name).write_bytes(b"1")
+    whole, offsets, calls = obstore.list, [], 2
+
+    def broken(store: Any, prefix: str | None = None, *, offset: str | None = None) -> Iterator[Any]:
+        offsets.append(offset)
+        yield next(iter(whole(store, prefix, offset=offset, chunk_size=2)))
+        if len(offsets) <= calls:
+            raise obstore.exceptions.GenericError("Error getting list response body")
+
+    monkeypatch.setattr(obstore, "list", broken)
+    assert [path.name for path in bucket.objects()] == list("abcde")
+    assert offsets == [None, f"{bucket.key}/b", f"{bucket.key}/d"]
+    offsets, calls = [], 10**6
+    monkeypatch.setattr(obstore, "list", lambda *a, **k: broken(*a, **(k | {"offset": None})))
+    with pytest.raises(ConnectionError, match="response body"):
+        list(bucket.objects())
+    assert len(offsets) == LISTINGS

@@ -210,6 +210,40 @@ def test_a_holder_that_was_replaced_ends_its_run(bucket: ObjectPath) -> None:
     assert lock_objects.read_record(bucket / ".lock")["token"] == "theirs"
 
 
+@pytest.mark.usefixtures("quick")
+def test_an_answer_is_lost_when_the_lock_is_taken(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The put went through, and obstore's second one found it: ours, without waiting that it stands still."""
+    create = ObjectPath.create
+    monkeypatch.setattr(ObjectPath, "create", lambda self, content: create(self, content) and False)
+    monkeypatch.setattr(lock_objects, "WATCH_S", 600.0)
+    with lock_objects.object_lock(bucket):
+        assert lock_objects.read_record(bucket / ".lock")["token"]
+    assert lock_objects.read_record(bucket / ".lock") == {}
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_lock_beats_on_after_an_outage(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer to the look at the new record, which was put: the next beat finds it ours. None at the end: the record stays."""
+    head, out = ObjectPath.head, threading.Event()
+
+    def failing(self: ObjectPath) -> dict[str, Any]:
+        if out.is_set():
+            raise ConnectionError("no answer")
+        return head(self)
+
+    monkeypatch.setattr(ObjectPath, "head", failing)
+    with lock_objects.object_lock(bucket):
+        for phase in (out.set, out.clear):
+            phase()
+            time.sleep(0.7)
+        before = lock_objects.read_record(bucket / ".lock")["beat"]
+        time.sleep(0.7)
+        assert lock_objects.read_record(bucket / ".lock")["beat"] > before
+        monkeypatch.setattr(ObjectPath, "exchange", lambda self, content, tag: failing(self) and False)
+        out.set()
+    assert lock_objects.read_record(bucket / ".lock")["token"]
+
+
 def test_manifest_in_parts(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "PART_BYTES", 1500)
     entries = [journal.Entry("p", i, "FGS1", "done", float(i)) for i in range(12)]

@@ -242,10 +242,11 @@ class _Run:
 
     def _interrupt(self, reason: str) -> None:
         labels = set(self._state.running)
-        for decision in self._decisions:
-            if decision.label in labels:
-                # the manifest may be what cannot be written: the reason of the stop matters more than these lines
-                with suppress(StoreError):
+        # the manifest may be what cannot be written: the reason of the stop matters more than these lines, and where one cannot be
+        # written the others, each after a wait, cannot either
+        with suppress(StoreError):
+            for decision in self._decisions:
+                if decision.label in labels:
                     self._record(self._entry(decision.job, "interrupted", error=reason))
 
     def _told(self) -> str:
