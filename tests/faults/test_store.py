@@ -94,6 +94,16 @@ def test_every_second_request_fails(bucket: Bucket, kind: Kind) -> None:
     assert "4 already complete" in bucket.resume()
 
 
+def test_outage_that_ends(bucket: Bucket) -> None:
+    """No request is answered for 12 s, longer than ten attempts take: less than the patience, so nothing even fails."""
+    trouble = Trouble("unavailable", every=1, times=10**9, seconds=12)
+    code, text = bucket.calibrate("runtime.retries=0", trouble=trouble)
+    assert trouble.hits > 20
+    assert code == 0, text
+    bucket.check()
+    assert "4 already complete" in bucket.resume()
+
+
 @pytest.mark.slow
 def test_credentials_run_out(bucket: Bucket) -> None:
     """Refused is not asked again: told at once, with the remedy; the next run, with new ones, goes on."""

@@ -28,22 +28,26 @@ HOPS = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 @dataclass
 class Trouble:
-    """What befalls requests once a key that ends in `after` was put: every `every`-th of them, `times` times, of these methods."""
+    """What befalls requests once a key that ends in `after` was put: every `every`-th of them, `times` times, of these methods,
+    for so many seconds."""
 
     kind: Kind
     after: str = "_COMMIT.json"
     every: int = 2
     times: int = 40
     delay: float = 0.2
+    seconds: float = float("inf")
     methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
-    begun: bool = False
+    begun: float | None = None
     seen: int = 0
     hits: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def befalls(self, method: str) -> bool:
         with self.lock:
-            if not self.begun or method not in self.methods or self.hits >= self.times:
+            if self.begun is None or method not in self.methods or self.hits >= self.times:
+                return False
+            if time.monotonic() - self.begun > self.seconds:
                 return False
             self.seen += 1
             self.hits += self.seen % self.every == 0
@@ -52,7 +56,7 @@ class Trouble:
     def note(self, method: str, path: str) -> None:
         """A request has been answered."""
         if method == "PUT" and urlsplit(path).path.endswith(self.after):
-            self.begun = True
+            self.begun = self.begun or time.monotonic()
 
 
 class Proxy(ThreadingHTTPServer):

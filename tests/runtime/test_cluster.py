@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import pytest
+from distributed.comm import CommClosedError
 from tls_files import make_tls, tls_overrides
 
 from v50calib.config import load
@@ -13,6 +15,7 @@ from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, ConfigError
 from v50calib.runtime import queues
 from v50calib.runtime.cluster import dask_settings, open_client, security
+from v50calib.runtime.execute import _Watch
 from v50calib.runtime.queues import kubernetes_arguments, queue_arguments
 
 
@@ -105,6 +108,18 @@ def test_no_scheduler_answers() -> None:
     given = runtime("runtime.scheduler=tcp://127.0.0.1:9", "runtime.comm_timeout_s=1")
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"), open_client(given):
         pass
+
+
+def test_the_network_is_cut_while_a_result_is_fetched() -> None:
+    """The client may not know yet that its scheduler is gone: told as that, not as a traceback of Dask."""
+
+    def cut() -> None:
+        raise CommClosedError("in TLS: Stream is closed")
+
+    client = SimpleNamespace(nthreads=lambda: {"tls://w:1": 1}, status="running")
+    watch = _Watch(client, runtime("runtime.scheduler=tcp://h:1"))  # type: ignore[arg-type]
+    with pytest.raises(ClusterError, match=r"scheduler \(tcp://h:1\) does not answer any more"):
+        watch.result(SimpleNamespace(status="finished", result=cut))  # type: ignore[arg-type]
 
 
 def test_tls_files_must_be_there(tmp_path: Path) -> None:

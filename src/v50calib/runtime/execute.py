@@ -174,7 +174,11 @@ class _Watch:
     def result(self, future: Future[Done]) -> Done | BaseException:
         """Result of a finished future, or why it failed. Raises ClusterError where it was lost with the scheduler."""
         if future.status == "finished":
-            done: Done = future.result()
+            try:
+                done: Done = future.result()
+            except (OSError, TimeoutError) as exc:
+                # a task's own errors come as AttemptError: this is the connection that was to fetch the result
+                raise self._lost() from exc
             return done
         if future.status in ("cancelled", "lost"):
             if self._client.status != "running":
