@@ -26,7 +26,7 @@ from v50calib.runtime.cluster import cores, n_workers
 from v50calib.runtime.visit import Job
 
 #: a worker process with everything imported and compiled
-BASE = 300 * 2**20
+BASE = 400 * 2**20
 #: float64 copies of each sample of the light curves, and of each pair, in the series domain and on the way to the product
 SERIES_COPIES, PAIR_COPIES = 11, 40
 #: float64 sums of a cube's bins in the chunks, joined, and as variances
