@@ -27,7 +27,8 @@ def ledger_arrays(frame: FrameConstants, result: SeriesResult, config: Photometr
     outside = normalized.out_of_transit
     if outside.sum() < 2:
         outside = np.ones_like(outside)
-    level = _mean(normalized.baseline, outside) * normalized.level
+    divisor = _mean(normalized.baseline, outside)
+    level = divisor * normalized.level
     scatter = _variance(normalized.flux, outside)
     white, var = white_of(result.series, normalized)
     slow = result.series.slow_var
@@ -38,7 +39,7 @@ def ledger_arrays(frame: FrameConstants, result: SeriesResult, config: Photometr
     expected = float(var[outside].mean()) - white_slow
     return {
         "noise_budget": _budget(constants, config, level, result, outside),
-        "noise_measured": scatter * (_mean(normalized.baseline, outside)) ** 2,
+        "noise_measured": scatter * divisor**2,
         "rms_measured": rms_of_blocks(white, outside, sizes),
         "rms_expected": expected_rms(expected, white_slow, constants.smooth_pairs, sizes),
     }

@@ -231,3 +231,12 @@ def test_pictures_that_cannot_be_written_fail_the_visit(dataset: Path, tmp_path:
     drawn = [*on, "calib.cds.diagnostics.save_debug_images=true"]
     summary = calibrate(dataset, out, overrides=drawn, only=only, update=True)
     assert "cannot write pictures into" in summary.failed[0].error
+
+
+def test_pictures_show_what_is_not_stored(dataset: Path, tmp_path: Path) -> None:
+    on = [SYNC, "calib.photometry.instrument.name=FGS1", "calib.photometry.diagnostics.save_debug_images=true"]
+    left_out = "calib.photometry.output.save.centroids=false"
+    summary = calibrate(dataset, tmp_path / "run", overrides=[*on, left_out], only=[f"{planet_of(dataset)}/0"])
+    assert not summary.failed
+    assert "x_position" not in product(tmp_path / "run", "FGS1")
+    assert list((tmp_path / "run" / "debug").rglob("photometry.png"))

@@ -25,7 +25,7 @@ from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
 from v50calib.qc.stages import stage_rows
-from v50calib.runtime.debug import save_frames, save_images
+from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
 from v50calib.runtime.stop import check as check_stop
 from v50calib.schema import default_chunk_frames
 from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
@@ -164,10 +164,12 @@ def _finish(
     qc["stages"] = stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
+    if wanted_images(pipeline) or wanted_frames(pipeline):
+        frames = pipeline.ordered(visit_of(source), source.frames)[1]
+        save_images(place(job.out), job.key, pipeline, frames, frame, ds)
+        save_frames(place(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
+    # after the pictures, which show what is not stored, too
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
-    frames = pipeline.ordered(visit_of(source), source.frames)[1]
-    save_images(place(job.out), job.key, pipeline, frames, frame, ds)
-    save_frames(place(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
     check_stop()
     fingerprint = ds.attrs["config_hash"]
     write_product(place(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
