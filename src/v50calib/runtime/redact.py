@@ -22,24 +22,33 @@ HIDDEN = ("runtime.tls.ca", "runtime.tls.cert", "runtime.tls.key", "runtime.queu
 
 def redact(text: str) -> str:
     """The text without private keys, logins in URLs, `secret=value` pairs and values of secret environment variables."""
+    return _redact(text, _secret_values())
+
+
+def _secret_values() -> list[str]:
+    """Values of the environment variables whose names say that they are secret."""
+    return [value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET_NAME.search(name)]
+
+
+def _redact(text: str, secrets: list[str]) -> str:
     text = _PEM.sub(MASK, text)
     text = _URL_LOGIN.sub(rf"\g<scheme>{MASK}@", text)
     text = _PAIR.sub(rf"\g<name>\g<sep>{MASK}", text)
-    for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and _SECRET_NAME.search(name):
-            text = text.replace(value, MASK)
+    for value in secrets:
+        text = text.replace(value, MASK)
     return text
 
 
 def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
     """A dumped config with the HIDDEN parts masked where they are set."""
+    secrets = _secret_values()
 
     def walk(node: Any, path: str) -> Any:
         if path in HIDDEN:
             return MASK if node else node
         if isinstance(node, dict):
             return {k: walk(v, f"{path}.{k}" if path else str(k)) for k, v in node.items()}
-        return redact(node) if isinstance(node, str) else node
+        return _redact(node, secrets) if isinstance(node, str) else node
 
     masked = walk(tree, "")
     assert isinstance(masked, dict)
