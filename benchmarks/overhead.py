@@ -1,15 +1,17 @@
-"""What Dask costs: idle time around tasks, a long queue of visits, the first visit of a process, one to two workers.
+"""What Dask costs: idle time around tasks, a long queue of visits, the first visit of a process, one to two workers, Slurm.
 
-    python -m benchmarks.overhead [--store STORE] [--queue 2000] [--repeats 3] [--frames-fraction 0.1] [--write PAGE ...]
+    python -m benchmarks.overhead [--store STORE] [--queue 2000] [--repeats 3] [--frames-fraction 0.1] [--slurm] [--write PAGE ...]
 
 STORE is a raw Zarr store of several visits, read only (default: eight simulated visits of `--frames-fraction`). The queue is
-the real driver (catalog, window, journal) over a dataset of file names, with jobs that do nothing.
+the real driver (catalog, window, journal) over a dataset of file names, with jobs that do nothing. `--slurm` sends the visits
+through a Slurm of this machine too, with two nodes of one core (scripts/slurm/one-machine.sh: root, Debian's packages).
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +37,7 @@ from v50calib.runtime.cluster import open_client
 from v50calib.runtime.visit import Done, Job, run_job
 
 Row = tuple[str, str, str]
+_SLURM = Path(__file__).resolve().parents[1] / "scripts" / "slurm" / "one-machine.sh"
 #: a QC record of the usual size
 _QC = {f"number_{i}": i / 7 for i in range(40)}
 
@@ -191,22 +194,50 @@ def _first(store: Path, out: Path) -> None:
         print(time.perf_counter() - begun)
 
 
-def workers_scaling(store: Path, out: Path, repeats: int) -> list[Row]:
-    """Throughput of two local worker processes against one, over every visit of the store."""
-    seconds = {}
-    for workers in (1, 2):
-        config = load("calib/nominal", [f"runtime.num_workers={workers}"])
-        with _ready(config) as client:
-            took = []
-            for _ in range(repeats + 1):  # the first warms the workers up
-                shutil.rmtree(out, ignore_errors=True)
-                begun = time.perf_counter()
-                _checked(calibrate(store, out, config=config, client=client))
-                took.append(time.perf_counter() - begun)
-        seconds[workers] = median(took[1:])
-    jobs = len(scan(store))
-    text = f"{seconds[1] / seconds[2]:.2f} x ({seconds[1]:.1f} s, {seconds[2]:.1f} s for {jobs} visits x instruments)"
-    return [("two worker processes against one: throughput", text, ">= 1.8 x")]
+def seconds_through(store: Path, out: Path, repeats: int, *places: str) -> float:
+    """Median of the seconds that every visit of the store takes on the workers that `places` configures, once they are warm."""
+    config = load("calib/nominal", places)
+    with _ready(config) as client:
+        took = []
+        for _ in range(repeats + 1):  # the first warms the workers up
+            shutil.rmtree(out, ignore_errors=True)
+            begun = time.perf_counter()
+            _checked(calibrate(store, out, config=config, client=client))
+            took.append(time.perf_counter() - begun)
+    return median(took[1:])
+
+
+def workers_scaling(store: Path, out: Path, repeats: int, slurm: bool) -> list[Row]:
+    """Throughput of two local worker processes against one, and of two of Slurm's against two local, over every visit of the store."""
+    jobs = f"{len(scan(store))} visits x instruments"
+    one = seconds_through(store, out, repeats, "runtime.num_workers=1")
+    two = seconds_through(store, out, repeats, "runtime.num_workers=2")
+    rows = [("two worker processes against one: throughput", f"{one / two:.2f} x ({one:.1f} s, {two:.1f} s for {jobs})", ">= 1.8 x")]
+    if slurm:
+        with one_machine_slurm():
+            queue = ("runtime.queue.memory=4GB", "runtime.queue.interface=lo", f"runtime.queue.log_directory={out.parent}")
+            queued = seconds_through(store, out, repeats, "runtime.scheduler=slurm", "runtime.num_workers=2", *queue)
+        text = f"{two / queued:.2f} x ({two:.1f} s, {queued:.1f} s for {jobs})"
+        rows.append(("two jobs of Slurm against two local worker processes: throughput", text, ">= 0.9 x"))
+    return rows
+
+
+@contextmanager
+def one_machine_slurm() -> Iterator[None]:
+    """A Slurm with two nodes of one core on this machine, which this process's commands find."""
+    # sockets have short names only, and munge wants a path that nobody else can write
+    base = Path("/run") / f"v50calib-bench-{os.getpid()}"
+    kept = dict(os.environ)
+    os.environ["SLURM_CONF"] = str(base / "slurm.conf")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    try:
+        subprocess.run([_SLURM, "up", base, "2"], check=True)
+        yield
+    finally:
+        subprocess.run([_SLURM, "down", base], check=False)
+        os.environ.clear()
+        os.environ.update(kept)
+        shutil.rmtree(base, ignore_errors=True)
 
 
 @contextmanager
@@ -231,6 +262,7 @@ def main(argv: list[str] | None = None) -> list[Row]:
     parser.add_argument("--frames-fraction", type=float, default=0.1, help="length of the simulated visits")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", type=Path, nargs="+", default=[], help="put the table between the overhead marks of these files")
+    parser.add_argument("--slurm", action="store_true", help="through a Slurm of this machine too (root)")
     parser.add_argument("--first", nargs=2, type=Path, metavar=("STORE", "OUT"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.first:
@@ -242,7 +274,7 @@ def main(argv: list[str] | None = None) -> list[Row]:
         rows = visit_overhead(store, work / "run-a", args.repeats)
         rows += queue_overhead(work / "queue", args.queue)
         rows += first_visit(store, work / "run-c")
-        rows += workers_scaling(store, work / "run-d", args.repeats)
+        rows += workers_scaling(store, work / "run-d", args.repeats, args.slurm)
     length = f"simulated visits of {args.frames_fraction:g} of the full length" if args.store is None else "full-length simulated visits"
     text = "\n".join(
         [

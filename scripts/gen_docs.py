@@ -435,9 +435,19 @@ def profiles_table() -> str:
     for name in ("fast", "nominal", "strict", "official"):
         lines = (profiles_dir() / "calib" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         about = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
-        changed = [f"`{k}={yaml.safe_dump(v).splitlines()[0]}`" for k, v in flat_dump(load(f"calib/{name}")).items() if v != base[k]]
-        rows.append([f"`calib/{name}`", " ".join(about), "<br>".join(changed) or "(the defaults)"])
+        changed = {k: yaml.safe_dump(v).splitlines()[0] for k, v in flat_dump(load(f"calib/{name}")).items() if v != base[k]}
+        rows.append([f"`calib/{name}`", " ".join(about), "<br>".join(_by_stage(changed)) or "(the defaults)"])
     return table(["profile", "for", "differs from nominal in"], rows)
+
+
+def _by_stage(values: dict[str, str]) -> list[str]:
+    """`key=value` of dotted keys; one line for a key that several stages give the same value."""
+    stages: dict[tuple[str, str], list[str]] = {}
+    for key, value in values.items():
+        head, stage, rest = key.split(".", 2) if key.startswith("calib.") else ("", "", key)
+        stages.setdefault((f"{head}.{{}}.{rest}" if head else rest, value), []).append(stage)
+    names = {k: v[0] if len(v) == 1 else "{" + ",".join(v) + "}" for k, v in stages.items()}
+    return [f"`{key.replace('{}', names[key, value])}={value}`" for key, value in stages]
 
 
 GENERATORS: dict[str, Callable[..., str]] = {

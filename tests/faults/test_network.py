@@ -23,19 +23,23 @@ COMPUTE = ("v50calib.pipeline", "Pipeline.run_chunk")
 
 
 class Network:
-    """A run over four hosts, on its way: `held` is the worker whose first visit sleeps."""
+    """A run over four hosts: client, scheduler, workers `one` and `two`."""
 
-    def __init__(self, site: Site, dask: DaskHosts, held: str) -> None:
-        self.site, self.hosts, self.dask, self.held = site, dask.hosts, dask, held
-
-    @property
-    def other(self) -> str:
-        return {"one": "two", "two": "one"}[self.held]
+    def __init__(self, site: Site, dask: DaskHosts) -> None:
+        self.site, self.hosts, self.dask = site, dask.hosts, dask
 
     def client(self, *overrides: str) -> subprocess.Popen[str]:
         words = ["calibrate", "--config-name", "calib/fast", "--data", str(self.site.data), "--out", str(self.site.run)]
         words += ["--scheduler", self.dask.scheduler, *self.dask.overrides, *OVERRIDES, "runtime.comm_timeout_s=11", *overrides]
         return self.site.launch(self.hosts.on("client", [*PROGRAM, *words]))
+
+    def cut_midway(self, *names: str, overrides: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """A client whose run is on its way, with these hosts cut off since the held visit began."""
+        process = self.client(*overrides)
+        self.site.wait_for(self.site.marker(), process)
+        for name in names:
+            self.hosts.cut(name)
+        return process
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def network(site: Site, tmp_path: Path) -> Iterator[Callable[[float], Network]]:
 
         def make(seconds: float) -> Network:
             dask.up("two").join("one", faults=json.dumps([site.fault(*COMPUTE, f"sleep:{seconds}")]), inject=INJECT)
-            return Network(site, dask, "one")
+            return Network(site, dask)
 
         yield make
 
@@ -55,9 +59,7 @@ def network(site: Site, tmp_path: Path) -> Iterator[Callable[[float], Network]]:
 def test_worker_is_cut_off(network: Callable[[float], Network]) -> None:
     """Its visit goes to the other. It works on meanwhile, and what it writes late changes nothing."""
     net = network(30)
-    process = net.client()
-    net.site.wait_for(net.site.marker(), process)
-    net.hosts.cut("one")
+    process = net.cut_midway("one")
     code, text = net.site.end(process)
     assert code == 0, text
     assert "4 calibrated" in text
@@ -71,9 +73,7 @@ def test_worker_is_cut_off(network: Callable[[float], Network]) -> None:
 def test_short_cut_is_not_noticed(network: Callable[[float], Network]) -> None:
     """4 s without a network, less than the 11 s that are waited for an answer: nothing is done twice."""
     net = network(8)
-    process = net.client()
-    net.site.wait_for(net.site.marker(), process)
-    net.hosts.cut("one")
+    process = net.cut_midway("one")
     time.sleep(4)
     net.hosts.restore("one")
     code, text = net.site.end(process)
@@ -86,10 +86,7 @@ def test_short_cut_is_not_noticed(network: Callable[[float], Network]) -> None:
 def test_all_workers_are_cut_off(network: Callable[[float], Network]) -> None:
     """Told after runtime.worker_timeout_s. When the network is back and workers are started anew, the run goes on over it."""
     net = network(60)
-    process = net.client("runtime.worker_timeout_s=5")
-    net.site.wait_for(net.site.marker(), process)
-    for name in ("one", "two"):
-        net.hosts.cut(name)
+    process = net.cut_midway("one", "two", overrides=("runtime.worker_timeout_s=5",))
     code, text = net.site.end(process)
     assert code == 5, text
     assert "no worker for 5 s" in text
@@ -105,9 +102,7 @@ def test_all_workers_are_cut_off(network: Callable[[float], Network]) -> None:
 def test_client_is_cut_off(network: Callable[[float], Network]) -> None:
     """What it asked for is forgotten by the scheduler; the same command goes on when the network is back."""
     net = network(60)
-    process = net.client()
-    net.site.wait_for(net.site.marker(), process)
-    net.hosts.cut("client")
+    process = net.cut_midway("client")
     code, text = net.site.end(process)
     assert code == 5, text
     assert "does not answer any more" in text
