@@ -96,6 +96,12 @@ def interpolate_in_time(series: Real, bad: Mask) -> Real:
     return out
 
 
+def drift(positions: Real, share: float = 0.1) -> float:
+    """Median of the last `share` of a series (time,) less that of the first, in its units."""
+    ends = max(1, round(share * len(positions)))
+    return float(np.median(positions[-ends:]) - np.median(positions[:ends]))
+
+
 def least_squares(design: Float, series: Real, use: Mask) -> Float:
     """Coefficients (terms, channel) of linear fits to the samples `use` (time,), sharing one design (time, term).
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from v50calib.kernels.series import drift
 from v50calib.qc.metrics import NOISE
 
 Rows = dict[str, dict[str, Any]]
-#: share of a visit at either end whose median position tells the drift
-_ENDS = 0.1
 
 
 def stage_rows(
@@ -38,15 +37,13 @@ def _photometry(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     flux, var = (np.asarray(ds[n][:: max(1, ds.sizes["pair"] // 500)], np.float64) for n in ("photometry", "photometry_var"))
     lit = np.isfinite(flux[0]) & (var[0] > 0)
     snr = np.median(flux[:, lit] / np.sqrt(var[:, lit]), axis=0) if lit.any() else np.full(1, np.nan)
-    x, y = np.asarray(ds["x_position"], np.float64), np.asarray(ds["y_position"], np.float64)
-    ends = max(1, round(_ENDS * x.size))
-    drift = (float(np.median(p[-ends:]) - np.median(p[:ends])) for p in (x, y))
     return {
         "snr_median": float(np.median(snr)),
         "snr_lowest": float(snr.min()),
         "jitter_x_px": record["jitter_px"]["x"],
         "jitter_y_px": record["jitter_px"]["y"],
-        **dict(zip(("drift_x_px", "drift_y_px"), drift, strict=True)),
+        "drift_x_px": drift(np.asarray(ds["x_position"], np.float64)),
+        "drift_y_px": drift(np.asarray(ds["y_position"], np.float64)),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from itertools import combinations_with_replacement
 from typing import Literal
 
 import numpy as np
@@ -15,8 +15,11 @@ from v50calib.stages.series_base import Mask, Series
 from v50calib.stages.timebins import TimeBins
 
 Vector = Literal["x", "y", "width", "sky"]
-#: degrees that `auto` tries in turn, and how much each further term must lower chi² of white light's differences
-DEGREES = (2, 3, 5)
+#: indices of the vectors that are multiplied: (0, 0, 1) is x²y
+Term = tuple[int, ...]
+#: `auto` has all terms of this degree, and tries powers of one vector and products of several up to these
+QUADRATIC, HIGHEST_POWER, HIGHEST_PRODUCT = 2, 7, 5
+#: how much each further term must lower chi² of white light's differences
 GAIN = 10.0
 #: differences of neighbouring pairs that this is judged on, at most
 DIFFERENCES = 3000
@@ -27,8 +30,9 @@ PATTERN_BINS = 400
 class Decorrelate(Section):
     """Pointing measured from the frames themselves: x from the spectrum's shift, y from the rows; polynomial terms.
 
-    degree auto: quadratic; cubic or quintic where the frames show it. A channel with a dead pixel near the trace bends
-    with y³ and more; where the jitter is too small to show that, slow terms would cost depth precision for nothing.
+    degree auto: quadratic; powers to the seventh and products to the fifth degree where the frames show them. A channel with a dead
+    pixel near the trace bends with y³ and more; where the jitter is too small to show that, slow terms would cost depth
+    precision for nothing.
 
     fit: joint = the terms are free in the transit fit as well; masked = fitted out of transit and divided out.
     """
@@ -44,10 +48,8 @@ class Decorrelate(Section):
 def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"] | int) -> Float:
     """Terms (pair, k) of the chosen vectors, centred: all their products up to `degree`: x, y, x², xy, y², x³, …."""
     chosen = _centred(series, vectors)
-    if degree == "auto":
-        degree = _degree_shown(series, chosen) if chosen else DEGREES[0]
-    terms = [t for part in _products(chosen, degree) for t in part]
-    return np.stack(terms, axis=1) if terms else np.zeros((len(series.time_h), 0))
+    terms = _terms_shown(series, chosen) if degree == "auto" else _up_to(len(chosen), degree)
+    return np.stack(_evaluated(chosen, terms), axis=1) if terms else np.zeros((len(series.time_h), 0))
 
 
 def _centred(series: Series, vectors: tuple[str, ...]) -> list[Float]:
@@ -61,42 +63,56 @@ def _centred(series: Series, vectors: tuple[str, ...]) -> list[Float]:
     return chosen
 
 
-def _products(chosen: list[Float], degree: int) -> list[list[Float]]:
-    """Products of the series (n,) of each degree from 1 up, every one once."""
-    products = [list(chosen)]
-    for _ in range(degree - 1):
-        # lead[i]: first of the last products that begins with vector i, so that none is made twice
-        lead = np.cumsum([0, *(math.comb(len(chosen) - i + len(products) - 2, len(products) - 1) for i in range(len(chosen)))])
-        products.append([v * p for i, v in enumerate(chosen) for p in products[-1][lead[i] :]])
-    return products
+def _up_to(vectors: int, degree: int) -> list[Term]:
+    """Products of 1 to `degree` of the vectors, every one once, low degrees first."""
+    return [term for d in range(1, degree + 1) for term in combinations_with_replacement(range(vectors), d)]
 
 
-def _degree_shown(series: Series, chosen: list[Float]) -> int:
-    """The degree that white light asks for: 2, or the next of DEGREES as long as it explains more.
+def _evaluated(chosen: list[Float], terms: list[Term]) -> list[Float]:
+    """The products' values, each from one of a degree less."""
+    known: dict[Term, Float] = {(i,): v for i, v in enumerate(chosen)}
 
-    Judged on differences of neighbouring pairs, which see the jitter and neither transit nor trend: chi² must fall by
-    GAIN for each term, in units of what is left.
+    def value(term: Term) -> Float:
+        if term not in known:
+            known[term] = value(term[:-1]) * chosen[term[-1]]
+        return known[term]
+
+    return [value(term) for term in terms]
+
+
+def _terms_shown(series: Series, chosen: list[Float]) -> list[Term]:
+    """The terms that white light asks for: the quadratic ones, and each further group that explains enough.
+
+    The groups: powers of one vector alone, then the products of several. Judged on differences of neighbouring pairs, which see the
+    jitter and neither transit nor trend: chi² must fall by GAIN for each term, in units of what is left.
     """
+    count = len(chosen)
+    taken = _up_to(count, QUADRATIC)
+    groups = [[(i,) * k for k in range(QUADRATIC + 1, HIGHEST_POWER + 1)] for i in range(count)]
+    groups.append([t for t in _up_to(count, HIGHEST_PRODUCT) if len(t) > QUADRATIC and len(set(t)) > 1])
     n = len(series.time_h) // 2
     first = 2 * np.unique(np.linspace(0, n - 1, min(n, DIFFERENCES)).astype(int))
-    products = _products([np.stack([v[first], v[first + 1]]) for v in chosen], DEGREES[-1])
-    white = np.nansum(series.flux[first + 1].astype(np.float64) - series.flux[first], axis=1)
-    design = np.stack([np.diff(t, axis=0)[0] for part in products for t in part], axis=1)
-    terms = [sum(map(len, products[:degree])) for degree in DEGREES]
-    if len(white) < 2 * terms[-1]:
-        return DEGREES[0]
-    norm = np.sqrt(np.square(design).sum(axis=0))
-    design = design / np.where(norm > 0, norm, 1.0)
-    # one factorization serves all degrees: the columns are in order of degree
-    explained = np.cumsum(np.square(np.linalg.qr(design)[0].T @ white))
-    total, taken = float(white @ white), 0
-    for step in range(1, len(DEGREES)):
-        fewer, more = terms[step - 1] - 1, terms[step] - 1
-        left = (total - explained[more]) / (len(white) - terms[step])
-        if explained[more] - explained[fewer] <= GAIN * (more - fewer) * left:
-            break
-        taken = step
-    return DEGREES[taken]
+    ends = [np.stack([v[first], v[first + 1]]) for v in chosen]
+    if not taken or len(first) < 2 * (len(taken) + sum(map(len, groups))):
+        return taken
+
+    def differences(terms: list[Term]) -> Float:
+        columns = np.stack([b - a for a, b in _evaluated(ends, terms)], axis=1)
+        norm = np.sqrt(np.square(columns).sum(axis=0))
+        return columns / np.where(norm > 0, norm, 1.0)
+
+    basis = np.linalg.qr(differences(taken))[0]
+    left = np.nansum(series.flux[first + 1].astype(np.float64) - series.flux[first], axis=1)
+    left -= basis @ (basis.T @ left)
+    for group in filter(None, groups):
+        columns = differences(group)
+        columns -= basis @ (basis.T @ columns)
+        columns = np.linalg.qr(columns)[0]
+        share = columns.T @ left
+        rest = (left @ left - share @ share) / (len(first) - len(taken) - len(group))
+        if share @ share > GAIN * len(group) * rest:
+            taken, basis, left = taken + group, np.hstack([basis, columns]), left - columns @ share
+    return taken
 
 
 def rms_height(cube: Float, background: Float, centre: float, reach: int, *, round_star: bool) -> Float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.errors import DataError
+from v50calib.kernels.series import drift
 from v50calib.stages.base import Float, QualityChecks, SeriesStageConfig
 from v50calib.stages.phase import PhaseQuality
 from v50calib.stages.photometry import LightCurves
@@ -22,8 +23,6 @@ from v50calib.stages.trace import TraceQuality
 
 Numbers = dict[str, Any]
 Index = NDArray[np.int64]
-#: share of a visit at either end whose median position tells the drift
-_ENDS = 0.1
 
 
 def guard(
@@ -58,13 +57,11 @@ def require_finite(stage: str, config: SeriesStageConfig, values: NDArray[Any], 
 def photometry_numbers(checks: PhotometryQuality, curves: LightCurves, index: Index) -> tuple[Numbers, list[str]]:
     """Shares of samples that are not finite, outliers or saturated, and the drift of the star."""
     flags = curves.dq[index]
-    ends = max(1, round(_ENDS * len(curves.x)))
-    x, y = (float(np.median(p[-ends:]) - np.median(p[:ends])) for p in (curves.x, curves.y))
     numbers = {
         "nonfinite_fraction": _lost(curves.flux[index]),
         "outlier_fraction": _carrying(flags, DQ.OUTLIER),
         "saturated_fraction": _carrying(flags, DQ.SATURATED),
-        "drift_px": float(np.hypot(x, y)),
+        "drift_px": float(np.hypot(drift(curves.x), drift(curves.y))),
     }
     names = {key: f"max_{key}" for key in numbers}
     return numbers, _above(numbers, names, checks)
