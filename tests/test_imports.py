@@ -14,7 +14,7 @@ SOURCE = Path(errors.__file__).parent
 
 BASE = {"errors", "dq"}
 DATA = BASE | {"schema", "reference"}
-CHAIN = {"general", "tiles", "series", "ledger", "products", "lazy"}
+CHAIN = {"general", "preparation", "tiles", "series", "ledger", "products", "lazy"}
 #: what each part may import of the package, beside itself
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -32,14 +32,15 @@ ALLOWED: dict[str, set[str]] = {
     "stages": DATA | {"kernels", "maps", "markup"},
     "config": BASE | {"schema", "stages", "uncertainty"},
     "provenance": DATA | {"config", "stages", "maps"},
-    # one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
+    # what a visit needs once, one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
     "general": DATA | {"kernels", "stages"},
-    "tiles": DATA | {"kernels", "stages", "general"},
-    "series": DATA | {"kernels", "stages", "config", "tiles", "general"},
-    "ledger": DATA | {"kernels", "stages", "config", "tiles", "general", "series"},
-    "products": DATA | {"kernels", "stages", "config", "tiles", "general", "series", "ledger", "provenance"},
+    "preparation": DATA | {"kernels", "stages", "general"},
+    "tiles": DATA | {"kernels", "stages", "general", "preparation"},
+    "series": DATA | {"kernels", "stages", "config", "preparation", "tiles", "general"},
+    "ledger": DATA | {"kernels", "stages", "config", "preparation", "tiles", "general", "series"},
+    "products": DATA | {"kernels", "stages", "config", "preparation", "tiles", "general", "series", "ledger", "provenance"},
     # lazy names the Pipeline in its annotations only
-    "lazy": DATA | {"kernels", "stages", "config", "general", "tiles", "series", "ledger", "products", "provenance", "pipeline"},
+    "lazy": DATA | {"kernels", "stages", "config", "provenance", "pipeline"} | CHAIN,
     "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels", "accessor", "markup"} | CHAIN,
     "io": DATA | {"channels"},
     # calibrated visits in memory, of several visits at once

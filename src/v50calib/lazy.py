@@ -19,21 +19,11 @@ from v50calib.errors import DataError
 from v50calib.general import OrderedFrames, cut
 from v50calib.kernels.noise import block_sizes
 from v50calib.ledger import COMPONENTS
+from v50calib.preparation import FrameConstants, VisitInput, bin_of_pairs, prepare_stages, sample_pairs, star_of, visit_input
 from v50calib.products import averaging, frame_arrays, series_arrays, storage_dtype, unsaved, variable_attrs
 from v50calib.schema import CALIBRATED, instrument_of
 from v50calib.stages.base import Tile
-from v50calib.tiles import (
-    ChunkResult,
-    FrameConstants,
-    VisitInput,
-    bin_of_pairs,
-    chunk_of_tile,
-    prepare_stages,
-    raw_tile,
-    sample_pairs,
-    star_of,
-    visit_input,
-)  # fmt: skip
+from v50calib.tiles import ChunkResult, chunk_of_tile, raw_tile
 
 if TYPE_CHECKING:
     from v50calib.pipeline import Pipeline

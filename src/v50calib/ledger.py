@@ -6,11 +6,11 @@ import numpy as np
 
 from v50calib.kernels.noise import block_sizes, expected_rms, rms_of_blocks
 from v50calib.kernels.series import robust_sigma
+from v50calib.preparation import FrameConstants
 from v50calib.series import SeriesResult, white_of
 from v50calib.stages.base import Float
 from v50calib.stages.photometry import PhotometryConstants
 from v50calib.stages.photometry_config import PhotometryConfig
-from v50calib.tiles import FrameConstants
 
 #: rows of noise_budget. The first five add up to photometry_var; `background` is a pair's share of the error of the
 #: subtracted background, smoothed in time (`rms_expected` has all of it); `flat` is NaN unless

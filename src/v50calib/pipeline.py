@@ -24,6 +24,7 @@ from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError
 from v50calib.maps import require_paths
 from v50calib.markup import flat, say, table
+from v50calib.preparation import FrameConstants, VisitInput, prepare_visit
 from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
 from v50calib.provenance import config_hash
 from v50calib.schema import Instrument, check_raw_visit, instrument_of
@@ -34,7 +35,7 @@ from v50calib.stages.photometry import Photometry
 from v50calib.stages.photometry_weights import check_detector
 from v50calib.stages.sense import frame_units, refuse_senseless
 from v50calib.stages.trace_wavelength import fitted_channels
-from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, prepare_visit, run_chunk
+from v50calib.tiles import ChunkResult, run_chunk
 
 FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
 

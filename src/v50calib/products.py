@@ -13,11 +13,12 @@ from v50calib.kernels.binned import cube_and_variance
 from v50calib.kernels.noise import block_sizes
 from v50calib.kernels.series import bin_mean
 from v50calib.ledger import COMPONENTS, ledger_arrays
+from v50calib.preparation import FrameConstants
 from v50calib.schema import CALIBRATED
 from v50calib.series import SeriesResult, pair_times
 from v50calib.stages.adc import AdcConstants
 from v50calib.stages.base import Float
-from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
+from v50calib.tiles import ChunkResult, assemble_bins
 
 Arrays = dict[str, np.ndarray]
 

@@ -14,6 +14,7 @@ from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.lightcurves import weighted_totals
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.series import bin_mean
+from v50calib.preparation import FrameConstants
 from v50calib.stages.base import Float
 from v50calib.stages.decorrelate import rms_height, to_pairs
 from v50calib.stages.ephemeris import STAR_TEMPERATURE, refit_white, resolve_ephemeris, shape_of, transit_prior, white_residual
@@ -23,7 +24,7 @@ from v50calib.stages.series_base import Ephemeris, Folded, Normalized, Series
 from v50calib.stages.series_guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.stages.timebins import TimeBins, white_curve, white_wavelength
 from v50calib.stages.trace import Trace, TraceConfig, search_model
-from v50calib.tiles import ChunkResult, FrameConstants, assemble_bins
+from v50calib.tiles import ChunkResult, assemble_bins
 
 #: time bins of the spectral fit: about 2 min in a full visit, a small part of ingress
 DEPTH_BINS = 200

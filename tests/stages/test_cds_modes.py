@@ -13,7 +13,7 @@ from tests.stages.test_frame_methods import CODE, prepared
 
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError, DataError
-from v50calib.tiles import visit_input
+from v50calib.preparation import visit_input
 
 
 def lit(pairs: int = 24) -> Detector:

@@ -15,8 +15,8 @@ from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError, DataError
 from v50calib.io import ingest, open_source, scan
+from v50calib.preparation import prepare_stages, visit_input
 from v50calib.runtime.visit import visit_of
-from v50calib.tiles import prepare_stages, visit_input
 
 SYNC = ["runtime.scheduler=sync"]
 ADC_FACTS = ("adc_offset", "adc_gain")

@@ -35,7 +35,7 @@ def pixel_dq(ds: xr.Dataset, **calib: Any) -> np.ndarray:
 
 def prepared(ds: xr.Dataset, **calib: Any) -> Any:
     """FrameConstants of a visit."""
-    from v50calib.tiles import visit_input
+    from v50calib.preparation import visit_input
 
     pipe = pipeline(**calib)
     raw = ds["raw_frames"].to_numpy()

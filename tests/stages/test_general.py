@@ -17,7 +17,7 @@ from v50calib.config import validate
 from v50calib.config.compose import compose
 from v50calib.dq import DQ
 from v50calib.io.product import committed_products, open_product
-from v50calib.tiles import visit_input
+from v50calib.preparation import visit_input
 
 INSTRUMENTS = ["AIRS-CH0", "FGS1"]
 #: every method that looks at neighbours in time and leaves fluxes meaningful

@@ -21,8 +21,9 @@ from v50calib.io.commit import commit, staging
 from v50calib.io.place import Place, replace_bytes
 from v50calib.io.product import product_path
 from v50calib.pipeline import Pipeline
+from v50calib.preparation import FrameConstants
 from v50calib.stages.base import Tile
-from v50calib.tiles import FrameConstants, stage_by_stage
+from v50calib.tiles import stage_by_stage
 
 DEBUG, INTERMEDIATE = "debug", "intermediate.zarr"
 #: what is kept of a stage: attribute of its tile, suffix of the array, dtype, units

@@ -21,6 +21,7 @@ from v50calib.io.place import ObjectPath, place
 from v50calib.io.product import committed_products, open_product, write_product
 from v50calib.io.source import VisitSource, instrument_at, open_source
 from v50calib.pipeline import Pipeline
+from v50calib.preparation import FrameConstants, VisitInput, star_of
 from v50calib.products import unsaved
 from v50calib.provenance import product_attrs
 from v50calib.qc.metrics import record
@@ -28,7 +29,7 @@ from v50calib.qc.stages import stage_rows
 from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
 from v50calib.runtime.stop import check as check_stop
 from v50calib.schema import default_chunk_frames
-from v50calib.tiles import ChunkResult, FrameConstants, VisitInput, star_of
+from v50calib.tiles import ChunkResult
 
 #: the store of a run directory
 PRODUCTS = "calibrated.zarr"
