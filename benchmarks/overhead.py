@@ -34,7 +34,7 @@ from v50calib.io.catalog import VisitKey, scan
 from v50calib.runtime import execute
 from v50calib.runtime.batch import RunSummary
 from v50calib.runtime.cluster import open_client
-from v50calib.runtime.visit import Done, Job, run_job
+from v50calib.runtime.visit import Done, Job, packed, run_job
 
 Row = tuple[str, str, str]
 _SLURM = Path(__file__).resolve().parents[1] / "scripts" / "slurm" / "one-machine.sh"
@@ -124,7 +124,7 @@ def queue_overhead(folder: Path, visits: int, scheduler: str = "local") -> list[
         begun = time.perf_counter()
         _checked(calibrate(root, folder / "run", config=config, client=client, progress=note))
         seconds = time.perf_counter() - begun
-        chunked = _chunked(client, Job(str(root), str(folder), VisitKey("1", 0, "AIRS-CH0"), config))
+        chunked = _chunked(client, Job(str(root), str(folder), VisitKey("1", 0, "AIRS-CH0"), packed(config)))
     memory = ", ".join(f"{marks[n]:.0f} at {n}" for n in steps)
     return [
         (f"queue of {visits} empty visits: driver and scheduler", f"{1000 * seconds / visits:.1f} ms a visit", ""),
@@ -190,7 +190,7 @@ def _first(store: Path, out: Path) -> None:
         begun = time.perf_counter()
         for key in scan(store):
             if key.planet_id == planet and key.visit == 0:
-                run_job(Job(str(store), str(out), key, config))
+                run_job(Job(str(store), str(out), key, packed(config)))
         print(time.perf_counter() - begun)
 
 

@@ -9,12 +9,12 @@ from v50calib.errors import ConfigError
 from v50calib.io.catalog import scan
 from v50calib.runtime.batch import make_jobs
 from v50calib.runtime.memory import BASE, check_memory, projected
-from v50calib.runtime.visit import Job
+from v50calib.runtime.visit import Job, packed
 
 
 def jobs(root: Path, *overrides: str) -> list[Job]:
     config = load("calib/nominal", overrides)
-    return [Job(str(root), "unused", key, config) for key in scan(root)]
+    return [Job(str(root), "unused", key, packed(config)) for key in scan(root)]
 
 
 def test_parts_follow_the_frames(dataset: Path, store: Path) -> None:
@@ -66,9 +66,9 @@ def test_projection_covers_the_measured_peak(dataset: Path, tmp_path: Path, inst
 from pathlib import Path
 from v50calib.config import load
 from v50calib.io.catalog import scan
-from v50calib.runtime.visit import Job, run_job
+from v50calib.runtime.visit import Job, packed, run_job
 key = next(k for k in scan({str(dataset)!r}) if k.instrument == {instrument!r})
-run_job(Job({str(dataset)!r}, {str(tmp_path)!r}, key, load("calib/nominal")))
+run_job(Job({str(dataset)!r}, {str(tmp_path)!r}, key, packed(load("calib/nominal"))))
 print(1024 * int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]))
 """
     peak = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)

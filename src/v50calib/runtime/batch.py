@@ -33,7 +33,7 @@ from v50calib.runtime.rundir import check_run_dir, mark_run_dir
 from v50calib.runtime.select import select
 from v50calib.runtime.state import RunState
 from v50calib.runtime.stop import stoppable
-from v50calib.runtime.visit import Job
+from v50calib.runtime.visit import Job, packed
 from v50calib.runtime.worklist import Decision, decide, identity_or_none, label_of
 
 #: visits in a notebook's table of a run, failed ones first
@@ -150,7 +150,8 @@ def make_jobs(root: Place, out: Place, config: RunConfig, planets: Sequence[str]
     keys = select(scan(root), config, planets, root, only)
     for key in {key.instrument: key for key in keys}.values():
         pipeline.check_instrument(instrument_at(root, key))
-    jobs = [Job(str(root), str(out), key, config) for key in keys]
+    settings = packed(config)
+    jobs = [Job(str(root), str(out), key, settings) for key in keys]
     if not config.runtime.is_address:
         check_memory(config, jobs)
     return jobs

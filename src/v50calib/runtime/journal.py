@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from v50calib.io.place import ObjectPath, Place
@@ -56,7 +56,7 @@ _FIELDS = {f.name for f in fields(Entry)}
 
 def append(run_dir: Place, entry: Entry) -> None:
     """Add one line, in one write. Raises OSError."""
-    line = (json.dumps(asdict(entry), sort_keys=True) + "\n").encode()
+    line = (json.dumps(vars(entry), sort_keys=True) + "\n").encode()
     if isinstance(run_dir, ObjectPath):
         _put(run_dir / PARTS, line)
         return

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,19 +40,37 @@ CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
 
 @dataclass(frozen=True)
 class Job:
-    """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own."""
+    """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own.
+
+    settings: the config as JSON (`packed`). Its sections cost milliseconds to pickle and to make anew; a text passes through a
+    scheduler as it is, and a worker makes a config of it once.
+    """
 
     root: str
     out: str
     key: VisitKey
-    config: RunConfig
+    settings: str
     threads: int = 1
+
+    @property
+    def config(self) -> RunConfig:
+        return _unpacked(self.settings)
 
     @property
     def chunk_pairs(self) -> int:
         """Pairs of a time chunk: as configured, the instrument's own, or about 10 MB of frames."""
         known = self.config.runtime.chunk_pairs or CHUNK_PAIRS.get(self.key.instrument)
         return known or default_chunk_frames(instrument_at(self.root, self.key).shape) // 2
+
+
+def packed(config: RunConfig) -> str:
+    """A config as the JSON that a Job carries."""
+    return json.dumps(config.model_dump(exclude_unset=True))
+
+
+@lru_cache(maxsize=4)
+def _unpacked(settings: str) -> RunConfig:
+    return RunConfig.model_validate_json(settings)
 
 
 @dataclass(frozen=True)

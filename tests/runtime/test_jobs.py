@@ -1,0 +1,38 @@
+"""What travels to workers: names, and the config as a text that says the same there."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from v50calib.config import load
+from v50calib.config.models import RunConfig
+from v50calib.io.catalog import VisitKey
+from v50calib.runtime.visit import Job, packed
+
+OVERRIDES = {
+    "plain": [],
+    "no end": ["calib.trace.exclude.windows=[[-inf,1.0]]"],
+    "lists and choices": ["calib.trace.along_time.decorrelate.vectors=[x,y,sky]", "calib.photometry.instrument.name=FGS1"],
+    "one of two that exclude each other": ["calib.top_level_calib.corel.coverage.target=0.8"],
+}
+
+
+@pytest.mark.parametrize("profile", ["fast", "nominal", "strict", "official"])
+@pytest.mark.parametrize("overrides", OVERRIDES.values(), ids=OVERRIDES)
+def test_config_arrives_as_it_was(profile: str, overrides: list[str]) -> None:
+    config = load(f"calib/{profile}", overrides)
+    job = Job("root", "out", VisitKey("1", 0, "FGS1"), packed(config))
+    assert pickle.loads(pickle.dumps(job)).config == config
+
+
+def test_config_made_in_python_arrives_too() -> None:
+    config = RunConfig.model_validate({"calib": {"top_level_calib": {"corel": {"coverage": {"target": 0.8}}}}})
+    assert Job("root", "out", VisitKey("1", 0, "FGS1"), packed(config)).config == config
+
+
+def test_a_worker_makes_a_config_once() -> None:
+    settings = packed(load("calib/nominal"))
+    first, second = (pickle.loads(pickle.dumps(Job("root", "out", VisitKey(planet, 0, "FGS1"), settings))) for planet in "12")
+    assert first.config is second.config
