@@ -51,11 +51,11 @@ def trivial_prepare(job: Job) -> int:
     return 0
 
 
-def trivial_chunk(job: Job, frame: int, start: int, stop: int) -> int:
-    return start
+def trivial_chunks(job: Job, frame: int, ranges: list[tuple[int, int]]) -> list[int]:
+    return [start for start, _ in ranges]
 
 
-def trivial_finish(job: Job, frame: int, parts: list[int], inputs: dict[str, str], started: float) -> Done:
+def trivial_finish(job: Job, frame: int, parts: list[list[int]], inputs: dict[str, str], started: float) -> Done:
     return trivial_job(job)
 
 
@@ -141,14 +141,14 @@ def _chunked(client: Client, job: Job, visits: int = 20) -> float:
         class frames:  # noqa: N801 - stands for a source's `frames`
             n_frames = 11250
 
-    empty = {"prepare_job": trivial_prepare, "chunk_job": trivial_chunk, "finish_job": trivial_finish}
+    empty = {"prepare_job": trivial_prepare, "chunks_job": trivial_chunks, "finish_job": trivial_finish}
     tasks = visits * (2 + -(-Source.frames.n_frames // 2 // job.chunk_pairs))
     empty["input_identity"] = lambda *_: {}
     empty["pairs_of_job"] = lambda _: Source.frames.n_frames // 2
     with replaced(**empty):
         begun = time.perf_counter()
         for _ in range(visits):
-            execute._submit_chunks(client, job).result()
+            execute._submit_chunks(client, job, slots=tasks).result()
         return 1000 * (time.perf_counter() - begun) / tasks
 
 

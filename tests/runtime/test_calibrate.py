@@ -110,6 +110,20 @@ def test_one_bad_visit_is_recorded_and_the_others_are_done(dataset: Path, tmp_pa
     assert {e.state for e in journal.read(out)} == {"done"}
 
 
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_a_damaged_first_visit_does_not_stop_the_others(store: Path, tmp_path: Path, scheduler: str) -> None:
+    """The one that memory is planned by, and one whose chunks were to be tasks of their own (more threads than visits)."""
+    broken = tmp_path / "raw.zarr"
+    shutil.copytree(store, broken)
+    planet = min(p.name for p in (broken / "train").iterdir() if p.is_dir())
+    (broken / "train" / planet / "0" / "FGS1" / "time" / "zarr.json").write_text("{")
+    fgs1 = ["calib.photometry.instrument.name=FGS1", "runtime.num_workers=9"]
+    summary = calibrate(broken, tmp_path / "r", overrides=[f"runtime.scheduler={scheduler}", *fgs1])
+    assert summary.count("done") == 2
+    assert [(e.label, e.error_type) for e in summary.failed] == [(f"{planet}/0/FGS1", "DataError")]
+    assert "is damaged" in summary.failed[0].error
+
+
 @pytest.mark.parametrize(("root", "planets", "threads"), [("dataset", 3, 2), ("store", 3, 4), ("store", 1, 3)])
 def test_threads_without_dask_give_identical_bytes(
     run: Path, request: pytest.FixtureRequest, dataset: Path, tmp_path: Path, root: str, planets: int, threads: int

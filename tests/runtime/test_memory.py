@@ -36,7 +36,7 @@ def test_parts_follow_the_frames(dataset: Path, store: Path) -> None:
     ("overrides", "words"),
     [
         (["runtime.memory_limit=200MB"], r"a worker has 190\.73 MiB \(runtime\.memory_limit\)"),
-        (["compute=threads", "runtime.num_workers=8", "runtime.memory_limit=350MB"], r"8 at once 5\d\d\.\d\d MiB"),
+        (["compute=threads", "runtime.num_workers=8", "runtime.memory_limit=350MB"], r"8 at once 7\d\d\.\d\d MiB"),
         (["compute=slurm", "runtime.queue.memory=1GB", "runtime.queue.cores=4", "runtime.queue.processes=4"], r"queue\.memory / processes"),
         (["compute=kubernetes", "runtime.kubernetes.memory=256Mi"], r"256\.00 MiB \(runtime\.kubernetes\.memory\)"),
     ],

@@ -109,7 +109,7 @@ def calibrate(
     config = config if config is not None else load(profile, overrides)
     root, out = place(root), place(out)
     recalibration = prepare(config, out)
-    jobs = make_jobs(root, out, config, planets, only)
+    jobs = make_jobs(root, out, config, planets, only, own_workers=client is None)
     check_run_dir(out, config, change=overwrite or update)
     with run_lock(out), stoppable():
         mark_run_dir(out, config)
@@ -144,15 +144,20 @@ def plan(
     return decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
 
 
-def make_jobs(root: Place, out: Place, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = ()) -> list[Job]:
-    """The selected visits as jobs; config, instruments and memory are checked against them. Raises ConfigError, DataError."""
+def make_jobs(
+    root: Place, out: Place, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = (), *, own_workers: bool = True
+) -> list[Job]:
+    """The selected visits as jobs; config and instruments are checked against them, and the memory of workers that we start.
+
+    Raises ConfigError, DataError.
+    """
     pipeline = Pipeline(config)
     keys = select(scan(root), config, planets, root, only)
     for key in {key.instrument: key for key in keys}.values():
         pipeline.check_instrument(instrument_at(root, key))
     settings = packed(config)
     jobs = [Job(str(root), str(out), key, settings) for key in keys]
-    if not config.runtime.is_address:
+    if own_workers and not config.runtime.is_address:
         check_memory(config, jobs)
     return jobs
 

@@ -19,15 +19,17 @@ from typing import Any
 from distributed import Client, Future
 
 from v50calib.config.runtime import RuntimeConfig
-from v50calib.errors import ClusterError
+from v50calib.errors import ClusterError, V50CalibError
 from v50calib.io.catalog import root_kind
 from v50calib.io.identity import input_identity
 from v50calib.runtime.failures import Failure, attempt, judge
 from v50calib.runtime.stop import STOP, VisitStoppedError
-from v50calib.runtime.visit import Done, Job, chunk_job, finish_job, pairs_of_job, prepare_job, run_job
+from v50calib.runtime.visit import Done, Job, chunks_job, finish_job, pairs_of_job, prepare_job, run_job
 
 #: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
+#: tasks per worker thread that a visit's time chunks are dealt into: enough to even out, each long against what a task costs
+RUNS = 4
 #: how often the driver looks at signals and waiting retries, and asks a silent scheduler for its workers, s
 POLL_S, ASK_S = 0.2, 2.0
 LONGEST_WAIT_S = 60.0
@@ -127,7 +129,7 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
                 raise STOP.error()
             while len(running) < watch.window and (item := backlog.take()) is not None:
                 begin(item[0])
-                future = _submit_chunks(client, item[0]) if fan_out else client.submit(attempt, run_job, item[0], pure=False)
+                future = _submit_chunks(client, item[0], watch.slots) if fan_out else client.submit(attempt, run_job, item[0], pure=False)
                 running[future.key] = (future, *item)
                 future.add_done_callback(lambda f: finished.put(f.key))  # type: ignore[no-untyped-call]
             watch.look()
@@ -203,12 +205,17 @@ class _Watch:
         )
 
 
-def _submit_chunks(client: Client, job: Job) -> Future[Done]:
-    """One visit as prepare → chunks → finish."""
-    n_pairs = pairs_of_job(job)
-    inputs = input_identity(job.root, job.key)
+def _submit_chunks(client: Client, job: Job, slots: int) -> Future[Done]:
+    """One visit as prepare → runs of time chunks → finish."""
+    try:
+        n_pairs, inputs = pairs_of_job(job), input_identity(job.root, job.key)
+    except (V50CalibError, OSError):
+        # a worker meets the same and tells it as this visit's failure
+        return client.submit(attempt, run_job, job, pure=False)
     frame = client.submit(attempt, prepare_job, job, pure=False)
     step = job.chunk_pairs
     ranges = [(i, min(i + step, n_pairs)) for i in range(0, n_pairs, step)]
-    parts = [client.submit(attempt, chunk_job, job, frame, *r, pure=False) for r in ranges]
+    each = -(-len(ranges) // (RUNS * slots))
+    runs = [ranges[i : i + each] for i in range(0, len(ranges), each)]
+    parts = [client.submit(attempt, chunks_job, job, frame, run, pure=False) for run in runs]
     return client.submit(attempt, finish_job, job, frame, parts, inputs, time.time(), pure=False)

@@ -18,7 +18,7 @@ from distributed.system import MEMORY_LIMIT
 
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import QUEUES, RuntimeConfig
-from v50calib.errors import ConfigError
+from v50calib.errors import ConfigError, DataError
 from v50calib.io.catalog import root_kind
 from v50calib.io.parquet import IN_MEMORY_BYTES
 from v50calib.io.source import open_source
@@ -86,14 +86,15 @@ def projected(job: Job, *, whole_file: bool) -> Need:
 
 
 def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None = None) -> list[Need]:
-    """The needs of each instrument's first visit; visits of a dataset are alike.
+    """The needs of each instrument's first visit that opens; visits of a dataset are alike.
 
     Raises ConfigError with the numbers where a worker cannot hold what its threads work on at once.
     """
     limit, threads, said = _worker_limit(config.runtime, client)
     whole_file = root_kind(jobs[0].root) == "dataset"
-    firsts = {job.key.instrument: job for job in reversed(jobs)}.values()
-    needs = [projected(job, whole_file=whole_file) for job in firsts if _opens(job)]
+    instruments = dict.fromkeys(job.key.instrument for job in jobs)
+    firsts = [next(filter(None, (_need(j, whole_file) for j in jobs if j.key.instrument == name)), None) for name in instruments]
+    needs = [need for need in firsts if need is not None]
     for need in needs:
         wanted = need.base + threads * (need.total - need.base)
         if limit is not None and wanted > USABLE * limit:
@@ -106,11 +107,12 @@ def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None =
     return needs
 
 
-def _opens(job: Job) -> bool:
-    """Whether the input is there; a visit that cannot be opened is reported as that visit's failure."""
-    from v50calib.runtime.worklist import identity_or_none
-
-    return identity_or_none(job) is not None
+def _need(job: Job, whole_file: bool) -> Need | None:
+    """What a visit needs; None where it cannot be opened, which is reported as that visit's failure."""
+    try:
+        return projected(job, whole_file=whole_file)
+    except (DataError, OSError):
+        return None
 
 
 def _worker_limit(runtime: RuntimeConfig, client: Client | None) -> tuple[int | None, int, str]:

@@ -111,19 +111,23 @@ def pairs_of_job(job: Job) -> int:
     return Pipeline(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
 
 
-def chunk_job(job: Job, frame: FrameConstants, start_pair: int, stop_pair: int) -> ChunkResult:
-    """Task: one time chunk of raw frames to sums, flags and bins."""
+def chunks_job(job: Job, frame: FrameConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
+    """Task: neighbouring time chunks, as (first, end) pairs each, one after the other to sums, flags and bins."""
     pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
     _, frames = pipeline.ordered(visit_of(source), source.frames)
-    first, last = max(0, start_pair - pipeline.halo), min(frames.n_frames // 2, stop_pair + pipeline.halo)
-    return pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start_pair, stop_pair))
+    results = []
+    for start, stop in ranges:
+        first, last = max(0, start - pipeline.halo), min(frames.n_frames // 2, stop + pipeline.halo)
+        results.append(pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start, stop)))
+    return results
 
 
-def finish_job(job: Job, frame: FrameConstants, results: list[ChunkResult], inputs: dict[str, str], started: float) -> Done:
+def finish_job(job: Job, frame: FrameConstants, parts: list[list[ChunkResult]], inputs: dict[str, str], started: float) -> Done:
     """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole.
 
     inputs: identity of the raw visit as it was before its chunks were read.
     """
+    results = [result for part in parts for result in part]
     return _finish(job, Pipeline(job.config), open_source(job.root, job.key), frame, results, inputs, started)
 
 
