@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from benchmarks.report import write_between
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.kernels.transit import Shape, fit_white
 from v50calib.schema import INSTRUMENTS
@@ -240,14 +241,6 @@ def drift_table(rows: list[dict[str, Any]], fraction: float) -> str:
             f"{worst:.2f} |"
         )
     return "\n".join(lines)
-
-
-def write_between(page: Path, mark: str, text: str) -> None:
-    """Replace what stands between the marks of a table."""
-    begin, end = f"<!-- {mark} begins -->", f"<!-- {mark} ends -->"
-    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, _, after = rest.partition(end)
-    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -140,3 +142,15 @@ def test_local_workers_listen_on_loopback_only(tmp_path: Path, encrypted: bool) 
     start = "tls" if encrypted else "tcp"
     assert [a.rpartition(":")[0] for a in addresses[:2]] == [f"{start}://127.0.0.1"] * 2
     assert "127.0.0.1" in addresses[2]
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_what_it_lacks(dataset: Path, tmp_path: Path) -> None:
+    """Workers import the script: there calibrate says so in a line, and the script's own call ends with the same remedy."""
+    script = tmp_path / "script.py"
+    script.write_text(f"from v50calib import calibrate\ncalibrate({str(dataset)!r}, {str(tmp_path / 'run')!r}, 'calib/fast')\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("v50calib.calibrate: worker processes import the script that starts them")
+    assert 'below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "run").glob("calibrated.zarr/*"))

@@ -21,7 +21,7 @@ from v50calib.markup import table
 from v50calib.pipeline import Pipeline
 from v50calib.provenance import config_hash, versions
 from v50calib.runtime import journal, quarantine
-from v50calib.runtime.cluster import open_client
+from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import Outcome, run_here, run_on
 from v50calib.runtime.failures import Failure
 from v50calib.runtime.lock import run_lock
@@ -106,6 +106,7 @@ def calibrate(
     later StoreError (disk full), ClusterError (workers or scheduler lost) and RunInterruptedError (SIGINT, SIGTERM): what is finished
     stays, and the same call goes on from there.
     """
+    refuse_in_a_starting_worker()
     config = config if config is not None else load(profile, overrides)
     root, out = place(root), place(out)
     recalibration = prepare(config, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -58,6 +59,12 @@ def dask_settings(runtime: RuntimeConfig) -> dict[str, Any]:
     }
 
 
+_GUARD = (
+    'worker processes import the script that starts them, so a script calls calibrate below `if __name__ == "__main__":` and is a file '
+    "(not standard input); runtime.scheduler=threads needs neither"
+)
+
+
 def security(tls: TlsConfig) -> Security | None:
     """The same certificate for client, scheduler and workers; None without TLS. Raises ConfigError where a file is missing."""
     if not tls.given:
@@ -67,6 +74,13 @@ def security(tls: TlsConfig) -> Security | None:
             raise ConfigError(f"runtime.tls.{name} is not a file that can be read: give the path of a PEM file")
     pairs = {f"tls_{role}_{part}": getattr(tls, part) for role in ("client", "scheduler", "worker") for part in ("cert", "key")}
     return Security(tls_ca_file=tls.ca, require_encryption=True, **pairs)
+
+
+def refuse_in_a_starting_worker() -> None:
+    """Raises SystemExit in a worker process that is still importing the script which called us: it would start a run of its own."""
+    # what multiprocessing itself asks; an exception would be printed by every worker with its traceback
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(f"v50calib.calibrate: {_GUARD}")
 
 
 @contextmanager
@@ -97,7 +111,10 @@ def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
     elif runtime.scheduler == "kubernetes":
         cluster = kubernetes_cluster(runtime)
     else:
-        cluster = _local_cluster(runtime, certificates)
+        try:
+            cluster = _local_cluster(runtime, certificates)
+        except RuntimeError as exc:
+            raise ClusterError(f"no worker process could be started ({exc}): {_GUARD}") from exc
     if runtime.adaptive.enabled:
         cluster.adapt(minimum=runtime.adaptive.minimum, maximum=runtime.adaptive.maximum or runtime.num_workers or n_workers(runtime))
     return cluster
