@@ -92,7 +92,7 @@ def _remedy(broken: list[str]) -> str:
     """What makes a run fit, for each limit that it breaks."""
     words = {
         "hours": "more workers (runtime.num_workers) or --config-name calib/fast",
-        "output": "output.cubes=none or --config-name calib/fast",
+        "output": "output.cubes=none, calib.photometry.output.save.{flux,variance,background}=false, or --config-name calib/fast",
         "memory": "fewer workers (runtime.num_workers), or v50calib ingest first",
     }
     return "; try " + "; ".join(words[name] for name in broken)

@@ -18,7 +18,7 @@ Vector = Literal["x", "y", "width", "sky"]
 #: indices of the vectors that are multiplied: (0, 0, 1) is x²y
 Term = tuple[int, ...]
 #: `auto` has all terms of this degree, and tries powers of one vector and products of several up to these
-QUADRATIC, HIGHEST_POWER, HIGHEST_PRODUCT = 2, 7, 5
+QUADRATIC, CUBIC, HIGHEST_POWER, HIGHEST_PRODUCT = 2, 3, 7, 5
 #: how much each further term must lower chi² of white light's differences
 GAIN = 10.0
 #: differences of neighbouring pairs that this is judged on, at most
@@ -83,13 +83,14 @@ def _evaluated(chosen: list[Float], terms: list[Term]) -> list[Float]:
 def _terms_shown(series: Series, chosen: list[Float]) -> list[Term]:
     """The terms that white light asks for: the quadratic ones, and each further group that explains enough.
 
-    The groups: powers of one vector alone, then the products of several. Judged on differences of neighbouring pairs, which see the
+    The groups: cubic terms, higher powers of one vector alone, the products of several. Judged on differences of neighbouring pairs, which see the
     jitter and neither transit nor trend: chi² must fall by GAIN for each term, in units of what is left.
     """
     count = len(chosen)
     taken = _up_to(count, QUADRATIC)
-    groups = [[(i,) * k for k in range(QUADRATIC + 1, HIGHEST_POWER + 1)] for i in range(count)]
-    groups.append([t for t in _up_to(count, HIGHEST_PRODUCT) if len(t) > QUADRATIC and len(set(t)) > 1])
+    groups = [[t for t in _up_to(count, CUBIC) if len(t) == CUBIC]]
+    groups += [[(i,) * k for k in range(CUBIC + 1, HIGHEST_POWER + 1)] for i in range(count)]
+    groups.append([t for t in _up_to(count, HIGHEST_PRODUCT) if len(t) > CUBIC and len(set(t)) > 1])
     n = len(series.time_h) // 2
     first = 2 * np.unique(np.linspace(0, n - 1, min(n, DIFFERENCES)).astype(int))
     ends = [np.stack([v[first], v[first + 1]]) for v in chosen]
