@@ -115,7 +115,7 @@ MEANINGS = {
     "calib.trace.along_time.mask_transit": "false fits across the transit and may take part of it; the product notes it",
     "calib.trace.along_time.mask_margin": "fraction of T14 added to the mask",
     "calib.trace.along_time.decorrelate.enabled": "terms of the measured vectors",
-    "calib.trace.along_time.decorrelate.degree": "of their products; `auto`: 2, and 3 where the frames show it",
+    "calib.trace.along_time.decorrelate.degree": "of their products; `auto`: 2, and higher terms where the frames show them",
     "calib.trace.along_time.decorrelate.fit": "`joint`: free in the transit fits too; `masked`: fitted out of transit and divided out",
     "calib.trace.along_time.decorrelate.pca_components": "patterns between channels that join the terms",
     "calib.trace.along_time.decorrelate.common_mode": "divide by the white light curve over its transit model",

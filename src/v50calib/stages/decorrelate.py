@@ -83,8 +83,9 @@ def _evaluated(chosen: list[Float], terms: list[Term]) -> list[Float]:
 def _terms_shown(series: Series, chosen: list[Float]) -> list[Term]:
     """The terms that white light asks for: the quadratic ones, and each further group that explains enough.
 
-    The groups: cubic terms, higher powers of one vector alone, the products of several. Judged on differences of neighbouring pairs, which see the
-    jitter and neither transit nor trend: chi² must fall by GAIN for each term, in units of what is left.
+    The groups: cubic terms, higher powers of one vector alone, the products of several. Judged on differences of
+    neighbouring pairs, which see the jitter and neither transit nor trend: chi² must fall by GAIN for each term, in
+    units of what is left.
     """
     count = len(chosen)
     taken = _up_to(count, QUADRATIC)
