@@ -5,13 +5,16 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from moto_server import access
 
-from v50calib.errors import ConfigError
+from v50calib import calibrate
+from v50calib.errors import ConfigError, StoreError
+from v50calib.io import ingest
 from v50calib.io.place import LISTINGS, ObjectPath, place
 
 
@@ -130,3 +133,15 @@ def test_a_listing_that_breaks_off_is_gone_on_with(bucket: ObjectPath, monkeypat
     with pytest.raises(ConnectionError, match="response body"):
         list(bucket.objects())
     assert len(offsets) == LISTINGS
+
+
+@pytest.mark.parametrize("ask", [calibrate, ingest])
+def test_an_endpoint_that_does_not_answer_is_told_soon(
+    ask: Callable[[str, str], object], dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Port 9 of loopback: nobody listens. The bucket's name is new, so that no earlier store is used again."""
+    for name, value in access("http://127.0.0.1:9").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("v50calib.io.place.FIRST_PATIENCE_S", 0.5)
+    with pytest.raises(StoreError, match=r"s3://nowhere-9/run.*\(asked for 0.5 s\): look at the network and at the endpoint"):
+        ask(str(dataset), "s3://nowhere-9/run")

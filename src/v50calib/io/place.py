@@ -20,17 +20,21 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from v50calib.errors import ConfigError
+from v50calib.errors import ConfigError, StoreError
 
 SCHEMES = ("s3", "gs", "az")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 #: a request that was not answered, or with 5xx, is asked again for so long, s; a run has its own retries beyond
 PATIENCE_S = 60.0
+#: before a run begins nothing is lost by giving up earlier, and a mistyped endpoint is told sooner
+FIRST_PATIENCE_S = 10.0
 #: a listing that breaks off in the middle of an answer, which obstore does not ask for again, is gone on with so often
 LISTINGS = 5
 #: least that is asked for when a part of an object is read
 READ_BYTES = 1 << 20
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: what obstore says of an answer that is an error, by its text only
+_ANSWERED = "Server returned"
 _REFUSED = re.compile(r"status code: 40[13]\b")
 #: a URL that went through pathlib has lost a slash
 _SQUASHED = re.compile(rf"(?:{'|'.join(SCHEMES)}):/[^/]")
@@ -359,12 +363,33 @@ def _store(bucket: str) -> Any:
     return _open_store(bucket)
 
 
-def _open_store(url: str) -> Any:
+def check_answers(*places: Place) -> None:
+    """Raises StoreError where the object store of a place does not answer; refusals are told by what is then asked of it."""
+    for path in places:
+        if not isinstance(path, ObjectPath):
+            continue
+        import obstore
+
+        try:
+            with _as_os_errors(path):
+                next(iter(obstore.list(_open_store(path.bucket, FIRST_PATIENCE_S), prefix=path.key or None, chunk_size=1)), None)
+        except (FileNotFoundError, PermissionError):
+            continue
+        except ConnectionError as exc:
+            if _ANSWERED in str(exc):
+                continue
+            raise StoreError(
+                f"{exc} (asked for {FIRST_PATIENCE_S:g} s): look at the network and at the endpoint in the environment, "
+                "see how-to/object-stores.md"
+            ) from exc
+
+
+def _open_store(url: str, patience_s: float | None = None) -> Any:
     from obstore.store import from_url
 
     # the time decides, not the number: ten requests, the default, are over in a few seconds
     backoff = {"base": 2.0, "init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5)}
-    retry: Any = {"backoff": backoff, "max_retries": 1000, "retry_timeout": timedelta(seconds=PATIENCE_S)}
+    retry: Any = {"backoff": backoff, "max_retries": 1000, "retry_timeout": timedelta(seconds=patience_s or PATIENCE_S)}
     return from_url(url, retry_config=retry)
 
 

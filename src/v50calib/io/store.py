@@ -14,7 +14,7 @@ from v50calib.errors import DataError, StoreError, V50CalibError
 from v50calib.io.catalog import VisitKey, root_kind, scan
 from v50calib.io.commit import commit, is_committed, staging
 from v50calib.io.parquet import default_threads
-from v50calib.io.place import ObjectPath, Place, place
+from v50calib.io.place import ObjectPath, Place, check_answers, place
 from v50calib.io.raw_zarr import create_parents, create_store, group_path, write_visit
 from v50calib.io.source import open_source
 
@@ -54,6 +54,7 @@ def ingest(
     source, target = place(root), place(store)
     if workers < 1:
         raise DataError(f"ingest with workers={workers}: use at least 1 process")
+    check_answers(source, target)
     if root_kind(source) == "store":
         raise DataError(f"{source} is a raw Zarr store already: give the challenge's dataset folder to ingest")
     wanted = scan(source) if keys is None else sorted(set(keys))

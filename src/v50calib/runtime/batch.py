@@ -15,7 +15,7 @@ from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.catalog import scan
-from v50calib.io.place import ObjectPath, Place, place
+from v50calib.io.place import ObjectPath, Place, check_answers, place
 from v50calib.io.source import instrument_at
 from v50calib.markup import table
 from v50calib.pipeline import Pipeline
@@ -109,6 +109,7 @@ def calibrate(
     refuse_in_a_starting_worker()
     config = config if config is not None else load(profile, overrides)
     root, out = place(root), place(out)
+    check_answers(root, out)
     recalibration = prepare(config, out)
     jobs = make_jobs(root, out, config, planets, only, own_workers=client is None)
     check_run_dir(out, config, change=overwrite or update)
@@ -139,6 +140,7 @@ def plan(
 ) -> list[Decision]:  # fmt: skip
     """What `calibrate` would do with the same arguments; nothing is written. Raises as it does."""
     root, out = place(root), place(out)
+    check_answers(root, out)
     jobs = make_jobs(root, out, config, planets, only)
     if out.exists():
         check_run_dir(out, config, change=overwrite or update)
