@@ -94,7 +94,8 @@ def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None =
     whole_file = root_kind(jobs[0].root) == "dataset"
     instruments = dict.fromkeys(job.key.instrument for job in jobs)
     firsts = [next(filter(None, (_need(j, whole_file) for j in jobs if j.key.instrument == name)), None) for name in instruments]
-    needs = [need for need in firsts if need is not None]
+    # the largest first: it is the one that a refusal names
+    needs = sorted((need for need in firsts if need is not None), key=lambda need: -need.total)
     for need in needs:
         wanted = need.base + threads * (need.total - need.base)
         if limit is not None and wanted > USABLE * limit:
