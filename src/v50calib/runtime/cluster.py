@@ -114,6 +114,8 @@ def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
         try:
             cluster = _local_cluster(runtime, certificates)
         except RuntimeError as exc:
+            if runtime.scheduler != "local":
+                raise
             raise ClusterError(f"no worker process could be started ({exc}): {_GUARD}") from exc
     if runtime.adaptive.enabled:
         cluster.adapt(minimum=runtime.adaptive.minimum, maximum=runtime.adaptive.maximum or runtime.num_workers or n_workers(runtime))

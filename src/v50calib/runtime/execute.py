@@ -215,7 +215,8 @@ def _submit_chunks(client: Client, job: Job, slots: int) -> Future[Done]:
     frame = client.submit(attempt, prepare_job, job, pure=False)
     step = job.chunk_pairs
     ranges = [(i, min(i + step, n_pairs)) for i in range(0, n_pairs, step)]
-    each = -(-len(ranges) // (RUNS * slots))
+    # none for the moment: workers may be gone and come back
+    each = -(-len(ranges) // (RUNS * max(1, slots)))
     runs = [ranges[i : i + each] for i in range(0, len(ranges), each)]
     parts = [client.submit(attempt, chunks_job, job, frame, run, pure=False) for run in runs]
     return client.submit(attempt, finish_job, job, frame, parts, inputs, time.time(), pure=False)
