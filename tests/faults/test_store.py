@@ -16,7 +16,7 @@ from s3_bucket import upload
 from s3_proxy import Kind, Proxy, Trouble, s3_proxy
 
 from v50calib.io.commit import tree_hash
-from v50calib.io.place import ObjectPath, _store
+from v50calib.io.objects import ObjectPath, _store
 from v50calib.runtime.status import status
 from v50calib.runtime.verify import verify
 
@@ -116,7 +116,7 @@ def test_credentials_run_out(bucket: Bucket) -> None:
 
 def test_store_goes_away_for_good(bucket: Bucket) -> None:
     """Nothing is answered any more after the first product. The run ends once the patience (here 3 s a request) does."""
-    patience = bucket.site.fault("v50calib.io.place", "_open_store", "patience:3")
+    patience = bucket.site.fault("v50calib.io.objects", "_open_store", "patience:3")
     trouble = Trouble("unavailable", every=1, times=10**9)
     code, text = bucket.calibrate("runtime.retries=0", trouble=trouble, faults=[patience])
     assert code == 4, text

@@ -11,7 +11,8 @@ import pytest
 from moto_server import access, make_bucket, running_moto
 from s3_bucket import upload
 
-from v50calib.io.place import ObjectPath, _store, place
+from v50calib.io.objects import _store
+from v50calib.io.place import ObjectPath, place
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from moto_server import access
 from v50calib import calibrate
 from v50calib.errors import ConfigError, StoreError
 from v50calib.io import ingest
-from v50calib.io.place import LISTINGS, ObjectPath, place
+from v50calib.io.objects import LISTINGS
+from v50calib.io.place import ObjectPath, place
 
 
 def test_local_paths_are_paths(tmp_path: Path) -> None:
@@ -142,6 +143,6 @@ def test_an_endpoint_that_does_not_answer_is_told_soon(
     """Port 9 of loopback: nobody listens. The bucket's name is new, so that no earlier store is used again."""
     for name, value in access("http://127.0.0.1:9").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("v50calib.io.place.FIRST_PATIENCE_S", 0.5)
+    monkeypatch.setattr("v50calib.io.objects.FIRST_PATIENCE_S", 0.5)
     with pytest.raises(StoreError, match=r"s3://nowhere-9/run.*\(asked for 0.5 s\): look at the network and at the endpoint"):
         ask(str(dataset), "s3://nowhere-9/run")

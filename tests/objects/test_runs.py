@@ -291,7 +291,7 @@ def test_places_that_are_not_there(remote: ObjectPath, bucket: ObjectPath, tmp_p
 
 def test_a_store_that_does_not_answer_is_a_failure_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged as lost connections are; what obstore says of it beyond the first line is left out."""
-    from v50calib.io.place import _as_os_errors
+    from v50calib.io.objects import _as_os_errors
     from v50calib.runtime.failures import judge
 
     exceptions = pytest.importorskip("obstore.exceptions")
