@@ -70,7 +70,7 @@ class Pipelines:
 
     def setup(self, instrument: str) -> None:
         from v50calib import Pipeline, open_visit
-        from v50calib.preparation import star_of, visit_input
+        from v50calib.engine.visit import star_of, visit_input
 
         root = _root()
         planet = min(p.name for p in (root / "data" / "train").iterdir())

@@ -98,7 +98,7 @@ def frame_domain(data: Path, store: Path, out: Path) -> None:
     """adc … photometry of every pair from the store, sums and bins in memory; nothing written."""
     from v50calib import Pipeline
     from v50calib.io import open_source, scan
-    from v50calib.runtime.visit import CHUNK_PAIRS, visit_of
+    from v50calib.runtime.job import CHUNK_PAIRS, visit_of
 
     pipeline = Pipeline(config("nominal"))
     for key in scan(store):

@@ -30,11 +30,12 @@ from benchmarks.report import machine, status_mb, worker_environment, write_betw
 from v50calib import calibrate
 from v50calib.config import load
 from v50calib.config.models import RunConfig
-from v50calib.io.catalog import VisitKey, scan
+from v50calib.io.catalog import scan
+from v50calib.io.keys import VisitKey
 from v50calib.runtime import execute
 from v50calib.runtime.batch import RunSummary
 from v50calib.runtime.cluster import open_client
-from v50calib.runtime.visit import Done, Job, packed, run_job
+from v50calib.runtime.job import Done, Job, packed, run_job
 
 Row = tuple[str, str, str]
 _SLURM = Path(__file__).resolve().parents[1] / "scripts" / "slurm" / "one-machine.sh"

@@ -28,7 +28,7 @@ from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.kernels.transit import Shape, fit_white
 from v50calib.schema import INSTRUMENTS
 from v50calib.simulate import read_truth, simulate_dataset
-from v50calib.stages.ephemeris import transit_prior
+from v50calib.stages.phase.ephemeris import transit_prior
 
 T0_H = 3.75
 #: AIRS sees the mean of twelve FGS1 jitters: this scale gives both instruments the same rms

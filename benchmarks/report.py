@@ -9,7 +9,7 @@ from pathlib import Path
 
 def worker_environment(threads: int = 1) -> dict[str, str]:
     """This process's environment with what v50calib's worker processes start with; every case, floors too, runs in it."""
-    from v50calib.runtime.cluster import WORKER_ENVIRONMENT
+    from v50calib.runtime.environment import WORKER_ENVIRONMENT
 
     return os.environ | WORKER_ENVIRONMENT | {"BENCH_THREADS": str(threads)}
 

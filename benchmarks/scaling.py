@@ -26,7 +26,7 @@ from benchmarks.overhead import _ready
 from benchmarks.report import machine, status_mb, write_between
 from v50calib import calibrate
 from v50calib.config import load
-from v50calib.runtime.status import status
+from v50calib.runs.status import status
 from v50calib.simulate import simulate_dataset
 
 #: visits that are really simulated; the dataset repeats them under other names

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import v50calib
-from v50calib.cli import main as program
+from v50calib.cli.main import main as program
 from v50calib.config import load
 from v50calib.config.compose import profiles_dir
 from v50calib.config.models import RunConfig

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from v50calib.cli import main
+from v50calib.cli.main import main
 
 
 def invoke(*args: object) -> Result:

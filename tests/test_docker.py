@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.runtime.queues import kubernetes_arguments
 

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from v50calib import calibrate
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.simulate import simulate_dataset
 

@@ -14,57 +14,47 @@ SOURCE = Path(errors.__file__).parent
 
 BASE = {"errors", "dq"}
 DATA = BASE | {"schema", "reference"}
-CHAIN = {"general", "preparation", "tiles", "series", "ledger", "products", "lazy"}
-#: what each part may import of the package, beside itself
+#: what each part may import of the package, beside itself; the lower the line, the higher the layer
 ALLOWED: dict[str, set[str]] = {
+    # at the bottom: words and facts
     "errors": set(),
-    # a few lines of HTML for notebooks
-    "markup": set(),
-    # figures of a Dataset as its methods: imports plot when one is asked for
-    "accessor": {"plot"},
     "dq": set(),
+    "markup": set(),
     "kernels": BASE,
     "schema": BASE,
     "reference": BASE | {"schema"},
     "channels": BASE | {"schema"},
-    # a user's own maps from files: numbers and errors, nothing of a visit
-    "maps": BASE,
-    "stages": DATA | {"kernels", "maps", "markup"},
-    "config": BASE | {"schema", "stages", "uncertainty"},
-    "provenance": DATA | {"config", "stages", "maps"},
-    # what a visit needs once, one time chunk, one visit's series, their Datasets, and the lazy form of it all: the parts of the pipeline
-    "general": DATA | {"kernels", "stages"},
-    "preparation": DATA | {"kernels", "stages", "general"},
-    "tiles": DATA | {"kernels", "stages", "general", "preparation"},
-    "series": DATA | {"kernels", "stages", "config", "preparation", "tiles", "general"},
-    "ledger": DATA | {"kernels", "stages", "config", "preparation", "tiles", "general", "series"},
-    "products": DATA | {"kernels", "stages", "config", "preparation", "tiles", "general", "series", "ledger", "provenance"},
-    # lazy names the Pipeline in its annotations only
-    "lazy": DATA | {"kernels", "stages", "config", "provenance", "pipeline"} | CHAIN,
-    "pipeline": DATA | {"kernels", "stages", "config", "maps", "provenance", "channels", "accessor", "markup"} | CHAIN,
-    "io": DATA | {"channels"},
-    # calibrated visits in memory, of several visits at once
-    "folding": BASE | {"kernels", "schema"},
+    "array_files": BASE,
+    # the science: a folder a stage, configured by itself
+    "stages": DATA | {"kernels", "array_files", "markup"},
+    # its options are config sections: of stages it takes their base class alone
+    "uncertainty": BASE | {"kernels", "schema", "stages"},
+    "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
+    "engine": DATA | {"kernels", "stages", "config"},
+    "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
+    # bytes: roots of raw frames, and where products go
+    "io": DATA | {"channels", "array_files", "kernels"},
+    "runs": BASE | {"schema", "kernels", "io", "config", "qc"},
+    # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},
-    "runtime": DATA | {"markup", "kernels", "stages", "config", "provenance", "pipeline", "io", "qc", "plot", "uncertainty"} | CHAIN,
-    # a run on one page: reads what others wrote, nothing imports it but the command
-    "report": BASE | {"config", "markup", "io", "qc", "plot", "runtime"},
-    # these stand apart
+    # figures of a Dataset as its methods: imports plot when one is asked for
+    "accessor": {"plot"},
+    # a run while it goes on; what is made of one afterwards
+    "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup"},
+    "export": BASE | {"schema", "kernels", "io", "runs"},
+    "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
+    # a judge that shares kernels alone with what it judges
     "simulate": DATA | {"kernels"},
-    # its options are config sections; of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages"},
+    # doors: the command line and the public names
+    "cli": BASE | {"config", "io", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
+    "__init__": {"io", "pipeline", "runs", "runtime"},
+    "__main__": {"cli"},
 }
-EVERYTHING = set(ALLOWED) | {"__init__", "cli", "cli_plan", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty"}
-ALLOWED["__init__"] = EVERYTHING - {"cli", "cli_plan", "cli_progress", "cli_runs", "cli_types", "cli_uncertainty", "simulate"}
-ALLOWED["cli_progress"] = {"runtime"}
-ALLOWED["cli_runs"] = {"runtime", "errors", "io", "report", "cli_progress", "cli_types"}
-ALLOWED["cli_plan"] = {"runtime", "errors", "config", "io", "cli_progress", "cli_types"}
-ALLOWED["cli_types"] = {"io"}
-ALLOWED["cli_uncertainty"] = {"runtime", "uncertainty", "config", "errors"}
-ALLOWED["cli"] = EVERYTHING
-#: `python -m v50calib`
-ALLOWED["__main__"] = {"cli"}
+#: sub-folders of `stages` that every stage may import: none of them is a stage
+SHARED_BY_STAGES = {"base", "config", "tile", "lookup", "series"}
+MOST_FILES_AT_THE_TOP = 12
+MOST_LINES = 400
 
 FOREIGN_TO_KERNELS = {
     *("xarray", "dask", "distributed", "zarr", "pyarrow"),
@@ -136,3 +126,77 @@ def test_the_check_sees_a_wrong_import(source: str, path: str, said: str) -> Non
 def test_the_check_passes_right_imports() -> None:
     good = "import numpy as np\nfrom v50calib.errors import ConfigError\nfrom ..kernels import fused\n"
     assert violations(good, SOURCE / "stages" / "a.py") == []
+
+
+# the house
+
+
+def module_of(path: Path) -> str:
+    parts = ("v50calib", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def edges_of(sources: dict[str, tuple[str, Path]]) -> dict[str, set[str]]:
+    """What each module imports of the package, at any depth: inside functions and under TYPE_CHECKING, too."""
+    edges: dict[str, set[str]] = {}
+    for module, (source, path) in sources.items():
+        found = set()
+        for name, _ in imported(ast.parse(source), path):
+            # `from v50calib.a import b`: the module a.b where there is one, else a
+            known = [n for n in (name, name.rpartition(".")[0]) if n in sources]
+            found.update(known[:1])
+        edges[module] = found - {module}
+    return edges
+
+
+def loops(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of modules that reach each other, largest first."""
+    reach = {module: set(targets) for module, targets in edges.items()}
+    for via in edges:
+        for module in edges:
+            if via in reach[module]:
+                reach[module] |= reach[via]
+    within = {frozenset({m, *(o for o in reach[m] if m in reach[o])}) for m in edges if m in reach[m]}
+    return sorted((sorted(loop) for loop in within), key=len, reverse=True)
+
+
+def package() -> dict[str, tuple[str, Path]]:
+    return {module_of(path): (path.read_text(encoding="utf-8"), path) for path in MODULES}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    assert loops(edges_of(package())) == []
+
+
+def test_loops_are_seen_at_any_depth() -> None:
+    sources = {
+        "v50calib.a": ("def f():\n    from v50calib.b import g\n", SOURCE / "a.py"),
+        "v50calib.b": ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from v50calib import c\n", SOURCE / "b.py"),
+        "v50calib.c": ("import v50calib.a\n", SOURCE / "c.py"),
+        "v50calib.d": ("from v50calib.a import f\n", SOURCE / "d.py"),
+        "v50calib": ("", SOURCE / "__init__.py"),
+    }
+    assert edges_of(sources)["v50calib.d"] == {"v50calib.a"}
+    assert loops(edges_of(sources)) == [["v50calib.a", "v50calib.b", "v50calib.c"]]
+
+
+def test_no_stage_imports_another() -> None:
+    wrong = []
+    for path in sorted((SOURCE / "stages").glob("*/*.py")):
+        own = path.parent.name
+        for name, line in imported(ast.parse(path.read_text(encoding="utf-8")), path):
+            parts = name.split(".")
+            if parts[:2] == ["v50calib", "stages"] and len(parts) > 2 and parts[2] not in SHARED_BY_STAGES | {own}:
+                wrong.append(f"{own}/{path.name}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_the_top_of_the_package_is_short() -> None:
+    files = sorted(path.name for path in SOURCE.glob("*.py"))
+    assert len(files) <= MOST_FILES_AT_THE_TOP, files
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_a_module_is_read_in_one_sitting(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{lines} lines: look for the seam"

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 import zarr
 
+from v50calib.array_files import load_map, load_table, require_paths
 from v50calib.errors import ConfigError, DataError
-from v50calib.maps import load_map, load_table, require_paths
 
 MAP = np.random.default_rng(1).normal(1.0, 0.1, (4, 6))
 

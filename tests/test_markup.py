@@ -13,8 +13,8 @@ from v50calib import Pipeline, open_visit, plot
 from v50calib.config import load
 from v50calib.config.runtime import QueueConfig, TlsConfig
 from v50calib.markup import table, tree
+from v50calib.runs.manifest import Entry
 from v50calib.runtime.batch import RunSummary
-from v50calib.runtime.journal import Entry
 
 EVIL = '<img src=x onerror="alert(1)">&'
 

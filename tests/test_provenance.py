@@ -10,8 +10,8 @@ import pytest
 
 from v50calib import calibrate
 from v50calib.config import load
+from v50calib.config.provenance import config_hash, decisive, map_hashes
 from v50calib.errors import StoreError
-from v50calib.provenance import config_hash, decisive, map_hashes
 
 
 def own_dark(path: Path) -> list[str]:

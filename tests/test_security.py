@@ -20,16 +20,16 @@ import yaml
 
 import v50calib
 from v50calib import open_visit
+from v50calib.array_files import load_array
 from v50calib.config import load
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.io import normalise_planet_id, scan
-from v50calib.io.custom import load_description
 from v50calib.io.custom_arrays import array_file
-from v50calib.maps import load_array
+from v50calib.io.detector_yaml.load import load_description
+from v50calib.runs.directory import read_mark
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.queues import kubernetes_arguments
-from v50calib.runtime.rundir import read_mark
 
 SOURCE = Path(v50calib.__file__).parent
 

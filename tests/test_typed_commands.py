@@ -12,7 +12,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 from v50calib import open_calibrated
-from v50calib.cli import main
+from v50calib.cli.main import main
 
 pytestmark = pytest.mark.slow
 

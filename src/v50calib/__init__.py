@@ -6,21 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v50calib.folding import fold, river
-    from v50calib.io.challenge import open_visit
+    from v50calib.io.visit import open_visit
     from v50calib.pipeline import Pipeline
+    from v50calib.runs.calibrated import open_calibrated
+    from v50calib.runs.folding import fold, river
     from v50calib.runtime.batch import calibrate
-    from v50calib.runtime.visit import open_calibrated
 
 __all__ = ["Pipeline", "calibrate", "fold", "open_calibrated", "open_visit", "river"]
 
 _HOME = {
     "Pipeline": "v50calib.pipeline",
     "calibrate": "v50calib.runtime.batch",
-    "fold": "v50calib.folding",
-    "open_calibrated": "v50calib.runtime.visit",
-    "open_visit": "v50calib.io.challenge",
-    "river": "v50calib.folding",
+    "fold": "v50calib.runs.folding",
+    "open_calibrated": "v50calib.runs.calibrated",
+    "open_visit": "v50calib.io.visit",
+    "river": "v50calib.runs.folding",
 }
 
 

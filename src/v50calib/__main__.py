@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from v50calib.cli import main
+from v50calib.cli.main import main
 
 if __name__ == "__main__":
     main(prog_name="v50calib")

@@ -16,26 +16,31 @@ import numpy as np
 import xarray as xr
 
 from v50calib import accessor as _accessor  # noqa: F401  what a pipeline makes draws itself: ds.v50.plot
-from v50calib import general, lazy
+from v50calib.array_files import require_paths
 from v50calib.channels import each_channel, is_joined, split_visit
 from v50calib.config.compose import compose
+from v50calib.config.consistency import frame_units, refuse_senseless
 from v50calib.config.explain import validate
 from v50calib.config.models import RunConfig
+from v50calib.config.provenance import config_hash
+from v50calib.engine import lazy
+from v50calib.engine.chunk import run_chunk
+from v50calib.engine.constants import FrameConstants
+from v50calib.engine.frames import Frames, OrderedFrames
+from v50calib.engine.prepare import prepare_visit
+from v50calib.engine.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
+from v50calib.engine.result import ChunkResult
+from v50calib.engine.series import SeriesResult, run_series
+from v50calib.engine.steps import halo_of
+from v50calib.engine.visit import VisitInput
 from v50calib.errors import ConfigError
-from v50calib.maps import require_paths
 from v50calib.markup import flat, say, table
-from v50calib.preparation import FrameConstants, VisitInput, prepare_visit
-from v50calib.products import build_dataset, coordinates, frame_arrays, series_arrays, with_frame_units
-from v50calib.provenance import config_hash
 from v50calib.schema import Instrument, check_raw_visit, instrument_of
-from v50calib.series import SeriesResult, run_series
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
-from v50calib.stages.cds import Cds
-from v50calib.stages.photometry import Photometry
-from v50calib.stages.photometry_weights import check_detector
-from v50calib.stages.sense import frame_units, refuse_senseless
-from v50calib.stages.trace_wavelength import fitted_channels
-from v50calib.tiles import ChunkResult, run_chunk
+from v50calib.stages.cds.stage import Cds
+from v50calib.stages.photometry.choices import check_detector
+from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.trace.along_wavelength import fitted_channels
 
 FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
 
@@ -123,7 +128,7 @@ class Pipeline:
     @property
     def halo(self) -> int:
         """Pairs on either side of a chunk that `run_chunk` must be given besides; 0 where no method looks at neighbours in time."""
-        return general.halo_of(self.stages)
+        return halo_of(self.stages)
 
     @property
     def reads_in_stored_order(self) -> bool:
@@ -132,7 +137,7 @@ class Pipeline:
         plain = pairing.even_odd.direction == "odd_minus_even" and pairing.order_by == "index"
         return plain and self.config.calib.cds.policy == "even_odd"
 
-    def ordered(self, visit: VisitInput, frames: general.Frames) -> tuple[VisitInput, general.Frames]:
+    def ordered(self, visit: VisitInput, frames: Frames) -> tuple[VisitInput, Frames]:
         """The visit and its frames in the order of their pairs (`stages.cds_pairing`); itself where that is how they are stored."""
         if visit.in_pairs:
             return visit, frames
@@ -148,7 +153,7 @@ class Pipeline:
             time_h=visit.time_h[index],
             telemetry={k: v[index] for k, v in visit.telemetry.items()},
         )
-        return visit, general.OrderedFrames(frames, index)
+        return visit, OrderedFrames(frames, index)
 
     def check_wavelengths(self, instrument: Instrument, wavelength_um: np.ndarray) -> None:
         """Refuse a continuum that an instrument's channels cannot carry, before a frame is read."""

@@ -105,7 +105,7 @@ def test_pages_that_carry_tables_have_their_marks() -> None:
 def test_every_case_runs_in_the_environment_of_the_workers() -> None:
     from benchmarks.report import worker_environment
 
-    from v50calib.runtime.cluster import WORKER_ENVIRONMENT
+    from v50calib.runtime.environment import WORKER_ENVIRONMENT
 
     found = worker_environment(2)
     assert WORKER_ENVIRONMENT.items() <= found.items()

@@ -13,7 +13,7 @@ from v50calib.config.explain import explain
 from v50calib.config.models import RunConfig
 from v50calib.config.planned import VOCABULARY, lookup
 from v50calib.errors import ConfigError
-from v50calib.stages.base import Section
+from v50calib.stages.config import Section
 
 
 def message(*overrides: str) -> str:

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from v50calib import calibrate
-from v50calib.io.commit import is_committed, tree_hash
-from v50calib.runtime.status import status
-from v50calib.runtime.verify import verify
+from v50calib.io.storage.commit import is_committed, tree_hash
+from v50calib.runs.status import status
+from v50calib.runs.verify import verify
 from v50calib.simulate import simulate_dataset
 
 INJECT = Path(__file__).parent / "inject"
-PROGRAM = [sys.executable, "-c", "from v50calib.cli import main; main()"]
+PROGRAM = [sys.executable, "-c", "from v50calib.cli.main import main; main()"]
 OVERRIDES = ["calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0.1"]
 
 

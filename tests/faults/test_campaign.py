@@ -19,15 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from v50calib.runtime.verify import verify
+from v50calib.runs.verify import verify
 
 from .conftest import Site, hashes
 
 pytestmark = pytest.mark.faults
 
-READ = ("v50calib.runtime.visit", "open_source")
+READ = ("v50calib.runtime.job", "open_source")
 COMPUTE = ("v50calib.pipeline", "Pipeline.run_chunk")
-WRITE = ("v50calib.io.product", "commit")
+WRITE = ("v50calib.runs.product", "commit")
 PLACES = pytest.mark.parametrize("place", [READ, pytest.param(COMPUTE, marks=pytest.mark.slow), WRITE], ids=["read", "compute", "write"])
 
 

@@ -15,10 +15,10 @@ from moto_server import access, make_bucket, running_moto
 from s3_bucket import upload
 from s3_proxy import Kind, Proxy, Trouble, s3_proxy
 
-from v50calib.io.commit import tree_hash
-from v50calib.io.objects import ObjectPath, _store
-from v50calib.runtime.status import status
-from v50calib.runtime.verify import verify
+from v50calib.io.storage.commit import tree_hash
+from v50calib.io.storage.objects import ObjectPath, _store
+from v50calib.runs.status import status
+from v50calib.runs.verify import verify
 
 from .conftest import OVERRIDES, PROGRAM, Site
 
@@ -116,7 +116,7 @@ def test_credentials_run_out(bucket: Bucket) -> None:
 
 def test_store_goes_away_for_good(bucket: Bucket) -> None:
     """Nothing is answered any more after the first product. The run ends once the patience (here 3 s a request) does."""
-    patience = bucket.site.fault("v50calib.io.objects", "_open_store", "patience:3")
+    patience = bucket.site.fault("v50calib.io.storage.objects", "_open_store", "patience:3")
     trouble = Trouble("unavailable", every=1, times=10**9)
     code, text = bucket.calibrate("runtime.retries=0", trouble=trouble, faults=[patience])
     assert code == 4, text
@@ -127,7 +127,7 @@ def test_store_goes_away_for_good(bucket: Bucket) -> None:
 
 def test_client_is_killed_before_it_puts(bucket: Bucket) -> None:
     """kill -9 with a whole product that is not put yet, and its lock's record left: that stands still and is taken over."""
-    fault = bucket.site.fault("v50calib.io.commit", "_put_all", "kill")
+    fault = bucket.site.fault("v50calib.io.storage.commit", "_put_all", "kill")
     code, text = bucket.calibrate(faults=[fault])
     assert code == -signal.SIGKILL, text
     assert json.loads((bucket.run / ".lock").read_text())["pid"] > 1

@@ -15,7 +15,7 @@ from tls_files import tls_options, tls_overrides
 FOUND = "Registered to:"
 #: silence for 11 s, the least that Dask can do, is a cut
 TIMEOUTS = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11 s"}
-PROGRAM = [sys.executable, "-c", "from v50calib.cli import main; main()"]
+PROGRAM = [sys.executable, "-c", "from v50calib.cli.main import main; main()"]
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from v50calib.io.place import ObjectPath
+from v50calib.io.storage.objects import ObjectPath
 
 #: looked for in everything that a run leaves
 SECRET = "s3cr3t-k3y-0f-the-t3st"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from v50calib.kernels.transit import Model, Shape
-from v50calib.stages.ephemeris import EphemerisConfig, resolve_ephemeris
-from v50calib.stages.series_base import Ephemeris, Series
-from v50calib.stages.trace import TraceConfig, search_model
+from v50calib.stages.phase.ephemeris import EphemerisConfig, resolve_ephemeris
+from v50calib.stages.series.curves import Ephemeris, Series
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.stage import search_model
 
 TIME = np.linspace(0.01, 7.49, 1500)
 SHAPE = Shape(t0=3.8, period=84.0, a=9.0, b=0.2, k=0.11, u1=0.15, u2=0.2)

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from v50calib.io import arrays
+from v50calib.io.storage import zarr_groups as arrays
 
 RNG = np.random.default_rng(9)
 

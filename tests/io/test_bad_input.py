@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from v50calib.errors import DataError
-from v50calib.io.challenge import open_visit
+from v50calib.io.visit import open_visit
 
 SIGNAL = "train/5/FGS1_signal_0.parquet"
 MAPS = "train/5/FGS1_calibration_0"

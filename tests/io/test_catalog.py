@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from v50calib.errors import DataError
-from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
+from v50calib.io.catalog import find, root_kind, scan
+from v50calib.io.keys import VisitKey, normalise_planet_id
 
 
 def test_scan_finds_visits_from_file_names(dataset: Path) -> None:

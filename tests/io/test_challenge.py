@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from v50calib.errors import DataError
-from v50calib.io import parquet
-from v50calib.io.catalog import VisitKey, scan
-from v50calib.io.challenge import open_visit
-from v50calib.io.source import open_source
+from v50calib.io.catalog import open_source, scan
+from v50calib.io.challenge import parquet
+from v50calib.io.keys import VisitKey
+from v50calib.io.visit import open_visit
 from v50calib.reference import MAP_NAMES
 
 INSTRUMENTS = ("AIRS-CH0", "FGS1")
@@ -110,8 +110,8 @@ def test_a_chunk_never_splits_a_pair(dataset: Path, chunk: int) -> None:
 
 
 def test_default_chunks_are_the_same_span_and_even(dataset: Path) -> None:
-    from v50calib.io.challenge import DEFAULT_CHUNKS
-    from v50calib.io.raw_zarr import CHUNK_FRAMES
+    from v50calib.io.raw_store.group import CHUNK_FRAMES
+    from v50calib.io.visit import DEFAULT_CHUNKS
 
     assert DEFAULT_CHUNKS["FGS1"] == 12 * DEFAULT_CHUNKS["AIRS-CH0"]
     assert DEFAULT_CHUNKS["AIRS-CH0"] % 2 == 0

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from v50calib.errors import StoreError
-from v50calib.io.commit import _host, clean_leftovers, commit, is_committed, read_record, staging
+from v50calib.io.storage.commit import _host, clean_leftovers, commit, is_committed, read_record, staging
 
 
 def make_array(path: Path, written: int) -> None:

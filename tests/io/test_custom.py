@@ -16,9 +16,10 @@ import zarr
 from v50calib import calibrate, open_visit
 from v50calib.errors import DataError
 from v50calib.io import ingest, open_source, scan
-from v50calib.io.catalog import VisitKey, find
+from v50calib.io.catalog import find
 from v50calib.io.custom_arrays import ArrayFile, array_file
-from v50calib.io.custom_frames import ArrayFrames, open_frames
+from v50calib.io.detector_yaml.frames import ArrayFrames, open_frames
+from v50calib.io.keys import VisitKey
 from v50calib.schema import default_chunk_frames, describe, instrument_of
 
 N, NY, NX = 22, 5, 7

@@ -9,7 +9,7 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec
 
-from v50calib.io.shards import open_sharded
+from v50calib.io.storage.shards import open_sharded
 
 RNG = np.random.default_rng(4)
 

@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from v50calib.errors import StoreError
-from v50calib.io import parquet, rowgroup
-from v50calib.io.catalog import VisitKey
-from v50calib.io.parquet import open_parquet_frames
-from v50calib.io.source import open_source
-from v50calib.io.spill import Spill
-from v50calib.io.store import ingest
+from v50calib.io.catalog import open_source
+from v50calib.io.challenge import parquet, rowgroup
+from v50calib.io.challenge.parquet import open_parquet_frames
+from v50calib.io.challenge.spill import Spill
+from v50calib.io.ingestion import ingest
+from v50calib.io.keys import VisitKey
 
 AIRS, FGS1 = VisitKey("342072318", 0, "AIRS-CH0"), VisitKey("342072318", 0, "FGS1")
 
@@ -142,7 +142,7 @@ def test_threads_read_while_others_release(dataset: Path, truth: Callable[..., n
 def test_ingest_of_a_spilled_visit_is_the_same_store(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ingest(dataset, tmp_path / "a", keys=[FGS1])
     with monkeypatch.context() as patch:
-        patch.setattr("v50calib.io.source.open_parquet_frames", lambda *a, **k: _spilling(open_parquet_frames(*a, **k)))
+        patch.setattr("v50calib.io.challenge.root.open_parquet_frames", lambda *a, **k: _spilling(open_parquet_frames(*a, **k)))
         ingest(dataset, tmp_path / "b", keys=[FGS1])
     a, b = ({str(p.relative_to(t)): p.read_bytes() for p in t.rglob("c/*/*/*") if p.is_file()} for t in (tmp_path / "a", tmp_path / "b"))
     assert a
@@ -206,8 +206,8 @@ def test_short_writes_and_reads_are_continued(temporary: Path, monkeypatch: pyte
 _MEASURE = """
 import re, sys
 from pathlib import Path
-from v50calib.io import rowgroup
-from v50calib.io.parquet import open_parquet_frames
+from v50calib.io.challenge import rowgroup
+from v50calib.io.challenge.parquet import open_parquet_frames
 
 rowgroup.READ_BYTES = 1 << 20
 

@@ -15,12 +15,12 @@ import xarray as xr
 import zarr
 
 from v50calib.errors import DataError, StoreError
-from v50calib.io import raw_zarr
-from v50calib.io.catalog import VisitKey, root_kind, scan
-from v50calib.io.challenge import open_visit
-from v50calib.io.commit import COMMIT_NAME, marked_group, read_record
-from v50calib.io.source import open_source
-from v50calib.io.store import ingest
+from v50calib.io.catalog import open_source, root_kind, scan
+from v50calib.io.ingestion import ingest
+from v50calib.io.keys import VisitKey
+from v50calib.io.raw_store import group as raw_zarr
+from v50calib.io.storage.commit import COMMIT_NAME, marked_group, read_record
+from v50calib.io.visit import open_visit
 
 KEY = VisitKey("342072318", 1, "FGS1")
 
@@ -112,9 +112,9 @@ def test_processes_give_the_same_store(dataset: Path, store: Path, tmp_path: Pat
 def test_a_killed_ingest_leaves_nothing_that_is_read(grouped: Path, tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from v50calib.io import store\n"
-        "store.commit = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "store.ingest(sys.argv[1], sys.argv[2])\n"
+        "from v50calib.io import ingestion\n"
+        "ingestion.commit = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "ingestion.ingest(sys.argv[1], sys.argv[2])\n"
     )
     target = tmp_path / "s"
     run = subprocess.run([sys.executable, "-c", code, str(grouped), str(target)], check=False, env=_environment())
@@ -159,7 +159,7 @@ def test_output_that_cannot_be_used_is_refused_before_reading(dataset: Path, tmp
     def unexpected(*_: Any, **__: Any) -> None:
         raise AssertionError("read before the output was checked")
 
-    monkeypatch.setattr("v50calib.io.store.open_source", unexpected)
+    monkeypatch.setattr("v50calib.io.ingestion.open_source", unexpected)
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="is a file and is not a raw store"):
         ingest(dataset, tmp_path / "file")

@@ -9,8 +9,8 @@ from numpy.polynomial import polynomial as npoly
 from scipy.interpolate import PchipInterpolator, interp1d
 
 from v50calib.kernels import adc
-from v50calib.kernels.frames import read_polynomial
-from v50calib.stages.adc import make_table
+from v50calib.kernels.fused import read_polynomial
+from v50calib.stages.lookup import make_table
 
 RNG = np.random.default_rng(8)
 

@@ -16,8 +16,8 @@ from hosts import Hosts, four_hosts, why_not
 from tls_files import make_tls, tls_overrides
 
 from v50calib import calibrate
-from v50calib.io.commit import tree_hash
-from v50calib.runtime.verify import verify
+from v50calib.io.storage.commit import tree_hash
+from v50calib.runs.verify import verify
 
 pytestmark = pytest.mark.slow
 FGS = ["calib.photometry.instrument.name=FGS1"]

@@ -11,8 +11,8 @@ import pytest
 from moto_server import access, make_bucket, running_moto
 from s3_bucket import upload
 
-from v50calib.io.objects import _store
-from v50calib.io.place import ObjectPath, place
+from v50calib.io.storage.location import locate
+from v50calib.io.storage.objects import ObjectPath, _store
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def session_bucket(endpoint: str) -> Iterator[ObjectPath]:
     _store.cache_clear()
     name = f"b{uuid.uuid4().hex[:12]}"
     make_bucket(endpoint, name)
-    bucket = place(f"s3://{name}")
+    bucket = locate(f"s3://{name}")
     assert isinstance(bucket, ObjectPath)
     yield bucket
     _store.cache_clear()

@@ -16,15 +16,16 @@ from click.testing import CliRunner, Result
 from s3_bucket import SECRET, upload
 
 from v50calib import calibrate, open_calibrated, open_visit
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.errors import DataError, StoreError
-from v50calib.io import commit as commits
 from v50calib.io import ingest, scan
-from v50calib.io.place import ObjectPath
-from v50calib.runtime import journal, lock_objects
+from v50calib.io.storage import commit as commits
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs import lock_objects
+from v50calib.runs import manifest as journal
+from v50calib.runs.status import status
+from v50calib.runs.verify import verify
 from v50calib.runtime.batch import RunSummary
-from v50calib.runtime.status import status
-from v50calib.runtime.verify import verify
 
 FGS = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0", "output.cubes=binned"]
 
@@ -188,7 +189,7 @@ def test_of_two_that_take_over_a_dead_run_one_wins(bucket: ObjectPath) -> None:
 
 
 def hold_until_taken(bucket: ObjectPath) -> None:
-    from v50calib.runtime.stop import STOP
+    from v50calib.runs.stop import STOP
 
     with lock_objects.object_lock(bucket):
         (bucket / ".lock").write_text(json.dumps({"host": "other", "pid": 2, "token": "theirs"}))
@@ -200,7 +201,7 @@ def hold_until_taken(bucket: ObjectPath) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_holder_that_was_replaced_ends_its_run(bucket: ObjectPath) -> None:
-    from v50calib.runtime.stop import STOP
+    from v50calib.runs.stop import STOP
 
     try:
         with pytest.raises(StoreError, match="taken over by another run"):
@@ -291,7 +292,7 @@ def test_places_that_are_not_there(remote: ObjectPath, bucket: ObjectPath, tmp_p
 
 def test_a_store_that_does_not_answer_is_a_failure_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged as lost connections are; what obstore says of it beyond the first line is left out."""
-    from v50calib.io.objects import _as_os_errors
+    from v50calib.io.storage.objects import _as_os_errors
     from v50calib.runtime.failures import judge
 
     exceptions = pytest.importorskip("obstore.exceptions")

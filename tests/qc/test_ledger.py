@@ -13,12 +13,12 @@ import zarr
 from click.testing import CliRunner
 
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.commit import marked_group
-from v50calib.runtime import journal
+from v50calib.io.storage.commit import marked_group
+from v50calib.runs import manifest as journal
 from v50calib.schema import INSTRUMENTS
 
 SYNC = "runtime.scheduler=sync"

@@ -19,7 +19,7 @@ import pytest
 
 from v50calib import calibrate
 from v50calib.report import write_report
-from v50calib.runtime import journal
+from v50calib.runs import manifest as journal
 
 pytestmark = pytest.mark.slow
 

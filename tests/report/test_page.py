@@ -12,12 +12,12 @@ import yaml
 from click.testing import CliRunner
 
 from v50calib import calibrate
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.errors import DataError, StoreError
 from v50calib.report import write_report
 from v50calib.report.profile import name_of
 from v50calib.report.visits import collect
-from v50calib.runtime import journal
+from v50calib.runs import manifest as journal
 
 EVIL = "<script>alert('x')</script>\"&"
 

@@ -12,8 +12,8 @@ import xarray as xr
 
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.errors import DataError, StoreError
-from v50calib.io.commit import is_committed
-from v50calib.runtime import journal
+from v50calib.io.storage.commit import is_committed
+from v50calib.runs import manifest as journal
 from v50calib.schema import CALIBRATED
 
 SYNC = ["runtime.scheduler=sync"]

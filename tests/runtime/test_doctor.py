@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.runtime import doctor
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.stats import binned_statistic
 
 from v50calib import calibrate, open_calibrated
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.errors import ConfigError, StoreError
-from v50calib.runtime import export as module
-from v50calib.runtime.export import export, plan_export
+from v50calib.export import write as module
+from v50calib.export.write import export, plan_export
 
 WHAT = ("lightcurves", "cubes", "spectra")
 
@@ -145,7 +145,7 @@ def test_csv_has_a_line_for_each_value_that_is_there(run: Path, tmp_path: Path, 
 def test_blocks_of_one_visit_give_the_same(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few visits are held at a time: memory is bounded by a block, and nothing depends on it."""
     export(run, tmp_path / "a.npz", "lightcurves", "npz")
-    monkeypatch.setattr("v50calib.io.grid.BLOCK_BYTES", 1)
+    monkeypatch.setattr("v50calib.export.grid.BLOCK_BYTES", 1)
     sizes: list[int] = []
     blocks = module._blocks
     monkeypatch.setattr(module, "_blocks", lambda *a: ((sizes.append(len(r["mask"])), (s, r))[1] for s, r in blocks(*a)))
@@ -208,7 +208,7 @@ def test_an_export_that_fails_leaves_what_was_there(run: Path, tmp_path: Path, m
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     chunk = max((copy / "calibrated.zarr").glob("*/0/AIRS-CH0")) / "trace_norm" / "c.0.0"
     chunk.write_bytes(chunk.read_bytes()[:100])
-    monkeypatch.setattr("v50calib.io.grid.BLOCK_BYTES", 1)
+    monkeypatch.setattr("v50calib.export.grid.BLOCK_BYTES", 1)
     with pytest.raises(StoreError, match=r"trace_norm of product .* is damaged.*verify --quarantine"):
         export(copy, old, "lightcurves", fmt, overwrite=True)  # type: ignore[arg-type]
     assert old.read_text() == "older"

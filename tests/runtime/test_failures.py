@@ -9,8 +9,8 @@ from distributed import KilledWorker
 from distributed.scheduler import NoWorkerError
 
 from v50calib.errors import ConfigError, DataError, StoreError
+from v50calib.runs.redact import redact, redact_config
 from v50calib.runtime.failures import AttemptError, attempt, judge, verdict
-from v50calib.runtime.redact import redact, redact_config
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

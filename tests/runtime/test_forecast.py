@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from v50calib import calibrate
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.errors import DataError
-from v50calib.io.catalog import VisitKey, scan
+from v50calib.io.catalog import scan
+from v50calib.io.keys import VisitKey
 from v50calib.runtime.forecast import Forecast, Limits, Part, forecast, sample, slots
 
 HERE = ["runtime.scheduler=sync", "output.diagnostics=false"]

@@ -10,9 +10,9 @@ import pytest
 
 from v50calib.config import load
 from v50calib.config.models import RunConfig
-from v50calib.io.catalog import VisitKey
+from v50calib.io.keys import VisitKey
 from v50calib.runtime import execute
-from v50calib.runtime.visit import Job, chunks_job, packed
+from v50calib.runtime.job import Job, chunks_job, packed
 
 OVERRIDES = {
     "plain": [],

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from v50calib.errors import StoreError
-from v50calib.runtime import lock
-from v50calib.runtime.lock import holder, is_held, run_lock
+from v50calib.runs import lock
+from v50calib.runs.lock import holder, is_held, run_lock
 
 
 def test_a_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
 
 
 def test_a_crash_leaves_no_lock(tmp_path: Path) -> None:
-    code = f"import os, pathlib; from v50calib.runtime.lock import run_lock\nwith run_lock(pathlib.Path({str(tmp_path)!r})): os._exit(9)"
+    code = f"import os, pathlib; from v50calib.runs.lock import run_lock\nwith run_lock(pathlib.Path({str(tmp_path)!r})): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert "pid" in holder(tmp_path)
     assert not is_held(tmp_path)

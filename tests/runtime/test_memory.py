@@ -8,8 +8,8 @@ from v50calib.config import load
 from v50calib.errors import ConfigError
 from v50calib.io.catalog import scan
 from v50calib.runtime.batch import make_jobs
+from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import BASE, check_memory, projected
-from v50calib.runtime.visit import Job, packed
 
 
 def jobs(root: Path, *overrides: str) -> list[Job]:

@@ -14,10 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from v50calib import calibrate
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.errors import ConfigError, DataError, StoreError
 from v50calib.io import identity
-from v50calib.runtime import execute, journal, quarantine, state
+from v50calib.runs import manifest as journal
+from v50calib.runs import quarantine, state
+from v50calib.runtime import execute
 from v50calib.runtime.batch import RunSummary
 
 FGS = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0", "output.cubes=none"]

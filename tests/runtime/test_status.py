@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.errors import StoreError
-from v50calib.runtime import journal
-from v50calib.runtime.journal import Entry
-from v50calib.runtime.lock import run_lock
-from v50calib.runtime.state import RunState
-from v50calib.runtime.status import status
+from v50calib.runs import manifest as journal
+from v50calib.runs.lock import run_lock
+from v50calib.runs.manifest import Entry
+from v50calib.runs.state import RunState
+from v50calib.runs.status import status
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from v50calib import calibrate
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.errors import StoreError
-from v50calib.io.commit import COMMIT_NAME, _host, is_committed, tree_hash
-from v50calib.runtime.lock import run_lock
-from v50calib.runtime.verify import check_product, verify
+from v50calib.io.storage.commit import COMMIT_NAME, _host, is_committed, tree_hash
+from v50calib.runs.lock import run_lock
+from v50calib.runs.verify import check_product, verify
 
 OVERRIDES = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
 

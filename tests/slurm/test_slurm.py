@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from v50calib import calibrate
-from v50calib.io.commit import tree_hash
-from v50calib.runtime.verify import verify
+from v50calib.io.storage.commit import tree_hash
+from v50calib.runs.verify import verify
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "slurm"
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
@@ -92,7 +92,7 @@ def test_workers_are_jobs(slurm: dict[str, str], dataset: Path, tmp_path: Path, 
         *overrides,
         *FGS,
     ]
-    code = "from v50calib.cli import main; main()"
+    code = "from v50calib.cli.main import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *words], env=slurm, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         until = time.monotonic() + 120

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from v50calib.schema import INSTRUMENT
-from v50calib.stages.base import VisitState
-from v50calib.stages.photometry import LightCurves, Photometry, PhotometryConfig, PhotometryConstants
-from v50calib.stages.photometry_weights import MeanFrame, build_constants
+from v50calib.stages.photometry.config import PhotometryConfig
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
+from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.photometry.weights import MeanFrame, build_constants
+from v50calib.stages.tile import VisitState
 
 #: e- rms of one CDS value
 READ = 18.4

@@ -12,8 +12,8 @@ from tests.stages.detector import SHAPE, Detector, cds_of, pipeline
 from tests.stages.test_frame_methods import CODE, prepared
 
 from v50calib.dq import DQ
+from v50calib.engine.visit import visit_input
 from v50calib.errors import ConfigError, DataError
-from v50calib.preparation import visit_input
 
 
 def lit(pairs: int = 24) -> Detector:

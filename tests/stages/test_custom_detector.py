@@ -13,10 +13,11 @@ import yaml
 
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.dq import DQ
+from v50calib.engine.prepare import prepare_stages
+from v50calib.engine.visit import visit_input
 from v50calib.errors import ConfigError, DataError
 from v50calib.io import ingest, open_source, scan
-from v50calib.preparation import prepare_stages, visit_input
-from v50calib.runtime.visit import visit_of
+from v50calib.runtime.job import visit_of
 
 SYNC = ["runtime.scheduler=sync"]
 ADC_FACTS = ("adc_offset", "adc_gain")
@@ -248,7 +249,7 @@ def test_codes_at_the_converters_full_scale_are_saturated(tmp_path: Path) -> Non
 
 
 def test_photometry_that_does_not_fit_is_refused_before_a_frame_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from v50calib.io.custom_frames import ArrayFrames
+    from v50calib.io.detector_yaml.frames import ArrayFrames
 
     write_bench(tmp_path, noise=False)
     monkeypatch.setattr(ArrayFrames, "read", lambda *_: pytest.fail("a frame was read"))

@@ -11,12 +11,13 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig, RunConfig
+from v50calib.engine.series import transit_depths, whitened, without_star
 from v50calib.errors import ConfigError
 from v50calib.kernels.transit import Model
-from v50calib.series import transit_depths, whitened, without_star
-from v50calib.stages.decorrelate import regressors, rms_height, to_pairs
-from v50calib.stages.series_base import Ephemeris, Normalized, Series
-from v50calib.stages.trace import Trace, TraceConfig
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.regressors import regressors, rms_height, to_pairs
+from v50calib.stages.trace.stage import Trace
 
 RNG = np.random.default_rng(31)
 

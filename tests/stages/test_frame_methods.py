@@ -15,10 +15,10 @@ import xarray as xr
 from scipy import ndimage
 from tests.stages.detector import SHAPE, Detector, cds_of, pipeline
 
-from v50calib import general
 from v50calib.dq import DQ
+from v50calib.engine.steps import check_finite, check_folded
 from v50calib.errors import ConfigError, DataError
-from v50calib.stages.base import PixelPolynomial, Tile
+from v50calib.stages.tile import PixelPolynomial, Tile
 
 CODE = 0.2
 YY, XX = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
@@ -35,7 +35,7 @@ def pixel_dq(ds: xr.Dataset, **calib: Any) -> np.ndarray:
 
 def prepared(ds: xr.Dataset, **calib: Any) -> Any:
     """FrameConstants of a visit."""
-    from v50calib.preparation import visit_input
+    from v50calib.engine.visit import visit_input
 
     pipe = pipeline(**calib)
     raw = ds["raw_frames"].to_numpy()
@@ -571,14 +571,14 @@ def test_assert_finite_output_on_both_paths() -> None:
     values = np.ones((4, *SHAPE))
     values[:, 0, 0] = np.nan
     tile = Tile(values, np.ones(4), values, values, np.zeros(values.shape, np.uint8), start=10)
-    general.check_finite(stage, tile, masked)
+    check_finite(stage, tile, masked)
     values[2, 3, 4] = np.inf
     with pytest.raises(DataError, match=r"calib.dark.assert_finite_output: 1 values .* frame 12, pixel \(y, x\) = \(3, 4\)"):
-        general.check_finite(stage, tile, masked)
+        check_finite(stage, tile, masked)
     folded = PixelPolynomial(values[:2], np.zeros(SHAPE))
-    general.check_folded([stage], folded, masked)
+    check_folded([stage], folded, masked)
     with pytest.raises(DataError, match="the correction of 1 usable pixels is not finite"):
-        general.check_folded([stage], PixelPolynomial(values[1:3], np.zeros(SHAPE)), masked)
+        check_folded([stage], PixelPolynomial(values[1:3], np.zeros(SHAPE)), masked)
 
 
 @pytest.mark.parametrize(

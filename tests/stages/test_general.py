@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from v50calib import Pipeline, calibrate, general, open_visit
+from v50calib import Pipeline, calibrate, open_visit
 from v50calib.config import validate
 from v50calib.config.compose import compose
 from v50calib.dq import DQ
-from v50calib.io.product import committed_products, open_product
-from v50calib.preparation import visit_input
+from v50calib.engine.constants import Chain
+from v50calib.engine.frames import OrderedFrames, windows
+from v50calib.engine.steps import chain_of
+from v50calib.engine.visit import visit_input
+from v50calib.runs.product import committed_products, open_product
 
 INSTRUMENTS = ["AIRS-CH0", "FGS1"]
 #: every method that looks at neighbours in time and leaves fluxes meaningful
@@ -52,10 +55,10 @@ def test_forced_general_equals_fused(dataset: Path, instrument: str) -> None:
     raw = ds["raw_frames"].to_numpy()
     frame = pipeline.prepare(visit_input(ds), lambda a, b: raw[a:b])
     assert frame.chain is None
-    chain = general.Chain(frame.stages, frame.constants, frame.state.masked, frame.exposure_s, halo=0, quick=False)
+    chain = Chain(frame.stages, frame.constants, frame.state.masked, frame.exposure_s, halo=0, quick=False)
     fused = pipeline.run_chunk(frame, raw, 0)
     slow = pipeline.run_chunk(dataclasses.replace(frame, chain=chain), raw, 0)
-    prefixed = general.chain_of(frame.stages, frame.constants, frame.state)
+    prefixed = chain_of(frame.stages, frame.constants, frame.state)
     assert prefixed is None
     assert fused.sums is not None
     assert slow.sums is not None
@@ -172,7 +175,7 @@ class Stored:
 def test_windows_cover_a_visit_once_with_their_halo(halo: int, chunk: int) -> None:
     raw = np.arange(66, dtype=np.uint16)[:, None, None]
     covered: list[int] = []
-    for window in general.windows(Stored(raw), chunk, halo):
+    for window in windows(Stored(raw), chunk, halo):
         covered += range(window.start, window.stop)
         low, high = max(0, window.start - halo), min(33, window.stop + halo)
         assert window.first == low
@@ -183,7 +186,7 @@ def test_windows_cover_a_visit_once_with_their_halo(halo: int, chunk: int) -> No
 def test_ordered_frames_give_the_order() -> None:
     raw = np.random.default_rng(0).integers(0, 60000, (20, 2, 3)).astype(np.uint16)
     order = np.random.default_rng(1).permutation(20)[:14]
-    frames = general.OrderedFrames(Stored(raw), order)
+    frames = OrderedFrames(Stored(raw), order)
     np.testing.assert_array_equal(frames.read(4, 10), raw[order][4:10])
     blocks = list(frames.blocks(4))
     np.testing.assert_array_equal(np.concatenate([b for _, b in blocks]), raw[order])

@@ -11,9 +11,11 @@ from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.dq import DQ
 from v50calib.kernels.transit import Model
-from v50calib.stages.phase import Phase, PhaseConfig
-from v50calib.stages.series_base import Ephemeris, Folded, Normalized
-from v50calib.stages.trace import Trace, TraceConfig
+from v50calib.stages.phase.config import PhaseConfig
+from v50calib.stages.phase.stage import Phase
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.stage import Trace
 
 CURVES = make(41, coupling=0.0)
 EPHEMERIS = found(CURVES)

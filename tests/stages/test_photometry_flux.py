@@ -11,7 +11,7 @@ from photutils.centroids import centroid_com
 from tests.stages.photometry_case import READ, config, constants_of, extract, spectrum, star
 
 from v50calib.dq import DQ
-from v50calib.stages.photometry import LightCurves
+from v50calib.stages.photometry.constants import LightCurves
 
 
 def noisy(truth: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -8,10 +8,12 @@ import pytest
 from v50calib.config.models import CalibConfig
 from v50calib.dq import DQ
 from v50calib.kernels.transit import Model, Shape
-from v50calib.stages.ephemeris import EphemerisConfig, resolve_ephemeris
-from v50calib.stages.phase import Phase, PhaseConfig
-from v50calib.stages.series_base import Ephemeris, Series
-from v50calib.stages.trace import Trace, TraceConfig, search_model
+from v50calib.stages.phase.config import PhaseConfig
+from v50calib.stages.phase.ephemeris import EphemerisConfig, resolve_ephemeris
+from v50calib.stages.phase.stage import Phase
+from v50calib.stages.series.curves import Ephemeris, Series
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.stage import Trace, search_model
 
 RNG = np.random.default_rng(21)
 TIME = np.linspace(0.01, 7.49, 1500)

@@ -9,12 +9,13 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig
+from v50calib.engine.series import transit_depths, whitened
 from v50calib.errors import ConfigError
 from v50calib.kernels.transit import Model, Shape
-from v50calib.series import transit_depths, whitened
-from v50calib.stages.ephemeris import EphemerisConfig
-from v50calib.stages.series_base import Ephemeris, Normalized, Series
-from v50calib.stages.trace import Trace, TraceConfig
+from v50calib.stages.phase.ephemeris import EphemerisConfig
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.stage import Trace
 
 SLOW = 1 + 1.5e-3 * np.sin(TIME / 1.6) + 5e-4 * (TIME / 7.5) ** 3
 

@@ -9,12 +9,13 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig
+from v50calib.engine.series import transit_depths
 from v50calib.errors import ConfigError
 from v50calib.kernels.transit import Model
-from v50calib.series import transit_depths
-from v50calib.stages.series_base import Normalized
-from v50calib.stages.trace import Trace, TraceConfig
-from v50calib.stages.trace_wavelength import MOLECULE_BANDS_UM, AlongWavelength, fitted_channels
+from v50calib.stages.series.curves import Normalized
+from v50calib.stages.trace.along_wavelength import MOLECULE_BANDS_UM, AlongWavelength, fitted_channels
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.stage import Trace
 
 CHANNELS = 80
 WAVE = np.linspace(2.0, 3.9, CHANNELS)

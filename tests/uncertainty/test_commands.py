@@ -13,10 +13,10 @@ from tests.uncertainty.test_simple import tables
 from tests.uncertainty.worlds import make
 
 from v50calib import calibrate
-from v50calib.cli import main
+from v50calib.cli.main import main
 from v50calib.config import load
+from v50calib.config.provenance import config_hash
 from v50calib.errors import ConfigError, DataError
-from v50calib.provenance import config_hash
 from v50calib.uncertainty.tables import Truth, read_features, read_predictions, read_truth, write_features, write_predictions, write_truth
 
 

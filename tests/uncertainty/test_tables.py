@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from v50calib.errors import DataError
-from v50calib.uncertainty.tables import (
+from v50calib.uncertainty.tables import (  # fmt: skip
     N_BINS,
     Features,
     Predictions,
@@ -22,7 +22,7 @@ from v50calib.uncertainty.tables import (
     write_features,
     write_predictions,
     write_truth,
-)  # fmt: skip
+)
 
 
 def some(n: int = 4) -> Predictions:

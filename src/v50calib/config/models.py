@@ -7,15 +7,15 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from v50calib.config.runtime import RuntimeConfig
-from v50calib.stages.adc_config import AdcConfig
-from v50calib.stages.base import Section
-from v50calib.stages.cds_config import CdsConfig
-from v50calib.stages.dark_config import DarkConfig
-from v50calib.stages.flat_config import FlatConfig
-from v50calib.stages.nonlinearity import NonlinearityConfig
-from v50calib.stages.phase import PhaseConfig
-from v50calib.stages.photometry import PhotometryConfig
-from v50calib.stages.trace import TraceConfig
+from v50calib.stages.adc.config import AdcConfig
+from v50calib.stages.cds.config import CdsConfig
+from v50calib.stages.config import Section
+from v50calib.stages.dark.config import DarkConfig
+from v50calib.stages.flat.config import FlatConfig
+from v50calib.stages.nonlinearity.config import NonlinearityConfig
+from v50calib.stages.phase.config import PhaseConfig
+from v50calib.stages.photometry.config import PhotometryConfig
+from v50calib.stages.trace.config import TraceConfig
 from v50calib.uncertainty.options import TopLevelCalib
 
 

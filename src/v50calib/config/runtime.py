@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from v50calib.stages.base import Section
+from v50calib.stages.config import Section
 
 #: schedulers by name; a running one is given by its address
 HERE = ("local", "threads", "sync")

@@ -3,10 +3,11 @@
 `open_visit` gives a lazy xarray Dataset; `open_source` gives plain arrays for the batch runtime.
 """
 
-from v50calib.io.catalog import VisitKey, find, normalise_planet_id, root_kind, scan
-from v50calib.io.challenge import open_visit, visit_dataset
-from v50calib.io.source import FrameSource, VisitSource, open_source
-from v50calib.io.store import IngestReport, ingest
+from v50calib.io.catalog import find, open_source, root_kind, scan
+from v50calib.io.ingestion import IngestReport, ingest
+from v50calib.io.keys import VisitKey, normalise_planet_id
+from v50calib.io.source import FrameSource, VisitSource
+from v50calib.io.visit import open_visit, visit_dataset
 
 __all__ = [
     "FrameSource",

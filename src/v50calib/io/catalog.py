@@ -9,64 +9,28 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from v50calib.errors import DataError
-from v50calib.io.commit import COMMIT_NAME
-from v50calib.io.place import ObjectPath, Place, place
-from v50calib.schema import INSTRUMENTS
+from v50calib.io.challenge.root import _NAME, _dataset_planet, _open_dataset_source
+from v50calib.io.folders import _Folder, _folders
+from v50calib.io.keys import _ID, _INSTRUMENT, DETECTOR_FILE, SPLITS, Split, VisitKey, normalise_planet_id
+from v50calib.io.raw_store.root import _store_planet
+from v50calib.io.source import VisitSource
+from v50calib.io.storage.commit import COMMIT_NAME
+from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.schema import INSTRUMENTS, Instrument, instrument_of
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = ("train", "test")
 RootKind = Literal["dataset", "store", "custom"]
-#: the file that makes a folder a dataset of one's own detectors (`io.custom`)
-DETECTOR_FILE = "detector.yaml"
-
-_ID = re.compile(r"[0-9A-Za-z_-]+")
-#: an instrument becomes a part of paths, like a planet's id: `NAME` or `NAME.CHANNEL`
-_INSTRUMENT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]+)?")
-_FLOAT_ID = re.compile(r"(\d+)\.0*")
-_NAME = re.compile(rf"({'|'.join(INSTRUMENTS)})_(?:signal|calibration)(?:_(\d+))?(?:\.parquet)?")
-
-
-@dataclass(frozen=True, order=True)
-class VisitKey:
-    """Names one visit of one planet by one instrument; sorts by planet, visit, instrument, split."""
-
-    planet_id: str
-    visit: int
-    instrument: str
-    split: Split = "train"
-
-    def __str__(self) -> str:
-        return f"{self.split}/{self.planet_id}/{self.visit}/{self.instrument}"
-
-
-def normalise_planet_id(value: object) -> str:
-    """Planet id as text: `1103775.0`, `1103775` and `"1103775.0"` are all "1103775".
-
-    Raises DataError for what cannot be a folder name (an id becomes part of paths).
-    """
-    if isinstance(value, float):
-        if not value.is_integer():  # NaN and infinity are not either
-            raise DataError(f"planet id {value!r} is not valid: expected a whole number or a name")
-        value = int(value)
-    text = str(value).strip()
-    if match := _FLOAT_ID.fullmatch(text):
-        text = match[1]
-    if not _ID.fullmatch(text):
-        raise DataError(f"planet id {value!r} is not valid: ids are made of letters, digits, '_' and '-' only")
-    return text
 
 
 def root_kind(root: str | os.PathLike[str] | ObjectPath) -> RootKind:
     """Tell a challenge folder, a raw Zarr store and a folder with a detector.yaml apart. Raises DataError where it is none."""
-    path = place(root)
+    path = locate(root)
     # a store's kind is asked for with every visit; there it costs requests
     return _kind_of(path) if isinstance(path, Path) else _kind_of_objects(path)
 
@@ -79,7 +43,7 @@ def _kind_of_objects(path: ObjectPath) -> RootKind:
     return kind
 
 
-def _kind_of(path: Place) -> RootKind:
+def _kind_of(path: Location) -> RootKind:
     if not path.is_dir():
         raise DataError(f"no folder {path}: give the dataset's root (it holds train/ or test/) or a raw Zarr store")
     if (path / DETECTOR_FILE).is_file():
@@ -101,11 +65,11 @@ def scan(root: str | os.PathLike[str] | ObjectPath) -> list[VisitKey]:
     A visit counts where its signal file or its calibration folder is there, so that a missing file is
     reported when the visit is opened and not passed over. Raises DataError where the root is neither.
     """
-    path, kind = place(root), root_kind(root)
+    path, kind = locate(root), root_kind(root)
     if isinstance(path, ObjectPath):
         return sorted(key for split in SPLITS for key in _object_keys(path, split, kind))
     if kind == "custom":
-        from v50calib.io.custom_source import check_root
+        from v50calib.io.detector_yaml.source import check_root
 
         return check_root(path)
     planet_keys = _store_planet if kind == "store" else _dataset_planet
@@ -129,7 +93,7 @@ def find(
 
     Raises DataError naming the nearest known planet, visit or instrument, or where a planet is in both splits.
     """
-    path, planet = place(root), normalise_planet_id(planet_id)
+    path, planet = locate(root), normalise_planet_id(planet_id)
     known = visits_of(path, planet, split)
     if instrument not in INSTRUMENTS and instrument not in {key.instrument for key in known}:
         names = sorted({key.instrument for key in scan(path)} if root_kind(path) != "dataset" else INSTRUMENTS)
@@ -149,13 +113,13 @@ def find(
     return hits[0]
 
 
-def visits_of(root: Place, planet: str, split: Split | None = None) -> list[VisitKey]:
+def visits_of(root: Location, planet: str, split: Split | None = None) -> list[VisitKey]:
     """Visits of one planet, without a scan of the others; empty where the root does not have it."""
     kind = root_kind(root)
     if isinstance(root, ObjectPath):
         return [key for s in (SPLITS if split is None else (split,)) for key in _object_keys(root, s, kind, planet)]
     if kind == "custom":
-        from v50calib.io.custom import load_description
+        from v50calib.io.detector_yaml.load import load_description
 
         keys = (key for key, _ in load_description(root).entries())
         return [key for key in keys if key.planet_id == planet and split in (None, key.split)]
@@ -164,7 +128,7 @@ def visits_of(root: Place, planet: str, split: Split | None = None) -> list[Visi
     return [key for s in splits if (root / s / planet).is_dir() for key in planet_keys(_Folder(root / s / planet), s)]
 
 
-def channels_of(root: Place, planet: str, visit: int, instrument: str, split: Split | None = None) -> list[VisitKey]:
+def channels_of(root: Location, planet: str, visit: int, instrument: str, split: Split | None = None) -> list[VisitKey]:
     """The visit's channels where `instrument` is one that has several (`NAME.CHANNEL`), else nothing."""
     keys = visits_of(root, planet, split)
     return [key for key in keys if key.visit == visit and key.instrument.startswith(f"{instrument}.")]
@@ -177,42 +141,6 @@ def unknown_planet(planet_id: str, known: Iterable[str]) -> DataError:
         return DataError(f"unknown planet {planet_id}: the root holds no visits at all; check the path or download the data")
     nearest = difflib.get_close_matches(planet_id, ids, n=3, cutoff=0.0)
     return DataError(f"unknown planet {planet_id}: the root holds {len(ids)} planets; nearest are {', '.join(nearest)}")
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """Name and path of a directory, as os.DirEntry has them."""
-
-    location: Path
-
-    @property
-    def name(self) -> str:
-        return self.location.name
-
-    @property
-    def path(self) -> str:
-        return str(self.location)
-
-
-def _folders(path: Path) -> Iterator[os.DirEntry[str]]:
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            yield from (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _dataset_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
-    with os.scandir(planet.path) as entries:
-        for entry in entries:
-            if match := _NAME.fullmatch(entry.name):
-                yield VisitKey(planet.name, int(match[2] or 0), match[1], split)
-
-
-def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
-    for visit in _folders(Path(planet.path)):
-        if visit.name.isdecimal():
-            for instrument in _folders(Path(visit.path)):
-                if _INSTRUMENT.fullmatch(instrument.name) and Path(instrument.path, COMMIT_NAME).is_file():
-                    yield VisitKey(planet.name, int(visit.name), instrument.name, split)
 
 
 def _object_keys(root: ObjectPath, split: Split, kind: RootKind, planet: str = "") -> set[VisitKey]:
@@ -228,3 +156,35 @@ def _object_keys(root: ObjectPath, split: Split, kind: RootKind, planet: str = "
         elif kind == "dataset" and (match := _NAME.fullmatch(rest[0])):
             keys.add(VisitKey(name, int(match[2] or 0), match[1], split))
     return keys
+
+
+def open_source(root: str | os.PathLike[str] | ObjectPath, key: VisitKey, *, threads: int | None = None) -> VisitSource:
+    """Open one visit of any root (see `root_kind`); all cheap checks are made here, no frame is decoded.
+
+    threads: decode threads for parquet (default: the processors this process may use, at most 4).
+    Raises DataError for missing, damaged or misshapen files (see `layout` and `parquet`).
+    """
+    path, kind = locate(root), root_kind(root)
+    if kind == "store":
+        from v50calib.io.raw_store.group import open_store_source
+
+        return open_store_source(path, key)
+    if kind == "custom" and not isinstance(path, ObjectPath):
+        from v50calib.io.detector_yaml.source import open_custom_source
+
+        return open_custom_source(path, key)
+    return _open_dataset_source(path, key, threads)
+
+
+def instrument_at(root: str | os.PathLike[str] | ObjectPath, key: VisitKey) -> Instrument:
+    """The facts of a visit's instrument, without opening the visit. Raises DataError."""
+    path, kind = locate(root), root_kind(root)
+    if kind == "store":
+        from v50calib.io.raw_store.group import store_attrs
+
+        return instrument_of(store_attrs(path, key))
+    if kind == "custom" and not isinstance(path, ObjectPath):
+        from v50calib.io.detector_yaml.source import custom_instrument
+
+        return custom_instrument(path, key)
+    return instrument_of({"instrument": key.instrument})

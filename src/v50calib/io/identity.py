@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 from dask.base import tokenize
 
-from v50calib.io.catalog import VisitKey, root_kind
-from v50calib.io.commit import read_record
-from v50calib.io.layout import AXIS_FILE, visit_files
-from v50calib.io.parquet import ParquetFrames
-from v50calib.io.place import ObjectPath, Place, place, version_of
-from v50calib.io.source import VisitSource, open_source
+from v50calib.io.catalog import open_source, root_kind
+from v50calib.io.challenge.parquet import ParquetFrames
+from v50calib.io.challenge.tables import AXIS_FILE, visit_files
+from v50calib.io.keys import VisitKey
+from v50calib.io.source import VisitSource
+from v50calib.io.storage.commit import read_record
+from v50calib.io.storage.location import Location, locate, version_of
+from v50calib.io.storage.objects import ObjectPath
 from v50calib.reference import MAP_NAMES, hash_array, hash_text
 
 #: the part that may differ while the input is the same
@@ -32,7 +34,7 @@ def unchanged(root: str | os.PathLike[str] | ObjectPath, key: VisitKey, known: o
     """Whether the input is still what `known`, an identity of an earlier time, says. Raises as `input_identity` does."""
     if not isinstance(known, dict) or not known:
         return False
-    if known.get(STAMP) and known[STAMP] == _stamp(place(root), key):
+    if known.get(STAMP) and known[STAMP] == _stamp(locate(root), key):
         return True
     return same(input_identity(root, key), known)
 
@@ -45,17 +47,17 @@ def same(one: dict[str, str], other: dict[str, str]) -> bool:
 def input_identity(root: str | os.PathLike[str] | ObjectPath, key: VisitKey) -> dict[str, str]:
     """Identity of one visit of any root. Raises DataError or StoreError where it cannot be opened."""
     if root_kind(root) == "store":
-        return _store_identity(place(root), key)
+        return _store_identity(locate(root), key)
     return identity_of(root, open_source(root, key))
 
 
 def identity_of(root: str | os.PathLike[str] | ObjectPath, source: VisitSource) -> dict[str, str]:
     """The same of a source that is open already; {part: text}, JSON-ready, without paths."""
     if root_kind(root) == "store":
-        return _store_identity(place(root), source.key)
+        return _store_identity(locate(root), source.key)
     frames = source.frames
     # taken first: what changes meanwhile must not pass for what was read
-    stamp = _stamp(place(root), source.key)
+    stamp = _stamp(locate(root), source.key)
     if isinstance(frames, ParquetFrames):
         signal = version_of(frames.path)
     else:
@@ -67,13 +69,13 @@ def identity_of(root: str | os.PathLike[str] | ObjectPath, source: VisitSource) 
     return {"signal": signal, "visit": visit, "maps": maps} | ({STAMP: stamp} if stamp else {})
 
 
-def _store_identity(store: Place, key: VisitKey) -> dict[str, str]:
-    from v50calib.io.raw_zarr import group_path
+def _store_identity(store: Location, key: VisitKey) -> dict[str, str]:
+    from v50calib.io.raw_store.group import group_path
 
     return {"tree": str(read_record(group_path(store, key)).get("tree_sha256"))}
 
 
-def _stamp(root: Place, key: VisitKey) -> str:
+def _stamp(root: Location, key: VisitKey) -> str:
     """Sizes and times of change of all files that a visit of the challenge's folder is made of; empty for other roots."""
     if root_kind(root) != "dataset":
         return ""
@@ -96,7 +98,7 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _version(path: Place) -> str | None:
+def _version(path: Location) -> str | None:
     try:
         return version_of(path)
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,12 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.io.catalog import VisitKey, root_kind
-from v50calib.io.layout import read_axes, read_reference, read_star, visit_files
-from v50calib.io.parquet import open_parquet_frames
-from v50calib.io.place import ObjectPath, Place, place
+from v50calib.io.keys import VisitKey
 from v50calib.reference import Reference, hash_array, hash_text
-from v50calib.schema import DETECTOR_ATTR, INSTRUMENT, Instrument, instrument_of
+from v50calib.schema import DETECTOR_ATTR, Instrument, instrument_of
 
 
 class FrameSource(Protocol):
@@ -86,38 +82,6 @@ class VisitSource:
         return instrument_of(self.attrs)
 
 
-def open_source(root: str | os.PathLike[str] | ObjectPath, key: VisitKey, *, threads: int | None = None) -> VisitSource:
-    """Open one visit of any root (see `root_kind`); all cheap checks are made here, no frame is decoded.
-
-    threads: decode threads for parquet (default: the processors this process may use, at most 4).
-    Raises DataError for missing, damaged or misshapen files (see `layout` and `parquet`).
-    """
-    path, kind = place(root), root_kind(root)
-    if kind == "store":
-        from v50calib.io.raw_zarr import open_store_source
-
-        return open_store_source(path, key)
-    if kind == "custom" and not isinstance(path, ObjectPath):
-        from v50calib.io.custom_source import open_custom_source
-
-        return open_custom_source(path, key)
-    return _open_dataset_source(path, key, threads)
-
-
-def instrument_at(root: str | os.PathLike[str] | ObjectPath, key: VisitKey) -> Instrument:
-    """The facts of a visit's instrument, without opening the visit. Raises DataError."""
-    path, kind = place(root), root_kind(root)
-    if kind == "store":
-        from v50calib.io.raw_zarr import store_attrs
-
-        return instrument_of(store_attrs(path, key))
-    if kind == "custom" and not isinstance(path, ObjectPath):
-        from v50calib.io.custom_source import custom_instrument
-
-        return custom_instrument(path, key)
-    return instrument_of({"instrument": key.instrument})
-
-
 def with_visit_hash(reference: Reference, attrs: dict[str, Any], *arrays: NDArray[np.float64]) -> Reference:
     """The reference with one hash more, `visit`: facts and axes of a detector whose file a user may edit between runs.
 
@@ -127,21 +91,3 @@ def with_visit_hash(reference: Reference, attrs: dict[str, Any], *arrays: NDArra
         return reference
     text = "".join(f"{name}={attrs[name]!r};" for name in sorted(attrs)) + "".join(map(hash_array, arrays))
     return dataclasses.replace(reference, hashes=reference.hashes | {"visit": hash_text(text)})
-
-
-def _open_dataset_source(root: Place, key: VisitKey, threads: int | None) -> VisitSource:
-    files = visit_files(root, key)
-    frames = open_parquet_frames(files.signal, INSTRUMENT[key.instrument].shape, threads=threads)
-    reference = read_reference(root, key, files)
-    axes = read_axes(root, key.instrument, frames.n_frames)
-    attrs: dict[str, Any] = {
-        "planet_id": key.planet_id,
-        "visit": key.visit,
-        "instrument": key.instrument,
-        "split": key.split,
-        "adc_offset": reference.adc_offset,
-        "adc_gain": reference.adc_gain,
-    }
-    attrs |= {f"star_{name}": value for name, value in read_star(root, key).items()}
-    attrs["layout"] = files.layout
-    return VisitSource(key, frames, reference, axes.time_h, axes.exposure_s, axes.wavelength, attrs)

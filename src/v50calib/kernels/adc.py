@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Mask
 
 
 def clipped_mean(values: Float, *, sigma: float | None, max_iters: int) -> Float:

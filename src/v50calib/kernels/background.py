@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
+from v50calib.kernels.arrays import Float, Index
 from v50calib.kernels.linear import solve_positive
-
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
+
+from v50calib.kernels.arrays import Float, Index
 
 # no fastmath here: NaN carries meaning
 _jit = nb.njit(cache=True, nogil=True)
-
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 
 @_jit

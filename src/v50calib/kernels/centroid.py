@@ -11,9 +11,8 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
 from v50calib.kernels.linear import solve_positive
-
-Float = NDArray[np.float64]
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
 from v50calib.kernels.transit import Model, Prior, Shape
-
-Float = NDArray[np.float64]
 
 #: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
 NODES = 9

@@ -6,14 +6,12 @@ None of these knows a transit: the caller marks it, `bridge` closes the gap with
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import uniform_filter1d
 from scipy.optimize import minimize
 from scipy.signal import savgol_filter
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Mask
 
 #: a biweight location has converged when it moves by less than this share of the scatter
 _CONVERGED = 1e-7

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.series import robust_sigma
-
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 

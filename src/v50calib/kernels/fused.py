@@ -11,12 +11,32 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
+
 _FAST = {"contract", "nnan", "ninf", "nsz", "arcp"}
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
 #: sums to one number may be split over vector lanes; each is over one detector row, so chunks and tiles do not matter
 _jit_sum = nb.njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"}, boundscheck=False)
 
-Float = NDArray[np.float64]
+#: as `_jit`, but a NaN of a bad pixel stays one
+_jit_nan = nb.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"})
+
+
+@_jit_nan
+def read_polynomial(raw: NDArray[np.uint16], coef: Float, rate: Float, exposure: Float, out: Float) -> None:
+    """``out = Σ_k coef[k]·raw^k - rate·exposure`` for reads raw (n, npix); coef (terms, npix) ascending, rate (npix,), exposure (n,)."""
+    n, npix = out.shape
+    terms = coef.shape[0]
+    for i in range(n):
+        row, codes, t = out[i], raw[i], exposure[i]
+        for p in range(npix):
+            row[p] = coef[terms - 1, p]
+        for k in range(terms - 2, -1, -1):
+            c = coef[k]
+            for p in range(npix):
+                row[p] = row[p] * np.float64(codes[p]) + c[p]
+        for p in range(npix):
+            row[p] -= rate[p] * t
 
 
 @_jit

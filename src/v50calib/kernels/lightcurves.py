@@ -10,13 +10,12 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float, Real
+
 _FAST = {"contract", "nsz", "arcp"}
 # NaN carries meaning: no nnan here
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
 _jit_sum = nb.njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"}, boundscheck=False)
-
-Float = NDArray[np.float64]
-Real = NDArray[np.floating]
 
 
 @_jit

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 import numba as nb
-import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 

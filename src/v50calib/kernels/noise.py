@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Mask
 
 #: lengths in a curve, at most; fewer blocks than MIN_BLOCKS tell no scatter
 SIZES, MIN_BLOCKS = 20, 8

@@ -7,11 +7,9 @@ at pixel values.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Index, Mask
+
 Pairs = tuple[Index, Index]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 
 def adu_to_electrons(adu: NDArray[np.generic], gain: float | Float, offset: float | Float) -> Float:

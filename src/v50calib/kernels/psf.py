@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 from scipy.optimize import least_squares
 
+from v50calib.kernels.arrays import Float
 from v50calib.kernels.linear import solve_positive
-
-Float = NDArray[np.float64]
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Mask
+
 Mode = Literal["median4", "median8", "gaussian3"]
 
 _CROSS = ((-1, 0), (0, -1), (0, 1), (1, 0))

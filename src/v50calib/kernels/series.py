@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels import binned
+from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.lightcurves import apply_operator, isolated
-
-Float = NDArray[np.float64]
-Real = NDArray[np.floating]
-Mask = NDArray[np.bool_]
 
 #: standard deviation of a normal distribution per median absolute deviation
 MAD_TO_SIGMA = 1.4826022185056018

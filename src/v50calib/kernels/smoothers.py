@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Mask
+
 ClipMode = Literal["both", "lower", "upper"]
 
 #: standard deviation of a normal distribution per median absolute deviation

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.series import robust_sigma
-
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 #: rows to each side of the trace that its centre is measured on
 REACH = 4.0

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 from scipy.interpolate import LSQBivariateSpline
 from scipy.ndimage import gaussian_filter
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from v50calib.kernels.arrays import Float, Mask
 
 
 def poly2d_design(shape: tuple[int, int], degree: int) -> Float:

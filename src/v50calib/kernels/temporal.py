@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
-from numpy.typing import NDArray
+
+from v50calib.kernels.arrays import Float, Index, Mask
 
 _jit = nb.njit(cache=True, nogil=True)
 
-Float = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Index = NDArray[np.int64]
 
 #: samples on either side that a spike is compared with, and that its repair may reach to
 REACH = 2
@@ -54,7 +52,7 @@ def neighbour_median(series: Float, out: Float) -> None:
 
 
 @_jit
-def find_spikes(series: Float, limit: Float, out: Flags) -> int:
+def find_spikes(series: Float, limit: Float, out: Mask) -> int:
     """Samples above the median of their neighbours by more than limit, and above both nearest by half of it; how many.
 
     series (n, npix); limit (lag, npix): row i is compared with rows i ± lag, i ± 2·lag, … and judged by limit[i % lag], so
@@ -92,7 +90,7 @@ def find_spikes(series: Float, limit: Float, out: Flags) -> int:
 
 
 @_jit
-def find_isolated(series: Float, limit: Float, out: Flags) -> int:
+def find_isolated(series: Float, limit: Float, out: Mask) -> int:
     """Samples that stand off both nearest neighbours to the same side by more than limit (npix,); how many.
 
     The first and last sample are compared with the mean of the next two, at 1.25 times the limit (as
@@ -120,7 +118,7 @@ def find_isolated(series: Float, limit: Float, out: Flags) -> int:
 
 
 @_jit
-def bridge(series: Float, bad: Flags, lag: int, rows: Index, pixels: Index, use_median: bool, out: Float) -> None:
+def bridge(series: Float, bad: Mask, lag: int, rows: Index, pixels: Index, use_median: bool, out: Float) -> None:
     """Replacements out (k,) of the samples series[rows, pixels] from good ones of the same pixel within REACH · lag rows.
 
     A straight line in time between the nearest good one on either side, or their median; with good samples on one
@@ -153,7 +151,7 @@ def bridge(series: Float, bad: Flags, lag: int, rows: Index, pixels: Index, use_
             out[k] = series[left, p] if left >= 0 else series[right, p]
 
 
-def fill_marked(series: Float, bad: Flags, wanted: Flags, *, lag: int, use_median: bool) -> tuple[Float, Flags]:
+def fill_marked(series: Float, bad: Mask, wanted: Mask, *, lag: int, use_median: bool) -> tuple[Float, Mask]:
     """Series with the `wanted` samples bridged over the `bad` ones, and where that could be done. Copies only where it writes."""
     rows, pixels = np.nonzero(wanted)
     values = np.empty(rows.size)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import batman
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 #: the planet's shadow is averaged over each bin by this many sub-samples
 SUPERSAMPLE = 3

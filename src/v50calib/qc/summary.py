@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from rich.console import Console
-from rich.table import Table
 
 from v50calib.errors import DataError
 
@@ -63,21 +61,3 @@ def row(ds: xr.Dataset, seconds: float, truth: float | None) -> dict[str, Any]:
     if truth is not None:
         out |= {"truth_ppm": 1e6 * truth, "pull": (depth - truth) / sigma}
     return out
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows of `row` as a table."""
-    with_truth = any("truth_ppm" in r for r in rows)
-    table = Table(title="transit depth (white light), ppm")
-    for name in ("planet", "visit", "instrument"):
-        table.add_column(name)
-    for name in ("depth ± sigma", *(("truth", "pull") if with_truth else ()), "noise / limit", "s"):
-        table.add_column(name, justify="right")
-    for r in rows:
-        found = np.isfinite(r["depth_ppm"])
-        cells = [str(r["planet_id"]), str(r["visit"]), r["instrument"]]
-        cells.append(f"{r['depth_ppm']:.0f} ± {r['sigma_ppm']:.0f}" if found else "no transit found")
-        if with_truth:
-            cells += [f"{r['truth_ppm']:.0f}" if "truth_ppm" in r else "", f"{r['pull']:+.2f}" if found and "pull" in r else ""]
-        table.add_row(*cells, f"{r['noise_over_limit']:.3f}", f"{r['seconds']:.1f}")
-    Console(width=110).print(table)

@@ -14,8 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from v50calib.errors import StoreError
-from v50calib.io.place import Place, place, replace_bytes
-from v50calib.io.product import open_product
+from v50calib.io.storage.location import Location, locate, replace_bytes
 from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES
 from v50calib.qc.summary import load_spectra, load_truth
 from v50calib.report.figures import Image, draw_visit
@@ -23,8 +22,9 @@ from v50calib.report.profile import SHOWN as DIFFERENCES
 from v50calib.report.profile import name_of
 from v50calib.report.table import columns, row
 from v50calib.report.visits import Visit, collect, facts
-from v50calib.runtime.rundir import MARK, read_mark
-from v50calib.runtime.status import status
+from v50calib.runs.directory import MARK, read_mark
+from v50calib.runs.product import open_product
+from v50calib.runs.status import status
 
 NAME = "report.html"
 #: visits with figures unless the caller says otherwise
@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 class Report:
     """What was written: the page, visits in its table, visits with figures."""
 
-    path: Place
+    path: Location
     visits: int
     drawn: int
     bytes: int
@@ -56,8 +56,8 @@ class Section:
 
 
 def write_report(
-    run_dir: str | Path | Place,
-    out: str | Path | Place | None = None,
+    run_dir: str | Path | Location,
+    out: str | Path | Location | None = None,
     *,
     limit: int = LIMIT,
     truth: str | Path | None = None,
@@ -72,8 +72,8 @@ def write_report(
     The run may be going on. Raises StoreError where `run_dir` is no run directory or the page cannot be written,
     DataError where `truth` has no truth.json.
     """
-    run_dir = place(run_dir)
-    path = place(out) if out is not None else run_dir / NAME
+    run_dir = locate(run_dir)
+    path = locate(out) if out is not None else run_dir / NAME
     known = read_mark(run_dir)
     depths, spectra = (load_truth(Path(truth)), load_spectra(Path(truth))) if truth is not None else ({}, {})
     visits = collect(run_dir, depths)
@@ -104,7 +104,7 @@ def _sections(chosen: list[Visit], visits: list[Visit], spectra: dict[str, np.nd
     return sections
 
 
-def _render(run_dir: Place, known: dict[str, Any], visits: list[Visit], sections: list[Section], with_truth: bool) -> bytes:
+def _render(run_dir: Location, known: dict[str, Any], visits: list[Visit], sections: list[Section], with_truth: bool) -> bytes:
     profile, differences = name_of(known)
     anchors = {section.visit.label: section.anchor for section in sections}
     heads = columns(with_truth)
@@ -151,7 +151,7 @@ def _number(value: float, spec: str = "") -> str:
     return format(value, plain) if math.isfinite(value) else "unknown"
 
 
-def _write(path: Place, page: bytes) -> None:
+def _write(path: Location, page: bytes) -> None:
     try:
         replace_bytes(path, page)
     except OSError as exc:

@@ -10,11 +10,11 @@ from typing import Any
 
 import xarray as xr
 
-from v50calib.io.place import Place
-from v50calib.io.product import committed_products, open_product
+from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict, judge, no_product, number
-from v50calib.runtime import journal
-from v50calib.runtime.visit import PRODUCTS
+from v50calib.runs import manifest as journal
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.product import committed_products, open_product
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Visit:
 
     entry: journal.Entry
     verdict: Verdict
-    product: Place | None
+    product: Location | None
     notes: list[str] = field(default_factory=list)
     depth_ppm: float = math.nan
     sigma_ppm: float = math.nan
@@ -39,7 +39,7 @@ class Visit:
         return (self.depth_ppm - self.truth_ppm) / self.sigma_ppm if self.sigma_ppm else math.nan
 
 
-def collect(run_dir: Place, truth: Mapping[tuple[str, int, str], float]) -> list[Visit]:
+def collect(run_dir: Location, truth: Mapping[tuple[str, int, str], float]) -> list[Visit]:
     """All visits of the manifest and all committed products, the least to be trusted first.
 
     truth: white depths of a simulated dataset. Raises StoreError where a product cannot be opened.
@@ -63,7 +63,7 @@ def _rank(visit: Visit) -> tuple[float, float, str]:
     return -visit.verdict.score, -noise if math.isfinite(noise) else 0.0, visit.label
 
 
-def _visit(entry: journal.Entry, product: Place | None) -> Visit:
+def _visit(entry: journal.Entry, product: Location | None) -> Visit:
     if entry.state not in ("done", "skipped"):
         return Visit(entry, no_product(entry.state, entry.error or entry.error_type), None)
     if product is None:

@@ -13,27 +13,28 @@ from distributed import Client
 
 from v50calib.config import load
 from v50calib.config.models import RunConfig
+from v50calib.config.provenance import config_hash, versions
 from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
-from v50calib.io.catalog import scan
-from v50calib.io.place import ObjectPath, Place, check_answers, place
-from v50calib.io.source import instrument_at
+from v50calib.io.catalog import instrument_at, scan
+from v50calib.io.storage.location import Location, check_answers, locate
+from v50calib.io.storage.objects import ObjectPath
 from v50calib.markup import table
 from v50calib.pipeline import Pipeline
-from v50calib.provenance import config_hash, versions
-from v50calib.runtime import journal, quarantine
+from v50calib.runs import manifest as journal
+from v50calib.runs import quarantine
+from v50calib.runs.directory import check_run_dir, mark_run_dir
+from v50calib.runs.lock import run_lock
+from v50calib.runs.qc_table import NAME as QC_TABLE
+from v50calib.runs.qc_table import exported, write_table
+from v50calib.runs.state import RunState
+from v50calib.runs.stop import stoppable
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import Outcome, run_here, run_on
 from v50calib.runtime.failures import Failure
-from v50calib.runtime.lock import run_lock
+from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
-from v50calib.runtime.qctable import NAME as QC_TABLE
-from v50calib.runtime.qctable import exported, write_table
 from v50calib.runtime.recalibrate import prepare
-from v50calib.runtime.rundir import check_run_dir, mark_run_dir
 from v50calib.runtime.select import select
-from v50calib.runtime.state import RunState
-from v50calib.runtime.stop import stoppable
-from v50calib.runtime.visit import Job, packed
 from v50calib.runtime.worklist import Decision, decide, identity_or_none, label_of
 
 #: visits in a notebook's table of a run, failed ones first
@@ -49,7 +50,7 @@ class RunSummary:
     QC numbers, identities and hashes are in the manifest (`journal.read`), not here: a run of any length keeps little.
     """
 
-    run_dir: Place
+    run_dir: Location
     entries: list[journal.Entry] = field(default_factory=list)
     #: what the recalibration of predictions has to say (calib.top_level_calib)
     notes: list[str] = field(default_factory=list)
@@ -108,7 +109,7 @@ def calibrate(
     """
     refuse_in_a_starting_worker()
     config = config if config is not None else load(profile, overrides)
-    root, out = place(root), place(out)
+    root, out = locate(root), locate(out)
     check_answers(root, out)
     recalibration = prepare(config, out)
     jobs = make_jobs(root, out, config, planets, only, own_workers=client is None)
@@ -139,7 +140,7 @@ def plan(
     retry_failed: bool = False, overwrite: bool = False, update: bool = False,
 ) -> list[Decision]:  # fmt: skip
     """What `calibrate` would do with the same arguments; nothing is written. Raises as it does."""
-    root, out = place(root), place(out)
+    root, out = locate(root), locate(out)
     check_answers(root, out)
     jobs = make_jobs(root, out, config, planets, only)
     if out.exists():
@@ -148,7 +149,7 @@ def plan(
 
 
 def make_jobs(
-    root: Place, out: Place, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = (), *, own_workers: bool = True
+    root: Location, out: Location, config: RunConfig, planets: Sequence[str] = (), only: Sequence[str] = (), *, own_workers: bool = True
 ) -> list[Job]:
     """The selected visits as jobs; config and instruments are checked against them, and the memory of workers that we start.
 
@@ -168,7 +169,7 @@ def make_jobs(
 class _Run:
     """Bookkeeping of one call: manifest, state, quarantine, progress."""
 
-    def __init__(self, out: Place, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
+    def __init__(self, out: Location, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
         self.summary = RunSummary(out)
         self._decisions, self._progress = decisions, progress
         self._fingerprint, self._exported = config_hash(config), exported(config)

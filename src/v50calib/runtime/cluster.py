@@ -16,26 +16,13 @@ from distributed.security import Security
 
 from v50calib.config.runtime import QUEUES, RuntimeConfig, TlsConfig
 from v50calib.errors import ClusterError, ConfigError
+from v50calib.io.storage.machine import cores
+from v50calib.runtime.environment import WORKER_ENVIRONMENT
 from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 
-#: what worker processes start with. One thread a task: libraries that start their own would only compete. Freed memory
-#: is kept (Dask's default gives it back at once): a visit's arrays of 10 MB come and go, and mapping them anew costs more
-#: than filling them.
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": str(2**27),
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),
-}
 #: events and transitions that a scheduler of ours remembers
 LOG_LENGTH = 100
 LOOPBACK = "127.0.0.1"
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def n_workers(runtime: RuntimeConfig) -> int:

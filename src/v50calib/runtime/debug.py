@@ -14,16 +14,16 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from v50calib import general
+from v50calib.engine.constants import FrameConstants
+from v50calib.engine.frames import Frames, windows
+from v50calib.engine.steps import stage_by_stage
 from v50calib.errors import StoreError
-from v50calib.io.catalog import VisitKey
-from v50calib.io.commit import commit, staging
-from v50calib.io.place import Place, replace_bytes
-from v50calib.io.product import product_path
+from v50calib.io.keys import VisitKey
+from v50calib.io.storage.commit import commit, staging
+from v50calib.io.storage.location import Location, replace_bytes
 from v50calib.pipeline import Pipeline
-from v50calib.preparation import FrameConstants
-from v50calib.stages.base import Tile
-from v50calib.tiles import stage_by_stage
+from v50calib.runs.product import product_path
+from v50calib.stages.tile import Tile, cut
 
 DEBUG, INTERMEDIATE = "debug", "intermediate.zarr"
 #: what is kept of a stage: attribute of its tile, suffix of the array, dtype, units
@@ -46,7 +46,7 @@ def wanted_frames(pipeline: Pipeline) -> list[Any]:
     return [stage for stage in pipeline.stages if stage.config.cache.write_intermediate]
 
 
-def save_images(run_dir: Place, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, ds: xr.Dataset) -> None:
+def save_images(run_dir: Location, key: VisitKey, pipeline: Pipeline, frames: Frames, frame: FrameConstants, ds: xr.Dataset) -> None:
     """Draw what `wanted_images` names. Pairs beyond the visit's end are left out. Raises StoreError where nothing can be written."""
     asked = wanted_images(pipeline)
     if not asked:
@@ -92,21 +92,21 @@ _SERIES = {
 }
 
 
-def _save(figure: Any, path: Place) -> None:
+def _save(figure: Any, path: Location) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     replace_bytes(path, content.getvalue())
 
 
-def _pair(pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, index: int, stage: str) -> Tile:
+def _pair(pipeline: Pipeline, frames: Frames, frame: FrameConstants, index: int, stage: str) -> Tile:
     """One pair after a stage, with the neighbours in time that its methods look at."""
     low, high = max(0, index - pipeline.halo), min(frames.n_frames // 2, index + 1 + pipeline.halo)
     tile = stage_by_stage(frame, frames.read(2 * low, 2 * high), 2 * low, stage)
     per_pair = 1 if stage == "cds" else 2
-    return general.cut(tile, per_pair * (index - low), per_pair * (index - low + 1))
+    return cut(tile, per_pair * (index - low), per_pair * (index - low + 1))
 
 
-def save_frames(run_dir: Place, key: VisitKey, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, step: int) -> None:
+def save_frames(run_dir: Location, key: VisitKey, pipeline: Pipeline, frames: Frames, frame: FrameConstants, step: int) -> None:
     """Write the frames of each stage that `wanted_frames` names, `step` pairs at a time; each stage whole or not at all."""
     for stage in wanted_frames(pipeline):
         final = product_path(run_dir / INTERMEDIATE, key) / stage.name
@@ -122,7 +122,7 @@ def save_frames(run_dir: Place, key: VisitKey, pipeline: Pipeline, frames: gener
             ) from exc
 
 
-def _write_stage(path: Path, pipeline: Pipeline, frames: general.Frames, frame: FrameConstants, stage: Any, step: int) -> None:
+def _write_stage(path: Path, pipeline: Pipeline, frames: Frames, frame: FrameConstants, stage: Any, step: int) -> None:
     per_pair = 1 if stage.name == "cds" else 2
     n, dim = per_pair * (frames.n_frames // 2), "pair" if stage.name == "cds" else "time"
     with zarr.config.set({"array.write_empty_chunks": True}):
@@ -134,8 +134,8 @@ def _write_stage(path: Path, pipeline: Pipeline, frames: general.Frames, frame: 
             )
             for attribute, suffix, dtype, units in _KEPT
         }  # fmt: skip
-        for window in general.windows(frames, step, pipeline.halo):
+        for window in windows(frames, step, pipeline.halo):
             tile = stage_by_stage(frame, window.raw, 2 * window.first, stage.name)
-            tile = general.cut(tile, per_pair * (window.start - window.first), per_pair * (window.stop - window.first))
+            tile = cut(tile, per_pair * (window.start - window.first), per_pair * (window.stop - window.first))
             for attribute, array in arrays.items():
                 array[per_pair * window.start : per_pair * window.stop] = np.asarray(getattr(tile, attribute)).astype(array.dtype)

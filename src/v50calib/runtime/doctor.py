@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from v50calib.config.compose import list_profiles
 from v50calib.errors import V50CalibError
 from v50calib.io.catalog import root_kind, scan
-from v50calib.runtime.cluster import cores
+from v50calib.io.storage.machine import cores
 
 #: ok; note: works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]

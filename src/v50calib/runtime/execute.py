@@ -22,9 +22,9 @@ from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, V50CalibError
 from v50calib.io.catalog import root_kind
 from v50calib.io.identity import input_identity
+from v50calib.runs.stop import STOP, VisitStoppedError
 from v50calib.runtime.failures import Failure, attempt, judge
-from v50calib.runtime.stop import STOP, VisitStoppedError
-from v50calib.runtime.visit import Done, Job, chunks_job, finish_job, pairs_of_job, prepare_job, run_job
+from v50calib.runtime.job import Done, Job, chunks_job, finish_job, pairs_of_job, prepare_job, run_job
 
 #: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2

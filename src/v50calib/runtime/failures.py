@@ -14,8 +14,8 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from v50calib.errors import ConfigError
-from v50calib.runtime.redact import redact
-from v50calib.runtime.stop import VisitStoppedError
+from v50calib.runs.redact import redact
+from v50calib.runs.stop import VisitStoppedError
 
 #: retry: may pass by itself; give_up: the visit's own fault, every attempt ends alike; stop: every visit would fail alike
 Verdict = Literal["retry", "give_up", "stop"]

@@ -25,11 +25,12 @@ from typing import Any
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import DataError
-from v50calib.io.catalog import VisitKey
+from v50calib.io.keys import VisitKey
+from v50calib.io.storage.machine import cores
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.manifest import Entry
 from v50calib.runtime.batch import Progress, calibrate, make_jobs, plan
-from v50calib.runtime.cluster import cores, n_workers, open_client
-from v50calib.runtime.journal import Entry
-from v50calib.runtime.visit import PRODUCTS
+from v50calib.runtime.cluster import n_workers, open_client
 
 #: visits (of both instruments) that are calibrated where the caller does not say
 SAMPLE = 2

@@ -19,11 +19,11 @@ from distributed.system import MEMORY_LIMIT
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import QUEUES, RuntimeConfig
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.catalog import root_kind
-from v50calib.io.parquet import IN_MEMORY_BYTES
-from v50calib.io.source import open_source
-from v50calib.runtime.cluster import cores, n_workers
-from v50calib.runtime.visit import Job
+from v50calib.io.catalog import open_source, root_kind
+from v50calib.io.challenge.parquet import IN_MEMORY_BYTES
+from v50calib.io.storage.machine import cores
+from v50calib.runtime.cluster import n_workers
+from v50calib.runtime.job import Job
 
 #: a worker process with everything imported and compiled
 BASE = 400 * 2**20

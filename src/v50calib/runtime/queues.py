@@ -19,7 +19,7 @@ _ACCOUNT = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "proj
 
 def queue_arguments(runtime: RuntimeConfig, certificates: Security | None = None) -> dict[str, Any]:
     """Keyword arguments of the dask-jobqueue cluster that `runtime` asks for."""
-    from v50calib.runtime.cluster import WORKER_ENVIRONMENT
+    from v50calib.runtime.environment import WORKER_ENVIRONMENT
 
     queue = runtime.queue
     exports = [f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()]
@@ -78,7 +78,7 @@ def kubernetes_arguments(runtime: RuntimeConfig) -> dict[str, Any]:
         except (OSError, yaml.YAMLError) as exc:
             raise ConfigError(f"cannot read runtime.kubernetes.spec={pods.spec} ({exc}): give the YAML of a DaskCluster") from exc
         return {"custom_cluster_spec": spec, "namespace": pods.namespace, "n_workers": None}
-    from v50calib.runtime.cluster import WORKER_ENVIRONMENT
+    from v50calib.runtime.environment import WORKER_ENVIRONMENT
 
     size = {"cpu": pods.cpu, "memory": pods.memory}
     return {

@@ -11,8 +11,8 @@ import xarray as xr
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.place import Place
-from v50calib.runtime.visit import open_calibrated
+from v50calib.io.storage.location import Location
+from v50calib.runs.calibrated import open_calibrated
 from v50calib.uncertainty.fit import common, least
 from v50calib.uncertainty.model import corel_module
 from v50calib.uncertainty.options import TopLevelCalib
@@ -59,7 +59,7 @@ class Prepared:
         return done, notes
 
 
-def prepare(config: RunConfig, run_dir: Place) -> Prepared | None:
+def prepare(config: RunConfig, run_dir: Location) -> Prepared | None:
     """The recalibration of a config, its files read; None where calib.top_level_calib.method is none.
 
     A path that is null is taken from the environment (PRED_PATH, TRUTH_PATH, FEATURES_PATH). Raises ConfigError for a path that is

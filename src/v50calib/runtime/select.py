@@ -7,11 +7,12 @@ from pathlib import Path
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.catalog import VisitKey, find, normalise_planet_id
-from v50calib.io.place import Place
+from v50calib.io.catalog import find
+from v50calib.io.keys import VisitKey, normalise_planet_id
+from v50calib.io.storage.location import Location
 
 
-def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Place, only: Sequence[str] = ()) -> list[VisitKey]:
+def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Location, only: Sequence[str] = ()) -> list[VisitKey]:
     """The visits a run works on, in order.
 
     planets, only: a visit is in where it is of one of `planets` or below one of `only` (PLANET[/VISIT[/INSTRUMENT]]); both empty:

@@ -7,14 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from v50calib.config.provenance import config_hash, versions
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.identity import input_identity, unchanged
-from v50calib.io.place import ObjectPath, place
-from v50calib.io.product import product_record
-from v50calib.provenance import config_hash, versions
-from v50calib.runtime import journal, quarantine
+from v50calib.io.storage.location import locate
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs import manifest as journal
+from v50calib.runs import quarantine
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.product import product_record
 from v50calib.runtime.failures import Failure, judge
-from v50calib.runtime.visit import PRODUCTS, Job
+from v50calib.runtime.job import Job
 
 #: visits whose state is asked for at a time in an object store
 AT_ONCE = 16
@@ -43,7 +46,7 @@ def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool =
     """
     if not jobs:
         return []
-    run_dir, fingerprint = place(jobs[0].out), config_hash(jobs[0].config)
+    run_dir, fingerprint = locate(jobs[0].out), config_hash(jobs[0].config)
     held = quarantine.load(run_dir)
     if retry_failed:
         failed = {e.label for e in journal.read(run_dir) if e.state == "failed"} | set(held)
@@ -62,7 +65,7 @@ def _decisions(jobs: Sequence[Job], fingerprint: str, held: dict[str, quarantine
     """`_decide` for each job in order; many at a time where each answer is a request over the network."""
     if not jobs:
         return
-    if not isinstance(place(jobs[0].out), ObjectPath) and not isinstance(place(jobs[0].root), ObjectPath):
+    if not isinstance(locate(jobs[0].out), ObjectPath) and not isinstance(locate(jobs[0].root), ObjectPath):
         yield from (_decide(job, fingerprint, held, overwrite) for job in jobs)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -84,7 +87,7 @@ def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwr
     if overwrite:
         return Decision(job, "do", "overwrite")
     try:
-        record = product_record(place(job.out) / PRODUCTS, job.key)
+        record = product_record(locate(job.out) / PRODUCTS, job.key)
     except StoreError:
         return Decision(job, "do", "damaged commit record")
     if record is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
 from v50calib.schema import INSTRUMENT
 
 VISIT_S = 27000.0
@@ -16,8 +16,6 @@ FGS1_PER_AIRS = 12
 STAMPS_S = (0.1, 0.2)
 #: quadratic dispersion of AIRS-CH0, µm against column; a rounded fit to the published axis
 DISPERSION_UM = (4.07846314, -4.43363407e-3, -6.91347214e-6)
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class TimeAxis:
     read_s     time since reset of the first and the second read, s
     """
 
-    stamps_h: Floats
-    pair_h: Floats
+    stamps_h: Float
+    pair_h: Float
     read_s: tuple[float, float]
 
     @property
@@ -52,13 +50,13 @@ def time_axis(instrument: str, frames_fraction: float) -> TimeAxis:
     return TimeAxis(stamps.ravel(), stamps.mean(axis=1), INSTRUMENT[instrument].read_times)
 
 
-def airs_wavelength() -> Floats:
+def airs_wavelength() -> Float:
     """Wavelength of the 356 AIRS-CH0 columns, µm, falling with column."""
     column = np.arange(INSTRUMENT["AIRS-CH0"].shape[1], dtype=np.float64)
     return np.asarray(np.polynomial.polynomial.polyval(column, DISPERSION_UM))
 
 
-def channel_wavelength() -> Floats:
+def channel_wavelength() -> Float:
     """Wavelength of the 283 channels wl_1..wl_283, µm: the FGS1 band, then the science columns reversed (rising)."""
     band = INSTRUMENT["FGS1"].band_um
     science = airs_wavelength()[INSTRUMENT["AIRS-CH0"].science][::-1]

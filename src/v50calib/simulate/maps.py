@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
 from v50calib.schema import INSTRUMENT, LINEARITY_TERMS
 from v50calib.simulate.config import SimConfig
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,15 @@ class Maps:
     `response` is the detector's true response: `flat`, and 0 at dead pixels.
     """
 
-    dark: Floats
+    dark: Float
     dead: NDArray[np.bool_]
-    flat: Floats
-    read: Floats
-    linear_corr: Floats
+    flat: Float
+    read: Float
+    linear_corr: Float
     hot: NDArray[np.bool_]
 
     @property
-    def response(self) -> Floats:
+    def response(self) -> Float:
         """[y, x] electrons per electron-equivalent of light."""
         return np.where(self.dead, 0.0, self.flat)
 
@@ -111,7 +110,7 @@ def draw_maps(config: SimConfig, instrument: str, rng: np.random.Generator) -> M
     )
 
 
-def _read_map(stats: _Statistics, rng: np.random.Generator, size: int) -> Floats:
+def _read_map(stats: _Statistics, rng: np.random.Generator, size: int) -> Float:
     """Normal core with an exponential tail in the logarithm: 5 % above 17 e-, 1 % above 29, 0.1 % above 78."""
     core = rng.normal(*stats.read, size=size)
     tail = 14.0 * np.exp(rng.exponential(0.354, size=size))
@@ -119,7 +118,7 @@ def _read_map(stats: _Statistics, rng: np.random.Generator, size: int) -> Floats
     return np.clip(read, 0.9 * stats.read[0], stats.read_max)
 
 
-def _linearity(config: SimConfig, stats: _Statistics, rng: np.random.Generator, size: int) -> Floats:
+def _linearity(config: SimConfig, stats: _Statistics, rng: np.random.Generator, size: int) -> Float:
     """[order, pixel] coefficients; a draw that is not safely rising is replaced by the median polynomial."""
     median = np.array(stats.linear)
     values, vectors = np.linalg.eigh(_LINEAR_CORRELATION)

@@ -10,13 +10,11 @@ import math
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from v50calib.kernels.arrays import Float
 from v50calib.simulate.axes import FGS1_PER_AIRS, airs_wavelength
 from v50calib.simulate.config import SimConfig
-
-Floats = NDArray[np.float64]
 
 #: temperature of the star whose spectrum was measured, K
 REFERENCE_TEFF_K = 4800.0
@@ -44,12 +42,12 @@ _FGS1_XY = (15.30, 15.40)
 _FGS1_PSF = np.array([(0.80, 1.095), (0.143, 2.936), (0.057, 7.81)])
 
 
-def planck_photons(wavelength_um: Floats, teff_k: float) -> Floats:
+def planck_photons(wavelength_um: Float, teff_k: float) -> Float:
     """Photon radiance of a black body, arbitrary units: wavelength^-4 / (exp(hc / wavelength k T) - 1)."""
     return np.asarray(wavelength_um**-4.0 / np.expm1(14387.77 / (wavelength_um * teff_k)))
 
 
-def airs_spectrum(columns: Floats, brightness: float, teff_k: float) -> Floats:
+def airs_spectrum(columns: Float, brightness: float, teff_k: float) -> Float:
     """Star light reaching AIRS-CH0 column positions (any shape, fractional allowed), e-/s per column.
 
     The measured spectrum, reddened or blued by the ratio of black bodies that agree at the band's middle (2.5 µm),
@@ -71,7 +69,7 @@ def fgs1_flux(brightness: float) -> float:
     return _FGS1_E_S * brightness
 
 
-def airs_profile() -> Floats:
+def airs_profile() -> Float:
     """[column, 4] core sigma, wing share, wing half width, and the profile's sum over the detector's rows at rest."""
     offset = airs_wavelength() - 2.8
     shape = [value + slope * offset for value, slope in (_CORE_SIGMA, _WING_SHARE, _WING_GAMMA)]
@@ -82,7 +80,7 @@ def airs_profile() -> Floats:
     return out
 
 
-def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> dict[str, Floats]:
+def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> dict[str, Float]:
     """Displacement [pair, (x, y)] of the star from its nominal place, px, for each instrument.
 
     One motion moves both: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
@@ -101,13 +99,13 @@ def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> di
     return {"AIRS-CH0": airs, "FGS1": jitter + drift}
 
 
-def fgs1_rates(flux: Floats, shift: Floats, background: float, response: Floats, out: Floats) -> None:
+def fgs1_rates(flux: Float, shift: Float, background: float, response: Float, out: Float) -> None:
     """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response."""
     _fgs1_rates(flux, shift, _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
-def airs_rates(flux: Floats, dy: Floats, profile: Floats, background: float, response: Floats, out: Floats) -> None:
+def airs_rates(flux: Float, dy: Float, profile: Float, background: float, response: Float, out: Float) -> None:
     """Fill out[pair, 11392] with detected e-/s: (flux[pair, column] x row profile + background) x response[pixel].
 
     The profile is a Gaussian core and Lorentzian wings integrated over each pixel row in closed form.
@@ -128,7 +126,7 @@ def airs_rates(flux: Floats, dy: Floats, profile: Floats, background: float, res
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
-def _fgs1_rates(flux: Floats, shift: Floats, x0: float, y0: float, psf: Floats, background: float, response: Floats, out: Floats) -> None:
+def _fgs1_rates(flux: Float, shift: Float, x0: float, y0: float, psf: Float, background: float, response: Float, out: Float) -> None:
     size = 32
     px, py = np.empty((psf.shape[0], size)), np.empty((psf.shape[0], size))
     for k in range(flux.shape[0]):

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from v50calib.kernels.arrays import Float
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.simulate.axes import channel_wavelength
 from v50calib.simulate.config import SimConfig
-
-Floats = NDArray[np.float64]
 
 #: accepted total durations, h: whole transits inside a 7.5 h visit whose t0 lies within 0.5 h of its middle
 DURATION_H = (1.6, 4.6)
@@ -32,9 +30,9 @@ class Planet:
 
     planet_id: int
     star: dict[str, float]
-    depth: Floats
-    u1: Floats
-    u2: Floats
+    depth: Float
+    u1: Float
+    u2: Float
     brightness: float
 
     @property
@@ -86,7 +84,7 @@ def draw_planet(config: SimConfig, index: int) -> Planet:
     return Planet(planet_id, star, depth, u1, u2, config.brightness if config.brightness is not None else brightness)
 
 
-def draw_depths(rng: np.random.Generator) -> Floats:
+def draw_depths(rng: np.random.Generator) -> Float:
     """[283] depths with the published training set's statistics (mean, spread between and within planets)."""
     wavelength = channel_wavelength()
     mean = np.exp(np.clip(rng.normal(-4.42, 0.61), np.log(0.0038), np.log(0.080)))
@@ -138,7 +136,7 @@ def _draw_star(rng: np.random.Generator, k: float) -> dict[str, float]:
             return star
 
 
-def _limb_darkening(teff: float, level: Floats, slope: Floats) -> tuple[Floats, Floats]:
+def _limb_darkening(teff: float, level: Float, slope: Float) -> tuple[Float, Float]:
     """Approximate law plus a smooth offset, so that fitting with the law itself is not an inverse crime."""
     wavelength = channel_wavelength()
     u1, u2 = quadratic_limb_darkening(wavelength, teff)

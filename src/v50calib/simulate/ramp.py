@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 #: below this mean counts are drawn exactly; above, as a normal variate with its third moment put right
 _EXACT_BELOW = 20.0
@@ -36,7 +36,7 @@ def poisson(rng: np.random.Generator, mean: float) -> float:
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
-def invert_linearity(linear: float, c: Floats) -> float:
+def invert_linearity(linear: float, c: Float) -> float:
     """Reading x (e-) whose linearization sum c_k x^k is `linear`, by Newton's method to < 1e-3 e-.
 
     c  [6] ascending coefficients of a polynomial that rises over the converter's range
@@ -58,11 +58,11 @@ def invert_linearity(linear: float, c: Floats) -> float:
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
 def read_pairs(
     rng: np.random.Generator,
-    rates: Floats,
-    hits: Floats,
-    dark: Floats,
-    read: Floats,
-    linear_corr: Floats,
+    rates: Float,
+    hits: Float,
+    dark: Float,
+    read: Float,
+    linear_corr: Float,
     read_s: tuple[float, float],
     adc: tuple[float, float],
     photon_noise: bool,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import batman  # type: ignore[import-untyped,unused-ignore]
 import numpy as np
-from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
 from v50calib.schema import INSTRUMENT
 from v50calib.simulate.axes import airs_wavelength, channel_wavelength
 from v50calib.simulate.planet import Planet
 
-Floats = NDArray[np.float64]
 
-
-def light_curves(time_h: Floats, t0_h: float, star: dict[str, float], depth: Floats, u1: Floats, u2: Floats) -> Floats:
+def light_curves(time_h: Float, t0_h: float, star: dict[str, float], depth: Float, u1: Float, u2: Float) -> Float:
     """Relative flux [time, channel] of a circular orbit with quadratic limb darkening.
 
     time_h, t0_h   hours since the start of the visit
@@ -35,7 +33,7 @@ def light_curves(time_h: Floats, t0_h: float, star: dict[str, float], depth: Flo
     return out
 
 
-def instrument_curves(planet: Planet, instrument: str, time_h: Floats, t0_h: float) -> Floats:
+def instrument_curves(planet: Planet, instrument: str, time_h: Float, t0_h: float) -> Float:
     """Relative flux [time, column] for AIRS-CH0's 356 columns, [time, 1] for FGS1.
 
     Columns outside the 282 science columns take the depth and limb darkening of the nearest channel.

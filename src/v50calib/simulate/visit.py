@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float
 from v50calib.schema import INSTRUMENT, INSTRUMENTS, InstrumentName
 from v50calib.simulate import optics
 from v50calib.simulate.axes import VISIT_S, TimeAxis, time_axis
@@ -17,8 +18,6 @@ from v50calib.simulate.maps import Maps, draw_maps
 from v50calib.simulate.planet import Planet, draw_planet
 from v50calib.simulate.ramp import read_pairs
 from v50calib.simulate.transit import instrument_curves
-
-Floats = NDArray[np.float64]
 
 ADC_OFFSET, ADC_GAIN = -1000.0, 0.4369
 #: read pairs in one tile: 32 frames = one cache line per AIRS pixel; FGS1 tiles of about the same size
@@ -58,7 +57,7 @@ class InstrumentVisit:
     frames: NDArray[np.uint16]
     maps: Maps
     axis: TimeAxis
-    expected: Floats
+    expected: Float
     truth: dict[str, Any]
 
 
@@ -102,7 +101,7 @@ def simulate_instrument(scene: Scene, instrument: InstrumentName) -> InstrumentV
     return InstrumentVisit(frames, maps, axis, mean_rate.reshape(maps.dark.shape), truth)
 
 
-def _star_light(scene: Scene, instrument: str, axis: TimeAxis, shift: Floats) -> Floats:
+def _star_light(scene: Scene, instrument: str, axis: TimeAxis, shift: Float) -> Float:
     """Star light e-/s in transit: [pair, column] for AIRS-CH0, moved along x by the pointing; [pair] for FGS1."""
     planet, config = scene.planet, scene.config
     spectral = INSTRUMENT[instrument].spectral
@@ -123,7 +122,7 @@ def _star_light(scene: Scene, instrument: str, axis: TimeAxis, shift: Floats) ->
     return np.asarray(light * (here + weight * (there - here)))
 
 
-def _cosmic_rays(scene: Scene, instrument: str, axis: TimeAxis) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def _cosmic_rays(scene: Scene, instrument: str, axis: TimeAxis) -> tuple[NDArray[np.int64], NDArray[np.int64], Float]:
     """Hits as (pair, 2 * pixel + part of the ramp, charge e-), sorted by pair; a hit touches 1-3 pixels of one row."""
     rng, shape = scene.rng(instrument, 1), INSTRUMENT[instrument].shape
     size, seconds = shape[0] * shape[1], axis.read_s[1]
@@ -149,11 +148,11 @@ def _expose(
     scene: Scene,
     instrument: str,
     axis: TimeAxis,
-    shift: Floats,
+    shift: Float,
     maps: Maps,
-    flux: Floats,
-    hits: tuple[NDArray[np.int64], NDArray[np.int64], Floats],
-) -> tuple[NDArray[np.uint16], Floats]:
+    flux: Float,
+    hits: tuple[NDArray[np.int64], NDArray[np.int64], Float],
+) -> tuple[NDArray[np.uint16], Float]:
     """Reads [pixel, frame] and mean light per pixel [e-/s], tile by tile: memory is the output and a few MB."""
     config, size = scene.config, maps.dark.size
     rng, tile = scene.rng(instrument, 2), _TILE_PAIRS[instrument]
@@ -183,7 +182,7 @@ def _expose(
     return out, total / axis.pairs
 
 
-def _truth(scene: Scene, instrument: str, shift: Floats, maps: Maps, cosmic_ray_samples: int) -> dict[str, Any]:
+def _truth(scene: Scene, instrument: str, shift: Float, maps: Maps, cosmic_ray_samples: int) -> dict[str, Any]:
     """The instrument's part of the truth file (keys: see v50calib.simulate.truth)."""
     planet, config = scene.planet, scene.config
     if INSTRUMENT[instrument].spectral:
@@ -207,7 +206,7 @@ def _truth(scene: Scene, instrument: str, shift: Floats, maps: Maps, cosmic_ray_
     }
 
 
-def _slow(series: Floats) -> Floats:
+def _slow(series: Float) -> Float:
     """Cubic polynomial through a series [time, axis]: what is left after it is called jitter in the truth file."""
     x = np.linspace(-1.0, 1.0, series.shape[0])
     degree = min(3, series.shape[0] - 1)

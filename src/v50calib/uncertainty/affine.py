@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 #: fewer planets are refused
 MIN_PLANETS = 30

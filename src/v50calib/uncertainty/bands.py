@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.kernels.arrays import Float, Index
 from v50calib.uncertainty import conformal
 from v50calib.uncertainty.affine import fit_slopes, shrunk_shift
 from v50calib.uncertainty.covariates import covariates, prepared_features, standardizer
 from v50calib.uncertainty.model import BandModel, Inputs, Ratio, Scale
 from v50calib.uncertainty.options import AffineOptions, CorelOptions
 from v50calib.uncertainty.temperature import fit_temperature
-
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 
 def split_planets(n: int, share: float, seed: int) -> tuple[Index, Index]:

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 
 def rank(n: int, alpha: float) -> int:

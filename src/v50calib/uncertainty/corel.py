@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Float, Index
 from v50calib.uncertainty.affine import shrunk_shift
 from v50calib.uncertainty.bands import affine_scale, make_bands, split_planets
 from v50calib.uncertainty.covariates import covariates, prepared_features, standardizer
@@ -20,9 +20,6 @@ from v50calib.uncertainty.metrics import gaussian_log_density
 from v50calib.uncertainty.model import Calibrator, Inputs, Ratio, Scale, corel_module, summed
 from v50calib.uncertainty.options import CorelOptions, TopLevelCalib
 from v50calib.uncertainty.temperature import fit_temperature, need
-
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 #: fewer planets are refused
 MIN_PLANETS = 100

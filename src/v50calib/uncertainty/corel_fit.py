@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.corel_graph import channel_wavelength, edge_attributes, neighbours
 from v50calib.uncertainty.corel_net import Network
 from v50calib.uncertainty.options import CorelOptions
-
-Float = NDArray[np.float64]
 
 #: levels of the quantile head, and the two whose distance is taken as twice its scale
 LEVELS = np.arange(1, 40) / 40.0

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError
-
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 #: approximate wavelengths of wl_1..wl_283, µm: they order the channels and scale distances, nothing else
 FGS1_UM, AIRS_UM = 0.7, (1.95, 3.90)

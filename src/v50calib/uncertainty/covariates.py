@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 #: depths below this count as this in log depth
 SMALLEST_DEPTH = 1e-7

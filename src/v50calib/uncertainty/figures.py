@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.metrics import LEVELS, central_coverage, per_bin, pit
-
-Float = NDArray[np.float64]
 
 #: {label: (mu, sigma)}: what is drawn into one figure, "before" and "after" for example
 Cases = Mapping[str, tuple[Float, Float]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.affine import MIN_PLANETS as AFFINE_PLANETS
 from v50calib.uncertainty.bands import affine_scale, make_bands, split_planets
 from v50calib.uncertainty.corel import MIN_PLANETS as COREL_PLANETS
@@ -17,7 +17,6 @@ from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.tables import Features, Predictions, Truth, matched
 from v50calib.uncertainty.temperature import MIN_PLANETS, MIN_PLANETS_PER_BIN, fit_temperature, need
 
-Float = NDArray[np.float64]
 Log = Callable[[str], None]
 
 #: rms z below this looks like residuals of planets that the model was trained on

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 #: nominal central coverages of the reliability diagram and of ECE

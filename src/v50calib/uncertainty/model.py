@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.covariates import Standardizer, covariates, logged
 from v50calib.uncertainty.options import CorelOptions
 from v50calib.uncertainty.tables import Bands, Features, Predictions, matched
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

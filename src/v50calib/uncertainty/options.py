@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from v50calib.stages.base import Section
+from v50calib.stages.config import Section
 
 Method = Literal["none", "temperature", "affine", "corel"]
 Edition = Literal["2025", "2024"]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import DataError
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.evaluate import WORDS
 from v50calib.uncertainty.figures import Cases, overview
-from v50calib.uncertainty.tables import Float
 
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}"

@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.metrics import gaussian_log_density, per_bin
 from v50calib.uncertainty.options import ScoreOptions
 from v50calib.uncertainty.tables import Predictions, Truth, matched
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.tables import N_BINS, Features, Predictions
-
-Float = NDArray[np.float64]
 
 #: instrument -> place in a submission
 PLACE = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, N_BINS)}

@@ -17,9 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-
-Float = NDArray[np.float64]
-Index = NDArray[np.int64]
+from v50calib.kernels.arrays import Float, Index
 
 #: channels of a submission: FGS1, then AIRS-CH0 by rising wavelength
 N_BINS = 283

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-
-Float = NDArray[np.float64]
+from v50calib.kernels.arrays import Float
 
 #: fewer planets are refused: one T, and one T a bin
 MIN_PLANETS, MIN_PLANETS_PER_BIN = 5, 10

@@ -38,7 +38,7 @@ def act(action: str, marker: str) -> None:
         held[::4096] = b"x" * len(held[::4096])
         time.sleep(20)
     elif word == "patience":
-        sys.modules["v50calib.io.objects"].PATIENCE_S = float(rest)
+        sys.modules["v50calib.io.storage.objects"].PATIENCE_S = float(rest)
     else:
         raise ValueError(f"unknown fault {action} ({marker})")
 

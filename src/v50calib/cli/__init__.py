@@ -1,0 +1,5 @@
+"""Command line: `v50calib` (and `spectramind`, the same program)."""
+
+from v50calib.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,59 @@
+"""Command line: `v50calib` (and `spectramind`, the same program)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from v50calib.cli.calibrate import calibrate
+from v50calib.cli.data import ingest, simulate
+from v50calib.cli.plan import doctor
+from v50calib.cli.plan import plan as plan_command
+from v50calib.cli.predictions import score, spectra, uncertainty
+from v50calib.cli.runs import export, qc, report, status, summary, verify
+from v50calib.errors import V50CalibError
+
+
+class Program(click.Group):
+    """A group whose errors are one paragraph."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except V50CalibError as exc:
+            click.echo(f"error: {exc}", err=True)
+            ctx.exit(exc.exit_code)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="v50calib")
+def main() -> None:
+    """Calibrate raw FGS1 and AIRS-CH0 frames of Ariel-like datasets.
+
+    \b
+    Start here:
+      v50calib simulate data --planets 3 --frames-fraction 0.05
+      v50calib calibrate --config-name calib/nominal --data data --out runs/nominal
+      v50calib summary runs/nominal --truth data
+      v50calib report runs/nominal --truth data
+    """
+
+
+for command in (
+    simulate,
+    ingest,
+    calibrate,
+    plan_command,
+    doctor,
+    status,
+    verify,
+    summary,
+    qc,
+    report,
+    export,
+    spectra,
+    score,
+    uncertainty,
+):
+    main.add_command(command)

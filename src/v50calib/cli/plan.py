@@ -1,0 +1,137 @@
+"""Commands that look before a run: `plan` and `doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from v50calib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from v50calib.runtime.forecast import Forecast
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
+@click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory; visits that it has complete are not counted.")
+@click.option("--visits", default=2, show_default=True, type=click.IntRange(min=1), help="Visits to measure; at least one for each worker.")
+@click.option("--hours", type=click.FloatRange(min=0), default=None, help="Time limit of the run, e.g. 9.")
+@click.option("--out-limit", default=None, metavar="SIZE", help="Limit of what is written, e.g. 20GB.")
+@click.option("--memory-limit", default=None, metavar="SIZE", help="Limit of all workers together.  [default: this machine's memory]")
+@click.option("--scratch", type=click.Path(path_type=Path), default=None, help="Folder for the temporary products.  [default: $TMPDIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.argument("overrides", nargs=-1)
+def plan(
+    data: Path, config_name: str, config_dir: Path | None, out: Path | None, visits: int, hours: float | None, out_limit: str | None,
+    memory_limit: str | None, scratch: Path | None, as_json: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Project a run's hours, bytes and memory before it starts. OVERRIDES are those of calibrate.
+
+    A few whole visits of DATA are calibrated with the run's own workers into a temporary folder, which is removed, and the
+    numbers are extrapolated to all visits that are left. Exit code 1 where the run would break a limit.
+    """
+    from v50calib.cli.progress import run_progress
+    from v50calib.config import load
+    from v50calib.runtime.forecast import Limits, forecast
+
+    config = load(config_name, overrides, config_dir)
+    limits = Limits(hours, _bytes(out_limit, "--out-limit"), _memory(memory_limit, config.runtime.scheduler))
+    if scratch is not None and not scratch.is_dir():
+        raise ConfigError(f"--scratch {scratch} is no folder: make it, or leave the option out")
+    with run_progress("measure") as progress:
+        found = forecast(data, config, out=out, visits=visits, scratch=scratch, limits=limits, progress=progress)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=1))
+    else:
+        _print_forecast(found)
+    if found.broken:
+        sys.exit(1)
+
+
+def _bytes(text: str | None, option: str) -> int | None:
+    from dask.utils import parse_bytes
+
+    try:
+        return None if text is None else parse_bytes(text)
+    except ValueError as exc:
+        raise ConfigError(f"{option} {text} is no size: write e.g. 20GB or 800MiB") from exc
+
+
+def _memory(text: str | None, scheduler: str) -> int | None:
+    """The given limit, this machine's memory for workers of its own, none for workers elsewhere."""
+    from distributed.system import MEMORY_LIMIT
+
+    from v50calib.config.runtime import HERE
+
+    return _bytes(text, "--memory-limit") if text is not None else MEMORY_LIMIT if scheduler in HERE else None
+
+
+def _print_forecast(found: Forecast) -> None:
+    for part in found.parts:
+        click.echo(
+            f"{part.instrument}: {part.left} left; a visit takes {part.seconds:.2f} s (slowest {part.slowest:.2f}), "
+            f"writes {_mb(part.bytes)} in {part.files} files ({part.sampled} measured)"
+        )
+    limits = found.limits
+    click.echo(f"start-up {found.startup_s:.1f} s; {found.at_once} at once; the sample took {found.sample_s:.1f} s")
+    click.echo(f"hours    {found.hours:.2f}{_of(None if limits.hours is None else f'{limits.hours:g}')}")
+    click.echo(f"output   {_mb(found.out_bytes)}{_of(_mb(limits.out_bytes))} in {found.files} files")
+    click.echo(f"memory   {_mb(found.peak_bytes)} a process, {_mb(found.total_memory)} together{_of(_mb(limits.memory))}")
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"does NOT fit: {', '.join(found.broken)}{_remedy(found.broken)}" if found.broken else "fits")
+
+
+def _remedy(broken: list[str]) -> str:
+    """What makes a run fit, for each limit that it breaks."""
+    words = {
+        "hours": "more workers (runtime.num_workers) or --config-name calib/fast",
+        "output": "output.cubes=none, calib.photometry.output.save.{flux,variance,background}=false, or --config-name calib/fast",
+        "memory": "fewer workers (runtime.num_workers), or v50calib ingest first",
+    }
+    return "; try " + "; ".join(words[name] for name in broken)
+
+
+def _mb(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _of(limit: str | None) -> str:
+    return f" of {limit}" if limit else ""
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]"
+)
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Where products will go.  [default: here]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def doctor(data: Path | None, out: Path | None, as_json: bool) -> None:
+    """What this machine has for a run, what is missing, and the command that mends it.
+
+    Looks at versions, optional packages, cores, memory, disk, the cache of compiled kernels and the dataset. Exit code 1 where
+    a run would fail; what is merely missing is a note.
+    """
+    from v50calib.runtime.doctor import examine
+
+    report = examine(data, out)
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=1))
+    else:
+        marks = {"ok": "ok  ", "note": "note", "problem": "FAIL"}
+        width = max(len(check.name) for check in report.checks)
+        for check in report.checks:
+            click.echo(f"{marks[check.state]}  {check.name:<{width}}  {check.found}")
+            if check.remedy:
+                click.echo(f"{'':<{width + 8}}→ {check.remedy}")
+        click.echo("ready" if report.ok else "not ready: see FAIL above")
+    if not report.ok:
+        sys.exit(1)

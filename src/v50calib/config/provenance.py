@@ -1,0 +1,93 @@
+"""What was run on what: config hash, reference hashes, versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from v50calib.array_files import split_name
+from v50calib.config.models import RunConfig
+from v50calib.stages.config import StageConfig
+
+PACKAGES = ("v50calib", "numpy", "scipy", "xarray", "zarr", "dask", "numba", "pyarrow")
+
+
+def config_hash(config: RunConfig) -> str:
+    """sha256 of what decides the numbers: `calib` and `output` with the contents of the maps they name, never `runtime`."""
+    maps = map_hashes(config)
+    text = decisive(config) + (json.dumps(maps, sort_keys=True) if maps else "")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def map_hashes(config: RunConfig) -> dict[str, str]:
+    """{config key: sha256 of the file or folder it names} of the user's own maps.
+
+    A file that is not there is not in it (the pipeline refuses it), nor are those of a stage with require_existing_paths=false:
+    only the workers have them, and driver and workers must agree on the hash.
+    """
+    found = {}
+    for name in type(config.calib).model_fields:
+        stage = getattr(config.calib, name)
+        if isinstance(stage, StageConfig) and stage.validation.require_existing_paths:
+            for key, text in _paths(stage.model_dump(mode="json"), f"calib.{name}"):
+                file = split_name(text)[0]
+                if file.exists():
+                    found[key] = _content_hash(file, _stamp(file))
+    return found
+
+
+def _paths(tree: Any, above: str) -> Iterator[tuple[str, str]]:
+    """Keys that name files (`path`, `…_path`) and are given."""
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, str) and (name == "path" or name.endswith("_path")):
+            yield f"{above}.{name}", value
+        else:
+            yield from _paths(value, f"{above}.{name}")
+
+
+def _files(place: Path) -> list[Path]:
+    return sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+
+
+def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of change: while they stand, a content is hashed once a process."""
+    return tuple((str(p.relative_to(place)), p.stat().st_size, p.stat().st_mtime_ns) for p in _files(place))
+
+
+@lru_cache(maxsize=64)
+def _content_hash(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, size, _ in stamp:
+        digest.update(f"{name}:{size}:".encode())
+        digest.update((place / name).read_bytes() if place.is_dir() else place.read_bytes())
+    return digest.hexdigest()
+
+
+def decisive(config: RunConfig) -> str:
+    """JSON of the config's parts that decide a product's numbers: the same on any scheduler, and whatever is made of predictions."""
+    parts = {name: getattr(config, name).model_dump(mode="json") for name in ("calib", "output")}
+    del parts["calib"]["top_level_calib"]
+    return json.dumps(parts, sort_keys=True)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that touch the numbers."""
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def product_attrs(config: RunConfig, visit_attrs: dict[str, Any], reference_hashes: dict[str, str]) -> dict[str, Any]:
+    """Attributes written into a product: who it is of and what made it. No time stamps, no paths."""
+    return {
+        **visit_attrs,
+        "config": decisive(config),
+        "config_hash": config_hash(config),
+        "reference_hashes": json.dumps(reference_hashes, sort_keys=True),
+        "versions": json.dumps(versions(), sort_keys=True),
+    }

@@ -1,0 +1,79 @@
+"""The noise ledger of a visit: predicted variance by its causes, measured scatter, scatter against averaging time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from v50calib.engine.constants import FrameConstants
+from v50calib.engine.series import SeriesResult, white_of
+from v50calib.kernels.arrays import Float
+from v50calib.kernels.noise import block_sizes, expected_rms, rms_of_blocks
+from v50calib.kernels.series import robust_sigma
+from v50calib.stages.photometry.config import PhotometryConfig
+from v50calib.stages.photometry.constants import PhotometryConstants
+
+#: rows of noise_budget. The first five add up to photometry_var; `background` is a pair's share of the error of the
+#: subtracted background, smoothed in time (`rms_expected` has all of it); `flat` is NaN unless
+#: calib.photometry.noise_model.flat_error says how good the flat is
+COMPONENTS = ("photon", "dark", "sky", "read", "background", "flat")
+
+
+def ledger_arrays(frame: FrameConstants, result: SeriesResult, config: PhotometryConfig) -> dict[str, np.ndarray]:
+    """noise_budget (component, wavelength) and noise_measured (wavelength), e-² of a pair out of transit; of the white
+    light curve rms_measured and rms_expected (averaging), relative to its flux."""
+    constants, normalized = frame.photometry, result.normalized
+    assert constants is not None
+    assert normalized is not None
+    outside = normalized.out_of_transit
+    if outside.sum() < 2:
+        outside = np.ones_like(outside)
+    divisor = _mean(normalized.baseline, outside)
+    level = divisor * normalized.level
+    scatter = _variance(normalized.flux, outside)
+    white, var = white_of(result.series, normalized)
+    slow = result.series.slow_var
+    total = float(np.nansum(level))
+    whole = np.isfinite(level)
+    white_slow = float(slow[whole].sum()) / total**2
+    sizes = block_sizes(len(outside))
+    expected = float(var[outside].mean()) - white_slow
+    return {
+        "noise_budget": _budget(constants, config, level, result, outside),
+        "noise_measured": scatter * divisor**2,
+        "rms_measured": rms_of_blocks(white, outside, sizes),
+        "rms_expected": expected_rms(expected, white_slow, constants.smooth_pairs, sizes),
+    }
+
+
+def _budget(
+    constants: PhotometryConstants, config: PhotometryConfig, level: Float, result: SeriesResult, outside: np.ndarray
+) -> Float:  # fmt: skip
+    columns = constants.columns if constants.columns is not None else np.array([0])
+    curves = result.curves
+    motion = [float(robust_sigma(np.asarray(p, np.float64)[outside, None])[0]) ** 2 for p in (curves.y, curves.x)]
+    error = config.noise_model.flat_error
+    flat = np.full(columns.size, np.nan) if error is None else error**2 * np.tensordot(motion, constants.flat_gain[:, columns], 1)
+    sky = constants.poisson_var - constants.dark_var
+    parts = [constants.dark_var[columns], sky[columns], constants.read_var[columns], _background(constants)[columns], flat]
+    if level.size == 1 and columns.size > 1:
+        # channels summed to a band: their photons are what the summed variance has beside the rest
+        parts = [np.nansum(p, keepdims=True) if np.isfinite(p).any() else np.full(1, np.nan) for p in parts]
+        photon = _mean(result.series.var, outside) - sum(parts[:4])
+        return np.stack([photon, *parts])
+    return np.stack([constants.photon_gain[columns] * np.maximum(level, 0.0), *parts])
+
+
+def _background(constants: PhotometryConstants) -> Float:
+    """Share (column,) of a pair in the variance of the subtracted background under its weights, e-²."""
+    return constants.area**2 * constants.background_var / max(constants.smooth_pairs, 1)
+
+
+def _mean(values: np.ndarray, use: np.ndarray) -> Float:
+    return np.asarray(values[use].mean(axis=0, dtype=np.float64))
+
+
+def _variance(values: np.ndarray, use: np.ndarray) -> Float:
+    """Variance (channel,) of the samples `use` (pair,), two passes in float64 sums."""
+    chosen = values[use]
+    centre = chosen.mean(axis=0, dtype=np.float64)
+    return np.asarray(np.square(chosen - centre.astype(chosen.dtype)).mean(axis=0, dtype=np.float64))

@@ -1,0 +1,86 @@
+"""What one chunk of pairs leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.dq import frame_to_pixel_dq
+from v50calib.engine.constants import FrameConstants
+from v50calib.kernels.arrays import Float
+from v50calib.stages.photometry.constants import Sums
+from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.tile import Tile
+
+
+@dataclass
+class ChunkResult:
+    """What one chunk of pairs leaves behind; small unless full-cadence cubes were asked for.
+
+    start        first pair
+    sums         photometry's weighted sums, or None
+    dq           (n, nx) or, of a photometric band, (n, 1) uint32 flags of pairs; None where no sample has any
+    first_bin    first time bin the chunk has a part of
+    bins         (bins, ny, nx) float64 sums of CDS frames; bins at the chunk's ends may be partial
+    cube         (n, ny, nx) CDS frames with masked pixels NaN, or None
+    """
+
+    start: int
+    sums: Sums | None
+    dq: NDArray[np.uint32] | None
+    first_bin: int
+    bins: Float
+    cube: NDArray[np.floating] | None = None
+
+
+def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int]) -> Float:
+    """Binned CDS cube (bins, ny, nx): partial bins of neighbouring chunks added in order of time."""
+    out = np.zeros((n_bins, *shape))
+    for result in sorted(results, key=lambda r: r.start):
+        if len(result.bins):
+            out[result.first_bin : result.first_bin + len(result.bins)] += result.bins
+    return out
+
+
+def chunk_of_tile(
+    frame: FrameConstants, tile: Tile, photometry: Photometry | None, *, binned: bool, cube: str | None, dtype: str
+) -> ChunkResult:
+    """Sums, flags, bins and cube of a tile of CDS frames."""
+    constants = frame.photometry if photometry is not None else None
+    values = usable_values(tile, frame.state.masked)
+    dq = pair_flags(tile, constants.used if constants is not None else ~frame.state.masked)
+    bins = frame.pair_bins[tile.start : tile.start + len(values)] if binned else np.full(len(values), -1)
+    first_bin, acc = bin_sums(values, bins)
+    sums = photometry.measure(values, constants, dtype) if photometry is not None and constants is not None else None
+    if constants is not None and not constants.spectral:
+        dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
+    full = None
+    if cube is not None:
+        full = values.astype(cube)
+        full[:, frame.state.masked] = np.nan
+    return ChunkResult(tile.start, sums, dq, first_bin, acc, full)
+
+
+def usable_values(tile: Tile, masked: NDArray[np.bool_]) -> Float:
+    """Values with masked pixels at 0, so that no NaN of theirs reaches a sum with weight 0."""
+    values = np.array(tile.values)
+    values[:, masked] = 0.0
+    return values
+
+
+def pair_flags(tile: Tile, used: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Flags (n, nx) of pairs: OR over the used pixels (ny, nx) of each column."""
+    flags = np.where(used, tile.frame_dq, np.uint8(0))
+    return frame_to_pixel_dq(np.bitwise_or.reduce(flags, axis=1))
+
+
+def bin_sums(values: Float, bins: NDArray[np.int64]) -> tuple[int, Float]:
+    """First bin and sums (bins, ny, nx) of frames whose bin (n,) is not negative."""
+    real = bins[bins >= 0]
+    first = int(real[0]) if real.size else 0
+    out = np.zeros((int(real[-1]) - first + 1 if real.size else 0, *values.shape[1:]))
+    for b in np.unique(real):
+        out[b - first] = values[bins == b].sum(axis=0)
+    return first, out

@@ -1,0 +1,222 @@
+"""The series domain of one visit: from the chunks' sums to light curves, baseline, phase and depths."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.config.models import CalibConfig
+from v50calib.engine.constants import FrameConstants
+from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
+from v50calib.engine.result import ChunkResult, assemble_bins
+from v50calib.kernels.arrays import Float
+from v50calib.kernels.depths import Depths, fit_depths
+from v50calib.kernels.lightcurves import weighted_totals
+from v50calib.kernels.limb import quadratic_limb_darkening
+from v50calib.kernels.series import bin_mean
+from v50calib.stages.phase.ephemeris import STAR_TEMPERATURE, refit_white, resolve_ephemeris, shape_of, transit_prior, white_residual
+from v50calib.stages.phase.stage import Phase
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants, joined
+from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_wavelength
+from v50calib.stages.series.time_bins import TimeBins
+from v50calib.stages.trace.config import TraceConfig
+from v50calib.stages.trace.regressors import rms_height, to_pairs
+from v50calib.stages.trace.stage import Trace, search_model
+
+#: time bins of the spectral fit: about 2 min in a full visit, a small part of ingress
+DEPTH_BINS = 200
+#: rows (and columns of a star) to each side that the light's width is measured on, px
+WIDTH_REACH = 6
+
+
+@dataclass(frozen=True)
+class SeriesResult:
+    """Everything the series domain makes of a visit; stages that are off leave None.
+
+    qc: numbers of each stage's soft guard; notes: what guards found.
+    """
+
+    curves: LightCurves
+    series: Series
+    ephemeris: Ephemeris | None
+    normalized: Normalized | None
+    folded: Folded | None
+    depths: Depths | None
+    qc: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def pair_times(frame: FrameConstants) -> Float:
+    """Mid-time [h] of each pair: the mean of its two time stamps."""
+    stamps = frame.state.time_h
+    return 0.5 * (stamps[0::2] + stamps[1::2])
+
+
+def channel_wavelengths(frame: FrameConstants, photometry: Photometry) -> Float:
+    """Wavelength [µm] of each output channel, ascending; a summed spectrum gets its mean."""
+    constants = frame.photometry
+    band = frame.state.instrument.band_um
+    if constants is None or constants.columns is None:
+        return np.array([band if band is not None else float(np.mean(frame.state.wavelength_um))])
+    wavelength = frame.state.wavelength_um[constants.columns]
+    return wavelength.mean(keepdims=True) if photometry.config.instrument.per_channel is False else wavelength
+
+
+def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibConfig, star: dict[str, float]) -> SeriesResult:
+    """Light curves of all chunks (ordered by time here), then trace, phase and the depths."""
+    photometry = Photometry(calib.photometry)
+    assert frame.photometry is not None
+    ordered = sorted(results, key=lambda r: r.start)
+    sums = joined([r.sums for r in ordered if r.sums is not None])
+    curves = photometry.finish(sums, assemble_flags(ordered, frame.photometry), frame.photometry)
+    series = Series(
+        time_h=pair_times(frame), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
+        wavelength_um=channel_wavelengths(frame, photometry), star=star, slow_var=curves.slow_var,
+    )  # fmt: skip
+    require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(frame.state.instrument))
+    if not calib.trace.enabled:
+        return guarded(SeriesResult(curves, series, None, None, None, None), calib, str(frame.state.instrument))
+    require_finite("trace", calib.trace, series.flux, "the light curves", str(frame.state.instrument))
+    series = with_asked_for(series, curves, frame, ordered, calib.trace)
+    model = search_model(series, calib.trace)
+    ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, model, additive=calib.trace.additive)
+    phase = Phase(calib.phase)
+    normalized = Trace(calib.trace).apply(series, ephemeris, model, phase.allowed(series, ephemeris))
+    if normalized.refit_white or calib.trace.along_time.decorrelate.common_mode:
+        ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
+    require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(frame.state.instrument))
+    folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
+    depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
+    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths), calib, str(frame.state.instrument))
+
+
+def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:
+    """The result with what the stages' soft guards say of it. Raises DataError where one must stop the visit."""
+    pairs, normalized, folded, ephemeris = len(result.curves.x), result.normalized, result.folded, result.ephemeris
+    found = {
+        "photometry": guard(
+            "photometry", calib.photometry.quality_checks, instrument, pairs,
+            lambda index: photometry_numbers(calib.photometry.quality_checks, result.curves, index),
+        )
+    }  # fmt: skip
+    if normalized is not None:
+        checks = calib.trace.quality_checks
+        found["trace"] = guard(
+            "trace", checks, instrument, pairs, lambda index: trace_numbers(checks, normalized, white_of(result.series, normalized), index)
+        )  # fmt: skip
+    if folded is not None and ephemeris is not None:
+        found["phase"] = guard(
+            "phase", calib.phase.quality_checks, instrument, pairs,
+            lambda _: phase_numbers(calib.phase.quality_checks, folded, ephemeris),
+        )  # fmt: skip
+    qc = {stage: numbers for stage, (numbers, _) in found.items() if numbers}
+    return replace(result, qc=qc, notes=tuple(note for _, notes in found.values() for note in notes))
+
+
+def with_asked_for(series: Series, curves: LightCurves, frame: FrameConstants, results: list[ChunkResult], config: TraceConfig) -> Series:
+    """The series with the regressors that the config names beyond x and y, and its excluded pairs."""
+    width = sky = None
+    if "width" in config.vectors:
+        width = to_pairs(widths(curves, frame, results), frame.pair_bins, series.time_h)
+    if "sky" in config.vectors:
+        # no sky is subtracted where the background is off: then there is nothing to regress on
+        sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
+    return replace(series, width=width, sky=sky, used=config.used_pairs(series.time_h))
+
+
+def without_star(sky: Float, white: Float) -> Float:
+    """Background (pair,) less its share that follows the star's light: the wings in it dim in transit, and a regressor
+    that dims in transit would take part of the depth."""
+    light = white - white.mean()
+    return sky - light * float(light @ (sky - sky.mean())) / max(float(light @ light), 1e-300)
+
+
+def widths(curves: LightCurves, frame: FrameConstants, results: list[ChunkResult]) -> Float:
+    """Rms height of the light in each time bin (bin,), from the binned cube: focus breathes slowly, pointing does not."""
+    constants = frame.photometry
+    assert constants is not None
+    cube = np.where(frame.state.masked, 0.0, assemble_bins(results, frame.n_bins, frame.shape))
+    pairs = np.bincount(frame.pair_bins[frame.pair_bins >= 0], minlength=frame.n_bins)
+    background = bin_mean(np.nanmean(curves.background, axis=1, keepdims=True, dtype=np.float64), frame.pair_bins, frame.n_bins)[0]
+    return rms_height(cube, background * pairs[:, None], constants.centre[0], WIDTH_REACH, round_star=not constants.spectral)
+
+
+def whitened(series: Series, normalized: Normalized, ephemeris: Ephemeris, config: TraceConfig) -> tuple[Ephemeris, Normalized]:
+    """The white transit fitted to the normalized curves, and the common mode divided out of them where asked for."""
+    assert normalized.joint is not None
+    flux, var = white_of(series, normalized)
+    if normalized.refit_white:
+        ephemeris = refit_white(series, flux, var, ephemeris, normalized.joint, additive=config.additive)
+    if not config.along_time.decorrelate.common_mode:
+        return ephemeris, normalized
+    if series.flux.shape[1] == 1 or not math.isfinite(ephemeris.depth):
+        reason = "one band has nothing to share" if series.flux.shape[1] == 1 else "no transit was fitted to compare with"
+        return ephemeris, replace(normalized, notes=(*normalized.notes, f"common_mode: {reason}, none was divided out"))
+    common = white_residual(series, flux, var, ephemeris, normalized.joint)[:, None].astype(normalized.flux.dtype)
+    return ephemeris, replace(
+        normalized, flux=normalized.flux / common, var=normalized.var / common**2, baseline=normalized.baseline * common
+    )  # fmt: skip
+
+
+def white_of(series: Series, normalized: Normalized) -> tuple[Float, Float]:
+    """Sum of the normalized channels weighted by their light (pair,), and its variance; a lost channel takes no part."""
+    level = np.broadcast_to(normalized.level, series.flux.shape[1:])
+    light = normalized.baseline.mean(axis=0, dtype=np.float64)
+    whole = np.isfinite(light) & np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
+    weight = light[whole]
+    curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
+    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
+    total = float((weight * level[whole]).sum())
+    return flux / total, var / total**2
+
+
+def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -> NDArray[np.uint32]:
+    """Flags (pair, column) or (pair, 1) of all chunks in order; chunks without any are zero."""
+    lengths = [len(r.sums.totals) for r in results if r.sums is not None]
+    dq = np.zeros((sum(lengths), constants.area.size), np.uint32)
+    for result, stop, n in zip(results, np.cumsum(lengths), lengths, strict=True):
+        if result.dq is not None:
+            dq[stop - n : stop] = result.dq
+    return dq
+
+
+def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris, calib: CalibConfig) -> Depths | None:
+    """Depth per channel with the orbit and limb darkening shared; None where no transit was fitted."""
+    if ephemeris.source == "none" or not math.isfinite(ephemeris.depth):
+        return None
+    good = np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
+    if not good.any():
+        return None
+    bins = TimeBins(series.time_h, DEPTH_BINS, series.used)
+    curves = (normalized.flux, normalized.var, normalized.baseline)
+    flux, var, baseline = (bins.mean(v if good.all() else v[:, good]) for v in curves)
+    var = var + series.slow_var[good] / np.square(baseline)
+    if normalized.level.size > 1:
+        # a depth is relative to the channel's own level out of transit, whatever divided it
+        flux, var = flux / normalized.level[good], var / np.square(normalized.level[good])
+    assert normalized.joint is not None
+    design = normalized.joint.in_bins(bins)
+    star, wavelength = series.star, series.wavelength_um[good]
+    darkening = np.stack(quadratic_limb_darkening(wavelength, star.get("Ts", STAR_TEMPERATURE))).reshape(2, -1)
+    prior = transit_prior(star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    shape = shape_of(ephemeris)
+    span = float(np.ptp(wavelength))
+    position = (2.0 * (wavelength - wavelength.min()) / span - 1.0) if span > 0 else np.zeros(wavelength.size)
+    fitted = fit_depths(
+        bins.time_h, flux, np.sqrt(var / bins.count[:, None]), bins.width, design, shape, prior, position, darkening,
+        fix_t0=ephemeris.source == "given", additive=calib.trace.additive,
+    )  # fmt: skip
+    if good.all():
+        return fitted
+
+    def spread(values: Float) -> Float:
+        out = np.full(good.shape, np.nan)
+        out[good] = values
+        return out
+
+    return Depths(spread(fitted.depth), spread(fitted.sigma), spread(fitted.sigma_photon), spread(fitted.chi2), fitted.shape)

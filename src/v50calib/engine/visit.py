@@ -1,0 +1,58 @@
+"""A visit as the engine sees it: arrays and numbers, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from v50calib.kernels.arrays import Float
+from v50calib.reference import Reference, reference_from_dataset
+from v50calib.schema import STAR_PARAMETERS, Instrument, instrument_of
+
+
+@dataclass
+class VisitInput:
+    """A visit as the frame domain sees it: arrays and numbers, no files.
+
+    telemetry   other numbers on the time axis; notes, qc: what reading it has found already
+    in_pairs    the frames are in the order of their pairs (`stages.cds_pairing`)
+    """
+
+    instrument: Instrument
+    reference: Reference
+    exposure_s: Float
+    time_h: Float
+    wavelength_um: Float
+    attrs: dict[str, Any] = field(default_factory=dict)
+    telemetry: dict[str, NDArray[Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    qc: dict[str, dict[str, Any]] = field(default_factory=dict)
+    in_pairs: bool = False
+
+
+def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
+    """Star parameters of a visit's attributes, without the prefix."""
+    return {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
+
+
+def visit_input(ds: xr.Dataset) -> VisitInput:
+    """The maps and coordinates of a raw visit as arrays; frames stay where they are."""
+    return VisitInput(
+        instrument=instrument_of(ds.attrs),
+        reference=reference_from_dataset(ds),
+        exposure_s=np.asarray(ds["exposure"], dtype=np.float64),
+        time_h=np.asarray(ds["time"], dtype=np.float64),
+        wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
+        attrs=dict(ds.attrs),
+        telemetry=telemetry_of(ds),
+    )
+
+
+def telemetry_of(ds: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """Numbers and flags on a visit's time axis beside its stamps and exposures."""
+    other = [n for n in ds.variables if ds[n].dims == ("time",) and n not in ("time", "exposure") and ds[n].dtype.kind in "biuf"]
+    return {str(n): np.asarray(ds[n]) for n in other}

@@ -1,0 +1,1 @@
+"""Products of a run on one grid, in files of several formats."""

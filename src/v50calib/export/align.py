@@ -1,0 +1,211 @@
+"""Products of a run on one grid: which visits, time bins and channels, and one visit's row of it.
+
+Channel 0 is FGS1, the others AIRS-CH0 in ascending wavelength. A time bin i of width w holds what was measured in
+[i w, (i + 1) w) since the start of the visit. What a visit lacks is NaN (counts 0) and False in `mask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.errors import StoreError
+from v50calib.export.grid import GridVar
+from v50calib.io.storage.location import Location
+from v50calib.kernels.series import bin_mean
+from v50calib.runs.product import product_arrays
+from v50calib.schema import CALIBRATED, INSTRUMENT
+
+What = Literal["lightcurves", "cubes", "spectra"]
+Row = dict[str, np.ndarray]
+#: columns of the grid's `instrument` axis
+NAMES = ("FGS1", "AIRS-CH0")
+_SCIENCE = INSTRUMENT["AIRS-CH0"].science or slice(None)
+CHANNELS = 1 + len(range(*_SCIENCE.indices(INSTRUMENT["AIRS-CH0"].shape[1])))
+#: where an instrument's channels lie
+_PLACE = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, CHANNELS)}
+SCALARS = (*("white_depth", "white_depth_sigma", "mid_transit_time", "mid_transit_time_sigma", "transit_duration", "transit_snr"),)
+#: variables that a product must have to be exported as …
+NEEDED: dict[What, tuple[str, ...]] = {
+    "lightcurves": ("photometry", "photometry_var", "photometry_dq"),
+    "cubes": ("cds_binned", "cds_binned_var_poisson", "cds_var_rnoise", "bin_time"),
+    "spectra": ("transit_depth", "transit_depth_sigma"),
+}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Bins of time: number and width [h]; wavelength (CHANNELS,) µm, NaN where no visit tells it."""
+
+    n_bins: int
+    width_h: float
+    wavelength: NDArray[np.float64]
+
+    @property
+    def time_h(self) -> NDArray[np.float64]:
+        """Middle of each bin."""
+        return np.asarray((np.arange(self.n_bins) + 0.5) * self.width_h, np.float64)
+
+    def index(self, time_h: np.ndarray) -> NDArray[np.int64]:
+        """Bin of each time; -1 outside the grid."""
+        bins = np.floor(time_h / self.width_h).astype(np.int64)
+        return np.where((bins >= 0) & (bins < self.n_bins), bins, -1)
+
+
+def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float) -> Axes:
+    """The grid that holds every product; bins of `bin_s`, or as wide as the widest sampling where that is wider.
+
+    products: (instrument, path). Reads times and wavelengths only. Raises StoreError: a product lacks what is to be
+    exported, or its channels are not those of the others.
+    """
+    wavelength = np.full(CHANNELS, np.nan)
+    width_h, last_h = bin_s / 3600, 0.0
+    axis = "bin_time" if what == "cubes" else "time"
+    for instrument, path in products:
+        missing = [name for name in NEEDED[what] if not (path / name / "zarr.json").is_file()]
+        if missing:
+            raise StoreError(
+                f"{_label(path)} has no {', '.join(missing)}, which an export of {what} is made of: its profile leaves that out; "
+                "calibrate with calib/nominal, or export something else"
+            )
+        if what != "cubes":
+            _join_wavelength(wavelength, instrument, path)
+        if what != "spectra":
+            time = product_arrays(path, [axis])[axis]
+            last_h = max(last_h, float(time[-1]))
+            step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+            # bins of 30 exposures of 4.8 s are not wider than 144 s for the sake of rounding
+            width_h = step if step > 1.01 * width_h else width_h
+    if what == "cubes":
+        for instrument, path in products:
+            if (path / "wavelength" / "zarr.json").is_file():
+                _join_wavelength(wavelength, instrument, path)
+    return Axes(int(np.floor(last_h / width_h)) + 1 if what != "spectra" else 0, width_h, wavelength)
+
+
+def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Location) -> None:
+    """Set an instrument's wavelengths, or check that they are those that are set."""
+    own = product_arrays(path, ["wavelength"])["wavelength"]
+    known = wavelength[_PLACE[instrument]]
+    if own.shape != known.shape:
+        raise StoreError(
+            f"{_label(path)} has {own.size} channels, the grid has {known.size} of {instrument}: export a run with all of them"
+        )
+    if np.isfinite(known).all() and not np.allclose(known, own, rtol=0, atol=1e-6):
+        raise StoreError(f"{_label(path)} has other wavelengths than the visits before it: they do not fit on one grid")
+    wavelength[_PLACE[instrument]] = own
+
+
+def _label(path: Location) -> str:
+    return "/".join(path.parts[-3:])
+
+
+def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
+    """The streamed arrays of an export; units: those of the products, which a profile may have changed."""
+    dims = {"lightcurves": ("visit", "bin", "wavelength"), "cubes": ("visit", "bin", "y", "wavelength"), "spectra": ("visit", "wavelength")}
+    whole = dims[what]
+
+    def like(name: str, dims: tuple[str, ...], source: str, doc: str = "") -> GridVar:
+        kind = "float64" if what == "spectra" or dims == ("visit", "instrument") else "float32"
+        text = {"long_name": doc or CALIBRATED[source].doc, "units": units.get(source, CALIBRATED[source].units) or "1"}
+        return GridVar(name, dims, np.dtype(kind), text)
+
+    def count(name: str, dims: tuple[str, ...], doc: str) -> GridVar:
+        return GridVar(name, dims, np.dtype("int32"), {"long_name": doc, "units": "1"})
+
+    mask = GridVar("mask", whole, np.dtype(bool), {"long_name": "true where the visit has a value"})
+    scalars = tuple(like(name, ("visit", "instrument"), name) for name in SCALARS)
+    if what == "spectra":
+        return (*(like(n, whole, n) for n in NEEDED[what]), mask, *scalars)
+    if what == "lightcurves":
+        names = ("photometry", "photometry_var", "trace_norm", "trace_norm_var")
+        means = [like(n, whole, n, f"{CALIBRATED[n].doc}{', of the mean' if n.endswith('var') else ', mean of the bin'}") for n in names]
+        dq = GridVar("dq", whole, np.dtype("uint32"), {"long_name": "data quality, OR over the bin"})
+        return (*means, dq, count("count", whole, "pairs with a finite flux in the bin"), mask, *scalars)
+    summed, frame = "FGS1 (channel 0): summed over x", ("visit", "bin", "y", "x")
+    return (
+        like("cube", whole, "cds_binned", f"CDS frames summed over the bin; {summed}; AIRS-CH0: science columns"),
+        like("cube_var_poisson", whole, "cds_binned_var_poisson", f"photon variance of cube; {summed}"),
+        like("read_var", ("visit", "y", "wavelength"), "cds_var_rnoise", f"read-noise variance of one pair; {summed}"),
+        like("fgs1", frame, "cds_binned", "CDS frames of FGS1 summed over the bin"),
+        like("fgs1_var_poisson", frame, "cds_binned_var_poisson", "photon variance of fgs1"),
+        count("pairs", ("visit", "bin", "instrument"), "CDS pairs that were summed"),
+        mask,
+        *scalars,
+    )
+
+
+def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
+    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite take no part."""
+    have = product_arrays(path, ["time", "photometry", "photometry_var", "photometry_dq", "trace_norm", "trace_norm_var"])
+    bins, place = axes.index(have["time"]), _PLACE[instrument]
+    for name in ("photometry", "trace_norm"):
+        if name not in have:
+            continue
+        # a variance counts where its value does
+        usable = np.isfinite(have[name]) & np.isfinite(have[f"{name}_var"])
+        mean, number = bin_mean(np.where(usable, have[name], np.nan), bins, axes.n_bins)
+        mean_var, _ = bin_mean(np.where(usable, have[f"{name}_var"], np.nan), bins, axes.n_bins)
+        row[name][:, place], row[f"{name}_var"][:, place] = mean, mean_var / np.maximum(number, 1)
+        if name == "photometry":
+            row["count"][:, place] = number
+    np.bitwise_or.at(row["dq"][:, place], bins[bins >= 0], have["photometry_dq"][bins >= 0])
+    row["mask"][:, place] = row["count"][:, place] > 0
+
+
+def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
+    """Binned frames added up in the bins of the grid; masked pixels stay NaN."""
+    have = product_arrays(path, [*NEEDED["cubes"], "time"])
+    bins, place = axes.index(have["bin_time"]), _PLACE[instrument]
+    per_bin = _pairs_per_bin(have["time"], float(have["bin_time"][0]))
+    row["pairs"][:, NAMES.index(instrument)] = per_bin * np.bincount(bins[bins >= 0], minlength=axes.n_bins)
+    filled = row["pairs"][:, NAMES.index(instrument)] > 0
+    for source, name in (("cds_binned", "cube"), ("cds_binned_var_poisson", "cube_var_poisson")):
+        total = np.zeros((axes.n_bins, *have[source].shape[1:]))
+        np.add.at(total, bins[bins >= 0], have[source][bins >= 0])
+        total[~filled] = np.nan
+        if instrument == "FGS1":
+            row[name.replace("cube", "fgs1")][...] = total
+        row[name][:, :, place] = _channels(instrument, total)
+    row["read_var"][:, place] = _channels(instrument, have["cds_var_rnoise"][None])[0]
+    row["mask"][:, :, place] = np.isfinite(row["cube"][:, :, place])
+
+
+def spectrum_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
+    """Depths and their errors as they are."""
+    have = product_arrays(path, NEEDED["spectra"])
+    for name, values in have.items():
+        row[name][_PLACE[instrument]] = values
+    row["mask"][_PLACE[instrument]] = np.isfinite(have["transit_depth"])
+
+
+def scalar_row(row: Row, instrument: str, path: Location) -> None:
+    """The numbers of an instrument's white light curve, where its profile has them."""
+    for name, value in product_arrays(path, SCALARS).items():
+        row[name][NAMES.index(instrument)] = value
+
+
+ROWS: dict[What, Callable[[Row, str, Location, Axes], None]] = {
+    "lightcurves": lightcurve_row,
+    "cubes": cube_row,
+    "spectra": spectrum_row,
+}
+
+
+def _channels(instrument: str, frames: np.ndarray) -> np.ndarray:
+    """(n, y, x) frames as (n, y, channels): FGS1 summed over its finite pixels, AIRS-CH0 science columns by wavelength."""
+    if instrument == "FGS1":
+        total = np.nansum(frames, axis=2, keepdims=True)
+        return np.where(np.isfinite(frames).any(axis=2, keepdims=True), total, np.nan)
+    # wavelength falls with the detector's column
+    return frames[:, :, _SCIENCE][:, :, ::-1]
+
+
+def _pairs_per_bin(time_h: np.ndarray, first_bin_h: float) -> int:
+    """Pairs of a bin: as many as have the mean time of the first one."""
+    means = np.cumsum(time_h) / np.arange(1, len(time_h) + 1)
+    return int(np.argmin(np.abs(means - first_bin_h))) + 1

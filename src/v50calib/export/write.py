@@ -1,0 +1,202 @@
+"""`export`: all visits of a run as one aligned grid in one file or store, made visit by visit in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from v50calib import dq
+from v50calib.errors import ConfigError, StoreError
+from v50calib.export import align
+from v50calib.export.align import NAMES, Axes, What
+from v50calib.export.files import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
+from v50calib.export.grid import Grid, GridVar, GridWriter, ZarrGrid
+from v50calib.io.storage.commit import check_complete, set_aside, staging
+from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs import manifest as journal
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.directory import read_mark
+from v50calib.runs.product import committed_products, product_attrs
+
+Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
+WHATS, FORMATS = get_args(What), get_args(Format)
+_WRITERS: dict[Format, Callable[[Path, Grid], GridWriter]] = {
+    "zarr": ZarrGrid,
+    "netcdf": NetcdfGrid,
+    "npz": NpzGrid,
+    "hdf5": Hdf5Grid,
+    "csv": CsvGrid,
+}
+#: disk that a format needs beside its own size: npz gathers each array before it is packed
+_DISK = {"npz": 2.0}
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an export will hold. visits: (planet, visit number) in order; products: {(planet, visit): {instrument: path}}."""
+
+    what: What
+    grid: Grid
+    axes: Axes
+    visits: list[tuple[str, int]]
+    products: dict[tuple[str, int], dict[str, Location]]
+
+    @property
+    def present(self) -> int:
+        """Visits with a product of at least one instrument."""
+        return sum(bool(self.products.get(visit)) for visit in self.visits)
+
+
+def plan_export(run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: Format, *, bin_s: float | None = None) -> Plan:
+    """The grid of a run's products; reads names, times and wavelengths only.
+
+    bin_s: width of a time bin [s] (default: the run's output.bin_s, or its sampling where that is slower).
+    Raises ConfigError: what the format cannot hold; StoreError: no run, products that do not fit on one grid.
+    """
+    if (what, fmt) == ("cubes", "csv"):
+        raise ConfigError("--format csv cannot hold cubes (four axes, some 10^6 numbers a visit): use zarr, hdf5, netcdf or npz")
+    if bin_s is not None and not (math.isfinite(bin_s) and bin_s > 0):
+        raise ConfigError(f"--bin-s {bin_s} is no width of a time bin: give a number of seconds above 0")
+    run_dir = locate(run_dir)
+    mark = read_mark(run_dir)
+    products = _products(run_dir, str(mark.get("config_hash")))
+    visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in journal.read(run_dir)})
+    flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
+    if not flat:
+        raise StoreError(f"'{run_dir}' has no product to export: run 'v50calib calibrate' to its end")
+    axes = align.find_axes(flat, what, bin_s if bin_s is not None else float(mark.get("output", {}).get("bin_s", 144.0)))
+    return Plan(what, _grid(what, axes, visits, products, flat, mark), axes, visits, products)
+
+
+def export(
+    run_dir: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str], what: What, fmt: Format = "zarr", *,
+    bin_s: float | None = None, overwrite: bool = False, progress: Progress | None = None, plan: Plan | None = None,
+) -> Plan:  # fmt: skip
+    """Write all visits of a run to `out`, which is there as a whole or not at all.
+
+    Raises as `plan_export`; StoreError besides where `out` exists (without `overwrite`) or the disk has no room for it.
+    """
+    run_dir, out = locate(run_dir), _local(out)
+    plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s)
+    if out.exists() and not overwrite:
+        raise StoreError(f"'{out}' exists: give another name, or --overwrite to replace it")
+    if out.exists() and isinstance(run_dir, Path) and out.resolve() in (run_dir.resolve(), *run_dir.resolve().parents):
+        raise StoreError(f"'{out}' holds the run itself: give another name")
+    try:
+        with staging(out) as tmp:
+            _check_room(tmp, plan.grid, fmt)
+            part = tmp / "grid"
+            with _WRITERS[fmt](part, plan.grid) as writer:
+                for start, rows in _blocks(plan, progress):
+                    writer.put(start, rows)
+            if fmt == "zarr":
+                check_complete(part)
+            _publish(part, out)
+    except OSError as exc:
+        raise StoreError(f"cannot write '{out}' ({exc.strerror or exc}): nothing was left there; free space or give another name") from exc
+    return plan
+
+
+def _local(out: str | os.PathLike[str]) -> Path:
+    """Where a grid is written. Raises ConfigError for an object store."""
+    found = locate(out)
+    if not isinstance(found, Path):
+        raise ConfigError(f"export writes to a local file system, not to {found}: give a local path and copy the result")
+    return found
+
+
+def _products(run_dir: Location, config_hash: str) -> dict[tuple[str, int], dict[str, Location]]:
+    """Committed products by visit. Raises StoreError for other instruments and for products of another config."""
+    found: dict[tuple[str, int], dict[str, Location]] = {}
+    for label, path in committed_products(run_dir / PRODUCTS):
+        planet, visit, instrument = label.split("/")
+        if instrument not in NAMES:
+            raise StoreError(f"{label}: the grid holds {' and '.join(NAMES)} only; open products of '{instrument}' with open_calibrated")
+        if product_attrs(path).get("config_hash") != config_hash:
+            raise StoreError(
+                f"{label} is of another config than '{run_dir}': an update was not finished, run 'v50calib calibrate --update'"
+            )
+        found.setdefault((planet, int(visit)), {})[instrument] = path
+    return found
+
+
+def _grid(
+    what: What, axes: Axes, visits: list[tuple[str, int]], products: dict[tuple[str, int], dict[str, Location]],
+    flat: list[tuple[str, Location]], mark: dict[str, Any],
+) -> Grid:  # fmt: skip
+    units = {name: _units(flat[0][1], name) for name in ("photometry", "photometry_var", "cds_binned", "cds_binned_var_poisson")}
+    streamed = align.variables(what, {name: unit for name, unit in units.items() if unit})
+    if what == "lightcurves":
+        streamed = tuple(replace(v, attrs=dq.cf_attrs() | v.attrs) if v.name == "dq" else v for v in streamed)
+    present = np.array([[name in products.get(visit, {}) for name in NAMES] for visit in visits])
+    fixed = [
+        GridVar("planet_id", ("visit",), np.dtype("U"), {}, np.array([p for p, _ in visits], object), coordinate=True),
+        GridVar("visit_number", ("visit",), np.dtype("int32"), {}, np.array([n for _, n in visits], np.int32), coordinate=True),
+        GridVar("instrument", ("instrument",), np.dtype("U"), {}, np.array(NAMES, object), coordinate=True),
+        GridVar("wavelength", ("wavelength",), np.dtype("float64"), {"units": "um"}, axes.wavelength, coordinate=True),
+        GridVar("present", ("visit", "instrument"), np.dtype(bool), {"long_name": "the run has a product"}, present),
+    ]
+    sizes = {"visit": len(visits), "instrument": len(NAMES), "wavelength": len(axes.wavelength)}
+    if what != "spectra":
+        about = {"units": "h", "long_name": "middle of the bin, since the start of the visit"}
+        fixed.append(GridVar("time", ("bin",), np.dtype("float64"), about, axes.time_h, coordinate=True))
+        sizes["bin"] = axes.n_bins
+    if what == "cubes":
+        sizes |= {"y": 32, "x": 32}
+    attrs = {"what": what, "config_hash": str(mark.get("config_hash")), "bin_s": axes.width_h * 3600, "channel_0": "FGS1"}
+    return Grid(sizes, (*fixed, *streamed), attrs)
+
+
+def _units(path: Location, name: str) -> str:
+    meta = path / name / "zarr.json"
+    return str(json.loads(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
+
+
+def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """(first visit, rows) for a block of visits at a time."""
+    size, total = plan.grid.rows_at_once(), len(plan.visits)
+    for start in range(0, total, size):
+        visits = plan.visits[start : start + size]
+        rows = {v.name: np.full((len(visits), *plan.grid.shape(v)[1:]), v.missing, v.dtype) for v in plan.grid.streamed}
+        for i, visit in enumerate(visits):
+            row = {name: values[i] for name, values in rows.items()}
+            for instrument, path in plan.products.get(visit, {}).items():
+                align.ROWS[plan.what](row, instrument, path, plan.axes)
+                align.scalar_row(row, instrument, path)
+            if progress is not None:
+                progress(f"{visit[0]}/{visit[1]}", start + i + 1, total)
+        yield start, rows
+
+
+def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:
+    need, free = grid.nbytes * _DISK.get(fmt, 1.0), shutil.disk_usage(folder).free
+    # compressed formats may need less, but never much more
+    if fmt == "npz" and need > free:
+        raise StoreError(
+            f"npz needs {need / 1e9:.2f} GB while it is written, {free / 1e9:.2f} GB are free: use zarr or hdf5, or another disk"
+        )
+
+
+def _publish(part: Path, out: Path) -> None:
+    """Move the finished grid to its place; what was there goes when it has."""
+    if not out.exists() or (part.is_file() and out.is_file()):
+        part.replace(out)
+        return
+    old = set_aside(out, "old")
+    assert isinstance(old, Path)
+    try:
+        part.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -1,0 +1,1 @@
+"""The challenge's folder: parquet frames and maps, tables of axes, ADC constants and stars."""

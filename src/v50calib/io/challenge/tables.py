@@ -1,0 +1,235 @@
+"""The challenge's folder: where a visit's files are, and its small tables and calibration maps.
+
+Layout and column names: the challenge's data description (2025, and 2024 in brackets in SCIENCE §1).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from v50calib.errors import DataError
+from v50calib.io.challenge.rowgroup import damaged, open_parquet
+from v50calib.io.keys import VisitKey, normalise_planet_id
+from v50calib.io.storage.location import Location, locate, version_of
+from v50calib.reference import MAP_NAMES, Reference, make_reference
+from v50calib.schema import INSTRUMENT, LINEARITY_TERMS, STAR_PARAMETERS
+
+T = TypeVar("T")
+
+AXIS_FILE = "axis_info.parquet"
+#: the odd read of a ramp follows its integration time after the first read, this long after the reset
+ODD_READ_OFFSET_S = 0.1
+
+
+@dataclass(frozen=True)
+class VisitFiles:
+    """Where one visit's files are; `layout` says which challenge's naming was found."""
+
+    signal: Location
+    calibration: Location
+    layout: str
+
+
+@dataclass(frozen=True)
+class Axes:
+    """time_h [n] and exposure_s [n] of the reads; wavelength [nx] µm, or the band's as a float."""
+
+    time_h: NDArray[np.float64]
+    exposure_s: NDArray[np.float64]
+    wavelength: NDArray[np.float64] | float
+
+
+def visit_files(root: Location, key: VisitKey) -> VisitFiles:
+    """Paths of a visit: with its number (2025) or, for visit 0, without one (2024)."""
+    folder = root / key.split / key.planet_id
+    numbered = folder / f"{key.instrument}_signal_{key.visit}.parquet"
+    calibration = folder / f"{key.instrument}_calibration_{key.visit}"
+    plain = folder / f"{key.instrument}_signal.parquet"
+    plain_calibration = folder / f"{key.instrument}_calibration"
+    old = key.visit == 0 and not numbered.exists() and not calibration.exists()
+    if old and (plain.exists() or plain_calibration.exists()):
+        return VisitFiles(plain, plain_calibration, "challenge-2024")
+    return VisitFiles(numbered, calibration, "challenge-2025")
+
+
+def read_reference(root: Location, key: VisitKey, files: VisitFiles) -> Reference:
+    """The visit's five maps and ADC constants.
+
+    Raises DataError: a map is missing, damaged, of the wrong shape or type, or wholly NaN; adc_info lacks a column.
+    """
+    shape = INSTRUMENT[key.instrument].shape
+    offset, gain = read_adc(root, key)
+    return make_reference({name: _read_map(files.calibration, name, shape) for name in MAP_NAMES}, offset, gain)
+
+
+def read_adc(root: Location, key: VisitKey) -> tuple[float, float]:
+    """(offset, gain) of `adc_info.csv` (one row) or `{split}_adc_info.csv` (a row a planet)."""
+    names = ("adc_info.csv", f"{key.split}_adc_info.csv")
+    path = next((root / name for name in names if (root / name).is_file()), None)
+    if path is None:
+        raise DataError(f"missing file {root / names[0]} (or {names[1]}): it has the ADC's offset and gain; re-download it")
+    rows = _cached_rows(path)
+    if not rows:
+        raise DataError(f"{path} has no rows: re-download it")
+    row = rows[0]
+    if "planet_id" in row:
+        matching = [r for r in rows if normalise_planet_id(r["planet_id"]) == key.planet_id]
+        if not matching:
+            raise DataError(f"{path} has no row for planet {key.planet_id} ({len(rows)} rows): re-download it")
+        row = matching[0]
+    values = []
+    for column in (f"{key.instrument}_adc_offset", f"{key.instrument}_adc_gain"):
+        if column not in row:
+            raise DataError(f"{path} has no column '{column}', found {sorted(row)}: re-download it")
+        values.append(_number(path, column, row[column]))
+    offset, gain = values
+    if gain == 0:
+        raise DataError(f"{path}: {key.instrument}_adc_gain is 0, but e- = ADU / gain + offset: re-download the file")
+    return offset, gain
+
+
+def read_star(root: Location, key: VisitKey) -> dict[str, float]:
+    """`{Rs: …, P: …}` of `{split}_star_info.csv`; empty where the dataset or the planet has none (2024)."""
+    path = root / f"{key.split}_star_info.csv"
+    if not path.is_file():
+        return {}
+    row = _cached_planets(path).get(key.planet_id, {})
+    values = {name: _number(path, name, row[name], finite=False) for name in STAR_PARAMETERS if name in row}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def read_axes(root: Location, instrument: str, n_frames: int) -> Axes:
+    """The first `n_frames` entries of the root's axis table: all visits of a root share it.
+
+    exposure = integration time, + 0.1 s on odd frames (AIRS: 0.1, 4.6 s); an instrument without that
+    column has the reads of `schema.INSTRUMENT`. Never derived from the time stamps.
+    Raises DataError where the table lacks a column or is too short.
+    """
+    path = root / AXIS_FILE
+    facts = INSTRUMENT[instrument]
+    table = _cached_axes(path)
+    time_h = _axis(path, table, f"{instrument}-axis0-h", n_frames)
+    if (np.diff(time_h) <= 0).any():
+        raise DataError(f"{path}: '{instrument}-axis0-h' does not rise over the first {n_frames} entries: re-download it")
+    integration = f"{instrument}-integration_time"
+    if integration in table:
+        exposure = _axis(path, table, integration, n_frames).copy()
+        exposure[1::2] += ODD_READ_OFFSET_S
+    else:
+        exposure = np.tile(np.asarray(facts.read_times, np.float64), n_frames // 2)
+    if facts.band_um is not None:
+        return Axes(time_h, exposure, facts.band_um)
+    return Axes(time_h, exposure, _axis(path, table, f"{instrument}-axis2-um", facts.shape[1]))
+
+
+def _axis(path: Location, table: dict[str, NDArray[np.float64]], column: str, n: int) -> NDArray[np.float64]:
+    if column not in table:
+        raise DataError(f"{path} has no column '{column}', found {sorted(table)}: re-download it")
+    values = table[column]
+    bad = np.flatnonzero(~np.isfinite(values[:n]))
+    have = int(bad[0]) if bad.size else min(n, values.size)
+    if have < n:
+        raise DataError(
+            f"{path}: '{column}' has {have} finite entries, {n} are needed for this signal: the table belongs to "
+            "shorter visits or is damaged; re-download it"
+        )
+    return np.array(values[:n])
+
+
+def _read_map(folder: Location, name: str, shape: tuple[int, int]) -> NDArray[np.generic]:
+    path = folder / f"{name}.parquet"
+    terms = LINEARITY_TERMS if name == "linear_corr" else 1
+    expected = (terms * shape[0], shape[1])
+    file = open_parquet(path)
+    found = (file.metadata.num_rows, file.metadata.num_columns)
+    if found != expected:
+        raise DataError(f"map {path} has shape {found}, expected {expected}: it is of another instrument or cut; re-download it")
+    try:
+        values = file.read(use_threads=False).to_pandas().to_numpy()
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+    if name == "dead":
+        return _as_mask(path, values)
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"map {path} has values of type {values.dtype}, expected floating point: re-download it")
+    if not np.isfinite(values).any():
+        raise DataError(f"map {path} has no finite value ({values.size} pixels, all NaN): re-download it")
+    return values.astype(np.float64).reshape((terms, *shape) if terms > 1 else shape)
+
+
+def _as_mask(path: Location, values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    if values.dtype.kind == "b":
+        return values.astype(np.bool_)
+    if values.dtype.kind in "fiu":
+        if values.dtype.kind == "f" and np.isnan(values).all():
+            raise DataError(f"map {path} has no finite value ({values.size} pixels, all NaN): re-download it")
+        if np.isin(values, (0, 1)).all():
+            return values.astype(np.bool_)
+    raise DataError(f"map {path} has values of type {values.dtype} other than true/false: re-download it")
+
+
+def _number(path: Location, column: str, text: str, *, finite: bool = True) -> float:
+    try:
+        value = float(text) if text or finite else math.nan
+    except ValueError:
+        value = math.nan
+        finite = True
+    if finite and not math.isfinite(value):
+        raise DataError(f"{path}: '{column}' is {text!r}, expected a finite number: re-download the file")
+    return value
+
+
+def _stamp(path: Location) -> tuple[str, str]:
+    """Cache key that changes when the file does."""
+    try:
+        return str(path), version_of(path)
+    except FileNotFoundError:
+        raise DataError(f"missing file {path}: it is one of the dataset's root tables; re-download it") from None
+
+
+def _by_stamp(read: Callable[[Location], T]) -> Callable[[Location], T]:
+    """Cache the result per version of the file: a root's tables are read once, not once a visit."""
+
+    @lru_cache(maxsize=16)
+    def cached(stamp: tuple[str, str]) -> T:
+        return read(locate(stamp[0]))
+
+    return lambda path: cached(_stamp(path))
+
+
+def _read_rows(path: Location) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV text file ({error}): re-download it") from error
+
+
+def _read_axis_table(path: Location) -> dict[str, NDArray[np.float64]]:
+    file = open_parquet(path)
+    try:
+        table = file.read(use_threads=False)
+        return {n: table.column(n).to_numpy().astype(np.float64) for n in table.column_names}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
+
+
+def _read_planets(path: Location) -> dict[str, dict[str, str]]:
+    rows = _cached_rows(path)
+    if rows and "planet_id" not in rows[0]:
+        raise DataError(f"{path} has no column 'planet_id', found {sorted(rows[0])}: re-download it")
+    return {normalise_planet_id(row["planet_id"]): row for row in rows}
+
+
+_cached_rows = _by_stamp(_read_rows)
+_cached_axes = _by_stamp(_read_axis_table)
+_cached_planets = _by_stamp(_read_planets)

@@ -1,0 +1,71 @@
+"""`detector.yaml`: read, validated with faults named by their place, its paths checked."""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from v50calib.errors import DataError, V50CalibError
+from v50calib.io.custom_arrays import array_file
+from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
+from v50calib.io.keys import DETECTOR_FILE
+
+
+def load_description(root: Path) -> Description:
+    """The validated `detector.yaml` of a root; read once per version of the file. Raises DataError naming the key."""
+    path = root / DETECTOR_FILE
+    status = path.stat()
+    return _load(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=16)
+def _load(path: str, _mtime: int, _size: int) -> Description:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Description.model_validate(content)
+    except ValidationError as error:
+        faults = dict.fromkeys(_sentence(item) for item in error.errors(include_url=False))
+        raise DataError(f"{path}: " + "; ".join(faults) + ". See docs/other-detectors.md") from error
+
+
+def _sentence(item: Any) -> str:
+    """One fault with its YAML path."""
+    parts = [p for p in item["loc"] if isinstance(p, int) or not (p in ("float", "str", "int") or "[" in p or p.startswith("function-"))]
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".") or "the file"
+    if item["type"] == "missing":
+        return f"{where} is missing"
+    if item["type"] == "extra_forbidden":
+        known = {name for model in (Description, Detector, Channel, Adc, Maps, Visit, Validation) for name in model.model_fields}
+        near = difflib.get_close_matches(str(parts[-1]), sorted(known), n=1)
+        return f"unknown key {where}" + (f": did you mean {near[0]}?" if near else "")
+    if item["type"] == "value_error":
+        return f"{item['ctx']['error']}" if where == "the file" else f"{where}: {item['ctx']['error']}"
+    return f"{where} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+
+
+def check_paths(root: Path, description: Description) -> None:
+    """Every path of the root is there. Raises DataError naming the first ones that are not."""
+    faults: dict[str, None] = {}
+    for text in dict.fromkeys(t for visit in description.visits for t in description.paths_of(visit)):
+        try:
+            file = array_file(root, text)
+        except V50CalibError as error:
+            faults[str(error)] = None
+            continue
+        if not file.path.exists():
+            faults[f"'{text}' in detector.yaml is no file ({file.path})"] = None
+    if faults:
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise DataError(
+            "; ".join(list(faults)[:3])
+            + more
+            + ". Correct them, or set validation.require_existing_paths: false to let these visits fail alone"
+        )

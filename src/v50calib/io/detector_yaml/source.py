@@ -1,0 +1,251 @@
+"""A visit of a `detector.yaml` as a `VisitSource`: maps, axes and facts read and checked, frames left where they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.errors import DataError
+from v50calib.io.custom_arrays import array_file
+from v50calib.io.detector_yaml.frames import ArrayFrames, open_frames
+from v50calib.io.detector_yaml.load import check_paths, load_description
+from v50calib.io.detector_yaml.model import MAP_KEYS, Adc, Channel, Description, Detector, Visit
+from v50calib.io.keys import VisitKey
+from v50calib.io.source import VisitSource, with_visit_hash
+from v50calib.kernels.arrays import Float
+from v50calib.reference import make_reference
+from v50calib.schema import DETECTOR_ATTR, LINEARITY_TERMS, Instrument, describe
+
+
+@dataclass(frozen=True)
+class Part:
+    """One detector of a description: the instrument, and the channel (index, its own facts) where it has several."""
+
+    root: Path
+    name: str
+    detector: Detector
+    channel: tuple[int, Channel] | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.detector.shape[0], self.detector.shape[1]
+
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """(index, count) of the channel."""
+        return (self.channel[0], len(self.detector.channels)) if self.channel is not None else None
+
+    def _own(self, key: str) -> Any:
+        own = getattr(self.channel[1], key) if self.channel is not None else None
+        return own if own is not None else getattr(self.detector, key)
+
+    @property
+    def adc(self) -> Adc:
+        adc = self._own("adc")
+        assert isinstance(adc, Adc)
+        return adc
+
+    def wavelength(self) -> Float | float:
+        """µm: along x of a spectrum, one number of a band. Raises DataError: shape, not finite, not monotonic."""
+        given = self._own("wavelength_um")
+        if isinstance(given, float | int):
+            return float(given)
+        values = np.asarray(given if isinstance(given, list) else array_file(self.root, given).values(), np.float64)
+        if values.shape != (self.shape[1],):
+            raise DataError(
+                f"{self.name}: wavelength_um has the shape {values.shape}, expected one value for each of {self.shape[1]} columns"
+            )
+        step = np.diff(values)
+        if not ((step > 0).all() or (step < 0).all()):
+            raise DataError(f"{self.name}: wavelength_um neither rises nor falls all along x: give µm of each column, in order")
+        return values
+
+    def instrument(self, read_times: tuple[float, float]) -> Instrument:
+        """The facts as the stages take them. Raises DataError where the science columns are not on the detector."""
+        given = self._own("wavelength_um")
+        band = float(given) if isinstance(given, float | int) else None
+        columns = self._own("science_columns") or [0, self.shape[1]]
+        if not 0 <= columns[0] < columns[1] <= self.shape[1]:
+            raise DataError(f"{self.name}: science_columns {columns} are not 0 <= first < end <= {self.shape[1]}, the detector's columns")
+        science = None if band is not None else slice(columns[0], columns[1])
+        return Instrument(self.name, self.shape, science, read_times, band, band is None, self.adc.bit_depth)
+
+
+def _find(description: Description, root: Path, key: VisitKey) -> tuple[Part, Visit]:
+    for known, visit in description.entries():
+        if known == key:
+            name = description.instrument_name(visit)
+            detector = description.instruments[name]
+            label = key.instrument.removeprefix(f"{name}.")
+            channel = next(((i, c) for i, c in enumerate(detector.channels) if c.name == label), None)
+            return Part(root, key.instrument, detector, channel), visit
+    raise DataError(f"{root}/detector.yaml lists no visit {key}: add it, or ask for one that is there")
+
+
+def custom_instrument(root: Path, key: VisitKey) -> Instrument:
+    """The facts of a visit's instrument. Raises DataError."""
+    part, visit = _find(load_description(root), root, key)
+    exposure = _exposure(part, visit, None)
+    return part.instrument((float(exposure[0]), float(exposure[1])))
+
+
+def open_custom_source(root: Path, key: VisitKey) -> VisitSource:
+    """Open one visit: shapes, types and lengths are checked, no frame is decoded. Raises DataError."""
+    description = load_description(root)
+    part, visit = _find(description, root, key)
+    frames = frames_of(part, visit)
+    gain, offset = part.adc.gain, part.adc.offset
+    maps, absent = _maps(part, description.maps_of(visit), gain)
+    exposure = _exposure(part, visit, frames.n_frames)
+    time_h = _time(part, visit, exposure)
+    telemetry = {n: _series(part, t, f"telemetry.{n}", frames.n_frames) for n, t in visit.telemetry.items()}
+    wavelength = part.wavelength()
+    attrs: dict[str, Any] = {
+        "planet_id": key.planet_id,
+        "visit": key.visit,
+        "instrument": key.instrument,
+        "split": key.split,
+        "adc_offset": offset,
+        "adc_gain": gain,
+        **{f"star_{name}": value for name, value in visit.star.items()},
+        "layout": "detector.yaml",
+        DETECTOR_ATTR: describe(part.instrument((float(exposure[0]), float(exposure[1])))),
+    }
+    if part.place is not None:
+        attrs["channel"] = part.place[0]
+    reference = make_reference(maps, offset, gain, absent)
+    reference = with_visit_hash(reference, attrs, time_h, exposure, np.asarray(wavelength), *telemetry.values())
+    return VisitSource(key, frames, reference, time_h, exposure, wavelength, attrs, telemetry)
+
+
+def frames_of(part: Part, visit: Visit) -> ArrayFrames:
+    """The visit's frames, checked by their header."""
+    dims = tuple(part.detector.dims) if part.detector.dims is not None else None
+    return open_frames(array_file(part.root, visit.frames), part.shape, dims, part.place)
+
+
+def check_root(root: Path) -> list[VisitKey]:
+    """The keys of a root, after the checks that its `validation` asks for up front. Raises DataError."""
+    description = load_description(root)
+    if description.validation.require_existing_paths:
+        check_paths(root, description)
+    if description.validation.check_shape_compatibility:
+        seen: set[tuple[str, str, str]] = set()
+        for key, visit in description.entries():
+            _check_shapes(root, _find(description, root, key)[0], visit, description.maps_of(visit), seen)
+    return sorted(key for key, _ in description.entries())
+
+
+def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], seen: set[tuple[str, str, str]]) -> None:
+    """Headers of a visit's frames and maps against its detector; a map that several visits share is looked at once."""
+    if _is_there(root, visit.frames):
+        frames_of(part, visit)
+    for name in MAP_KEYS:
+        given = maps[name]
+        if isinstance(given, str) and given != "none" and (part.name, name, given) not in seen and _is_there(root, given):
+            _check_map(part, name, given)
+            seen.add((part.name, name, given))
+
+
+def _is_there(root: Path, text: str) -> bool:
+    """Where paths may be absent (require_existing_paths: false) a visit fails when it is opened."""
+    try:
+        return array_file(root, text).path.exists()
+    except DataError:
+        return False
+
+
+def _check_map(part: Part, name: str, text: str) -> None:
+    """A map's header against the detector: (y, x), (channel, y, x), with the order in front for linear_corr."""
+    file = array_file(part.root, text)
+    header, shape = file.header(), part.shape
+    allowed: list[tuple[int, ...]] = [shape] + ([(len(part.detector.channels), *shape)] if part.channel is not None else [])
+    terms, rest = (header.shape[0], header.shape[1:]) if name == "linear_corr" and header.shape else (1, header.shape)
+    if rest not in allowed or terms > LINEARITY_TERMS:
+        front = f"2 to {LINEARITY_TERMS} coefficients in front of " if name == "linear_corr" else ""
+        raise DataError(
+            f"map {name} of {part.name} ({file}) has the shape {header.shape}, expected {front}{' or '.join(map(str, allowed))} (y, x): "
+            "it is of another detector or transposed"
+        )
+    if header.dtype.kind not in "biuf":
+        raise DataError(f"map {name} of {part.name} ({file}) has values of type {header.dtype}, expected numbers")
+
+
+def _maps(part: Part, given: dict[str, Any], gain: float) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """The five maps of `reference.MAP_NAMES` and the names of those that the user does not have (benign values)."""
+    ny, nx = part.shape
+    identity = np.zeros((LINEARITY_TERMS, ny, nx))
+    identity[1] = 1.0
+    benign: dict[str, NDArray[Any]] = {
+        "dark": np.zeros((ny, nx)), "dead": np.zeros((ny, nx), bool), "flat": np.ones((ny, nx)), "linear_corr": identity,
+    }  # fmt: skip
+    maps, absent = {}, []
+    for name in MAP_KEYS:
+        value, key = given[name], "read" if name == "read_noise" else name
+        if value is None or value == "none":
+            maps[key] = benign[key]
+            absent.append(key)
+        elif isinstance(value, str):
+            maps[key] = _map(part, name, value)
+        else:
+            maps[key] = np.full((ny, nx), float(value))
+    if given["dark_units"] == "adu_per_s":
+        maps["dark"] = maps["dark"] / gain
+    return maps, tuple(n for n in absent if n != "dead")
+
+
+def _map(part: Part, name: str, text: str) -> NDArray[Any]:
+    """One map's values (y, x) or (6, y, x) of this detector. Raises DataError: shape, type, nothing finite."""
+    _check_map(part, name, text)
+    values = array_file(part.root, text).values()
+    if values.ndim - (name == "linear_corr") == 3:
+        assert part.channel is not None
+        values = np.take(values, part.channel[0], axis=-3)
+    if name == "dead":
+        return np.asarray(values != 0)
+    values = values.astype(np.float64)
+    if not np.isfinite(values).any():
+        raise DataError(f"map {name} of {part.name} ({text}) has no finite value: write `{name}: none` where there is no such map")
+    if name == "linear_corr" and len(values) < LINEARITY_TERMS:
+        values = np.concatenate([values, np.zeros((LINEARITY_TERMS - len(values), *part.shape))])
+    return values
+
+
+def _series(part: Part, text: str, what: str, n: int | None) -> Float:
+    values = np.asarray(array_file(part.root, text).values(), np.float64)
+    if values.ndim != 1 or (n is not None and len(values) != n):
+        wanted = f"({n},)" if n is not None else "one dimension"
+        raise DataError(f"{part.name}: {what} ({text}) has the shape {values.shape}, expected {wanted}: one value a frame")
+    return values
+
+
+def _exposure(part: Part, visit: Visit, n: int | None) -> Float:
+    """Time since reset [s] of each of the `n` reads; of the first two where n is None."""
+    given = visit.exposure_s if visit.exposure_s is not None else part.detector.exposure_s
+    if isinstance(given, str):
+        values = _series(part, given, "exposure_s", n)
+        if len(values) < 2 or not np.isfinite(values).all():
+            raise DataError(f"{part.name}: exposure_s ({given}) has values that are not finite, or fewer than 2")
+        return values
+    assert given is not None
+    return np.tile(np.asarray(given, np.float64), 1 if n is None else n // 2)
+
+
+def _time(part: Part, visit: Visit, exposure: Float) -> Float:
+    """Time stamps [h]; from the cadence where the visit has none: ramp i starts at i·cadence_s."""
+    if visit.time_h is not None:
+        stamps = _series(part, visit.time_h, "time_h", len(exposure))
+    elif visit.time_s is not None:
+        stamps = _series(part, visit.time_s, "time_s", len(exposure)) / 3600.0
+    else:
+        assert part.detector.cadence_s is not None
+        stamps = (np.repeat(np.arange(len(exposure) // 2), 2) * part.detector.cadence_s + exposure) / 3600.0
+    if not (np.isfinite(stamps).all() and (np.diff(stamps) > 0).all()):
+        raise DataError(
+            f"{part.name}: the time stamps do not rise from frame to frame: sort the frames in time, or check cadence_s and exposure_s"
+        )
+    return stamps

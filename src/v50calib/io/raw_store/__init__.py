@@ -1,0 +1,1 @@
+"""The raw Zarr store that `ingest` writes."""

@@ -1,0 +1,1 @@
+"""Bytes: local paths and object stores, commits, Zarr groups."""

@@ -1,0 +1,324 @@
+"""All-or-nothing directories: write beside the final place, check, mark, rename.
+
+Chunk writes are atomic but a store is not: a half-written Zarr store opens and returns fill values. A
+directory made here either is in its final place with a `_COMMIT.json`, or it does not exist for readers.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from v50calib.errors import StoreError
+from v50calib.io.storage.location import Location
+from v50calib.io.storage.objects import ObjectPath
+
+COMMIT_NAME = "_COMMIT.json"
+#: a staging place of another host cannot be asked whether its owner lives; older than this it is abandoned
+ABANDONED_AFTER_S = 24 * 3600.0
+_HASH_BLOCK = 1 << 20
+#: objects put at a time
+PUTS = 8
+
+
+def is_committed(path: Location) -> bool:
+    """True where `path` is a directory that was written completely."""
+    return (path / COMMIT_NAME).is_file()
+
+
+def read_record(path: Location) -> dict[str, Any]:
+    """The commit record of a finished directory. Raises StoreError where it is absent or not JSON."""
+    marker = path / COMMIT_NAME
+    try:
+        record = json.loads(marker.read_text())
+    except FileNotFoundError:
+        raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {marker} ({error}): remove {path} and run the command again") from error
+    if not isinstance(record, dict):
+        raise StoreError(f"{marker} holds a {type(record).__name__}, not an object: remove {path} and run again")
+    return record
+
+
+@contextmanager
+def marked_group() -> Iterator[None]:
+    """Around xarray or Zarr calls that list a committed group: its record is not a Zarr node, which is no news."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f"Object at {re.escape(COMMIT_NAME)} is not recognized")
+        yield
+
+
+@contextmanager
+def staging(final: Location) -> Iterator[Path]:
+    """Give an empty directory beside `final`, on the same file system; it is removed unless it was committed.
+
+    For an object store it is a local temporary directory, from which `commit` puts the objects.
+
+    Staging places that killed runs left for the same `final` are removed first.
+    Raises StoreError where the directory cannot be made.
+    """
+    if isinstance(final, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix=f"v50calib-{final.name}.") as folder:
+            yield Path(folder)
+        return
+    target = final
+    tmp = _hidden(target, "tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clean_leftovers(target)
+        tmp.mkdir()
+    except OSError as error:
+        raise StoreError(
+            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its permissions"
+        ) from error
+    try:
+        yield tmp
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file as its writer knows it: size in bytes and sha256 of its content."""
+
+    size: int
+    sha256: str
+
+
+def commit(
+    tmp: Path,
+    final: Location,
+    record: Mapping[str, Any],
+    written: Mapping[str, Written] | None = None,
+    *,
+    replace: bool = False,
+) -> bool:
+    """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one rename.
+
+    record: JSON values; nothing of the moment of writing, so that the same content gives the same record.
+    written: every file by relative name where the writer kept count; nothing is then read back, sizes are compared.
+    replace: an older directory at `final` goes, once the new one is in its place; where that fails it comes back.
+    Returns False where another run committed the same place first (ours is then dropped).
+    Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
+    """
+    if written is None:
+        check_complete(tmp)
+        tree = tree_hash(tmp)
+    else:
+        check_sizes(tmp, written)
+        tree = combine_hashes({name: file.sha256 for name, file in written.items()})
+    full = dict(record) | {"tree_sha256": tree}
+    if isinstance(final, ObjectPath):
+        return _put_all(tmp, final, json.dumps(full, indent=1, sort_keys=True), replace=replace)
+    target = final
+    with (tmp / COMMIT_NAME).open("w") as stream:
+        json.dump(full, stream, indent=1, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside = _hidden(target, "old") if replace and target.exists() else None
+    try:
+        if aside is not None:
+            target.rename(aside)
+        tmp.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if is_committed(target):
+                return False
+            raise StoreError(f"{target} exists and was not made by a finished run: remove it and run again") from error
+        raise StoreError(f"cannot move the finished {tmp.name} to {target} ({error.strerror or error})") from error
+    finally:
+        if aside is not None:
+            _settle_aside(aside, target)
+    return True
+
+
+def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> bool:
+    """Put every file of `tmp` below `final`, the record last. An older product is withdrawn first: absent or whole, never mixed.
+
+    Two writers of one product write the same bytes, so that whichever puts the record finds them whole.
+    """
+    marker = final / COMMIT_NAME
+    if marker.is_file():
+        if not replace:
+            return False
+        marker.unlink()
+    files = [p for p in tmp.rglob("*") if p.is_file()]
+    new = {final / p.relative_to(tmp).as_posix(): p for p in files}
+    old = [path for path in final.objects() if path not in new]
+    with ThreadPoolExecutor(PUTS) as pool:
+        work: list[Callable[[], None]] = [partial(path.unlink, missing_ok=True) for path in old]
+        work += [partial(path.upload, file) for path, file in new.items()]
+        for _ in pool.map(lambda task: task(), work):
+            pass
+    return marker.create(record.encode())
+
+
+def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
+    """Refuse a directory in which a file is shorter than what was written to it (StoreError)."""
+    for name, file in written.items():
+        found = (path / name).stat().st_size if (path / name).exists() else 0
+        if found != file.size:
+            raise StoreError(
+                f"'{name}' has {found} of {file.size} bytes: the write was cut short (full disk?); nothing was published, "
+                "free some space and run again"
+            )
+
+
+def check_complete(path: Location) -> None:
+    """Refuse a Zarr hierarchy in which a chunk was never written. Directories without Zarr arrays pass."""
+    if isinstance(path, ObjectPath):
+        # one listing for all arrays
+        below = Counter(_array_of(p) for p in path.objects())
+    metas: list[Location] = [*path.rglob("zarr.json")]
+    for meta in sorted(metas, key=str):
+        node = json.loads(meta.read_text())
+        if node.get("node_type") != "array":
+            continue
+        grid = node["chunk_grid"]["configuration"]["chunk_shape"]
+        expected = math.prod(-(-n // c) for n, c in zip(node["shape"], grid, strict=True))
+        found = below[meta.parent] if isinstance(meta, ObjectPath) else _chunk_files(meta.parent)
+        if found < expected:
+            raise StoreError(
+                f"array '{_relative(meta.parent, path)}' has {found} of {expected} chunk files: the write was cut short "
+                "(full disk?); nothing was published, free some space and run again"
+            )
+
+
+def _chunk_files(array: Path) -> int:
+    """Chunk files of an array: `c`, `c.0.0` or below `c/`."""
+    beside = sum(e.is_file() and (e.name == "c" or e.name.startswith("c.")) for e in os.scandir(array))
+    return beside + sum(len(files) for _, _, files in os.walk(array / "c"))
+
+
+def _array_of(path: ObjectPath) -> ObjectPath:
+    """The array that a chunk is of (`c.0.0` beside its metadata, or below `c/`); itself for what is no chunk."""
+    parts = path.key.split("/")
+    if path.name == "c" or path.name.startswith("c."):
+        return path.parent
+    return ObjectPath(path.bucket, "/".join(parts[: len(parts) - 1 - parts[::-1].index("c")])) if "c" in parts else path
+
+
+def _relative(path: Location, root: Any) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def tree_hash(path: Location) -> str:
+    """sha256 over relative names and contents of all files below `path`, except the commit record."""
+    if isinstance(path, ObjectPath):
+        objects = [p for p in path.objects() if p.name != COMMIT_NAME]
+        return combine_hashes({_relative(p, path): hashlib.sha256(p.read_bytes()).hexdigest() for p in objects})
+    files = [p for p in path.rglob("*") if p.is_file() and p.name != COMMIT_NAME]
+    return combine_hashes({p.relative_to(path).as_posix(): _file_hash(p) for p in files})
+
+
+def combine_hashes(hashes: Mapping[str, str]) -> str:
+    """One sha256 of files' names and content hashes, in order of the names."""
+    return hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def clean_leftovers(final: Path) -> int:
+    """Remove staging places for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
+    target = final
+    return sum(_clean(entry, target.name) for entry in _entries(target.parent))
+
+
+def clean_folder(folder: Location) -> int:
+    """`clean_leftovers` for everything that belongs into `folder`; object stores have no staging places."""
+    if isinstance(folder, ObjectPath):
+        return 0
+    return sum(_clean(entry, None) for entry in _entries(folder))
+
+
+def set_aside(path: Location, suffix: str) -> Location:
+    """Hide a directory from readers under a name that ends with `suffix`, in one rename; returns where it is. Raises OSError.
+
+    In an object store its record gets that name: what has none is not there for readers, and is replaced by the next commit.
+    """
+    if isinstance(path, ObjectPath):
+        hidden = path / f".{COMMIT_NAME}.{suffix}"
+        if is_committed(path):
+            hidden.write_bytes((path / COMMIT_NAME).read_bytes())
+            (path / COMMIT_NAME).unlink()
+        return hidden
+    return path.rename(_hidden(path, suffix))
+
+
+_OWNED = re.compile(r"^\.(?P<name>.+)\.(?P<host>[0-9A-Za-z_-]+)-(?P<pid>\d+)-[0-9a-f]{8}\.(?P<kind>tmp|old)$")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _clean(entry: os.DirEntry[str], name: str | None) -> bool:
+    """Deal with one leftover (of `name`, or of anything) of a dead owner; whether it was one."""
+    match = _OWNED.match(entry.name)
+    if match is None or name not in (None, match["name"]) or not _is_abandoned(entry, match["host"], int(match["pid"])):
+        return False
+    path = Path(entry.path)
+    if match["kind"] == "old":
+        _settle_aside(path, path.parent / match["name"])
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+def _settle_aside(aside: Path, target: Path) -> None:
+    """Put what was moved aside back, where nothing has taken its place; else it has been replaced and goes."""
+    if aside.exists() and is_committed(aside) and not target.exists():
+        # another run may restore or commit the same place at the same moment: whichever rename is first stays
+        with suppress(OSError):
+            aside.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _hidden(target: Path, kind: str) -> Path:
+    """A hidden name beside `target` that tells its owner."""
+    return target.parent / f".{target.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}"
+
+
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z_-]", "_", socket.gethostname()) or "host"
+
+
+def _is_abandoned(entry: os.DirEntry[str], host: str, pid: int) -> bool:
+    if host != _host():
+        return time.time() - entry.stat().st_mtime > ABANDONED_AFTER_S
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

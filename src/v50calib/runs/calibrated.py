@@ -1,0 +1,25 @@
+"""The calibrated products of a run as one tree."""
+
+from __future__ import annotations
+
+import os
+
+import xarray as xr
+
+from v50calib.io.storage.location import locate
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs.product import committed_products, open_product
+
+
+def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
+    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened.
+
+    Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`.
+    """
+    root = locate(run_dir) / PRODUCTS
+    groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
+    return xr.DataTree.from_dict(groups)
+
+
+#: the store of a run directory
+PRODUCTS = "calibrated.zarr"

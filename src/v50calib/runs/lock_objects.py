@@ -1,0 +1,147 @@
+"""The lock of a run directory in an object store: a record that its holder renews, taken by compare-and-swap.
+
+There is no kernel to drop it. A record that stands still for `WATCH_S` is of a run that is gone; it is replaced only where
+it is still the very one that was watched (a conditional put), so of two that would take it over one wins. A holder that
+finds its record replaced, because it stood still itself, ends its run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from v50calib.errors import StoreError
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs.stop import STOP
+
+NAME = ".lock"
+BEAT_S = 5.0
+WATCH_S = 6 * BEAT_S
+
+
+@contextmanager
+def object_lock(run_dir: ObjectPath) -> Iterator[None]:
+    """Hold the run directory. Raises StoreError, naming the holder, where another run has it, or took it meanwhile."""
+    record: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "token": uuid.uuid4().hex,
+    }
+    held = _Held(run_dir / NAME, record)
+    held.acquire()
+    pulse = threading.Thread(target=held.beat, name="run-lock", daemon=True)
+    pulse.start()
+    try:
+        yield
+    finally:
+        held.ended.set()
+        pulse.join()
+        held.release()
+    if held.lost:
+        raise StoreError(f"'{run_dir}' was taken over by another run, because this one could not renew its lock for {WATCH_S:g} s")
+
+
+class _Held:
+    """One holder's record: its tag at the last put, and whether another has replaced it."""
+
+    def __init__(self, path: ObjectPath, record: dict[str, Any]) -> None:
+        self._path, self._record = path, record
+        self._count = 0
+        self._tag = ""
+        self.ended, self.lost = threading.Event(), False
+
+    def acquire(self) -> None:
+        """Put the record where there is none, or where the one that is there stands still."""
+        if self._path.create(self._content()):
+            self._tag = self._tag_now()
+            return
+        try:
+            known, tag = read_record(self._path), self._tag_now()
+            if known.get("token") == self._record["token"]:
+                # the answer to our put was lost, and obstore's second one found the first
+                self._tag = tag
+                return
+            stop = time.monotonic() + (WATCH_S if known else 0.0)
+            while time.monotonic() < stop:
+                time.sleep(min(1.0, WATCH_S / 10))
+                if self._tag_now() != tag:
+                    raise refusal(self._path.parent, read_record(self._path))
+            taken = self._path.exchange(self._content(), tag)
+        except FileNotFoundError:
+            taken = self._path.create(self._content())
+        if not taken:
+            raise refusal(self._path.parent, read_record(self._path))
+        self._tag = self._tag_now()
+
+    def beat(self) -> None:
+        """Renew the record until the run ends, or until another's is there."""
+        while not self.ended.wait(BEAT_S):
+            self._count += 1
+            try:
+                self._renew()
+            except OSError:
+                # the store may answer again; whoever watches meanwhile decides
+                continue
+            if self.lost:
+                STOP.number = signal.SIGTERM
+                return
+
+    def _renew(self) -> None:
+        """Put the record anew. Raises OSError where the store does not answer; it is then not known which record is there."""
+        if not self._path.exchange(self._content(), self._tag) and read_record(self._path).get("token") != self._record["token"]:
+            self.lost = True
+        else:
+            # where it was not exchanged but is ours, an answer was lost, and the put that it was about went through
+            self._tag = self._tag_now()
+
+    def release(self) -> None:
+        """Leave an empty record where ours is. A store that does not answer keeps it: it stands still, as that of a killed run,
+        and how the run ended is what is to be told."""
+        if not self.lost:
+            with suppress(OSError):
+                self._path.exchange(b"{}", self._tag)
+
+    def _content(self) -> bytes:
+        return json.dumps(self._record | {"beat": self._count}).encode()
+
+    def _tag_now(self) -> str:
+        return str(self._path.head()["e_tag"])
+
+
+def read_record(path: ObjectPath) -> dict[str, Any]:
+    """Host, pid, start and token of the holder; empty where none."""
+    try:
+        content = json.loads(path.read_bytes() or b"{}")
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_beating(path: ObjectPath) -> bool:
+    """Whether the record was renewed lately, by the store's own clock."""
+    if not read_record(path):
+        return False
+    probe = path.with_name(".clock")
+    probe.write_bytes(b"")
+    now = probe.head()["last_modified"]
+    probe.unlink(missing_ok=True)
+    return bool((now - path.head()["last_modified"]).total_seconds() < WATCH_S)
+
+
+def refusal(run_dir: object, known: dict[str, Any]) -> StoreError:
+    """The error for a directory that another run holds."""
+    who = f"process {known['pid']} on {known.get('host')}, since {known.get('started')}" if "pid" in known else "another process"
+    return StoreError(
+        f"'{run_dir}' is in use by {who}: two runs in one directory would redo each other's work; "
+        "wait for it, stop it, or give another --out"
+    )

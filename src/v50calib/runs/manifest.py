@@ -1,0 +1,112 @@
+"""What a run did: `manifest.jsonl` in the run directory, one JSON line an outcome, appended by the driver only.
+
+A visit has a line for every end of an attempt (`retry`, `failed`, `interrupted`, `done`); the last one counts. Lines
+are written whole, so the file can be read while the run goes on. Object stores cannot append: there the lines are in
+objects `manifest/00000.jsonl`, …, the last of which is put anew until it is full.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from v50calib.io.storage.location import Location
+from v50calib.io.storage.objects import ObjectPath
+
+State = Literal["done", "skipped", "failed", "retry", "interrupted"]
+NAME = "manifest.jsonl"
+#: lines in an object store, and bytes after which an object of them is full
+PARTS, PART_BYTES = "manifest", 128 * 1024
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Outcome of one visit x instrument.
+
+    seconds      of work, without waiting
+    attempts     number of this one, from 1; 0 where nothing was tried
+    at           Unix time of the end, s
+    inputs       identity of the raw visit (`io.identity`), where it could be opened
+    """
+
+    planet_id: str
+    visit: int
+    instrument: str
+    state: State
+    seconds: float = 0.0
+    config_hash: str = ""
+    reference_hashes: dict[str, str] = field(default_factory=dict)
+    qc: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    error_type: str = ""
+    traceback: str = ""
+    attempts: int = 0
+    at: float = 0.0
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return f"{self.planet_id}/{self.visit}/{self.instrument}"
+
+
+_FIELDS = {f.name for f in fields(Entry)}
+
+
+def append(run_dir: Location, entry: Entry) -> None:
+    """Add one line, in one write. Raises OSError."""
+    line = (json.dumps(vars(entry), sort_keys=True) + "\n").encode()
+    if isinstance(run_dir, ObjectPath):
+        _put(run_dir / PARTS, line)
+        return
+    descriptor = os.open(run_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        # a killed driver or a full disk can leave half a line: it must not swallow this one
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        written = os.write(descriptor, line)
+        if written != len(line):
+            os.write(descriptor, line[written:])
+    finally:
+        os.close(descriptor)
+
+
+def _put(parts: ObjectPath, line: bytes) -> None:
+    """Add a line to the last part, or begin the next; the run's lock makes this the only writer."""
+    last = max(parts.objects(), default=None)
+    held = b"" if last is None else last.read_bytes()
+    if last is None or len(held) >= PART_BYTES:
+        number = 0 if last is None else int(last.name.partition(".")[0]) + 1
+        last, held = parts / f"{number:05d}.jsonl", b""
+    last.write_bytes(held + line)
+
+
+def read_all(run_dir: Location) -> list[Entry]:
+    """Every line, in order of time; torn lines are left out."""
+    path = run_dir / NAME
+    entries = []
+    if isinstance(run_dir, ObjectPath):
+        with ThreadPoolExecutor(8) as pool:
+            content = b"".join(pool.map(ObjectPath.read_bytes, sorted((run_dir / PARTS).objects())))
+    else:
+        content = path.read_bytes() if path.exists() else b""
+    for line in content.splitlines():
+        try:
+            fields_of = json.loads(line)
+            entries.append(Entry(**{k: v for k, v in fields_of.items() if k in _FIELDS}))
+        except (ValueError, TypeError, AttributeError):
+            # half a line of a killed driver: that visit has no outcome and runs again
+            continue
+    return entries
+
+
+def read(run_dir: Location) -> list[Entry]:
+    """The last entry of each visit x instrument that is not `skipped`, in order of planet."""
+    latest: dict[str, Entry] = {}
+    for entry in read_all(run_dir):
+        if entry.state != "skipped" or entry.label not in latest:
+            latest[entry.label] = entry
+    return sorted(latest.values(), key=lambda e: (e.planet_id, e.visit, e.instrument))

@@ -1,0 +1,98 @@
+"""Calibrated products on disk: one committed Zarr group per planet, visit and instrument.
+
+<root>/<planet_id>/<visit>/<instrument>/    Zarr v3 group, `_COMMIT.json` written last
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from v50calib.errors import StoreError
+from v50calib.io.keys import VisitKey
+from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, marked_group, read_record, staging
+from v50calib.io.storage.location import Location, zarr_source
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.io.storage.zarr_groups import read_array, write_group
+
+
+def product_path(root: Location, key: VisitKey) -> Location:
+    """Final place of a product."""
+    return root / key.planet_id / str(key.visit) / key.instrument
+
+
+def product_record(root: Location, key: VisitKey) -> dict[str, Any] | None:
+    """Commit record of a product, None where it is not there as a whole."""
+    path = product_path(root, key)
+    return read_record(path) if is_committed(path) else None
+
+
+def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
+    """(planet/visit/instrument, path) of every committed product, in order."""
+    if not root.is_dir():
+        raise StoreError(f"'{root.parent}' holds no calibrated.zarr: give the --out of a 'v50calib calibrate'")
+    if isinstance(root, ObjectPath):
+        # one listing, not three requests a product
+        yield from (
+            (p.parent.relative_to(root).as_posix(), p.parent) for p in root.rglob(COMMIT_NAME) if len(p.relative_to(root).parts) == 4
+        )
+        return
+    for path in sorted(root.glob("*/*/*")):
+        if not path.name.startswith(".") and is_committed(path):
+            yield path.relative_to(root).as_posix(), path
+
+
+def open_product(path: Location) -> xr.Dataset:
+    """A committed product, lazily, one Dask chunk per stored chunk."""
+    with marked_group():
+        return xr.open_zarr(zarr_source(path), consolidated=False, chunks={})
+
+
+def product_attrs(path: Location) -> dict[str, Any]:
+    """Attributes of a committed product. Raises StoreError where they cannot be read."""
+    try:
+        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
+
+
+def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of a committed product in memory, those that it has. Raises StoreError where one is damaged."""
+    out: dict[str, np.ndarray] = {}
+    for name in names:
+        if not (path / name / "zarr.json").is_file():
+            continue
+        try:
+            plain = read_array(path / name)
+            out[name] = plain if plain is not None else np.asarray(zarr.open_array(zarr_source(path / name), mode="r")[...])
+        except (OSError, ValueError, KeyError, RuntimeError) as exc:
+            raise StoreError(
+                f"{name} of product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again"
+            ) from exc
+    return out
+
+
+def write_product(
+    root: Location, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str]
+) -> Location:
+    """Write a product to a staging place and move it into its final place as a whole; an older one is replaced.
+
+    inputs: identity of the raw visit (`io.identity`), kept in the commit record only.
+    Raises StoreError where the disk is full or not writable; nothing half-written stays, and an older product remains.
+    """
+    final = product_path(root, key)
+    record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}
+    try:
+        with staging(final) as tmp:
+            written = write_group(tmp, ds)
+            commit(tmp, final, record, written, replace=True)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write the product of {key} under '{root}': {exc.strerror or exc}; free space or give another --out"
+        ) from exc
+    return final

@@ -1,0 +1,49 @@
+"""`qc.csv` of a run directory: one row a visit x instrument x stage, from the manifest alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from v50calib.config.models import RunConfig
+from v50calib.io.storage.location import Location, replace_text
+from v50calib.runs import manifest as journal
+
+NAME = "qc.csv"
+KEYS = ("planet_id", "visit", "instrument", "stage")
+
+
+def exported(config: RunConfig) -> list[str]:
+    """Stages whose rows go to the table."""
+    stages = (name for name in type(config.calib).model_fields if name != "top_level_calib")
+    if not config.output.diagnostics:
+        return []
+    return [name for name in stages if (told := getattr(config.calib, name).diagnostics).enabled and told.export_stats_csv]
+
+
+def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows in order of planet, visit, instrument and stage; of these stages only (default: all that were recorded)."""
+    for entry in journal.read(run_dir):
+        if entry.state == "done":
+            for stage, numbers in entry.qc.get("stages", {}).items():
+                if stages is None or stage in stages:
+                    yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}
+
+
+def write_table(run_dir: Location, path: Location, stages: Collection[str] | None = None) -> int:
+    """Write the table as CSV, replaced as a whole; returns its number of rows. Nothing is written where there is none.
+
+    Columns: the keys, `notes`, then every number that some stage has, in alphabetical order. Raises OSError.
+    """
+    rows = list(qc_rows(run_dir, stages))
+    if not rows:
+        return 0
+    others = sorted({name for row in rows for name in row} - {*KEYS, "notes"})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*KEYS, "notes", *others], restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())
+    return len(rows)

@@ -1,0 +1,53 @@
+"""Visits that are not tried again by themselves: `quarantine.json` in the run directory.
+
+A visit is held while its fault must recur: same config, same input, same version of this package. It is let go by
+any change of these, or by --retry-failed. What a full disk or lost workers did to a visit never holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from v50calib.io.storage.location import Location, replace_text
+
+NAME = "quarantine.json"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Why a visit is held, and what it was tried with; `inputs` is empty where the visit could not be opened."""
+
+    error: str
+    error_type: str
+    attempts: int
+    config_hash: str
+    version: str
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def recurs(self, config_hash: str, version: str, inputs: dict[str, str] | None) -> bool:
+        """Whether another attempt would meet the same."""
+        # imported here: `status` reads this file and must not wait for arrays and parquet
+        from v50calib.io.identity import same
+
+        if not self.inputs or inputs is None:
+            return False
+        return (self.config_hash, self.version) == (config_hash, version) and same(self.inputs, inputs)
+
+
+def load(run_dir: Location) -> dict[str, Held]:
+    """{planet/visit/instrument: Held}; a file that cannot be read holds nothing, so that its visits are tried again."""
+    try:
+        content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
+        return {label: Held(**item) for label, item in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def save(run_dir: Location, held: dict[str, Held]) -> None:
+    """Write the list in one piece; an empty one is removed. Raises OSError."""
+    path = run_dir / NAME
+    if not held:
+        path.unlink(missing_ok=True)
+        return
+    replace_text(path, json.dumps({k: asdict(v) for k, v in sorted(held.items())}, indent=1))

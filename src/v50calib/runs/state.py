@@ -1,0 +1,72 @@
+"""How a run stands at this moment: `run.json`, replaced as a whole by the driver at most once a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from typing import Any, Literal
+
+from v50calib.io.storage.location import Location, replace_text
+from v50calib.io.storage.objects import ObjectPath
+
+NAME = "run.json"
+EVERY_S = 1.0
+
+Phase = Literal["running", "finished", "interrupted", "stopped"]
+
+
+class RunState:
+    """Total, settled and running visits of the present call.
+
+    total: visits selected; skipped: of them complete already; todo: to be worked on.
+    """
+
+    def __init__(self, run_dir: Location, *, total: int, skipped: int, todo: int, scheduler: str) -> None:
+        self._path = run_dir / NAME
+        self._written = float("-inf")
+        self._every = EVERY_S * (5 if isinstance(run_dir, ObjectPath) else 1)
+        self._running: dict[str, float] = {}
+        self._content: dict[str, Any] = {
+            "total": total, "skipped": skipped, "todo": todo, "scheduler": scheduler, "started": time.time(), "pid": os.getpid(),
+        }  # fmt: skip
+        self._write("running", force=True)
+
+    def begin(self, label: str) -> None:
+        """A visit was handed to a worker."""
+        self._running[label] = time.time()
+        self._write("running")
+
+    def end(self, label: str) -> None:
+        """Its attempt has ended."""
+        self._running.pop(label, None)
+        self._write("running")
+
+    def close(self, phase: Phase, reason: str = "") -> None:
+        """The call has ended."""
+        self._content["reason"] = reason
+        self._write(phase, force=True)
+
+    @property
+    def running(self) -> list[str]:
+        return list(self._running)
+
+    def _write(self, phase: Phase, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._written < self._every:
+            return
+        self._written = now
+        content = self._content | {"phase": phase, "updated": time.time(), "running": self._running}
+        # a full disk stops the run where products are written, with its own message; this file only reports
+        with suppress(OSError):
+            replace_text(self._path, json.dumps(content))
+
+
+def read(run_dir: Location) -> dict[str, Any]:
+    """The content of run.json; empty where there is none."""
+    try:
+        content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

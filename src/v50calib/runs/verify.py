@@ -1,0 +1,127 @@
+"""Re-checks what a run has committed: every byte against its record, every array against the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from v50calib.errors import StoreError
+from v50calib.io.storage.commit import check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
+from v50calib.io.storage.location import Location
+from v50calib.io.storage.machine import cores
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs import lock
+from v50calib.runs import manifest as journal
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.directory import read_mark
+from v50calib.schema import CALIBRATED
+
+
+@dataclass
+class Verification:
+    """What was found.
+
+    broken   {product: reasons}, whole products that are not what was committed
+    missing  products that the manifest calls done and that are not there
+    partial  folders where a product should be, without a commit record
+    stale    whole products of another config than config.yaml's: a run with --update was not finished
+    aside    broken products that were hidden from readers, with their new names
+    cleaned  leftovers of dead processes that were removed or put back
+    """
+
+    run_dir: str
+    whole: int = 0
+    broken: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    aside: dict[str, str] = field(default_factory=dict)
+    cleaned: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not (self.broken or self.missing or self.partial)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.ok}
+
+
+def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
+    """Check every product of a run; leftovers of dead processes are cleaned.
+
+    quarantine: rename what is broken or partial to a hidden name, so that the next calibrate makes it anew.
+    Raises StoreError: no run directory; `quarantine` while a run holds it.
+    """
+    config_hash = str(read_mark(run_dir).get("config_hash"))
+    if quarantine and lock.is_held(run_dir):
+        raise StoreError(f"'{run_dir}' is in use by a run: broken products can be set aside when it has ended")
+    root, found = run_dir / PRODUCTS, Verification(str(run_dir))
+    paths: list[Location] = []
+    if isinstance(root, ObjectPath):
+        below = {p.relative_to(root).parts[:3] for p in root.objects() if len(p.relative_to(root).parts) > 3}
+        paths += [root / "/".join(parts) for parts in sorted(below)]
+    else:
+        found.cleaned = sum(clean_folder(folder) for folder in _visits(root))
+        paths += [path for folder in _visits(root) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    with ThreadPoolExecutor(min(4, cores())) as pool:
+        results = list(pool.map(check_product, paths))
+    for path, (known, reasons) in zip(paths, results, strict=True):
+        label = "/".join(path.parts[-3:])
+        if not is_committed(path):
+            found.partial.append(label)
+        elif reasons:
+            found.broken[label] = reasons
+        else:
+            found.whole += 1
+            if known.get("config_hash") != config_hash:
+                found.stale.append(label)
+    there = {"/".join(path.parts[-3:]) for path in paths}
+    found.missing = [e.label for e in journal.read(run_dir) if e.state == "done" and e.label not in there]
+    if quarantine:
+        for label in [*found.broken, *found.partial]:
+            found.aside[label] = set_aside(root / label, "broken").name
+    return found
+
+
+def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
+    """(commit record, what is wrong with the product); a folder without a record has one fault."""
+    try:
+        record = read_record(path)
+    except StoreError as exc:
+        return {}, [str(exc)]
+    try:
+        check_complete(path)
+        reasons = list(_faults(path, record))
+        if tree_hash(path) != record.get("tree_sha256"):
+            reasons.append("its bytes are not those that were committed (tree_sha256 differs)")
+    except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
+        reasons = [f"cannot be read: {exc}"]
+    return record, reasons
+
+
+def _faults(path: Location, record: dict[str, Any]) -> Iterator[str]:
+    group = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    attrs = group["attributes"]
+    if attrs.get("config_hash") != record.get("config_hash"):
+        yield "its config hash is not the commit record's"
+    place = (str(attrs.get("planet_id")), str(attrs.get("visit")), str(attrs.get("instrument")))
+    if place != path.parts[-3:]:
+        yield f"it says it is {'/'.join(place)}"
+    sizes: dict[str, int] = {}
+    for meta in sorted(p for p in path.rglob("zarr.json") if p.parent != path):
+        node, name = json.loads(meta.read_text(encoding="utf-8")), meta.parent.name
+        dims, shape = node["dimension_names"], node["shape"]
+        spec = CALIBRATED.get(name)
+        if spec is not None and tuple(dims) != spec.dims:
+            yield f"{name} has the dimensions {dims}, expected {list(spec.dims)}"
+        for dim, size in zip(dims, shape, strict=True):
+            if sizes.setdefault(dim, size) != size:
+                yield f"{name} has {size} along {dim}, others {sizes[dim]}"
+
+
+def _visits(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob("*/*") if path.is_dir() and not path.name.startswith("."))

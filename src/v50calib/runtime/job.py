@@ -1,0 +1,221 @@
+"""One visit x instrument as tasks: prepare, chunks, finish. Workers get keys and paths, never frames."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from v50calib.config.models import RunConfig
+from v50calib.config.provenance import product_attrs
+from v50calib.engine.constants import FrameConstants
+from v50calib.engine.frames import Frames, windows
+from v50calib.engine.products import unsaved
+from v50calib.engine.result import ChunkResult
+from v50calib.engine.visit import VisitInput, star_of
+from v50calib.io.catalog import instrument_at, open_source
+from v50calib.io.identity import identity_of
+from v50calib.io.keys import VisitKey
+from v50calib.io.source import VisitSource
+from v50calib.io.storage.location import locate
+from v50calib.pipeline import Pipeline
+from v50calib.qc.metrics import record
+from v50calib.qc.stages import stage_rows
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.product import write_product
+from v50calib.runs.stop import check as check_stop
+from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
+from v50calib.schema import default_chunk_frames
+
+#: pairs in a time chunk where the config does not say: both instruments then span the same time
+CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own.
+
+    settings: the config as JSON (`packed`). Its sections cost milliseconds to pickle and to make anew; a text passes through a
+    scheduler as it is, and a worker makes a config of it once.
+    """
+
+    root: str
+    out: str
+    key: VisitKey
+    settings: str
+    threads: int = 1
+
+    @property
+    def config(self) -> RunConfig:
+        return _unpacked(self.settings)
+
+    @property
+    def chunk_pairs(self) -> int:
+        """Pairs of a time chunk: as configured, the instrument's own, or about 10 MB of frames."""
+        known = self.config.runtime.chunk_pairs or CHUNK_PAIRS.get(self.key.instrument)
+        return known or default_chunk_frames(instrument_at(self.root, self.key).shape) // 2
+
+
+def packed(config: RunConfig) -> str:
+    """A config as the JSON that a Job carries."""
+    return json.dumps(config.model_dump(exclude_unset=True))
+
+
+@lru_cache(maxsize=4)
+def _unpacked(settings: str) -> RunConfig:
+    return RunConfig.model_validate_json(settings)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished job tells the driver."""
+
+    key: VisitKey
+    seconds: float
+    qc: dict[str, Any]
+    reference_hashes: dict[str, str]
+    inputs: dict[str, str]
+
+
+def visit_of(source: VisitSource) -> VisitInput:
+    """The pipeline's view of an opened source."""
+    return VisitInput(
+        instrument=source.instrument,
+        reference=source.reference,
+        exposure_s=source.exposure_s,
+        time_h=source.time_h,
+        wavelength_um=np.atleast_1d(np.asarray(source.wavelength, dtype=np.float64)),
+        attrs=dict(source.attrs),
+        telemetry=source.telemetry,
+    )
+
+
+def prepare_job(job: Job) -> FrameConstants:
+    """Task: the static constants of a visit."""
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    pipeline.check_instrument(source.instrument)
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    return pipeline.prepare(visit, frames.read)
+
+
+def pairs_of_job(job: Job) -> int:
+    """Number of CDS pairs of a visit; reads no frame."""
+    source = open_source(job.root, job.key)
+    return Pipeline(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
+
+
+def chunks_job(job: Job, frame: FrameConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
+    """Task: neighbouring time chunks, as (first, end) pairs each, one after the other to sums, flags and bins."""
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
+    _, frames = pipeline.ordered(visit_of(source), source.frames)
+    results = []
+    for start, stop in ranges:
+        first, last = max(0, start - pipeline.halo), min(frames.n_frames // 2, stop + pipeline.halo)
+        results.append(pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start, stop)))
+    return results
+
+
+def finish_job(job: Job, frame: FrameConstants, parts: list[list[ChunkResult]], inputs: dict[str, str], started: float) -> Done:
+    """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole.
+
+    inputs: identity of the raw visit as it was before its chunks were read.
+    """
+    results = [result for part in parts for result in part]
+    return _finish(job, Pipeline(job.config), open_source(job.root, job.key), frame, results, inputs, started)
+
+
+def run_job(job: Job) -> Done:
+    """Task: a whole visit x instrument in one worker, streaming its chunks."""
+    started = time.time()
+    # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
+    pipeline, source = Pipeline(job.config), open_source(job.root, job.key, threads=job.threads)
+    pipeline.check_instrument(source.instrument)
+    # taken before the frames: a file that changes while it is read is found changed by the next run
+    inputs = identity_of(job.root, source)
+    visit, frames = pipeline.ordered(visit_of(source), source.frames)
+    frame = pipeline.prepare(visit, frames.read)
+    results = list(_chunks(job, pipeline, frames, frame))
+    return _finish(job, pipeline, source, frame, results, inputs, started)
+
+
+def _chunks(job: Job, pipeline: Pipeline, frames: Frames, frame: FrameConstants) -> Iterator[ChunkResult]:
+    """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL.
+
+    The visit is left between two of them where the run is asked to stop.
+    """
+    step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, pipeline.halo
+    if job.threads == 1:
+        for w in windows(frames, step, halo):
+            check_stop()
+            yield pipeline.run_chunk(frame, w.raw, w.first, (w.start, w.stop))
+        return
+
+    def chunk(start: int) -> ChunkResult:
+        check_stop()
+        stop = min(start + step, n_pairs)
+        low, high = max(0, start - halo), min(n_pairs, stop + halo)
+        return pipeline.run_chunk(frame, frames.read(2 * low, 2 * high), low, (start, stop))
+
+    try:
+        with ThreadPoolExecutor(job.threads) as pool:
+            yield from pool.map(chunk, range(0, n_pairs, step))
+    finally:
+        frames.release()
+
+
+def _finish(
+    job: Job,
+    pipeline: Pipeline,
+    source: VisitSource,
+    frame: FrameConstants,
+    results: list[ChunkResult],
+    inputs: dict[str, str],
+    started: float,
+) -> Done:
+    attrs, hashes = dict(source.attrs), source.reference.hashes
+    series = pipeline.run_series(frame, results, star_of(attrs))
+    ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
+    notes = [*frame.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
+    notes += series.notes if series is not None else ()
+    qc = record(ds, notes)
+    qc["stages"] = stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
+    ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
+    ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
+    if wanted_images(pipeline) or wanted_frames(pipeline):
+        frames = pipeline.ordered(visit_of(source), source.frames)[1]
+        save_images(locate(job.out), job.key, pipeline, frames, frame, ds)
+        save_frames(locate(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
+    # after the pictures, which show what is not stored, too
+    ds = ds.drop_vars(unsaved(job.config), errors="ignore")
+    check_stop()
+    fingerprint = ds.attrs["config_hash"]
+    write_product(locate(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
+    # the clock may have been set meanwhile
+    return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
+
+
+def told(config: RunConfig) -> dict[str, bool]:
+    """Which stages have their numbers in the QC record."""
+    calib = config.calib
+    stages = {name: getattr(calib, name) for name in type(calib).model_fields if name != "top_level_calib"}
+    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in stages.items()}
+
+
+def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
+    """What each stage did to this visit: the method used, `off` where it was disabled."""
+    calib = pipeline.config.calib
+    status = {name: "off" for name in type(calib).model_fields if name != "top_level_calib"}
+    for stage in pipeline.stages:
+        status[stage.name] = "done"
+    if frame.photometry is not None:
+        status["photometry"] = frame.photometry.method
+    for name in ("trace", "phase"):
+        if getattr(calib, name).enabled:
+            status[name] = "done"
+    return status

@@ -1,0 +1,158 @@
+"""Nonlinearity: per-pixel polynomial in electrons, ``e_lin = Σ_k c_k e^k`` (coefficients ascending), or a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from v50calib.array_files import load_array, load_table
+from v50calib.dq import DQ
+from v50calib.errors import DataError
+from v50calib.kernels.adc import frozen_polynomial
+from v50calib.kernels.arrays import Float
+from v50calib.kernels.pixelwise import evaluate_derivative, evaluate_polynomial, photon_variance, substitute_affine
+from v50calib.schema import LINEARITY_TERMS
+from v50calib.stages.base import PlainStage
+from v50calib.stages.lookup import Table, make_table
+from v50calib.stages.nonlinearity.config import NonlinearityConfig
+from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
+
+#: e-; levels at which max_correction_frac is judged, from a read well above the noise to a full well
+_JUDGED_FROM_E, _JUDGED_TO_E, _LEVELS = 1e3, 1e5, 16
+
+
+@dataclass(frozen=True)
+class LinearityConstants:
+    """coef (terms, ny, nx) ascending, or a table for all pixels; low, high: the range [e-] that the correction holds in."""
+
+    coef: Float
+    table: Table | None
+    low: float
+    high: float
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.isfinite(self.low) or np.isfinite(self.high))
+
+
+class Nonlinearity(PlainStage):
+    """adc_corrected [e-] -> adc_corrected [e-], linearized; must come before CDS.
+
+    A pixel whose coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
+    and the top of the range, keeps its value and gets NO_LIN_CORR. Outside `valid_range` the correction of the
+    range's end is kept; pixels that leave it in the sample frames get NONLINEAR. Never clips at 0: that would rectify the
+    read noise of short reads. Variances: read noise times (dF/de)², photons ``max(e_lin, 0)``.
+    """
+
+    name: ClassVar[str] = "nonlinearity"
+    input_key: ClassVar[str] = "adc_corrected"
+    output_key: ClassVar[str] = "adc_corrected"
+
+    def __init__(self, config: NonlinearityConfig) -> None:
+        self.config = config
+
+    @property
+    def files(self) -> dict[str, str | None]:
+        return {"nonlinearity.lut_path": self.config.lut_path, "nonlinearity.map_path": self.config.map_path}
+
+    @property
+    def needs_measure(self) -> bool:
+        return self.config.valid_range is not None or self.config.method == "lut"
+
+    def prepare(self, state: VisitState) -> LinearityConstants:
+        coef, table = self._correction(state)
+        low, high = self.config.valid_range or (-np.inf, np.inf)
+        if table is not None:
+            low, high = max(low, float(table.knots[0])), min(high, float(table.knots[-1]))
+        bad = np.asarray(~np.isfinite(coef).all(axis=0))
+        coef[:, bad] = 0.0
+        coef[1, bad] = 1.0
+        if self.config.max_correction_frac is not None and table is None:
+            bad |= _too_much(coef, self.config.max_correction_frac, min(high, _JUDGED_TO_E))
+            coef[:, bad] = 0.0
+            coef[1, bad] = 1.0
+        state.flag(bad, DQ.NO_LIN_CORR)
+        constants = LinearityConstants(coef, table, low, high)
+        if state.folded is not None and self.config.method != "none":
+            state.folded = None if table is not None or constants.bounded else _compose(coef, state.folded)
+        return constants
+
+    def _correction(self, state: VisitState) -> tuple[Float, Table | None]:
+        cfg = self.config
+        identity = np.zeros((2, *state.shape))
+        identity[1] = 1.0
+        if cfg.method == "none":
+            return identity, None
+        if cfg.method == "lut":
+            return identity, make_table(load_table(str(cfg.lut_path), key="calib.nonlinearity.lut_path"), cfg.lut_interp)
+        if cfg.method == "poly":
+            coef = np.asarray(cfg.poly_coeffs, dtype=np.float64)
+            return np.array(np.broadcast_to(coef[:, None, None], (len(coef), *state.shape))), None
+        if cfg.method == "per_pixel":
+            return self._per_pixel(str(cfg.map_path), state), None
+        return cfg.validation.dataset_map(state.reference.linear_corr, "linear_corr"), None
+
+    def _per_pixel(self, path: str, state: VisitState) -> Float:
+        """Coefficient maps (terms, ny, nx) of the user's file."""
+        values = load_array(path, key="calib.nonlinearity.map_path")
+        check = self.config.validation
+        good = values.ndim == 3 and len(values) >= 2 and (values.shape[1:] == state.shape or not check.check_shape_compatibility)
+        if not good or values.dtype.kind not in "iuf":
+            raise DataError(
+                f"calib.nonlinearity.map_path='{path}' has the shape {values.shape}: coefficients are (terms, {state.shape[0]}, "
+                f"{state.shape[1]}), ascending powers, at least 2 terms"
+            )
+        if check.require_finite_inputs and not np.isfinite(values).all():
+            raise DataError(f"calib.nonlinearity.map_path='{path}' is not finite everywhere and validation.require_finite_inputs is on")
+        try:
+            return np.array(np.broadcast_to(values, (len(values), *state.shape)), dtype=np.float64)
+        except ValueError as exc:
+            raise DataError(f"calib.nonlinearity.map_path='{path}' of shape {values.shape} does not broadcast to {state.shape}") from exc
+
+    def measure(self, tiles: list[Tile], constants: LinearityConstants, state: VisitState) -> LinearityConstants:
+        """Flag NONLINEAR where sample frames leave the range of the correction."""
+        for tile in tiles:
+            outside = (tile.values < constants.low) | (tile.values > constants.high)
+            state.flag(np.asarray(outside.any(axis=0)), DQ.NONLINEAR)
+        return constants
+
+    def apply(self, tile: Tile, constants: LinearityConstants) -> Tile:
+        c = constants
+        if c.table is not None:
+            inside = np.clip(tile.values, c.low, c.high)
+            linear, slope = c.table(inside)
+            linear += tile.values - inside
+            slope = np.where(inside == tile.values, slope, 1.0)
+        elif c.bounded:
+            linear, slope = frozen_polynomial(tile.values, c.coef, c.low, c.high)
+        else:
+            linear = evaluate_polynomial(tile.values, c.coef)
+            slope = evaluate_derivative(tile.values, c.coef) if tile.variance else linear
+        out = replace(tile, values=linear)
+        return replace(out, var_poisson=photon_variance(linear), var_rnoise=tile.var_rnoise * slope**2) if tile.variance else out
+
+    def inspect(self, tiles: list[Tile], constants: LinearityConstants, state: VisitState) -> tuple[dict[str, Any], list[str]]:
+        uncorrected = float((state.pixel_dq & np.uint32(DQ.NO_LIN_CORR)).astype(bool).mean())
+        return {"uncorrected_fraction": uncorrected}, []
+
+
+def _compose(coef: Float, folded: PixelPolynomial) -> PixelPolynomial | None:
+    """The correction of a plain (affine) conversion as one polynomial of the code; None where it is too long for the kernel."""
+    if len(folded.coef) != 2 or len(coef) > LINEARITY_TERMS:
+        return None
+    offset, inv_gain = folded.coef
+    return PixelPolynomial(substitute_affine(coef, inv_gain, offset), folded.rate)
+
+
+def _too_much(coef: Float, fraction: float, high: float) -> np.ndarray:
+    """Pixels whose polynomial changes some level between 1e3 e- and `high` by more than `fraction` of it, or does not rise."""
+    levels = np.linspace(min(_JUDGED_FROM_E, high), high, _LEVELS)
+    bad = np.zeros(coef.shape[1:], np.bool_)
+    previous = np.full(coef.shape[1:], -np.inf)
+    for level in levels:
+        value = evaluate_polynomial(np.full((1, *coef.shape[1:]), level), coef)[0]
+        bad |= (np.abs(value - level) > fraction * abs(level)) | ~(value > previous)
+        previous = value
+    return bad

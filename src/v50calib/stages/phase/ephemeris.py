@@ -1,0 +1,160 @@
+"""Mid-transit time and duration of a visit: given, or fitted on the white light curve."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from v50calib.kernels.arrays import Float
+from v50calib.kernels.limb import quadratic_limb_darkening
+from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Prior, Shape, WhiteFit, fit_white, search_box, transit_duration, white_model
+from v50calib.stages.config import Section
+from v50calib.stages.series.curves import Ephemeris, Series, white_curve, white_wavelength
+from v50calib.stages.series.time_bins import BaselineModel, TimeBins
+
+#: bins of the white light curve that the fit works on
+FIT_BINS = 400
+#: a box below this signal-to-noise is no transit
+MIN_SNR = 7.0
+#: prior widths: star_info is perturbed by some %, limb darkening tables are good to about 0.05
+PRIOR_A, PRIOR_B, PRIOR_U = 0.05, 0.3, 0.05
+#: largest impact parameter that a fit starts from: above it a transit has no bottom
+MAX_B = 0.85
+#: effective temperature [K] where the dataset has no star parameters
+STAR_TEMPERATURE = 5500.0
+#: depth that a fit starts from where no box stands out
+SHALLOWEST = 2e-5
+
+
+class EphemerisConfig(Section):
+    """source: auto = given where t0_h and duration_h are, else fitted."""
+
+    source: Literal["auto", "given", "fit"] = "auto"
+    period_d: float | None = Field(default=None, gt=0)
+    t0_h: float | None = None
+    duration_h: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _given_is_complete(self) -> EphemerisConfig:
+        if self.source == "given" and (self.t0_h is None or self.duration_h is None):
+            raise ValueError("ephemeris.source=given needs t0_h [h since the start of the visit] and duration_h [h]")
+        return self
+
+
+@dataclass(frozen=True)
+class _White:
+    """Binned white light curve that a transit is fitted to; design (bins, terms)."""
+
+    bins: TimeBins
+    flux: Float
+    sigma: Float
+    design: Float
+
+
+def _binned(series: Series, flux: Float, var: Float, model: BaselineModel) -> _White:
+    bins = TimeBins(series.time_h, FIT_BINS, series.used)
+    mean, variance = bins.mean(np.column_stack([flux, var])).T
+    return _White(bins, mean, np.sqrt(variance / bins.count), model.in_bins(bins))
+
+
+def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineModel, *, additive: bool = False) -> Ephemeris:
+    """The visit's ephemeris; source `none` where no transit stands out of the white light curve.
+
+    Given mid-time and duration stand as they are; depth, orbit and limb darkening are fitted all the same, whether
+    a transit stands out or not.
+
+    The fit works on a few hundred bins of the white light curve with the time terms and regressors of `model`,
+    jointly with the transit.
+    """
+    star = series.star
+    period = 24.0 * (config.period_d or star.get("P", math.nan))
+    white = _binned(series, *white_curve(series), model)
+    time = white.bins.time_h
+    start = _start_shape(star, period)
+    if config.source != "fit" and config.t0_h is not None and config.duration_h is not None:
+        box = search_box(time, white.flux, white.sigma, np.array([config.duration_h]), white.design, centres=np.array([config.t0_h]))
+        given = Ephemeris(config.t0_h, config.duration_h, period, "given", snr=box.snr)
+        if not given.in_transit(time, 0.0).any():
+            return given
+    else:
+        given = None
+        lengths = start.duration * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25])
+        span = float(np.ptp(time))
+        box = search_box(time, white.flux, white.sigma, np.unique(np.minimum(lengths, 0.9 * span)), white.design)
+        if box.snr < MIN_SNR or box.depth <= 0:
+            return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
+    prior = transit_prior(star, start.a, start.b, white_wavelength(series))
+    depth = min(max(box.depth, SHALLOWEST), 0.2)
+    t0 = box.t0 if given is None else given.t0_h
+    guess = Shape(t0, start.period, start.a, start.b, math.sqrt(depth), prior.u1[0], prior.u2[0])
+    fit = fit_white(
+        time, white.flux, white.sigma, white.bins.width, white.design, guess, prior, fix_t0=given is not None, additive=additive
+    )
+    if given is None:
+        given = Ephemeris(fit.shape.t0, fit.shape.duration, period, "fit", snr=box.snr)
+    return _with_fit(given, fit)
+
+
+def refit_white(
+    series: Series, flux: Float, var: Float, ephemeris: Ephemeris, model: BaselineModel, *, additive: bool = False
+) -> Ephemeris:
+    """The ephemeris fitted again to another white light curve (pair,): one whose trend has been divided out.
+
+    Mask and source stay; so does a given mid-time.
+    """
+    if not math.isfinite(ephemeris.depth):
+        return ephemeris
+    white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    fit = fit_white(
+        white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
+        fix_t0=ephemeris.source == "given", additive=additive,
+    )  # fmt: skip
+    refitted = ephemeris if ephemeris.source == "given" else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
+    return _with_fit(refitted, fit)
+
+
+def white_residual(series: Series, flux: Float, var: Float, ephemeris: Ephemeris, model: BaselineModel) -> Float:
+    """White light curve (pair,) over its fitted transit and baseline, 1 on average: what all channels have in common."""
+    white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
+    terms, _ = white_model(white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape)
+    cadence = float(np.median(np.diff(series.time_h)))
+    return flux / (model.at_pairs(series.time_h) @ terms * Model(series.time_h, cadence)(shape))
+
+
+def shape_of(ephemeris: Ephemeris) -> Shape:
+    """The fitted transit of an ephemeris; a 4-day orbit where the period is not known."""
+    period = ephemeris.period_h if math.isfinite(ephemeris.period_h) else UNKNOWN_PERIOD_H
+    e = ephemeris
+    return Shape(e.t0_h, period, e.a, e.b, math.sqrt(max(e.depth, 0.0)), e.u1, e.u2)
+
+
+def _with_fit(ephemeris: Ephemeris, fit: WhiteFit) -> Ephemeris:
+    s = fit.shape
+    return replace(
+        ephemeris, t0_sigma_h=fit.t0_sigma, depth=fit.depth, depth_sigma=fit.depth_sigma,
+        a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced,
+    )  # fmt: skip
+
+
+def transit_prior(star: dict[str, float], a: float, b: float, wavelength_um: float) -> Prior:
+    """Priors of orbit and limb darkening from the star's parameters, wide about `a` and `b` where it has none."""
+    a0 = star.get("sma", a)
+    b0 = min(a0 * abs(math.cos(math.radians(star["i"]))), MAX_B) if "i" in star else b
+    u1, u2 = quadratic_limb_darkening(wavelength_um, star.get("Ts", STAR_TEMPERATURE))
+    return Prior(
+        (a0, (PRIOR_A if "sma" in star else 0.5) * a0), (b0, PRIOR_B if "i" in star else 1.0), (float(u1), PRIOR_U), (float(u2), PRIOR_U)
+    )
+
+
+def _start_shape(star: dict[str, float], period: float) -> Shape:
+    """First guess from the star's parameters; without them (2024) a 4-day orbit at a/R* = 10."""
+    period = period if math.isfinite(period) else UNKNOWN_PERIOD_H
+    a = star.get("sma", 10.0)
+    b = min(a * abs(math.cos(math.radians(star.get("i", 88.5)))), MAX_B)
+    shape = Shape(0.0, period, a, b, 0.12, 0.2, 0.2)
+    return shape if transit_duration(period, a, b, 0.12) > 0 else Shape(0.0, period, a, 0.3, 0.12, 0.2, 0.2)

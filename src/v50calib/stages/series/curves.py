@@ -1,0 +1,130 @@
+"""Light curves on their way through the series stages, and the ephemeris they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v50calib.kernels.arrays import Flags, Float, Mask, Real
+
+if TYPE_CHECKING:
+    from v50calib.stages.series.time_bins import BaselineModel
+
+
+@dataclass(frozen=True)
+class Series:
+    """Light curves of one visit and instrument.
+
+    time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
+    x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
+    slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
+    width (pair,) rms height of the spectrum or star, px; sky (pair,) background, e- per pixel: where asked for;
+    used (pair,) pairs that fits and bins may use, None: all.
+    """
+
+    time_h: Float
+    flux: Real
+    var: Real
+    dq: Flags
+    x: Float
+    y: Float
+    wavelength_um: Float
+    star: dict[str, float]
+    slow_var: Float
+    width: Float | None = None
+    sky: Float | None = None
+    used: Mask | None = None
+
+
+@dataclass(frozen=True)
+class Ephemeris:
+    """Where the transit is: mid-time, T14 and period in hours; how it was found; its white-light fit.
+
+    source `given`, `fit` or `none` (no transit was found: everything counts as out of transit).
+    """
+
+    t0_h: float
+    duration_h: float
+    period_h: float
+    source: str
+    snr: float = np.inf
+    t0_sigma_h: float = 0.0
+    depth: float = np.nan
+    depth_sigma: float = np.nan
+    a: float = np.nan
+    b: float = np.nan
+    u1: float = np.nan
+    u2: float = np.nan
+    chi2_reduced: float = np.nan
+
+    def in_transit(self, time_h: Float, margin: float) -> Mask:
+        """Samples within T14·(1 + margin) of mid-transit, of every orbit that the times reach."""
+        if self.source == "none":
+            return np.zeros(time_h.shape, bool)
+        return np.abs(self.since_transit(time_h)) <= 0.5 * self.duration_h * (1.0 + margin)
+
+    def since_transit(self, time_h: Float) -> Float:
+        """Hours since the nearest mid-transit; a visit that stays within half a period of t0 knows one transit only."""
+        since = time_h - self.t0_h
+        if np.isfinite(self.period_h) and time_h.size and np.abs(since).max() > 0.5 * self.period_h:
+            since = since - self.period_h * np.round(since / self.period_h)
+        return since
+
+    @property
+    def ingress_h(self) -> float:
+        """First to second contact [h] of the fitted orbit (Winn 2010, eqs. 14-15); a tenth of T14 where none was fitted."""
+        k = np.sqrt(self.depth)
+        inner = (1.0 - k) ** 2 - self.b**2
+        if not inner > 0:
+            return 0.1 * self.duration_h
+        full = self.duration_h * np.sqrt(inner / ((1.0 + k) ** 2 - self.b**2))
+        return float(0.5 * (self.duration_h - full))
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """Out-of-transit normalized light curves: flux and its variance, what was divided out (e-).
+
+    level        out-of-transit flux of each channel, (channel,) or 1: not 1 where a smooth continuum divided
+    joint        linear terms that stay free in the transit fits
+    refit_white  the white transit must be fitted to these curves, since the first fit's baseline was another
+    """
+
+    flux: Real
+    var: Real
+    baseline: Real
+    out_of_transit: Mask
+    notes: tuple[str, ...] = ()
+    level: Float = field(default_factory=lambda: np.ones(1))
+    joint: BaselineModel | None = None
+    refit_white: bool = False
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Phase of each pair, and the folded, binned light curve (NaN and DO_NOT_USE in empty bins)."""
+
+    phase: Float
+    in_transit: Mask
+    bin_phase: Float
+    flux: Float
+    var: Float
+    count: NDArray[np.int64]
+    dq: Flags
+
+
+def white_curve(series: Series) -> tuple[Float, Float]:
+    """Sum of the channels' flux and variance; a channel with any NaN takes no part."""
+    whole = np.isfinite(series.flux[0]) & np.isfinite(series.flux.sum(axis=0, dtype=np.float64))
+    flux, var = (v if whole.all() else v[:, whole] for v in (series.flux, series.var))
+    return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.slow_var[whole].sum()
+
+
+def white_wavelength(series: Series) -> float:
+    """Flux-weighted mean wavelength [µm]."""
+    level = series.flux.mean(axis=0, dtype=np.float64)
+    whole = np.isfinite(level)
+    return float((level * series.wavelength_um)[whole].sum() / level[whole].sum())

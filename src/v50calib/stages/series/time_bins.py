@@ -1,0 +1,66 @@
+"""White light curves, bins of time that fits work on, and the linear terms of a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from v50calib.kernels.arrays import Float, Mask, Real
+from v50calib.kernels.series import bin_mean
+
+
+class TimeBins:
+    """Equal bins of time that a fit works on; empty ones are left out.
+
+    time_h (bins,) mean time, count (bins,) samples, width [h]. Pairs outside `used` (pair,) take no part.
+    """
+
+    def __init__(self, time_h: Float, n_bins: int, used: Mask | None = None) -> None:
+        n_bins = min(n_bins, len(time_h))
+        edges = np.linspace(time_h[0], time_h[-1], n_bins + 1)
+        self.width = float(edges[1] - edges[0])
+        self._n = n_bins
+        self._index = np.clip(np.searchsorted(edges, time_h, side="right") - 1, 0, n_bins - 1)
+        if used is not None:
+            self._index = np.where(used, self._index, -1)
+        count = np.bincount(self._index[self._index >= 0], minlength=n_bins).astype(np.float64)
+        self._full = count > 0
+        self.count = count[self._full]
+        self.time_h = self.mean(time_h[:, None])[:, 0]
+
+    def mean(self, values: Real) -> Float:
+        """Mean of (time, columns) values per bin, (bins, columns)."""
+        return bin_mean(values, self._index, self._n)[0][self._full]
+
+
+@dataclass(frozen=True)
+class BaselineModel:
+    """What a light curve does beside the transit, as linear terms.
+
+    time_terms   times (n,) -> (n, terms), the first column constant
+    regressors   (pair, k) measured series, pointing for one
+    """
+
+    time_terms: Callable[[Float], Float]
+    regressors: Float
+
+    def at_pairs(self, time_h: Float) -> Float:
+        """Design (pair, terms)."""
+        return np.concatenate([self.time_terms(time_h), self.regressors], axis=1)
+
+    def in_bins(self, bins: TimeBins) -> Float:
+        """Design (bins, terms). Drift inside a bin is part of the mean of its squares: the regressors are averaged,
+        not recomputed."""
+        return np.concatenate([self.time_terms(bins.time_h), bins.mean(self.regressors)], axis=1)
+
+
+def powers(degree: int) -> Callable[[Float], Float]:
+    """Powers 0 … degree of time scaled to [-1, 1] over the times given."""
+
+    def terms(time_h: Float) -> Float:
+        scaled = 2.0 * (time_h - time_h[0]) / max(float(np.ptp(time_h)), 1e-12) - 1.0
+        return scaled[:, None] ** np.arange(degree + 1)
+
+    return terms

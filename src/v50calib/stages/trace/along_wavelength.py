@@ -1,0 +1,135 @@
+"""Trace along wavelength: the reference spectrum that the channels are divided by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from v50calib.errors import ConfigError
+from v50calib.kernels import smoothers
+from v50calib.kernels.arrays import Float, Mask
+from v50calib.stages.config import Section, ordered_windows
+
+#: bands [µm] of the strong near-infrared absorbers of giant planets between 1.6 and 4.1 µm (band centres and widths
+#: as in Tinetti et al. 2013, Astron. Astrophys. Rev. 21, 63, fig. 1 and table of bands; rounded to 0.05 µm)
+MOLECULE_BANDS_UM: dict[str, tuple[tuple[float, float], ...]] = {
+    "H2O": ((1.75, 2.05), (2.50, 2.95)),
+    "CO2": ((1.95, 2.10), (2.65, 2.85)),
+    "CH4": ((1.60, 1.80), (2.15, 2.45), (3.15, 3.50)),
+    "CO": ((2.30, 2.45),),
+}
+
+
+class WavelengthPoly(Section):
+    degree: int = Field(default=3, ge=0, le=12)
+
+
+class WavelengthSpline(Section):
+    """knots: interior knots, evenly spaced; smoothing_lambda: penalty on ∫ s''² over wavelength scaled to [-1, 1]."""
+
+    knots: int = Field(default=8, ge=1, le=200)
+    smoothing_lambda: float = Field(default=0.0, ge=0)
+    boundary: Literal["natural", "free"] = "natural"
+
+
+class Lowess(Section):
+    frac: float = Field(default=0.2, gt=0, le=1)
+    iters: int = Field(default=3, ge=0, le=20)
+
+
+class WavelengthRobust(Section):
+    """clip_mode: channels off the continuum to either side, below it (absorption) or above it (emission)."""
+
+    sigma_clip: float = Field(default=5.0, gt=0)
+    max_iters: int = Field(default=3, ge=0)
+    clip_mode: Literal["both", "lower", "upper"] = "both"
+
+
+class WavelengthExclude(Section):
+    """Bands that the continuum is not fitted in: windows [µm] and named molecules."""
+
+    windows: list[list[float]] = []
+    molecules: list[Literal["H2O", "CO2", "CH4", "CO"]] = []
+
+    @field_validator("windows")
+    @classmethod
+    def _ordered(cls, value: list[list[float]]) -> list[list[float]]:
+        return ordered_windows(value, "um")
+
+
+class AlongWavelength(Section):
+    """auto: each channel's own out-of-transit level is its reference; else a smooth continuum through these levels."""
+
+    enabled: bool = True
+    method: Literal["auto", "poly", "spline", "lowess"] = "auto"
+    poly: WavelengthPoly = WavelengthPoly()
+    spline: WavelengthSpline = WavelengthSpline()
+    lowess: Lowess = Lowess()
+    robust: WavelengthRobust = WavelengthRobust()
+    exclude: WavelengthExclude = WavelengthExclude()
+    reference: Literal["out_of_transit", "per_frame"] = "out_of_transit"
+    renormalize_to_median_one: bool = False
+
+    @property
+    def bands(self) -> list[tuple[float, float]]:
+        """Excluded bands [µm] of windows and molecules."""
+        named = [b for m in self.exclude.molecules for b in MOLECULE_BANDS_UM[m]]
+        return [(w[0], w[1]) for w in self.exclude.windows] + named
+
+    def terms(self) -> int:
+        """Free parameters of the continuum."""
+        return {"poly": self.poly.degree + 1, "spline": self.spline.knots + 4, "lowess": 3}.get(self.method, 0)
+
+
+def fitted_channels(config: AlongWavelength, wavelength_um: Float) -> Mask:
+    """Channels (channel,) that the continuum is fitted on. Raises ConfigError where too few are left.
+
+    wavelength_um (channel,). One band has no continuum: nothing to check.
+    """
+    use = np.ones(wavelength_um.shape, bool)
+    for low, high in config.bands:
+        use &= ~((wavelength_um >= low) & (wavelength_um <= high))
+    if wavelength_um.size > 1 and config.method != "auto" and use.sum() < 2 * config.terms():
+        raise ConfigError(
+            f"calib.trace.along_wavelength.exclude leaves {int(use.sum())} of {use.size} channels for a {config.method} "
+            f"of {config.terms()} parameters: exclude less, or lower poly.degree / spline.knots"
+        )
+    return use
+
+
+def continuum_operator(config: AlongWavelength, wavelength_um: Float, level: Float, variance: Float | None) -> Float:
+    """Matrix (channel, channel) whose product with a spectrum is its continuum, made for the spectrum `level`.
+
+    level (channel,) e-, finite; variance (channel,) e-² of the levels weights the fit; None: all alike.
+    """
+    use = fitted_channels(config, wavelength_um)
+    weights = np.ones_like(level) if variance is None else float(np.median(variance)) / variance
+    build = _builder(config, wavelength_um, level)
+    robust = config.robust
+    operator, _ = smoothers.robust_continuum(
+        level, use, weights, build, sigma=robust.sigma_clip, iterations=robust.max_iters, mode=robust.clip_mode
+    )
+    return operator
+
+
+def _builder(config: AlongWavelength, wavelength_um: Float, level: Float) -> Callable[[Float], Float]:
+    x = 2.0 * (wavelength_um - wavelength_um.min()) / float(np.ptp(wavelength_um)) - 1.0
+    if config.method == "poly":
+        return partial(smoothers.poly_operator, x, degree=config.poly.degree)
+    if config.method == "spline":
+        knots = np.linspace(-1.0, 1.0, config.spline.knots + 2)[1:-1]
+        return partial(smoothers.spline_operator, x, knots=knots, smoothing=config.spline.smoothing_lambda, boundary=config.spline.boundary)
+
+    def lowess(weights: Float) -> Float:
+        operator = smoothers.lowess_operator(x, weights, frac=config.lowess.frac)
+        for _ in range(config.lowess.iters):
+            robust = smoothers.bisquare_weights(level - operator @ level, weights > 0)
+            # a channel of weight 0 stays a neighbour, as in Cleveland's own procedure
+            operator = smoothers.lowess_operator(x, weights * np.maximum(robust, 1e-12), frac=config.lowess.frac)
+        return operator
+
+    return lowess
