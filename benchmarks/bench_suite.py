@@ -78,18 +78,18 @@ class Pipelines:
         self.pipeline, self.star = Pipeline.from_profile("calib/nominal"), star_of(self.ds.attrs)
         self.raw = self.ds["raw_frames"].to_numpy()
         self.visit = visit_input(self.ds)
-        self.frame = self.pipeline.prepare(self.visit, lambda a, b: self.raw[a:b])
-        self.results = [self.pipeline.run_chunk(self.frame, self.raw, 0)]
-        self.series = self.pipeline.run_series(self.frame, self.results, self.star)
+        self.frame = self.pipeline.engine.prepare(self.visit, lambda a, b: self.raw[a:b])
+        self.results = [self.pipeline.engine.run_chunk(self.frame, self.raw, 0)]
+        self.series = self.pipeline.engine.run_series(self.frame, self.results, self.star)
 
     def time_prepare(self, instrument: str) -> None:
-        self.pipeline.prepare(self.visit, lambda a, b: self.raw[a:b])
+        self.pipeline.engine.prepare(self.visit, lambda a, b: self.raw[a:b])
 
     def time_frame_domain(self, instrument: str) -> None:
-        self.pipeline.run_chunk(self.frame, self.raw, 0)
+        self.pipeline.engine.run_chunk(self.frame, self.raw, 0)
 
     def time_series_domain(self, instrument: str) -> None:
-        self.pipeline.run_series(self.frame, self.results, self.star)
+        self.pipeline.engine.run_series(self.frame, self.results, self.star)
 
     def time_build_lazy(self, instrument: str) -> None:
         self.pipeline(self.ds)

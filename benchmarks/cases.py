@@ -103,9 +103,9 @@ def frame_domain(data: Path, store: Path, out: Path) -> None:
     pipeline = Pipeline(config("nominal"))
     for key in scan(store):
         source = open_source(store, key)
-        frame = pipeline.prepare(visit_of(source), source.frames.read)
+        frame = pipeline.engine.prepare(visit_of(source), source.frames.read)
         for start, block in source.frames.blocks(2 * CHUNK_PAIRS[key.instrument]):
-            pipeline.run_chunk(frame, block, start // 2)
+            pipeline.engine.run_chunk(frame, block, start // 2)
 
 
 def numpy_recipe(data: Path, store: Path, out: Path) -> None:

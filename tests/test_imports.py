@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     # its options are config sections: of stages it takes their base class alone
     "uncertainty": BASE | {"kernels", "schema", "stages"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
-    "engine": DATA | {"kernels", "stages", "config"},
+    "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
     "io": DATA | {"channels", "array_files", "kernels"},

@@ -26,7 +26,7 @@ from .conftest import Site, hashes
 pytestmark = pytest.mark.faults
 
 READ = ("v50calib.runtime.job", "open_source")
-COMPUTE = ("v50calib.pipeline", "Pipeline.run_chunk")
+COMPUTE = ("v50calib.engine.engine", "Engine.run_chunk")
 WRITE = ("v50calib.runs.product", "commit")
 PLACES = pytest.mark.parametrize("place", [READ, pytest.param(COMPUTE, marks=pytest.mark.slow), WRITE], ids=["read", "compute", "write"])
 

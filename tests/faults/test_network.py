@@ -19,7 +19,7 @@ from tls_files import make_tls
 from .conftest import INJECT, OVERRIDES, PROGRAM, Site
 
 pytestmark = pytest.mark.faults
-COMPUTE = ("v50calib.pipeline", "Pipeline.run_chunk")
+COMPUTE = ("v50calib.engine.engine", "Engine.run_chunk")
 
 
 class Network:

@@ -30,7 +30,7 @@ def order_of(ds: xr.Dataset, **cds: Any) -> Any:
     class Stored:
         n_frames = ds.sizes["time"]
 
-    return pipe.ordered(visit_input(ds), Stored())  # type: ignore[arg-type]
+    return pipe.engine.ordered(visit_input(ds), Stored())  # type: ignore[arg-type]
 
 
 BY_TIME = {"pairing": {"order_by": "timestamp", "policy": "nearest"}}
@@ -197,10 +197,10 @@ def test_reference_frames() -> None:
     first, second = flat[0::2], flat[1::2]
     static = {"cds": {"mode": "reference_frame"}}
     frame = prepared(ds, cds=static)
-    np.testing.assert_allclose(cds_of(ds, cds=static), second - frame.constants[-1].reference, atol=1e-9)
+    np.testing.assert_allclose(cds_of(ds, cds=static), second - frame.plan.constants[-1].reference, atol=1e-9)
     # sample pairs of a visit of 40: three runs of 13 from its start, middle and end
     sample = np.r_[0:13, 13:26, 27:40]
-    np.testing.assert_allclose(frame.constants[-1].reference, first[sample].mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(frame.plan.constants[-1].reference, first[sample].mean(axis=0), rtol=1e-12)
     assert any("depths come out 1.100 times too large" in note for note in frame.state.notes)
     running = {"cds": {"mode": "reference_frame"}, "reference_frame": {"strategy": "running", "window_pairs": 5}}
     out = cds_of(ds, cds=running)
@@ -267,7 +267,7 @@ def test_filters_equal_scipy_and_warn(kind: str) -> None:
     cds = {"temporal_filter": {"enabled": True, "kind": kind, "window_pairs": 21, "short_pairs": 5}}
     kept = plain if kind == "highpass" else uniform_filter1d(plain, 5, axis=0)
     frame = prepared(ds, cds=cds)
-    expected = kept - uniform_filter1d(plain, 21, axis=0) + frame.constants[-1].level
+    expected = kept - uniform_filter1d(plain, 21, axis=0) + frame.plan.constants[-1].level
     np.testing.assert_allclose(cds_of(ds, cds=cds)[10:-10], expected[10:-10], atol=1e-9)
     assert any("a transit first of all" in note for note in frame.state.notes)
 

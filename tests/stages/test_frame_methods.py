@@ -16,7 +16,8 @@ from scipy import ndimage
 from tests.stages.detector import SHAPE, Detector, cds_of, pipeline
 
 from v50calib.dq import DQ
-from v50calib.engine.steps import check_finite, check_folded
+from v50calib.engine.plan import check_folded
+from v50calib.engine.steps import check_finite
 from v50calib.errors import ConfigError, DataError
 from v50calib.stages.tile import PixelPolynomial, Tile
 
@@ -34,12 +35,12 @@ def pixel_dq(ds: xr.Dataset, **calib: Any) -> np.ndarray:
 
 
 def prepared(ds: xr.Dataset, **calib: Any) -> Any:
-    """FrameConstants of a visit."""
+    """VisitConstants of a visit."""
     from v50calib.engine.visit import visit_input
 
     pipe = pipeline(**calib)
     raw = ds["raw_frames"].to_numpy()
-    return pipe.prepare(visit_input(ds), lambda a, b: raw[a:b])
+    return pipe.engine.prepare(visit_input(ds), lambda a, b: raw[a:b])
 
 
 # adc
@@ -565,7 +566,7 @@ def test_assert_finite_output_on_both_paths() -> None:
     ds = Detector().visit()
     strict = {"assert_finite_output": True}
     np.testing.assert_array_equal(cds_of(ds, dark=strict), cds_of(ds))
-    stage = pipeline(dark=strict).stages[2]
+    stage = pipeline(dark=strict).engine.stages[2]
     masked = np.zeros(SHAPE, bool)
     masked[0, 0] = True
     values = np.ones((4, *SHAPE))

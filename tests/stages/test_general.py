@@ -16,9 +16,7 @@ from v50calib import Pipeline, calibrate, open_visit
 from v50calib.config import validate
 from v50calib.config.compose import compose
 from v50calib.dq import DQ
-from v50calib.engine.constants import Chain
 from v50calib.engine.frames import OrderedFrames, windows
-from v50calib.engine.steps import chain_of
 from v50calib.engine.visit import visit_input
 from v50calib.runs.product import committed_products, open_product
 
@@ -53,13 +51,11 @@ def test_forced_general_equals_fused(dataset: Path, instrument: str) -> None:
     pipeline = Pipeline.from_profile("calib/nominal", ["output.cubes=both", "output.dtype=float64"])
     ds = visit(dataset, instrument)
     raw = ds["raw_frames"].to_numpy()
-    frame = pipeline.prepare(visit_input(ds), lambda a, b: raw[a:b])
-    assert frame.chain is None
-    chain = Chain(frame.stages, frame.constants, frame.state.masked, frame.exposure_s, halo=0, quick=False)
-    fused = pipeline.run_chunk(frame, raw, 0)
-    slow = pipeline.run_chunk(dataclasses.replace(frame, chain=chain), raw, 0)
-    prefixed = chain_of(frame.stages, frame.constants, frame.state)
-    assert prefixed is None
+    constants = pipeline.engine.prepare(visit_input(ds), lambda a, b: raw[a:b])
+    assert constants.plan.left == []
+    fused = pipeline.engine.run_chunk(constants, raw, 0)
+    unfolded = dataclasses.replace(constants, plan=dataclasses.replace(constants.plan, folded=0))
+    slow = pipeline.engine.run_chunk(unfolded, raw, 0)
     assert fused.sums is not None
     assert slow.sums is not None
     scale = np.abs(fused.sums.totals).max()
@@ -67,7 +63,7 @@ def test_forced_general_equals_fused(dataset: Path, instrument: str) -> None:
         np.testing.assert_allclose(mine, reference, rtol=1e-12, atol=1e-12 * scale)
     assert slow.dq is not None
     np.testing.assert_array_equal(slow.dq, np.zeros_like(slow.dq) if fused.dq is None else fused.dq)
-    np.testing.assert_allclose(slow.bins[:, ~frame.state.masked], fused.bins[:, ~frame.state.masked], rtol=1e-12, atol=1e-6)
+    np.testing.assert_allclose(slow.bins[:, ~constants.state.masked], fused.bins[:, ~constants.state.masked], rtol=1e-12, atol=1e-6)
     assert slow.first_bin == fused.first_bin
     np.testing.assert_allclose(slow.cube, fused.cube, rtol=1e-12, atol=1e-9)
 
@@ -91,7 +87,7 @@ def short(root: Path, instrument: str) -> xr.Dataset:
 @pytest.fixture(scope="module")
 def whole(dataset: Path) -> dict[str, xr.Dataset]:
     pipeline = Pipeline.from_profile("calib/nominal", TEMPORAL)
-    assert pipeline.halo == 16
+    assert pipeline.engine.halo == 16
     return {i: pipeline(visit(dataset, i, 100_000)).compute() for i in INSTRUMENTS}
 
 
@@ -100,7 +96,7 @@ def test_other_halos_do_not_see_the_chunks(dataset: Path, extra: str) -> None:
     pipeline = Pipeline.from_profile(
         "calib/official", [extra, "calib.cds.temporal_filter.window_pairs=9", "output.cubes=full", "output.dtype=float64"]
     )
-    assert pipeline.halo > 0
+    assert pipeline.engine.halo > 0
     once, often = (pipeline(visit(dataset, "AIRS-CH0", n))["cds_corrected"].compute() for n in (100_000, 38))
     np.testing.assert_array_equal(often, once)
 

@@ -3,71 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from v50calib.kernels.arrays import Float
-from v50calib.stages.base import FrameStage
+from v50calib.engine.plan import FramePlan
+from v50calib.kernels.arrays import Float, Index
 from v50calib.stages.photometry.constants import PhotometryConstants
 from v50calib.stages.photometry.weights import MeanFrame
-from v50calib.stages.tile import PixelPolynomial, VisitState
+from v50calib.stages.tile import VisitState
 
 
 @dataclass(frozen=True)
-class FrameConstants:
-    """All static work of a visit's frame domain; picklable, made once, used by every chunk.
+class VisitConstants:
+    """A visit's masks, times, plan and weights; picklable.
 
-    folded       adc … flat as one polynomial of the raw code per pixel; None where a stage cannot be folded
-    chain        the general path, where the folded polynomial does not do all; None: it does
-    dark         electrons between the reads of pair i: ``rate·between[i]``; between (pairs,) s
-    pair_bins    bin of each pair for the time-binned cube (-1: dropped)
+    state       what the stages learned of the visit: masks, flags, notes
+    plan        how raw frames become CDS frames
+    pair_bins   (pairs,) bin of each pair in the time-binned cube, -1: dropped
+    mean        the mean CDS frame of the sample pairs and its noise
+    photometry  weight maps and noise terms; None where photometry is off
     """
 
-    stages: list[Any]
-    constants: list[Any]
-    folded: PixelPolynomial | None
-    between: Float
-    exposure_s: Float
     state: VisitState
-    saturation_adu: int
-    floor_adu: int
-    mean: MeanFrame | None
-    photometry: PhotometryConstants | None
-    pair_bins: NDArray[np.int64]
-    chain: Chain | None = None
+    plan: FramePlan
+    pair_bins: Index
+    mean: MeanFrame
+    photometry: PhotometryConstants | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        ny, nx = self.state.masked.shape
-        return ny, nx
+        """Detector rows and columns."""
+        return self.state.shape
 
     @property
     def n_bins(self) -> int:
+        """Time bins of the binned cube."""
         return int(self.pair_bins.max(initial=-1)) + 1
 
+    @property
+    def exposure_s(self) -> Float:
+        """(reads,) s since reset."""
+        return self.plan.exposure_s
 
-def bin_of_pairs(exposures: int, pairs_per_bin: int) -> NDArray[np.int64]:
-    """Bin index of each pair; the remainder at the end is -1 (dropped, as the host's procedure does)."""
-    bins = np.arange(exposures) // pairs_per_bin
-    bins[bins >= exposures // pairs_per_bin] = -1
-    return bins
+    @property
+    def between(self) -> Float:
+        """(pairs,) s between the reads of a pair."""
+        return self.plan.between
 
 
-@dataclass(frozen=True)
-class Chain:
-    """The frame stages of a visit with their constants; picklable.
+def bin_of_pairs(pairs: int, pairs_per_bin: int) -> Index:
+    """Bin of each pair (pairs,); the remainder at the end is -1: dropped, as the challenge's procedure does.
 
-    halo   pairs that a chunk needs on either side
-    quick  the differences may be taken from the folded polynomial: only what `cds` does to them afterwards is general
-    prefix how many stages from the first on fold into one polynomial of the code, and that polynomial
+    >>> bin_of_pairs(7, 3).tolist()
+    [0, 0, 0, 1, 1, 1, -1]
     """
-
-    stages: list[FrameStage]
-    constants: list[Any]
-    masked: NDArray[np.bool_]
-    exposure_s: Float
-    halo: int
-    quick: bool
-    prefix: tuple[int, PixelPolynomial] | None = None
+    bins = np.arange(pairs) // pairs_per_bin
+    bins[bins >= pairs // pairs_per_bin] = -1
+    return bins

@@ -9,6 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.kernels.arrays import Index
+
+#: runs and pairs per run of the sample that the mean frame is measured on
+SAMPLE_RUNS, SAMPLE_PAIRS = 3, 48
+
 ReadFrames = Callable[[int, int], NDArray[np.uint16]]
 
 
@@ -24,13 +29,13 @@ class Frames(Protocol):
 
 @dataclass(frozen=True)
 class OrderedFrames:
-    """Frames in the order of their pairs (`stages.cds_pairing`), read from a source that stores them otherwise.
+    """Frames in the order of their pairs (`stages.cds.pairing`), read from a source that stores them otherwise.
 
     A block needs frames from anywhere in the visit, so `blocks` holds the whole visit in memory.
     """
 
     source: Frames
-    order: NDArray[np.int64]
+    order: Index
 
     @property
     def n_frames(self) -> int:
@@ -50,6 +55,20 @@ class OrderedFrames:
         whole = self.source.read(0, self.source.n_frames)
         for start in range(0, self.n_frames, size):
             yield start, whole[self.order[start : start + size]]
+
+
+def in_order(frames: Frames, order: Index | None) -> Frames:
+    """Frames in the order of their pairs; themselves where they are stored in it (None)."""
+    return frames if order is None else OrderedFrames(frames, order)
+
+
+def with_halo(start: int, stop: int, halo: int, n_pairs: int) -> tuple[int, int]:
+    """First and end of pairs start … stop with `halo` pairs on either side, cut at the visit's ends.
+
+    >>> with_halo(0, 10, 3, 100), with_halo(90, 100, 3, 100)
+    ((0, 13), (87, 100))
+    """
+    return max(0, start - halo), min(n_pairs, stop + halo)
 
 
 @dataclass(frozen=True)
@@ -74,7 +93,7 @@ def windows(frames: Frames, chunk_pairs: int, halo: int) -> Iterator[Window]:
         held = np.concatenate([held, block]) if held.size else np.array(block)
         while start < n_pairs:
             stop = min(start + chunk_pairs, n_pairs)
-            low, high = max(0, start - halo), min(n_pairs, stop + halo)
+            low, high = with_halo(start, stop, halo, n_pairs)
             if 2 * high > 2 * first + len(held):
                 break
             yield Window(low, start, stop, held[2 * (low - first) : 2 * (high - first)])
@@ -83,12 +102,12 @@ def windows(frames: Frames, chunk_pairs: int, halo: int) -> Iterator[Window]:
             held, first = held[2 * (low - first) :], low
 
 
-#: runs and pairs per run of the sample that the mean frame is measured on
-SAMPLE_RUNS, SAMPLE_PAIRS = 3, 48
-
-
 def sample_pairs(n_pairs: int) -> list[slice]:
-    """Fixed runs of pairs (start, middle, end) for the mean frame: independent of chunks and root."""
+    """Fixed runs of pairs (start, middle, end) for the mean frame: independent of chunks and root.
+
+    >>> [(run.start, run.stop) for run in sample_pairs(1000)]
+    [(0, 48), (476, 524), (952, 1000)]
+    """
     length = min(SAMPLE_PAIRS, max(1, n_pairs // SAMPLE_RUNS))
     starts = np.linspace(0, n_pairs - length, SAMPLE_RUNS).astype(int) if n_pairs > length * SAMPLE_RUNS else [0]
     if len(starts) == 1:

@@ -94,7 +94,7 @@ def phase_numbers(checks: PhaseQuality, folded: Folded, ephemeris: Ephemeris) ->
     """Shares of bins that are empty or, with pairs in them, not finite; the transit's signal-to-noise."""
     empty = folded.count == 0
     filled = folded.flux[~empty]
-    snr = float(ephemeris.snr) if ephemeris.source != "none" else 0.0
+    snr = float(ephemeris.snr) if ephemeris.found else 0.0
     numbers = {"empty_fraction": float(empty.mean()), "nonfinite_fraction": _lost(filled), "transit_snr": snr}
     faults = _above(numbers, {k: f"max_{k}" for k in ("empty_fraction", "nonfinite_fraction")}, checks)
     if checks.min_transit_snr is not None and snr < checks.min_transit_snr:

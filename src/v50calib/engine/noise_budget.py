@@ -1,10 +1,10 @@
-"""The noise ledger of a visit: predicted variance by its causes, measured scatter, scatter against averaging time."""
+"""The noise budget of a visit: predicted variance by its causes, measured scatter, scatter against averaging time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from v50calib.engine.constants import FrameConstants
+from v50calib.engine.constants import VisitConstants
 from v50calib.engine.series import SeriesResult, white_of
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.noise import block_sizes, expected_rms, rms_of_blocks
@@ -18,10 +18,10 @@ from v50calib.stages.photometry.constants import PhotometryConstants
 COMPONENTS = ("photon", "dark", "sky", "read", "background", "flat")
 
 
-def ledger_arrays(frame: FrameConstants, result: SeriesResult, config: PhotometryConfig) -> dict[str, np.ndarray]:
+def noise_arrays(visit: VisitConstants, result: SeriesResult, config: PhotometryConfig) -> dict[str, np.ndarray]:
     """noise_budget (component, wavelength) and noise_measured (wavelength), e-² of a pair out of transit; of the white
     light curve rms_measured and rms_expected (averaging), relative to its flux."""
-    constants, normalized = frame.photometry, result.normalized
+    constants, normalized = visit.photometry, result.normalized
     assert constants is not None
     assert normalized is not None
     outside = normalized.out_of_transit

@@ -1,4 +1,7 @@
-"""All frame stages and photometry in one pass over the raw frames, where they fold into one polynomial per pixel."""
+"""Frame stages and photometry in one compiled pass over the raw frames: for what folds into one polynomial per pixel.
+
+Tiles are small enough to stay in the CPU cache; no temporary of a chunk's size is made unless a full cube is wanted.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +12,86 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.engine.constants import FrameConstants
-from v50calib.kernels.arrays import Float
-from v50calib.kernels.fused import cds_polynomial
+from v50calib.dq import DQ
+from v50calib.engine.constants import VisitConstants
+from v50calib.engine.result import ChunkResult, Wanted
+from v50calib.kernels.arrays import Flags, Float, Index
+from v50calib.kernels.fused import code_flags, extract_pairs
 from v50calib.schema import LINEARITY_TERMS
-from v50calib.stages.photometry.constants import PhotometryConstants
+from v50calib.stages.photometry.constants import PhotometryConstants, Sums
 
 #: pairs of a tile, as float64 bytes: their codes and sums stay in the L2 cache while the detector's rows pass by once
 TILE_BYTES = 1536 * 1024
-
-
-#: terms of the fused kernel's polynomial (the linearity's 6; a plain ADC conversion is padded with zeros)
+#: terms of the compiled polynomial (the linearity's 6; a plain ADC conversion is padded with zeros)
 FUSED_TERMS = LINEARITY_TERMS
-
-
 #: columns up to which short detector rows are joined
 LONG_ROW = 128
 
 
+def one_pass(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, wanted: Wanted) -> ChunkResult:
+    """Raw frames (2n, ny, nx) of pairs start_pair … to sums, flags, bins and cube; of a plan without steps left."""
+    n = len(raw) // 2
+    ny, nx = visit.shape
+    constants = visit.photometry
+    spectral = constants is None or constants.spectral
+    maps = _maps(visit, constants)
+    first_bin, local_bins, bins = _local_bins(visit, start_pair, n, binned=wanted.binned, shape=maps.shape)
+    columns = np.empty((maps.per_column, n, nx), wanted.dtype)
+    totals = np.zeros((n, len(maps.weights) - maps.per_column))
+    dq: Flags | None = None
+    adc = visit.plan.adc
+    saturation, floor = int(np.min(adc.saturation_adu)), adc.floor_adu
+    used = constants.used if constants is not None else ~visit.state.masked
+    step = max(1, TILE_BYTES // (8 * ny * nx))
+    part = np.empty((step, maps.per_column, maps.shape[1]))
+    for i, j, dark in _tiles(visit.between[start_pair : start_pair + n], maps.rate, step):
+        tile = raw[2 * i : 2 * j]
+        part[:] = 0.0
+        extract_pairs(
+            tile.reshape(-1, *maps.shape), maps.coef, dark, maps.weights, maps.first, maps.last,
+            local_bins[i:j], part[: j - i], totals[i:j], bins,
+        )  # fmt: skip
+        if maps.per_column:
+            columns[:, i:j] = part[: j - i].swapaxes(0, 1)
+        flags = code_flags(tile, used, saturation=saturation, floor=floor, sat_bit=int(DQ.SATURATED), floor_bit=int(DQ.AD_FLOOR))
+        if flags is not None:
+            dq = np.zeros((n, nx if spectral else 1), np.uint32) if dq is None else dq
+            dq[i:j] = flags if spectral else np.bitwise_or.reduce(flags, axis=1, keepdims=True)
+    cube = _full_cube(visit, raw, start_pair, wanted.cube, step) if wanted.cube is not None else None
+    sums = Sums(columns, totals) if constants is not None else None
+    return ChunkResult(start_pair, sums, dq, first_bin, bins.reshape(-1, ny, nx), cube)
+
+
 @dataclass(frozen=True)
-class _Plan:
-    """Arrays of the fused kernel. A narrow detector (FGS1: 32 columns) is seen as fewer, longer rows."""
+class _Maps:
+    """Arrays of the compiled pass. A narrow detector (FGS1: 32 columns) is seen as fewer, longer rows."""
 
     shape: tuple[int, int]
     coef: Float
     rate: Float
     weights: Float
     per_column: int
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
+    first: Index
+    last: Index
 
 
-def _plan(frame: FrameConstants, constants: PhotometryConstants | None) -> _Plan:
-    ny, nx = frame.shape
+def _maps(visit: VisitConstants, constants: PhotometryConstants | None) -> _Maps:
+    ny, nx = visit.shape
     group = 1
     if constants is not None and not constants.spectral:
         while ny % (2 * group) == 0 and nx * 2 * group <= LONG_ROW:
             group *= 2
     shape = (ny // group, nx * group)
-    assert frame.folded is not None
+    polynomial = visit.plan.polynomial
+    assert polynomial is not None
     coef = np.zeros((FUSED_TERMS, *shape))
-    coef[: len(frame.folded.coef)] = frame.folded.coef.reshape(-1, *shape)
+    coef[: len(polynomial.coef)] = polynomial.coef.reshape(-1, *shape)
+    rate = polynomial.rate.reshape(shape)
     if constants is None:
         none = np.zeros(0, np.int64)
-        return _Plan(shape, coef, frame.folded.rate.reshape(shape), np.zeros((0, *shape)), 0, none, none)
-    weights = constants.weights.reshape(-1, *shape)
+        return _Maps(shape, coef, rate, np.zeros((0, *shape)), 0, none, none)
     first, last = constants.first // group, -(-constants.last // group)
-    return _Plan(shape, coef, frame.folded.rate.reshape(shape), weights, constants.per_column, first, last)
+    return _Maps(shape, coef, rate, constants.weights.reshape(-1, *shape), constants.per_column, first, last)
 
 
 def _tiles(between: Float, rate: Float, step: int) -> Iterator[tuple[int, int, Float]]:
@@ -67,39 +103,19 @@ def _tiles(between: Float, rate: Float, step: int) -> Iterator[tuple[int, int, F
             yield i, min(high, i + step), dark
 
 
-def _local_bins(
-    frame: FrameConstants, start_pair: int, n: int, *, binned: bool, shape: tuple[int, int]
-) -> tuple[int, NDArray[np.int64], Float]:
+def _local_bins(visit: VisitConstants, start_pair: int, n: int, *, binned: bool, shape: tuple[int, int]) -> tuple[int, Index, Float]:
     """First time bin of a chunk, the bins of its pairs counted from there (-1: none), and their zeroed sums."""
-    bins = frame.pair_bins[start_pair : start_pair + n]
+    bins = visit.pair_bins[start_pair : start_pair + n]
     real = bins[bins >= 0] if binned else bins[:0]
     first_bin = int(real[0]) if real.size else 0
     local = np.where(bins >= 0, bins - first_bin, -1) if binned else np.full(n, -1)
     return first_bin, local, np.zeros((int(real[-1]) - first_bin + 1 if real.size else 0, *shape))
 
 
-def _full_cube(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, dtype: str, step: int) -> NDArray[np.floating]:
+def _full_cube(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, dtype: str, step: int) -> NDArray[np.floating]:
     """Every CDS frame of a chunk, (n, ny, nx), masked pixels NaN."""
-    full = np.empty((len(raw) // 2, *frame.shape), np.dtype(dtype))
+    full = np.empty((len(raw) // 2, *visit.shape), np.dtype(dtype))
     for i in range(0, len(full), step):
-        full[i : i + step] = fold_pairs(frame, raw[2 * i : 2 * (i + step)], start_pair + i)
-    full[:, frame.state.masked] = np.nan
+        full[i : i + step] = visit.plan.differences(raw[2 * i : 2 * (i + step)], start_pair + i)
+    full[:, visit.state.masked] = np.nan
     return full
-
-
-def fold_pairs(frame: FrameConstants, raw: NDArray[np.uint16], start_pair: int, out: Float | None = None) -> Float:
-    """CDS electrons (n, ny, nx) of raw frames (2n, ny, nx) by the folded polynomial; masked pixels finite."""
-    assert frame.folded is not None
-    n = len(raw) // 2
-    ny, nx = frame.shape
-    buffer = np.empty((n, ny * nx)) if out is None else out[:n].reshape(n, ny * nx)
-    coef = frame.folded.coef.reshape(len(frame.folded.coef), -1)
-    rate = frame.folded.rate.reshape(-1)
-    flat_raw = raw.reshape(2 * n, ny * nx)
-    between = frame.between[start_pair : start_pair + n]
-    if (between == between[0]).all():
-        cds_polynomial(flat_raw, coef, rate * between[0], buffer)
-    else:
-        for i in range(n):
-            cds_polynomial(flat_raw[2 * i : 2 * i + 2], coef, rate * between[i], buffer[i : i + 1])
-    return buffer.reshape(n, ny, nx)

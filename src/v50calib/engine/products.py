@@ -1,172 +1,268 @@
-"""A calibrated visit as an xarray Dataset: names, dims, units and attributes from `schema.CALIBRATED`."""
+"""What is stored of a calibrated visit: one table of products, and the Dataset of them.
+
+Names, dimensions, units and meanings are `schema.CALIBRATED`; here is when each product is made, and of what.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from v50calib import dq
 from v50calib.config.models import RunConfig
-from v50calib.engine.constants import FrameConstants
-from v50calib.engine.noise_budget import COMPONENTS, ledger_arrays
+from v50calib.engine.constants import VisitConstants
+from v50calib.engine.noise_budget import COMPONENTS, noise_arrays
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.engine.series import SeriesResult, pair_times
-from v50calib.kernels.arrays import Float
+from v50calib.kernels.arrays import Float, Index
 from v50calib.kernels.binned import cube_and_variance
 from v50calib.kernels.noise import block_sizes
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import CALIBRATED
-from v50calib.stages.adc.stage import AdcConstants
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized
 
 Arrays = dict[str, np.ndarray]
 
 
-def frame_arrays(frame: FrameConstants, results: list[ChunkResult], config: RunConfig) -> Arrays:
-    """Cubes and static maps of the frame domain."""
-    out: Arrays = {"pixel_dq": frame.state.pixel_dq}
-    if frame.mean is not None:
-        out["cds_var_rnoise"] = frame.mean.read_var
-    if frame.mean is not None and config.output.diagnostics:
-        out["cds_mean"] = np.where(frame.state.masked, np.nan, frame.mean.cds)
-        out["dark_applied"], out["flat_applied"] = frame.state.dark_rate, 1.0 / frame.state.inverse_flat
-        if frame.photometry is not None:
-            out["extraction_weights"] = frame.photometry.weights[0]
-    cubes = config.output.cubes
-    if cubes in ("binned", "both") and frame.n_bins:
-        out["cds_binned"], out["cds_binned_var_poisson"] = binned_cubes(frame, assemble_bins(results, frame.n_bins, frame.shape), config)
-    if cubes in ("full", "both"):
-        out["cds_corrected"] = np.concatenate([r.cube for r in sorted(results, key=lambda r: r.start) if r.cube is not None])
-    return out
+class Visit:
+    """A calibrated visit as its products are made of it; what several products share is made once."""
+
+    def __init__(self, constants: VisitConstants, results: list[ChunkResult], series: SeriesResult | None, config: RunConfig) -> None:
+        self.constants, self.results, self.config = constants, results, config
+        self._series = series
+
+    @property
+    def series(self) -> SeriesResult:
+        """The series domain, of a run with photometry."""
+        assert self._series is not None
+        return self._series
+
+    @property
+    def normalized(self) -> Normalized:
+        assert self.series.normalized is not None
+        return self.series.normalized
+
+    @property
+    def folded(self) -> Folded:
+        assert self.series.folded is not None
+        return self.series.folded
+
+    @property
+    def ephemeris(self) -> Ephemeris:
+        assert self.series.ephemeris is not None
+        return self.series.ephemeris
+
+    @cached_property
+    def binned(self) -> tuple[np.ndarray, np.ndarray]:
+        """The binned cube and its photon variance."""
+        c = self.constants
+        return binned_cubes(c, assemble_bins(self.results, c.n_bins, c.shape), self.config.output.dtype)
+
+    @cached_property
+    def noise(self) -> Arrays:
+        """The noise budget's four products."""
+        return noise_arrays(self.constants, self.series, self.config.calib.photometry)
+
+    def full_cube(self) -> np.ndarray:
+        """Every CDS frame in order of time."""
+        return np.concatenate([r.cube for r in sorted(self.results, key=lambda r: r.start) if r.cube is not None])
+
+    def depth(self, name: Literal["depth", "sigma"]) -> np.ndarray:
+        """Of each channel; NaN where no transit was found."""
+        depths = self.series.depths
+        return getattr(depths, name) if depths is not None else np.full(self.series.series.wavelength_um.size, np.nan)
 
 
-def binned_cubes(frame: FrameConstants, total: Float, config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Summed CDS frames and their photon variance, e-²: ``(S + dark) / flat``, S and dark flat-corrected electrons.
+@dataclass(frozen=True)
+class Product:
+    """One variable of the product.
 
-    S·flat electrons were counted, dark's included; division by flat² leaves one power of it. Masked pixels NaN.
+    domain      frames: made of constants and chunks alone; series: of the series domain
+    when        config -> whether it is made
+    of          visit -> array
+    binned      made only of a visit that has whole time bins
+    flux_power  power of the flux that it is: what calib.photometry.output.flux_units scales
+    save        key of calib.photometry.output.save that leaves it out when false
     """
-    assert frame.mean is not None
-    kept = frame.pair_bins >= 0
-    between: Float = np.bincount(frame.pair_bins[kept], weights=frame.between[kept], minlength=frame.n_bins).astype(np.float64)
-    masked = np.where(frame.state.masked, np.nan, 1.0)
-    cube, variance = np.empty(total.shape, config.output.dtype), np.empty(total.shape, config.output.dtype)
-    cube_and_variance(total, frame.state.dark_rate, between, frame.mean.inverse_flat * masked, masked, cube, variance)
-    return cube, variance
+
+    name: str
+    domain: Literal["frames", "series"]
+    when: Callable[[RunConfig], bool]
+    of: Callable[[Visit], Any]
+    binned: bool = False
+    flux_power: int = 0
+    save: str | None = None
 
 
-def series_arrays(frame: FrameConstants, result: SeriesResult, config: RunConfig) -> Arrays:
-    """Light curves, normalized and folded products, depths."""
-    curves = result.curves
-    out: Arrays = {
-        "photometry": curves.flux,
-        "photometry_var": result.series.var,
-        "photometry_var_rnoise": curves.var_rnoise,
-        "photometry_dq": curves.dq,
-        "x_position": curves.x,
-        "y_position": curves.y,
-    }
-    if frame.n_bins:
-        out["background"] = bin_mean(curves.background, frame.pair_bins, frame.n_bins)[0]
-    out = in_flux_units(out, frame, config.calib.photometry.output.flux_units)
-    if result.normalized is not None:
-        out |= {
-            "trace_norm": result.normalized.flux,
-            "trace_norm_var": result.normalized.var,
-            "out_of_transit": result.normalized.out_of_transit,
-        }
-        if config.output.diagnostics:
-            out |= ledger_arrays(frame, result, config.calib.photometry)
-    if result.folded is not None:
-        folded = result.folded
-        out |= {
-            "phase": folded.phase, "in_transit": folded.in_transit, "phase_fold": folded.flux, "phase_fold_var": folded.var,
-            "phase_fold_count": folded.count, "phase_fold_dq": folded.dq,
-        }  # fmt: skip
-    if result.ephemeris is not None:
-        out |= ephemeris_arrays(result)
-        if config.calib.phase.depths.enabled:
-            out |= depth_arrays(result)
-    return out
+def _always(_: RunConfig) -> bool:
+    return True
 
 
-#: power of the flux that each variable in flux units is
-_FLUX_POWER = {"photometry": 1, "photometry_var": 2, "photometry_var_rnoise": 2, "background": 1}
+def _diagnostics(config: RunConfig) -> bool:
+    return config.output.diagnostics
+
+
+def _photometry(config: RunConfig) -> bool:
+    return config.calib.photometry.enabled
+
+
+def _weights(config: RunConfig) -> bool:
+    return config.output.diagnostics and config.calib.photometry.enabled
+
+
+def _binned(config: RunConfig) -> bool:
+    return config.output.cubes in ("binned", "both")
+
+
+def _full(config: RunConfig) -> bool:
+    return config.output.cubes in ("full", "both")
+
+
+def _trace(config: RunConfig) -> bool:
+    return config.calib.trace.enabled
+
+
+def _noise(config: RunConfig) -> bool:
+    return config.calib.trace.enabled and config.output.diagnostics
+
+
+def _depths(config: RunConfig) -> bool:
+    return config.calib.trace.enabled and config.calib.phase.depths.enabled
+
+
+def _phase(config: RunConfig) -> bool:
+    return config.calib.phase.enabled
+
+
+def _static(values: Callable[[VisitConstants], Float]) -> Callable[[Visit], Float]:
+    """A map of the visit's constants."""
+    return lambda visit: values(visit.constants)
+
+
+#: in the order in which a product holds them
+PRODUCTS: tuple[Product, ...] = (
+    Product("pixel_dq", "frames", _always, lambda v: v.constants.state.pixel_dq),
+    Product("cds_var_rnoise", "frames", _always, _static(lambda c: c.mean.read_var)),
+    Product("cds_mean", "frames", _diagnostics, _static(lambda c: np.where(c.state.masked, np.nan, c.mean.cds))),
+    Product("dark_applied", "frames", _diagnostics, _static(lambda c: c.state.dark_rate)),
+    Product("flat_applied", "frames", _diagnostics, _static(lambda c: 1.0 / c.state.inverse_flat)),
+    Product("extraction_weights", "frames", _weights, lambda v: v.constants.photometry.weights[0]),  # type: ignore[union-attr]
+    Product("cds_binned", "frames", _binned, lambda v: v.binned[0], binned=True),
+    Product("cds_binned_var_poisson", "frames", _binned, lambda v: v.binned[1], binned=True),
+    Product("cds_corrected", "frames", _full, Visit.full_cube),
+    Product("photometry", "series", _photometry, lambda v: v.series.curves.flux, flux_power=1, save="flux"),
+    Product("photometry_var", "series", _photometry, lambda v: v.series.series.var, flux_power=2, save="variance"),
+    Product("photometry_var_rnoise", "series", _photometry, lambda v: v.series.curves.var_rnoise, flux_power=2, save="variance"),
+    Product("photometry_dq", "series", _photometry, lambda v: v.series.curves.dq),
+    Product("x_position", "series", _photometry, lambda v: v.series.curves.x, save="centroids"),
+    Product("y_position", "series", _photometry, lambda v: v.series.curves.y, save="centroids"),
+    Product(
+        "background", "series", _photometry,
+        lambda v: bin_mean(v.series.curves.background, v.constants.pair_bins, v.constants.n_bins)[0],
+        binned=True, flux_power=1, save="background",
+    ),
+    Product("trace_norm", "series", _trace, lambda v: v.normalized.flux),
+    Product("trace_norm_var", "series", _trace, lambda v: v.normalized.var),
+    Product("out_of_transit", "series", _trace, lambda v: v.normalized.out_of_transit),
+    Product("noise_budget", "series", _noise, lambda v: v.noise["noise_budget"]),
+    Product("noise_measured", "series", _noise, lambda v: v.noise["noise_measured"]),
+    Product("rms_measured", "series", _noise, lambda v: v.noise["rms_measured"]),
+    Product("rms_expected", "series", _noise, lambda v: v.noise["rms_expected"]),
+    Product("phase", "series", _phase, lambda v: v.folded.phase),
+    Product("in_transit", "series", _phase, lambda v: v.folded.in_transit),
+    Product("phase_fold", "series", _phase, lambda v: v.folded.flux),
+    Product("phase_fold_var", "series", _phase, lambda v: v.folded.var),
+    Product("phase_fold_count", "series", _phase, lambda v: v.folded.count),
+    Product("phase_fold_dq", "series", _phase, lambda v: v.folded.dq),
+    Product("mid_transit_time", "series", _trace, lambda v: v.ephemeris.t0_h if v.ephemeris.found else np.nan),
+    Product("mid_transit_time_sigma", "series", _trace, lambda v: v.ephemeris.t0_sigma_h if v.ephemeris.found else np.nan),
+    Product("transit_duration", "series", _trace, lambda v: v.ephemeris.duration_h),
+    Product("white_depth", "series", _trace, lambda v: v.ephemeris.depth),
+    Product("white_depth_sigma", "series", _trace, lambda v: v.ephemeris.depth_sigma),
+    Product("transit_snr", "series", _trace, lambda v: v.ephemeris.snr),
+    Product("transit_depth", "series", _depths, lambda v: v.depth("depth")),
+    Product("transit_depth_sigma", "series", _depths, lambda v: v.depth("sigma")),
+)  # fmt: skip
+_BY_NAME = {product.name: product for product in PRODUCTS}
 _FLUX_UNITS = {"e": "e-", "e_per_s": "e- s-1", "ADU": "ADU"}
-#: variables that calib.photometry.output.save.* leaves out when false
-_SAVED = {
-    "flux": ("photometry",),
-    "variance": ("photometry_var", "photometry_var_rnoise"),
-    "background": ("background",),
-    "centroids": ("x_position", "y_position"),
-}
 
 
-def in_flux_units(arrays: Arrays, frame: FrameConstants, units: str) -> Arrays:
-    """Fluxes, their variances and the background in `units`: e (per pair), e_per_s (of the time between the reads), or ADU."""
-    if units == "e":
-        return arrays
-    if units == "ADU":
-        adc = next(c for c in frame.constants if isinstance(c, AdcConstants))
-        scale, typical = np.full(len(frame.between), float(np.mean(adc.gain))), float(np.mean(adc.gain))
-    else:
-        scale, typical = 1.0 / frame.between, float(1.0 / np.median(frame.between))
-    per_pair = {n: v * scale[:, None] ** _FLUX_POWER[n] for n, v in arrays.items() if n in ("photometry", "photometry_var")}
-    others = {n: v * typical ** _FLUX_POWER[n] for n, v in arrays.items() if n in ("photometry_var_rnoise", "background")}
-    return arrays | per_pair | others
+def made(config: RunConfig, *, bins: bool) -> list[Product]:
+    """The products of a run; bins: the visit has whole time bins."""
+    return [p for p in PRODUCTS if p.when(config) and (bins or not p.binned)]
 
 
 def unsaved(config: RunConfig) -> list[str]:
     """Variables that calib.photometry.output.save leaves out of the product."""
     save = config.calib.photometry.output.save
-    return [name for key, names in _SAVED.items() if not getattr(save, key) for name in names]
+    return [p.name for p in PRODUCTS if p.save is not None and not getattr(save, p.save)]
 
 
-def ephemeris_arrays(result: SeriesResult) -> Arrays:
-    """The transit found; NaN where there is none, so that every visit has the same variables."""
-    ephemeris = result.ephemeris
-    assert ephemeris is not None
-    found = ephemeris.source != "none"
-    values = {
-        "mid_transit_time": ephemeris.t0_h if found else np.nan,
-        "mid_transit_time_sigma": ephemeris.t0_sigma_h if found else np.nan,
-        "transit_duration": ephemeris.duration_h,
-        "white_depth": ephemeris.depth,
-        "white_depth_sigma": ephemeris.depth_sigma,
-        "transit_snr": ephemeris.snr,
-    }
-    return {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+def arrays_of(visit: Visit, products: list[Product]) -> Arrays:
+    """The arrays of these products, fluxes in the units that the config asks for."""
+    units = visit.config.calib.photometry.output.flux_units
+    out = {p.name: np.asarray(p.of(visit)) for p in products}
+    scaled = {p.name: _in_units(out[p.name], p, visit.constants, units) for p in products if p.flux_power and units != "e"}
+    return out | scaled
 
 
-def depth_arrays(result: SeriesResult) -> Arrays:
-    """Depth per channel and its error; NaN where no transit was found."""
-    depths, none = result.depths, np.full(result.series.wavelength_um.size, np.nan)
-    return {
-        "transit_depth": depths.depth if depths is not None else none,
-        "transit_depth_sigma": depths.sigma if depths is not None else none,
-    }
+def binned_cubes(visit: VisitConstants, total: Float, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Summed CDS frames and their photon variance, e-²: ``(S + dark) / flat``, S and dark flat-corrected electrons.
+
+    S·flat electrons were counted, dark's included; division by flat² leaves one power of it. Masked pixels NaN.
+    """
+    kept = visit.pair_bins >= 0
+    between: Float = np.bincount(visit.pair_bins[kept], weights=visit.between[kept], minlength=visit.n_bins).astype(np.float64)
+    masked = np.where(visit.state.masked, np.nan, 1.0)
+    cube, variance = np.empty(total.shape, dtype), np.empty(total.shape, dtype)
+    cube_and_variance(total, visit.state.dark_rate, between, visit.mean.inverse_flat * masked, masked, cube, variance)
+    return cube, variance
 
 
-def coordinates(frame: FrameConstants, result: SeriesResult | None, *, diagnostics: bool = True) -> dict[str, Any]:
-    """Coordinates of every dimension that the product has."""
-    time = pair_times(frame)
+def _in_units(values: np.ndarray, product: Product, visit: VisitConstants, units: str) -> np.ndarray:
+    """A flux, variance or background [e- per pair] in e- per s of the time between the reads, or in ADU."""
+    if units == "ADU":
+        gain = float(np.mean(visit.plan.adc.gain))
+        scale, typical = np.full(len(visit.between), gain), gain
+    else:
+        scale, typical = 1.0 / visit.between, float(1.0 / np.median(visit.between))
+    each_pair = CALIBRATED[product.name].dims[0] == "pair"
+    return values * (scale[:, None] if each_pair else typical) ** product.flux_power
+
+
+def coordinates(
+    stamps_h: Float, between_s: Float, pair_bins: Index, wavelength_um: Float | None, *, noise: bool, bin_phase: Any = None
+) -> dict[str, Any]:
+    """Coordinates of every dimension that the product has.
+
+    stamps_h (reads,), between_s and pair_bins (pairs,); wavelength_um of the channels, None without photometry; noise: the
+    noise budget is among the products; bin_phase of the folded curve, None where there is none.
+    """
+    time = pair_times(stamps_h)
+    n_bins = int(pair_bins.max(initial=-1)) + 1
     coords: dict[str, Any] = {
         "time": ("pair", time, {"units": "h", "long_name": "mid-time of the pair since the start of the visit"}),
-        "exposure": ("pair", frame.between, {"units": "s", "long_name": "time between the reads of the pair"}),
+        "exposure": ("pair", between_s, {"units": "s", "long_name": "time between the reads of the pair"}),
     }
-    if frame.n_bins:
-        coords["bin_time"] = ("bin", bin_mean(time[:, None], frame.pair_bins, frame.n_bins)[0][:, 0], {"units": "h"})
-    if result is not None:
-        coords["wavelength"] = ("wavelength", result.series.wavelength_um, {"units": "um"})
-        if result.normalized is not None and diagnostics:
-            coords["averaging"] = averaging(len(time), time)
-        if result.folded is not None:
-            coords["bin_phase"] = ("phase_bin", result.folded.bin_phase, {"long_name": "phase at the bin's centre"})
+    if n_bins:
+        coords["bin_time"] = ("bin", bin_mean(time[:, None], pair_bins, n_bins)[0][:, 0], {"units": "h"})
+    if wavelength_um is not None:
+        coords["wavelength"] = ("wavelength", wavelength_um, {"units": "um"})
+    if noise:
+        coords["averaging"] = _averaging(time)
+    if bin_phase is not None:
+        coords["bin_phase"] = ("phase_bin", bin_phase, {"long_name": "phase at the bin's centre"})
     return coords
 
 
-def averaging(pairs: int, time_h: Float) -> tuple[str, Float, dict[str, Any]]:
-    """Coordinate of the noise ledger's blocks: their length in s, at the visit's usual cadence."""
+def _averaging(time_h: Float) -> tuple[str, Float, dict[str, Any]]:
+    """Coordinate of the noise budget's blocks: their length in s, at the visit's usual cadence."""
+    pairs = len(time_h)
     cadence = float(np.median(np.diff(time_h))) * 3600.0 if pairs > 1 else 0.0
     return (
         "averaging",
@@ -186,9 +282,9 @@ def storage_dtype(name: str, dtype: str) -> np.dtype[Any]:
 def variable_attrs(name: str, flux_units: str = "e") -> dict[str, Any]:
     """Units, long name and, for flags, the CF attributes of a variable."""
     spec = CALIBRATED[name]
-    units = spec.units
-    if name in _FLUX_POWER and flux_units != "e":
-        units = _FLUX_UNITS[flux_units] if _FLUX_POWER[name] == 1 else f"({_FLUX_UNITS[flux_units]})2"
+    units, power = spec.units, _BY_NAME[name].flux_power if name in _BY_NAME else 0
+    if power and flux_units != "e":
+        units = _FLUX_UNITS[flux_units] if power == 1 else f"({_FLUX_UNITS[flux_units]})2"
     meta: dict[str, Any] = dq.cf_attrs() if name.endswith("_dq") else {}
     if "component" in spec.dims:
         meta = {"components": list(COMPONENTS)}

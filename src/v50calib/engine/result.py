@@ -1,4 +1,4 @@
-"""What one chunk of pairs leaves behind."""
+"""What is wanted of one chunk of pairs, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.dq import frame_to_pixel_dq
-from v50calib.engine.constants import FrameConstants
-from v50calib.kernels.arrays import Float
+from v50calib.engine.constants import VisitConstants
+from v50calib.kernels.arrays import Flags, Float, Index, Mask
 from v50calib.stages.photometry.constants import Sums
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.tile import Tile
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """binned: sums of the time bins; cube: dtype of the full cube, None: not made; dtype of the series."""
+
+    binned: bool
+    cube: str | None = None
+    dtype: str = "float32"
 
 
 @dataclass
@@ -29,7 +38,7 @@ class ChunkResult:
 
     start: int
     sums: Sums | None
-    dq: NDArray[np.uint32] | None
+    dq: Flags | None
     first_bin: int
     bins: Float
     cube: NDArray[np.floating] | None = None
@@ -44,40 +53,43 @@ def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int
     return out
 
 
-def chunk_of_tile(
-    frame: FrameConstants, tile: Tile, photometry: Photometry | None, *, binned: bool, cube: str | None, dtype: str
-) -> ChunkResult:
+def chunk_of_tile(visit: VisitConstants, tile: Tile, photometry: Photometry | None, wanted: Wanted) -> ChunkResult:
     """Sums, flags, bins and cube of a tile of CDS frames."""
-    constants = frame.photometry if photometry is not None else None
-    values = usable_values(tile, frame.state.masked)
-    dq = pair_flags(tile, constants.used if constants is not None else ~frame.state.masked)
-    bins = frame.pair_bins[tile.start : tile.start + len(values)] if binned else np.full(len(values), -1)
-    first_bin, acc = bin_sums(values, bins)
-    sums = photometry.measure(values, constants, dtype) if photometry is not None and constants is not None else None
+    constants = visit.photometry if photometry is not None else None
+    values = usable_values(tile, visit.state.masked)
+    dq = pair_flags(tile, constants.used if constants is not None else ~visit.state.masked)
+    bins = visit.pair_bins[tile.start : tile.start + len(values)] if wanted.binned else np.full(len(values), -1)
+    first_bin, total = bin_sums(values, bins)
+    sums = photometry.measure(values, constants, wanted.dtype) if photometry is not None and constants is not None else None
     if constants is not None and not constants.spectral:
         dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
-    full = None
-    if cube is not None:
-        full = values.astype(cube)
-        full[:, frame.state.masked] = np.nan
-    return ChunkResult(tile.start, sums, dq, first_bin, acc, full)
+    cube = None
+    if wanted.cube is not None:
+        cube = values.astype(wanted.cube)
+        cube[:, visit.state.masked] = np.nan
+    return ChunkResult(tile.start, sums, dq, first_bin, total, cube)
 
 
-def usable_values(tile: Tile, masked: NDArray[np.bool_]) -> Float:
+def usable_values(tile: Tile, masked: Mask) -> Float:
     """Values with masked pixels at 0, so that no NaN of theirs reaches a sum with weight 0."""
     values = np.array(tile.values)
     values[:, masked] = 0.0
     return values
 
 
-def pair_flags(tile: Tile, used: NDArray[np.bool_]) -> NDArray[np.uint32]:
+def pair_flags(tile: Tile, used: Mask) -> Flags:
     """Flags (n, nx) of pairs: OR over the used pixels (ny, nx) of each column."""
     flags = np.where(used, tile.frame_dq, np.uint8(0))
     return frame_to_pixel_dq(np.bitwise_or.reduce(flags, axis=1))
 
 
-def bin_sums(values: Float, bins: NDArray[np.int64]) -> tuple[int, Float]:
-    """First bin and sums (bins, ny, nx) of frames whose bin (n,) is not negative."""
+def bin_sums(values: Float, bins: Index) -> tuple[int, Float]:
+    """First bin and sums (bins, ny, nx) of frames whose bin (n,) is not negative.
+
+    >>> first, total = bin_sums(np.ones((5, 1, 1)), np.array([2, 2, 3, 3, -1]))
+    >>> first, total.ravel().tolist()
+    (2, [2.0, 2.0])
+    """
     real = bins[bins >= 0]
     first = int(real[0]) if real.size else 0
     out = np.zeros((int(real[-1]) - first + 1 if real.size else 0, *values.shape[1:]))

@@ -1,31 +1,33 @@
-"""What is measured once a visit, on the sample pairs."""
+"""What is measured once a visit, on the sample pairs: stages' own constants, and the mean CDS frame with its noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from v50calib.engine.constants import Chain
-from v50calib.engine.frames import ReadFrames
+from v50calib.engine.frames import ReadFrames, sample_pairs
 from v50calib.engine.guards import _guard
-from v50calib.engine.steps import cds_tile, check_finite
+from v50calib.engine.plan import FramePlan
+from v50calib.engine.steps import check_finite
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.stages.base import FrameStage
 from v50calib.stages.cds.stage import Cds
+from v50calib.stages.photometry.weights import MeanFrame
 from v50calib.stages.tile import VisitState, raw_tile
 
 
-def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, read: ReadFrames, runs: list[slice]) -> list[Any]:
+def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, read: ReadFrames) -> list[Any]:
     """Constants with what stages measure on the sample pairs, and their soft guards; reads nothing where no stage asks.
 
-    runs  slices of pairs. Raises DataError where a guard is broken and its action_on_fail is `error`.
+    Raises DataError where a guard is broken and its action_on_fail is `error`.
     """
     if not any(stage.needs_measure or stage.config.quality_checks.enabled for stage in stages):
         return constants
     out, tiles = [], []
-    for run in runs:
+    for run in sample_pairs(len(state.exposure_s) // 2):
         raw = read(2 * run.start, 2 * run.stop)
         tile = raw_tile(raw, state.exposure_s[2 * run.start : 2 * run.stop], 2 * run.start, variance=False)
         tiles.append(replace(tile, values=raw.astype(np.float64)))
@@ -40,29 +42,47 @@ def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, r
     return out
 
 
-@dataclass(frozen=True)
-class MeanPairs:
-    """Means over the sample pairs, (ny, nx): cds e-, read_var and poisson_var e-²."""
-
-    cds: Float
-    read_var: Float
-    poisson_var: Float
+def mean_frame(plan: FramePlan, state: VisitState, read: ReadFrames) -> MeanFrame:
+    """Mean CDS frame of the sample pairs and the noise of one CDS value there."""
+    dark = state.dark_rate * float(np.median(plan.between))
+    cds, read_var = _by_steps(plan, state, dark, read) if plan.left else _by_polynomial(plan, read)
+    return MeanFrame(cds=np.where(state.masked, 0.0, cds), read_var=_usable(read_var), inverse_flat=state.inverse_flat, dark=dark)
 
 
-def mean_pairs(chain: Chain, read: ReadFrames, runs: list[slice]) -> MeanPairs:
-    """Mean CDS frame and mean variances of one CDS value over the sample pairs."""
-    shape = chain.masked.shape
+def _by_polynomial(plan: FramePlan, read: ReadFrames) -> tuple[Float, Float]:
+    """Mean and read variance (ny, nx): the read noise of the codes through the polynomial's slope at either read's mean level."""
+    assert plan.polynomial is not None
+    ny, nx = plan.masked.shape
+    total, levels, count = np.zeros((ny, nx)), np.zeros((2, ny, nx)), 0
+    for run in sample_pairs(len(plan.between)):
+        raw = read(2 * run.start, 2 * run.stop)
+        total += plan.differences(raw, run.start).sum(axis=0)
+        levels += raw.reshape(-1, 2, ny, nx).sum(axis=0, dtype=np.float64)
+        count += run.stop - run.start
+    slope = [evaluate_derivative(level[None] / count, plan.polynomial.coef)[0] for level in levels]
+    return total / count, plan.adc.read_variance * plan.adc.gain**2 * (slope[0] ** 2 + slope[1] ** 2)
+
+
+def _by_steps(plan: FramePlan, state: VisitState, dark: Float, read: ReadFrames) -> tuple[Float, Float]:
+    """Mean and read variance (ny, nx) by the stages' own formulas.
+
+    A baseline that shares no electrons with its read leaves photon variance beyond that of the difference itself: it is
+    counted with the read noise.
+    """
+    shape = plan.masked.shape
     totals, count = [np.zeros(shape) for _ in range(3)], 0
-    for run in runs:
-        tile = cds_tile(chain, read(2 * run.start, 2 * run.stop), run.start, variance=True)
+    for run in sample_pairs(len(plan.between)):
+        tile = plan.unfolded(read(2 * run.start, 2 * run.stop), run.start)
         for total, values in zip(totals, (tile.values, tile.var_rnoise, tile.var_poisson), strict=True):
             total += values.sum(axis=0)
         count += len(tile.values)
-    return MeanPairs(*(total / count for total in totals))
+    cds, read_var, poisson_var = (total / count for total in totals)
+    if any(isinstance(stage, Cds) and stage.has_baseline for stage in plan.stages):
+        read_var = read_var + np.maximum(poisson_var - np.maximum(cds + dark, 0.0) * state.inverse_flat, 0.0)
+    return cds, read_var
 
 
-def unshared_photons(chain: Chain, mean: MeanPairs, inverse_flat: Float, dark: Float) -> Float:
-    """Photon variance [e-²] beyond that of the difference itself: of a baseline that shares no electrons with its read."""
-    if not any(isinstance(stage, Cds) and stage.has_baseline for stage in chain.stages):
-        return np.zeros_like(mean.cds)
-    return np.maximum(mean.poisson_var - np.maximum(mean.cds + dark, 0.0) * inverse_flat, 0.0)
+def _usable(variance: Float) -> Float:
+    """Read variance with pixels that have none (NaN, 0 in the read map) set to the map's median."""
+    good = np.isfinite(variance) & (variance > 0)
+    return np.where(good, variance, np.median(variance[good])) if good.any() else np.ones_like(variance)

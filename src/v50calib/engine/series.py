@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.config.models import CalibConfig
-from v50calib.engine.constants import FrameConstants
+from v50calib.engine.constants import VisitConstants
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float
@@ -18,6 +18,7 @@ from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.lightcurves import weighted_totals
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.series import bin_mean
+from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import STAR_TEMPERATURE, refit_white, resolve_ephemeris, shape_of, transit_prior, white_residual
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants, joined
@@ -51,48 +52,51 @@ class SeriesResult:
     notes: tuple[str, ...] = ()
 
 
-def pair_times(frame: FrameConstants) -> Float:
-    """Mid-time [h] of each pair: the mean of its two time stamps."""
-    stamps = frame.state.time_h
-    return 0.5 * (stamps[0::2] + stamps[1::2])
+def pair_times(stamps_h: Float) -> Float:
+    """Mid-time [h] of each pair (pairs,): the mean of the time stamps (reads,) of its two reads.
+
+    >>> pair_times(np.array([0.0, 1.0, 4.0, 5.0])).tolist()
+    [0.5, 4.5]
+    """
+    return 0.5 * (stamps_h[0::2] + stamps_h[1::2])
 
 
-def channel_wavelengths(frame: FrameConstants, photometry: Photometry) -> Float:
-    """Wavelength [µm] of each output channel, ascending; a summed spectrum gets its mean."""
-    constants = frame.photometry
-    band = frame.state.instrument.band_um
-    if constants is None or constants.columns is None:
-        return np.array([band if band is not None else float(np.mean(frame.state.wavelength_um))])
-    wavelength = frame.state.wavelength_um[constants.columns]
-    return wavelength.mean(keepdims=True) if photometry.config.instrument.per_channel is False else wavelength
+def channel_wavelengths(instrument: Instrument, wavelength_um: Float, per_channel: bool | None) -> Float:
+    """Wavelength [µm] of each output channel, ascending; a spectrum that is summed to a band (False) gets its mean."""
+    if not instrument.spectral:
+        return np.array([instrument.band_um if instrument.band_um is not None else float(np.mean(wavelength_um))])
+    wavelength = wavelength_um[instrument.science_columns(wavelength_um)]
+    return wavelength.mean(keepdims=True) if per_channel is False else wavelength
 
 
-def run_series(frame: FrameConstants, results: list[ChunkResult], calib: CalibConfig, star: dict[str, float]) -> SeriesResult:
+def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibConfig, star: dict[str, float]) -> SeriesResult:
     """Light curves of all chunks (ordered by time here), then trace, phase and the depths."""
     photometry = Photometry(calib.photometry)
-    assert frame.photometry is not None
+    assert visit.photometry is not None
     ordered = sorted(results, key=lambda r: r.start)
     sums = joined([r.sums for r in ordered if r.sums is not None])
-    curves = photometry.finish(sums, assemble_flags(ordered, frame.photometry), frame.photometry)
+    curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
+    instrument = visit.state.instrument
     series = Series(
-        time_h=pair_times(frame), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
-        wavelength_um=channel_wavelengths(frame, photometry), star=star, slow_var=curves.slow_var,
+        time_h=pair_times(visit.state.time_h), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
+        wavelength_um=channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel),
+        star=star, slow_var=curves.slow_var,
     )  # fmt: skip
-    require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(frame.state.instrument))
+    require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(instrument))
     if not calib.trace.enabled:
-        return guarded(SeriesResult(curves, series, None, None, None, None), calib, str(frame.state.instrument))
-    require_finite("trace", calib.trace, series.flux, "the light curves", str(frame.state.instrument))
-    series = with_asked_for(series, curves, frame, ordered, calib.trace)
+        return guarded(SeriesResult(curves, series, None, None, None, None), calib, str(instrument))
+    require_finite("trace", calib.trace, series.flux, "the light curves", str(instrument))
+    series = with_regressors(series, curves, visit, ordered, calib.trace)
     model = search_model(series, calib.trace)
     ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, model, additive=calib.trace.additive)
     phase = Phase(calib.phase)
     normalized = Trace(calib.trace).apply(series, ephemeris, model, phase.allowed(series, ephemeris))
     if normalized.refit_white or calib.trace.along_time.decorrelate.common_mode:
         ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
-    require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(frame.state.instrument))
+    require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(instrument))
     folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
     depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
-    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths), calib, str(frame.state.instrument))
+    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths), calib, str(instrument))
 
 
 def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:
@@ -118,11 +122,11 @@ def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> Series
     return replace(result, qc=qc, notes=tuple(note for _, notes in found.values() for note in notes))
 
 
-def with_asked_for(series: Series, curves: LightCurves, frame: FrameConstants, results: list[ChunkResult], config: TraceConfig) -> Series:
+def with_regressors(series: Series, curves: LightCurves, visit: VisitConstants, results: list[ChunkResult], config: TraceConfig) -> Series:
     """The series with the regressors that the config names beyond x and y, and its excluded pairs."""
     width = sky = None
     if "width" in config.vectors:
-        width = to_pairs(widths(curves, frame, results), frame.pair_bins, series.time_h)
+        width = to_pairs(widths(curves, visit, results), visit.pair_bins, series.time_h)
     if "sky" in config.vectors:
         # no sky is subtracted where the background is off: then there is nothing to regress on
         sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
@@ -136,13 +140,13 @@ def without_star(sky: Float, white: Float) -> Float:
     return sky - light * float(light @ (sky - sky.mean())) / max(float(light @ light), 1e-300)
 
 
-def widths(curves: LightCurves, frame: FrameConstants, results: list[ChunkResult]) -> Float:
+def widths(curves: LightCurves, visit: VisitConstants, results: list[ChunkResult]) -> Float:
     """Rms height of the light in each time bin (bin,), from the binned cube: focus breathes slowly, pointing does not."""
-    constants = frame.photometry
+    constants = visit.photometry
     assert constants is not None
-    cube = np.where(frame.state.masked, 0.0, assemble_bins(results, frame.n_bins, frame.shape))
-    pairs = np.bincount(frame.pair_bins[frame.pair_bins >= 0], minlength=frame.n_bins)
-    background = bin_mean(np.nanmean(curves.background, axis=1, keepdims=True, dtype=np.float64), frame.pair_bins, frame.n_bins)[0]
+    cube = np.where(visit.state.masked, 0.0, assemble_bins(results, visit.n_bins, visit.shape))
+    pairs = np.bincount(visit.pair_bins[visit.pair_bins >= 0], minlength=visit.n_bins)
+    background = bin_mean(np.nanmean(curves.background, axis=1, keepdims=True, dtype=np.float64), visit.pair_bins, visit.n_bins)[0]
     return rms_height(cube, background * pairs[:, None], constants.centre[0], WIDTH_REACH, round_star=not constants.spectral)
 
 
@@ -187,7 +191,7 @@ def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -
 
 def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris, calib: CalibConfig) -> Depths | None:
     """Depth per channel with the orbit and limb darkening shared; None where no transit was fitted."""
-    if ephemeris.source == "none" or not math.isfinite(ephemeris.depth):
+    if not ephemeris.found or not math.isfinite(ephemeris.depth):
         return None
     good = np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
     if not good.any():

@@ -16,10 +16,10 @@ from v50calib.schema import STAR_PARAMETERS, Instrument, instrument_of
 
 @dataclass
 class VisitInput:
-    """A visit as the frame domain sees it: arrays and numbers, no files.
+    """A visit as the engine sees it: arrays and numbers, no files.
 
     telemetry   other numbers on the time axis; notes, qc: what reading it has found already
-    in_pairs    the frames are in the order of their pairs (`stages.cds_pairing`)
+    in_pairs    the frames are in the order of their pairs (`stages.cds.pairing`)
     """
 
     instrument: Instrument

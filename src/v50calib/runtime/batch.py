@@ -14,12 +14,12 @@ from distributed import Client
 from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
+from v50calib.engine.engine import Engine
 from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.catalog import instrument_at, scan
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.markup import table
-from v50calib.pipeline import Pipeline
 from v50calib.runs import manifest as journal
 from v50calib.runs import quarantine
 from v50calib.runs.directory import check_run_dir, mark_run_dir
@@ -155,10 +155,10 @@ def make_jobs(
 
     Raises ConfigError, DataError.
     """
-    pipeline = Pipeline(config)
+    engine = Engine(config)
     keys = select(scan(root), config, planets, root, only)
     for key in {key.instrument: key for key in keys}.values():
-        pipeline.check_instrument(instrument_at(root, key))
+        engine.check_instrument(instrument_at(root, key))
     settings = packed(config)
     jobs = [Job(str(root), str(out), key, settings) for key in keys]
     if own_workers and not config.runtime.is_address:

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from numpy.typing import NDArray
 
-from v50calib.engine.constants import FrameConstants
-from v50calib.engine.frames import Frames, windows
+from v50calib.engine.constants import VisitConstants
+from v50calib.engine.engine import Engine
+from v50calib.engine.frames import Frames, windows, with_halo
 from v50calib.engine.steps import stage_by_stage
 from v50calib.errors import StoreError
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.commit import commit, staging
 from v50calib.io.storage.location import Location, replace_bytes
-from v50calib.pipeline import Pipeline
 from v50calib.runs.product import product_path
 from v50calib.stages.tile import Tile, cut
 
@@ -31,24 +32,24 @@ _KEPT = (("values", "", "f4", "e-"), ("var_poisson", "_var_poisson", "f4", "e-2"
          ("frame_dq", "_frame_dq", "u1", ""))  # fmt: skip
 
 
-def wanted_images(pipeline: Pipeline) -> dict[str, list[int]]:
+def wanted_images(engine: Engine) -> dict[str, list[int]]:
     """Pairs to draw of each enabled stage that asks for pictures."""
-    calib = pipeline.config.calib
-    if not pipeline.config.output.diagnostics:
+    calib = engine.config.calib
+    if not engine.config.output.diagnostics:
         return {}
     names = [name for name in type(calib).model_fields if name != "top_level_calib" and getattr(calib, name).enabled]
     asked = {name: getattr(calib, name).diagnostics for name in names}
     return {name: told.sample_indices for name, told in asked.items() if told.enabled and told.save_debug_images}
 
 
-def wanted_frames(pipeline: Pipeline) -> list[Any]:
+def wanted_frames(engine: Engine) -> list[Any]:
     """Frame stages whose output is to be kept."""
-    return [stage for stage in pipeline.stages if stage.config.cache.write_intermediate]
+    return [stage for stage in engine.stages if stage.config.cache.write_intermediate]
 
 
-def save_images(run_dir: Location, key: VisitKey, pipeline: Pipeline, frames: Frames, frame: FrameConstants, ds: xr.Dataset) -> None:
+def save_images(run_dir: Location, key: VisitKey, engine: Engine, frames: Frames, visit: VisitConstants, ds: xr.Dataset) -> None:
     """Draw what `wanted_images` names. Pairs beyond the visit's end are left out. Raises StoreError where nothing can be written."""
-    asked = wanted_images(pipeline)
+    asked = wanted_images(engine)
     if not asked:
         return
     # a second's import, for those who ask
@@ -63,7 +64,7 @@ def save_images(run_dir: Location, key: VisitKey, pipeline: Pipeline, frames: Fr
             if stage in ("photometry", "trace", "phase"):
                 figure = _SERIES[stage](plot, ds)
             else:
-                tiles = [_pair(pipeline, frames, frame, i, stage) for i in pairs]
+                tiles = [_pair(engine, frames, visit, i, stage) for i in pairs]
                 figure = plot.frames([(i, t.values, t.frame_dq) for i, t in zip(pairs, tiles, strict=True)], stage, str(key))
             _save(figure, folder / f"{stage}.png")
     except OSError as exc:
@@ -98,22 +99,27 @@ def _save(figure: Any, path: Location) -> None:
     replace_bytes(path, content.getvalue())
 
 
-def _pair(pipeline: Pipeline, frames: Frames, frame: FrameConstants, index: int, stage: str) -> Tile:
+def _pair(engine: Engine, frames: Frames, visit: VisitConstants, index: int, stage: str) -> Tile:
     """One pair after a stage, with the neighbours in time that its methods look at."""
-    low, high = max(0, index - pipeline.halo), min(frames.n_frames // 2, index + 1 + pipeline.halo)
-    tile = stage_by_stage(frame, frames.read(2 * low, 2 * high), 2 * low, stage)
+    low, high = with_halo(index, index + 1, engine.halo, frames.n_frames // 2)
+    tile = _until(visit, frames.read(2 * low, 2 * high), 2 * low, stage)
     per_pair = 1 if stage == "cds" else 2
     return cut(tile, per_pair * (index - low), per_pair * (index - low + 1))
 
 
-def save_frames(run_dir: Location, key: VisitKey, pipeline: Pipeline, frames: Frames, frame: FrameConstants, step: int) -> None:
+def _until(visit: VisitConstants, raw: NDArray[np.uint16], start_frame: int, last: str) -> Tile:
+    exposure = visit.exposure_s[start_frame : start_frame + len(raw)]
+    return stage_by_stage(visit.plan.stages, visit.plan.constants, raw, exposure, start_frame, last)
+
+
+def save_frames(run_dir: Location, key: VisitKey, engine: Engine, frames: Frames, visit: VisitConstants, step: int) -> None:
     """Write the frames of each stage that `wanted_frames` names, `step` pairs at a time; each stage whole or not at all."""
-    for stage in wanted_frames(pipeline):
+    for stage in wanted_frames(engine):
         final = product_path(run_dir / INTERMEDIATE, key) / stage.name
-        record = {"config_hash": pipeline.fingerprint, "stage": stage.name}
+        record = {"config_hash": engine.fingerprint, "stage": stage.name}
         try:
             with staging(final) as tmp:
-                _write_stage(tmp, pipeline, frames, frame, stage, step)
+                _write_stage(tmp, engine, frames, visit, stage, step)
                 commit(tmp, final, record, replace=True)
         except OSError as exc:
             raise StoreError(
@@ -122,20 +128,20 @@ def save_frames(run_dir: Location, key: VisitKey, pipeline: Pipeline, frames: Fr
             ) from exc
 
 
-def _write_stage(path: Path, pipeline: Pipeline, frames: Frames, frame: FrameConstants, stage: Any, step: int) -> None:
+def _write_stage(path: Path, engine: Engine, frames: Frames, visit: VisitConstants, stage: Any, step: int) -> None:
     per_pair = 1 if stage.name == "cds" else 2
     n, dim = per_pair * (frames.n_frames // 2), "pair" if stage.name == "cds" else "time"
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(path, mode="w", zarr_format=3)
         arrays = {
             attribute: group.create_array(
-                f"{stage.output_key}{suffix}", shape=(n, *frame.shape), chunks=(per_pair * step, *frame.shape), dtype=dtype,
+                f"{stage.output_key}{suffix}", shape=(n, *visit.shape), chunks=(per_pair * step, *visit.shape), dtype=dtype,
                 dimension_names=(dim, "y", "x"), attributes={"units": units} if units else {},
             )
             for attribute, suffix, dtype, units in _KEPT
         }  # fmt: skip
-        for window in windows(frames, step, pipeline.halo):
-            tile = stage_by_stage(frame, window.raw, 2 * window.first, stage.name)
+        for window in windows(frames, step, engine.halo):
+            tile = _until(visit, window.raw, 2 * window.first, stage.name)
             tile = cut(tile, per_pair * (window.start - window.first), per_pair * (window.stop - window.first))
             for attribute, array in arrays.items():
                 array[per_pair * window.start : per_pair * window.stop] = np.asarray(getattr(tile, attribute)).astype(array.dtype)

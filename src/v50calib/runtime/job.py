@@ -14,8 +14,9 @@ import numpy as np
 
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import product_attrs
-from v50calib.engine.constants import FrameConstants
-from v50calib.engine.frames import Frames, windows
+from v50calib.engine.constants import VisitConstants
+from v50calib.engine.engine import Engine
+from v50calib.engine.frames import Frames, windows, with_halo
 from v50calib.engine.products import unsaved
 from v50calib.engine.result import ChunkResult
 from v50calib.engine.visit import VisitInput, star_of
@@ -24,7 +25,6 @@ from v50calib.io.identity import identity_of
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource
 from v50calib.io.storage.location import locate
-from v50calib.pipeline import Pipeline
 from v50calib.qc.metrics import record
 from v50calib.qc.stages import stage_rows
 from v50calib.runs.calibrated import PRODUCTS
@@ -84,7 +84,7 @@ class Done:
 
 
 def visit_of(source: VisitSource) -> VisitInput:
-    """The pipeline's view of an opened source."""
+    """The engine's view of an opened source."""
     return VisitInput(
         instrument=source.instrument,
         reference=source.reference,
@@ -96,71 +96,71 @@ def visit_of(source: VisitSource) -> VisitInput:
     )
 
 
-def prepare_job(job: Job) -> FrameConstants:
+def prepare_job(job: Job) -> VisitConstants:
     """Task: the static constants of a visit."""
-    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
-    pipeline.check_instrument(source.instrument)
-    visit, frames = pipeline.ordered(visit_of(source), source.frames)
-    return pipeline.prepare(visit, frames.read)
+    engine, source = Engine(job.config), open_source(job.root, job.key)
+    engine.check_instrument(source.instrument)
+    raw, frames = engine.ordered(visit_of(source), source.frames)
+    return engine.prepare(raw, frames.read)
 
 
 def pairs_of_job(job: Job) -> int:
     """Number of CDS pairs of a visit; reads no frame."""
     source = open_source(job.root, job.key)
-    return Pipeline(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
+    return Engine(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
 
 
-def chunks_job(job: Job, frame: FrameConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
+def chunks_job(job: Job, visit: VisitConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
     """Task: neighbouring time chunks, as (first, end) pairs each, one after the other to sums, flags and bins."""
-    pipeline, source = Pipeline(job.config), open_source(job.root, job.key)
-    _, frames = pipeline.ordered(visit_of(source), source.frames)
+    engine, source = Engine(job.config), open_source(job.root, job.key)
+    _, frames = engine.ordered(visit_of(source), source.frames)
     results = []
     for start, stop in ranges:
-        first, last = max(0, start - pipeline.halo), min(frames.n_frames // 2, stop + pipeline.halo)
-        results.append(pipeline.run_chunk(frame, frames.read(2 * first, 2 * last), first, (start, stop)))
+        first, last = with_halo(start, stop, engine.halo, frames.n_frames // 2)
+        results.append(engine.run_chunk(visit, frames.read(2 * first, 2 * last), first, (start, stop)))
     return results
 
 
-def finish_job(job: Job, frame: FrameConstants, parts: list[list[ChunkResult]], inputs: dict[str, str], started: float) -> Done:
+def finish_job(job: Job, visit: VisitConstants, parts: list[list[ChunkResult]], inputs: dict[str, str], started: float) -> Done:
     """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole.
 
     inputs: identity of the raw visit as it was before its chunks were read.
     """
     results = [result for part in parts for result in part]
-    return _finish(job, Pipeline(job.config), open_source(job.root, job.key), frame, results, inputs, started)
+    return _finish(job, Engine(job.config), open_source(job.root, job.key), visit, results, inputs, started)
 
 
 def run_job(job: Job) -> Done:
     """Task: a whole visit x instrument in one worker, streaming its chunks."""
     started = time.time()
     # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
-    pipeline, source = Pipeline(job.config), open_source(job.root, job.key, threads=job.threads)
-    pipeline.check_instrument(source.instrument)
+    engine, source = Engine(job.config), open_source(job.root, job.key, threads=job.threads)
+    engine.check_instrument(source.instrument)
     # taken before the frames: a file that changes while it is read is found changed by the next run
     inputs = identity_of(job.root, source)
-    visit, frames = pipeline.ordered(visit_of(source), source.frames)
-    frame = pipeline.prepare(visit, frames.read)
-    results = list(_chunks(job, pipeline, frames, frame))
-    return _finish(job, pipeline, source, frame, results, inputs, started)
+    raw, frames = engine.ordered(visit_of(source), source.frames)
+    visit = engine.prepare(raw, frames.read)
+    results = list(_chunks(job, engine, frames, visit))
+    return _finish(job, engine, source, visit, results, inputs, started)
 
 
-def _chunks(job: Job, pipeline: Pipeline, frames: Frames, frame: FrameConstants) -> Iterator[ChunkResult]:
+def _chunks(job: Job, engine: Engine, frames: Frames, visit: VisitConstants) -> Iterator[ChunkResult]:
     """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL.
 
     The visit is left between two of them where the run is asked to stop.
     """
-    step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, pipeline.halo
+    step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, engine.halo
     if job.threads == 1:
         for w in windows(frames, step, halo):
             check_stop()
-            yield pipeline.run_chunk(frame, w.raw, w.first, (w.start, w.stop))
+            yield engine.run_chunk(visit, w.raw, w.first, (w.start, w.stop))
         return
 
     def chunk(start: int) -> ChunkResult:
         check_stop()
         stop = min(start + step, n_pairs)
-        low, high = max(0, start - halo), min(n_pairs, stop + halo)
-        return pipeline.run_chunk(frame, frames.read(2 * low, 2 * high), low, (start, stop))
+        low, high = with_halo(start, stop, halo, n_pairs)
+        return engine.run_chunk(visit, frames.read(2 * low, 2 * high), low, (start, stop))
 
     try:
         with ThreadPoolExecutor(job.threads) as pool:
@@ -171,26 +171,26 @@ def _chunks(job: Job, pipeline: Pipeline, frames: Frames, frame: FrameConstants)
 
 def _finish(
     job: Job,
-    pipeline: Pipeline,
+    engine: Engine,
     source: VisitSource,
-    frame: FrameConstants,
+    visit: VisitConstants,
     results: list[ChunkResult],
     inputs: dict[str, str],
     started: float,
 ) -> Done:
     attrs, hashes = dict(source.attrs), source.reference.hashes
-    series = pipeline.run_series(frame, results, star_of(attrs))
-    ds = pipeline.dataset(frame, results, series, product_attrs(job.config, attrs, hashes))
-    notes = [*frame.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
+    series = engine.run_series(visit, results, star_of(attrs))
+    ds = engine.dataset(visit, results, series, product_attrs(job.config, attrs, hashes))
+    notes = [*visit.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
     qc = record(ds, notes)
-    qc["stages"] = stage_rows(ds, frame.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
+    qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
-    ds.attrs["stage_status"] = json.dumps(stage_status(pipeline, frame), sort_keys=True)
-    if wanted_images(pipeline) or wanted_frames(pipeline):
-        frames = pipeline.ordered(visit_of(source), source.frames)[1]
-        save_images(locate(job.out), job.key, pipeline, frames, frame, ds)
-        save_frames(locate(job.out), job.key, pipeline, frames, frame, job.chunk_pairs)
+    ds.attrs["stage_status"] = json.dumps(stage_status(engine, visit), sort_keys=True)
+    if wanted_images(engine) or wanted_frames(engine):
+        frames = engine.ordered(visit_of(source), source.frames)[1]
+        save_images(locate(job.out), job.key, engine, frames, visit, ds)
+        save_frames(locate(job.out), job.key, engine, frames, visit, job.chunk_pairs)
     # after the pictures, which show what is not stored, too
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     check_stop()
@@ -207,14 +207,14 @@ def told(config: RunConfig) -> dict[str, bool]:
     return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in stages.items()}
 
 
-def stage_status(pipeline: Pipeline, frame: FrameConstants) -> dict[str, str]:
+def stage_status(engine: Engine, visit: VisitConstants) -> dict[str, str]:
     """What each stage did to this visit: the method used, `off` where it was disabled."""
-    calib = pipeline.config.calib
+    calib = engine.config.calib
     status = {name: "off" for name in type(calib).model_fields if name != "top_level_calib"}
-    for stage in pipeline.stages:
+    for stage in engine.stages:
         status[stage.name] = "done"
-    if frame.photometry is not None:
-        status["photometry"] = frame.photometry.method
+    if visit.photometry is not None:
+        status["photometry"] = visit.photometry.method
     for name in ("trace", "phase"):
         if getattr(calib, name).enabled:
             status[name] = "done"

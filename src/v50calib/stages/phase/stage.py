@@ -43,7 +43,7 @@ class Phase:
     def allowed(self, series: Series, ephemeris: Ephemeris) -> Mask | None:
         """Pairs (pair,) that windows.out_of_transit allows a baseline to be fitted on; None: not restricted."""
         windows = self.config.windows.out_of_transit
-        if windows is None or ephemeris.source == "none":
+        if windows is None or not ephemeris.found:
             return None
         return within(windows, ephemeris.since_transit(series.time_h))
 
@@ -97,7 +97,7 @@ class Phase:
 
     def _edges(self, position: Float, middle: float, ephemeris: Ephemeris, n_bins: int) -> Float:
         low, high = float(position.min()), float(position.max())
-        if self.config.binning.strategy != "adaptive" or ephemeris.source == "none":
+        if self.config.binning.strategy != "adaptive" or not ephemeris.found:
             return np.linspace(low, high, n_bins + 1)
         half, reach = 0.5 * ephemeris.duration_h, ephemeris.ingress_h
         contacts = [(middle - half - 0.5 * reach, middle - half + 1.5 * reach), (middle + half - 1.5 * reach, middle + half + 0.5 * reach)]
@@ -105,7 +105,7 @@ class Phase:
 
     def _in_transit(self, time: Float, ephemeris: Ephemeris) -> Mask:
         windows = self.config.windows.in_transit
-        if windows is None or ephemeris.source == "none":
+        if windows is None or not ephemeris.found:
             return ephemeris.in_transit(time, self.config.windows.margin)
         return within(windows, ephemeris.since_transit(time))
 

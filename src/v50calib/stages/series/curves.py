@@ -60,9 +60,14 @@ class Ephemeris:
     u2: float = np.nan
     chi2_reduced: float = np.nan
 
+    @property
+    def found(self) -> bool:
+        """Whether there is a transit."""
+        return self.source != "none"
+
     def in_transit(self, time_h: Float, margin: float) -> Mask:
         """Samples within T14·(1 + margin) of mid-transit, of every orbit that the times reach."""
-        if self.source == "none":
+        if not self.found:
             return np.zeros(time_h.shape, bool)
         return np.abs(self.since_transit(time_h)) <= 0.5 * self.duration_h * (1.0 + margin)
 

@@ -1,0 +1,176 @@
+"""The engine of one configuration: what the batch and the lazy form both run a visit with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from v50calib.array_files import require_paths
+from v50calib.config.consistency import frame_units, refuse_senseless
+from v50calib.config.models import RunConfig
+from v50calib.config.provenance import config_hash
+from v50calib.engine.chunk import run_chunk
+from v50calib.engine.constants import VisitConstants
+from v50calib.engine.frames import Frames, ReadFrames, in_order
+from v50calib.engine.prepare import prepare_visit
+from v50calib.engine.products import Visit, arrays_of, build_dataset, coordinates, made, with_frame_units
+from v50calib.engine.result import ChunkResult, Wanted
+from v50calib.engine.series import SeriesResult, run_series
+from v50calib.engine.steps import halo_of
+from v50calib.engine.visit import VisitInput
+from v50calib.errors import ConfigError
+from v50calib.kernels.arrays import Float, Index
+from v50calib.schema import Instrument
+from v50calib.stages import FRAME_STAGES
+from v50calib.stages.cds.stage import Cds
+from v50calib.stages.photometry.choices import check_detector
+from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.trace.along_wavelength import fitted_channels
+
+
+def frame_stages(config: RunConfig) -> list[Any]:
+    """The enabled stages adc … cds in order. Raises ConfigError where the order makes no physical sense, or a file is missing."""
+    calib = config.calib
+    stages = [cls(getattr(calib, cls.name)) for cls in FRAME_STAGES if getattr(calib, cls.name).enabled]
+    names = [s.name for s in stages]
+    if "adc" not in names:
+        raise ConfigError(
+            "calib.adc.enabled=false leaves the frames in ADU, but the later stages take electrons: keep adc on "
+            "(offset_correction.method=none and gain_correction.method=none make it the identity)"
+        )
+    if "cds" not in names:
+        raise ConfigError(
+            "calib.cds.enabled=false leaves single reads, but photometry takes CDS pairs: keep cds on, or use pipeline.until('flat')"
+        )
+    if calib.phase.enabled and not calib.trace.enabled:
+        raise ConfigError("calib.phase needs the normalized light curves of calib.trace: enable trace or disable phase")
+    if calib.trace.enabled and not calib.photometry.enabled:
+        raise ConfigError("calib.trace needs the light curves of calib.photometry: enable photometry or disable trace and phase")
+    refuse_senseless(calib.adc, calib.nonlinearity, calib.dark, calib.cds, photometry=calib.photometry.enabled)
+    asking = [stage for stage in stages if stage.config.validation.require_existing_paths]
+    require_paths({f"calib.{key}": path for stage in asking for key, path in stage.files.items()})
+    return stages
+
+
+class Engine:
+    """The chain adc … phase of one configuration, on arrays: constants, chunks, the series domain, the product.
+
+    Raises ConfigError when built if stages are out of order.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.stages = frame_stages(config)
+        self.photometry = Photometry(config.calib.photometry) if config.calib.photometry.enabled else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what decides the numbers of the config."""
+        return config_hash(self.config)
+
+    @property
+    def frame_units(self) -> str:
+        """Units of the CDS frames: e-, unless the config asks for others."""
+        return frame_units(self.config.calib.adc, self.config.calib.cds)
+
+    @property
+    def halo(self) -> int:
+        """Pairs on either side of a chunk that `run_chunk` must be given besides; 0 where no method looks at neighbours in time."""
+        return halo_of(self.stages)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What a chunk is asked for."""
+        output = self.config.output
+        # the light's width is measured on the time bins
+        binned = output.cubes in ("binned", "both") or "width" in self.config.calib.trace.vectors
+        return Wanted(binned, output.dtype if output.cubes in ("full", "both") else None, output.dtype)
+
+    @property
+    def reads_in_stored_order(self) -> bool:
+        """Whether reads 2i and 2i+1 of a visit are taken as its pairs without looking at stamps or flags."""
+        pairing = self.config.calib.cds.pairing
+        plain = pairing.even_odd.direction == "odd_minus_even" and pairing.order_by == "index"
+        return plain and self.config.calib.cds.policy == "even_odd"
+
+    def pairs_per_bin(self, time_h: Float) -> int:
+        """Pairs in a time bin of `output.bin_s`, at the visit's cadence (at least 1)."""
+        # a first read may be in several pairs, a second read is in one
+        second = time_h[1::2]
+        cadence = float(np.median(np.diff(second))) * 3600.0 if len(second) > 1 else self.config.output.bin_s
+        return max(1, min(round(self.config.output.bin_s / cadence), len(second)))
+
+    def check_instrument(self, instrument: Instrument, *, photometry: bool = True) -> None:
+        """Refuse an instrument that the config leaves out, or on which a method (of photometry too) makes no sense."""
+        if not self.config.calib.covers(instrument.name):
+            raise ConfigError(
+                f"calib.photometry.instrument.name restricts this run to {self.config.calib.instrument_name}, the visit is of {instrument}"
+            )
+        if photometry and self.photometry is not None:
+            check_detector(self.config.calib.photometry, instrument)
+
+    def check_wavelengths(self, instrument: Instrument, wavelength_um: Float) -> None:
+        """Refuse a continuum that an instrument's channels cannot carry, before a frame is read."""
+        calib = self.config.calib
+        if calib.trace.enabled and instrument.spectral and calib.photometry.instrument.per_channel is not False:
+            wavelength = np.atleast_1d(np.asarray(wavelength_um, dtype=np.float64))
+            fitted_channels(calib.trace.along_wavelength, wavelength[instrument.science_columns(wavelength)])
+
+    def order(self, visit: VisitInput) -> tuple[VisitInput, Index | None]:
+        """The visit with its frames in the order of their pairs (`stages.cds.pairing`), and that order; None: as they are stored."""
+        if visit.in_pairs:
+            return visit, None
+        cds = next(stage for stage in self.stages if isinstance(stage, Cds))
+        order = cds.order(visit.exposure_s, visit.time_h, visit.telemetry, visit.instrument.name)
+        visit = replace(visit, notes=[*visit.notes, *order.notes], qc=visit.qc | {"cds": order.qc}, in_pairs=True)
+        index = order.frames
+        if index is not None:
+            telemetry = {k: v[index] for k, v in visit.telemetry.items()}
+            visit = replace(visit, exposure_s=visit.exposure_s[index], time_h=visit.time_h[index], telemetry=telemetry)
+        return visit, index
+
+    def ordered(self, visit: VisitInput, frames: Frames) -> tuple[VisitInput, Frames]:
+        """The visit and its frames in the order of their pairs; themselves where that is how they are stored."""
+        visit, order = self.order(visit)
+        return visit, in_order(frames, order)
+
+    def prepare(self, visit: VisitInput, read: ReadFrames) -> VisitConstants:
+        """Static constants of a visit whose frames come in pairs (`ordered`); reads the sample pairs."""
+        self.check_wavelengths(visit.instrument, visit.wavelength_um)
+        return prepare_visit(
+            visit, self.stages, self.photometry, read,
+            pairs_per_bin=self.pairs_per_bin(visit.time_h), diagnostics=self.config.output.diagnostics,
+        )  # fmt: skip
+
+    def run_chunk(
+        self, visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, keep: tuple[int, int] | None = None
+    ) -> ChunkResult:  # fmt: skip
+        """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo."""
+        return run_chunk(visit, raw, start_pair, self.photometry, self.wanted, keep)
+
+    def run_series(self, visit: VisitConstants, results: list[ChunkResult], star: dict[str, float]) -> SeriesResult | None:
+        """The series domain; None where photometry is off."""
+        return run_series(visit, results, self.config.calib, star) if self.photometry is not None else None
+
+    def dataset(
+        self, visit: VisitConstants, results: list[ChunkResult], series: SeriesResult | None, attrs: dict[str, Any]
+    ) -> xr.Dataset:  # fmt: skip
+        """All products of a visit in memory."""
+        output, units = self.config.output, self.config.calib.photometry.output.flux_units
+        products = made(self.config, bins=visit.n_bins > 0)
+        arrays = arrays_of(Visit(visit, results, series, self.config), products)
+        coords = coordinates(
+            visit.state.time_h, visit.between, visit.pair_bins, series.series.wavelength_um if series is not None else None,
+            noise="rms_measured" in arrays, bin_phase=series.folded.bin_phase if series is not None and series.folded is not None else None,
+        )  # fmt: skip
+        attrs = dict(attrs)
+        if series is not None and series.ephemeris is not None:
+            attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
+        if series is not None and series.curves.flagged:
+            attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)
+        return with_frame_units(build_dataset(arrays, coords, attrs, output.dtype, units), self.frame_units)
