@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +36,9 @@ class VisitInput:
 
 
 def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
-    """Star parameters of a visit's attributes, without the prefix."""
-    return {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
+    """Star parameters of a visit's attributes, without the prefix; what is no finite number is left out."""
+    known = {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
+    return {k: v for k, v in known.items() if math.isfinite(v)}
 
 
 def visit_input(ds: xr.Dataset) -> VisitInput:

@@ -1,24 +1,28 @@
-"""Transit depth of every channel at once: shared orbit and limb darkening, own baseline and depth.
+"""Transit depth of every channel at once, of one visit or of all visits of a planet: shared orbit, own baselines.
 
-Gauss-Newton on ``y_c(t) = (1 + B(t)·c_c)·T(t; d_c, θ)`` with local parameters (c_c, d_c) and shared θ =
-(t0, a/R*, b, and offset and slope in wavelength of u1, offset of u2). Local parameters are eliminated
-channel by channel (Schur complement), so the error of a depth contains what the shape does not know.
+Gauss-Newton on ``y_c(t) = (1 + B(t)·c)·T(t; d_c, θ)`` for every block (one visit and instrument). Local to a block and channel are
+the baseline's terms c, local to an instrument's channel is its depth d_c, shared are a/R* and b, a mid-time for each visit, and for
+each instrument an offset and a slope in wavelength of u1 and an offset of u2. Terms and depths are eliminated channel by channel
+(Schur complement), so the error of a depth contains what the shape does not know.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from v50calib.kernels.arrays import Float
-from v50calib.kernels.transit import Model, Prior, Shape
+from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio, red_noise, transit_bins
 
 #: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
 NODES = 9
 #: finite-difference steps of t0 [h], a/R* (relative), b, u, and depth (relative)
 STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
-ITERATIONS = 2
+#: a fit has converged when no parameter moves by more than this share of its error
+CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.02, 25, 6
+#: largest step of a/R*, b, mid-times and limb darkening
+LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 #: inverse variance of the prior on a parameter that is held
 FIXED = 1e18
 #: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
@@ -28,10 +32,42 @@ SHALLOW = 1e-3
 
 
 @dataclass(frozen=True)
-class Depths:
-    """Depth and its standard error per channel, their covariance's shared part as one number per channel.
+class Block:
+    """Light curves of one visit and instrument.
 
-    depth, sigma (channel,); sigma_photon (channel,): with the shape known exactly; chi2 (channel,) reduced.
+    time (n,), flux and sigma (n, channel): bins of `width` hours, sigma inf where a channel has no sample; design (n, terms)
+    of the baseline, its first column constant; visit, band: indices of its mid-time and of its instrument. additive: the terms after
+    the first do not dim with the star.
+    """
+
+    time: Float
+    flux: Float
+    sigma: Float
+    width: float
+    design: Float
+    visit: int = 0
+    band: int = 0
+    additive: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """Channels of an instrument: position (channel,) in [-1, 1] along wavelength, darkening (2, channel) prior u1 and u2, and the
+    widths of the priors on the offsets of u1 and u2."""
+
+    position: Float
+    darkening: Float
+    width_u1: float
+    width_u2: float
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Depth and its standard error per channel of one instrument.
+
+    depth, sigma (channel,); sigma_photon (channel,): with the shape known exactly; chi2 (channel,) reduced. shared (channel, k): the part
+    of the errors that channels have in common, so that the covariance is ``diag(sigma² - Σ_k shared²) + shared sharedᵀ``.
+    shape: orbit and the visit's mid-time; red: factor of noise that does not average down; converged.
     """
 
     depth: Float
@@ -39,59 +75,319 @@ class Depths:
     sigma_photon: Float
     chi2: Float
     shape: Shape
+    shared: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    red: float = 1.0
+    converged: bool = True
+
+
+@dataclass(frozen=True)
+class JointFit:
+    """Orbit shared by all blocks, mid-time of each visit with errors, and the depths of each band."""
+
+    shape: Shape
+    t0: Float
+    t0_sigma: Float
+    a_sigma: float
+    b_sigma: float
+    bands: tuple[Depths, ...]
+    chi2: float
+    converged: bool
 
 
 def fit_depths(
     time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, prior: Prior, position: Float, darkening: Float,
     *, fix_t0: bool = False, additive: bool = False,
 ) -> Depths:  # fmt: skip
-    """Depths of normalized light curves.
+    """Depths of one visit's normalized light curves; arguments as of `Block` and `Band`, priors of u1 and u2 as `prior` has them.
 
-    time (n,), flux and sigma (n, channel): bins of `width` hours; design (n, terms) baseline deviations, its
-    first column constant; position (channel,) in [-1, 1] along wavelength; darkening (2, channel) prior u1, u2.
-    fix_t0 holds the mid-time; additive: the terms after the first do not dim with the star.
-    A depth is free to be negative: a channel whose noise exceeds its depth must scatter evenly about it.
+    fix_t0 holds the mid-time. A depth is free to be negative: a channel whose noise exceeds its depth must scatter evenly about it.
     """
-    model = Model(time, width)
-    n_channels = flux.shape[1]
-    nodes = np.linspace(-1.0, 1.0, NODES if n_channels > NODES else 1) if n_channels > 1 else np.zeros(1)
-    place = np.zeros(n_channels) if nodes.size == 1 else (position + 1.0) / 2.0 * (NODES - 1)
-    at_node = np.stack([np.interp(nodes, np.sort(position), d[np.argsort(position)]) for d in darkening])
-    depth = np.full(n_channels, shape.k**2)
-    theta = np.array([shape.t0, shape.a, shape.b, 0.0, 0.0, 0.0])
-    centre = np.array([shape.t0, prior.a[0], prior.b[0], 0.0, 0.0, 0.0])
-    inverse = 1.0 / np.array([np.inf, prior.a[1], prior.b[1], prior.u1[1], prior.u1[1], prior.u2[1]]) ** 2
-    if n_channels == 1:
-        inverse[4] = FIXED
-    if fix_t0:
-        inverse[0] = FIXED
-    local = np.zeros((n_channels, design.shape[1]))
-    mix = _interpolation(nodes, place)
-    by_theta = np.moveaxis(_slopes(model, shape, theta, nodes, at_node) @ mix, 0, 1)
-    for _ in range(ITERATIONS):
-        base, by_depth = _shapes(model, shape, theta, depth, nodes, place, at_node, mix)
-        step_local, step_theta, cov, chi2 = _solve(
-            flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse, additive
-        )
-        local = local + step_local[:, :-1]
-        depth = np.minimum(depth + step_local[:, -1], DEPTH_RANGE[1])
-        theta = theta + np.clip(step_theta, -np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]), np.array([0.2, 2, 0.3, 0.3, 0.3, 0.3]))
-        theta[1] = max(theta[1], 1.05)
-    final = replace(shape, t0=float(theta[0]), a=float(theta[1]), b=float(abs(theta[2])))
-    return Depths(depth, np.sqrt(cov[0]), np.sqrt(cov[1]), chi2 / max(len(time) - design.shape[1] - 1, 1), final)
+    block = Block(time, flux, sigma, width, design, additive=additive)
+    band = Band(position, darkening, prior.u1[1], prior.u2[1])
+    return fit_joint([block], [band], shape, np.array([shape.t0]), prior, fix_t0=fix_t0).bands[0]
+
+
+def fit_joint(blocks: list[Block], bands: list[Band], shape: Shape, t0: Float, prior: Prior, *, fix_t0: bool = False) -> JointFit:
+    """All blocks of a planet at once. shape: orbit and depth to start from; t0 (visit,): mid-times to start from, h."""
+    problem = _Problem(blocks, bands, shape, t0, prior, fix_t0)
+    state = problem.start(shape, t0)
+    terms = problem.evaluate(state)
+    converged = False
+    for _ in range(MOST_STEPS):
+        step = problem.step(terms)
+        scale = 1.0
+        for _ in range(MOST_HALVINGS):
+            trial = problem.moved(state, step, scale)
+            new = problem.evaluate(trial)
+            if new.cost <= terms.cost * (1.0 + 1e-9) + 1e-9:
+                break
+            scale *= 0.5
+        moved = problem.size_of(state, trial, step)
+        gained = terms.cost - new.cost
+        if gained >= 0:
+            state, terms = trial, new
+        converged = moved < CONVERGED or abs(gained) < 1e-3
+        if converged:
+            break
+    return problem.result(state, terms, shape, converged)
+
+
+@dataclass(frozen=True)
+class _State:
+    """theta (parameters,), depth of each band (channel,), baseline terms of each block (channel, terms)."""
+
+    theta: Float
+    depth: list[Float]
+    local: list[Float]
+
+
+@dataclass(frozen=True)
+class _Step:
+    theta: Float
+    depth: list[Float]
+    local: list[Float]
+    theta_sigma: Float
+    depth_sigma: list[Float]
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r."""
+
+    gg: Float
+    gs: Float
+    gr: Float
+    ss: Float
+    sr: Float
+    index: Index
+    solve: tuple[Float, Float, Float, Float]
+    residual: Float
+
+
+@dataclass(frozen=True)
+class _Terms:
+    cost: float
+    blocks: list[_Reduced]
+    pull: Float
+
+
+class _Problem:
+    """The joint fit's parameters, priors and normal equations. theta: a, b, mid-time of each visit, (u1, slope of u1, u2) of each band."""
+
+    def __init__(self, blocks: list[Block], bands: list[Band], shape: Shape, t0: Float, prior: Prior, fix_t0: bool) -> None:
+        self.blocks, self.bands, self.shape = blocks, bands, shape
+        visits = len(t0)
+        self.models = [Model(block.time, block.width) for block in blocks]
+        self.nodes, self.mix, self.nearest, self.at_node = [], [], [], []
+        for band in bands:
+            n = band.position.size
+            nodes = np.linspace(-1.0, 1.0, NODES if n > NODES else 1) if n > 1 else np.zeros(1)
+            at = np.zeros(n) if nodes.size == 1 else (band.position + 1.0) / 2.0 * (NODES - 1)
+            order = np.argsort(band.position)
+            self.nodes.append(nodes)
+            self.mix.append(_interpolation(nodes, at))
+            self.nearest.append(np.clip(np.round(at).astype(int), 0, nodes.size - 1))
+            self.at_node.append(np.stack([np.interp(nodes, band.position[order], d[order]) for d in band.darkening]))
+        self.centre = np.concatenate([[prior.a[0], prior.b[0]], t0, np.zeros(3 * len(bands))])
+        inverse = [1.0 / prior.a[1] ** 2, 1.0 / prior.b[1] ** 2, *([FIXED if fix_t0 else 0.0] * visits)]
+        for band in bands:
+            slope = 1.0 / band.width_u1**2 if band.position.size > 1 else FIXED
+            inverse += [1.0 / band.width_u1**2, slope, 1.0 / band.width_u2**2]
+        self.inverse = np.array(inverse)
+        # a block's columns: t0, a, b, u1, slope of u1, u2
+        first = 2 + visits
+        self.index = [np.array([2 + block.visit, 0, 1, *range(first + 3 * block.band, first + 3 * block.band + 3)]) for block in blocks]
+        self.largest = np.concatenate([[LARGEST_A, LARGEST_B], np.full(visits, LARGEST_T0), np.full(3 * len(bands), LARGEST_U)])
+
+    def start(self, shape: Shape, t0: Float) -> _State:
+        """Where the fit starts: every channel at the white depth, no baseline but the level."""
+        theta = np.concatenate([[shape.a, shape.b], t0, np.zeros(3 * len(self.bands))])
+        depth = [np.full(band.position.size, shape.depth) for band in self.bands]
+        return _State(theta, depth, [np.zeros((block.flux.shape[1], block.design.shape[1])) for block in self.blocks])
+
+    def evaluate(self, state: _State) -> _Terms:
+        """Residuals and reduced normal equations of all blocks; cost: chi² with the priors' part."""
+        reduced = [self._block(i, state) for i in range(len(self.blocks))]
+        off = self.centre - state.theta
+        free = self.inverse < FIXED
+        cost = sum(float(np.square(b.residual).sum()) for b in reduced) + float((self.inverse * off**2)[free].sum())
+        return _Terms(cost, reduced, off * self.inverse)
+
+    def _block(self, i: int, state: _State) -> _Reduced:
+        block, index = self.blocks[i], self.index[i]
+        band, nodes, mix = self.bands[block.band], self.nodes[block.band], self.mix[block.band]
+        theta, depth = state.theta[index], state.depth[block.band]
+        at_node = self.at_node[block.band]
+        by_theta = np.moveaxis(_slopes(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node) @ mix, 0, 1)
+        base, by_depth = _shapes(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node, mix)
+        del band
+        design, local = block.design, state.local[i]
+        weight = 1.0 / block.sigma
+        if block.additive:
+            level = 1.0 + design[:, :1] @ local[:, :1].T
+            terms = np.repeat(design[:, :, None], depth.size, axis=2)
+            terms[:, 0] *= base
+            model = level * base + design[:, 1:] @ local[:, 1:].T
+        else:
+            level = 1.0 + design @ local.T
+            terms = design[:, :, None] * base[:, None, :]
+            model = level * base
+        residual = np.where(weight > 0, (np.where(weight > 0, block.flux, 0.0) - model) * weight, 0.0)
+        columns = np.ascontiguousarray(np.moveaxis(terms * weight[:, None, :], -1, 0))
+        g = (level * by_depth * weight).T
+        shared = np.ascontiguousarray(np.moveaxis(level[:, None, :] * by_theta * weight[:, None, :], -1, 0))
+        return _reduced(columns, g, shared, np.ascontiguousarray(residual.T), index)
+
+    def step(self, terms: _Terms) -> _Step:
+        """The Gauss-Newton step, and the errors that it implies."""
+        p = len(self.centre)
+        schur, rhs = np.diag(self.inverse).astype(np.float64), terms.pull.copy()
+        gg = [np.zeros(band.position.size) for band in self.bands]
+        gs = [np.zeros((band.position.size, p)) for band in self.bands]
+        gr = [np.zeros(band.position.size) for band in self.bands]
+        for block, r in zip(self.blocks, terms.blocks, strict=True):
+            gg[block.band] += r.gg
+            gs[block.band][:, r.index] += r.gs
+            gr[block.band] += r.gr
+            schur[np.ix_(r.index, r.index)] += r.ss.sum(axis=0)
+            rhs[r.index] += r.sr.sum(axis=0)
+        for j in range(len(self.bands)):
+            seen = gg[j] > 0
+            gg[j] = np.where(seen, gg[j], np.inf)
+            schur -= (gs[j] / gg[j][:, None]).T @ gs[j]
+            rhs -= (gs[j] / gg[j][:, None]).T @ gr[j]
+        unit = np.sqrt(np.maximum(np.diag(schur), 1e-300))
+        cov = np.linalg.pinv(schur / np.outer(unit, unit), hermitian=True, rcond=1e-13) / np.outer(unit, unit)
+        d_theta = cov @ rhs
+        d_depth = [(gr[j] - gs[j] @ d_theta) / gg[j] for j in range(len(self.bands))]
+        local = []
+        for block, r in zip(self.blocks, terms.blocks, strict=True):
+            inverse, cross_g, cross_s, right = r.solve
+            left = right - cross_g * d_depth[block.band][:, None] - cross_s @ d_theta[r.index]
+            local.append(np.einsum("cij,cj->ci", inverse, left))
+        root = _root(cov)
+        shared = [-(gs[j] / gg[j][:, None]) @ root for j in range(len(self.bands))]
+        depth_sigma = [np.sqrt(1.0 / gg[j] + np.square(shared[j]).sum(axis=1)) for j in range(len(self.bands))]
+        self._known, self._shared, self._cov = [1.0 / g for g in gg], shared, cov
+        return _Step(d_theta, d_depth, local, np.sqrt(np.maximum(np.diag(cov), 0.0)), depth_sigma)
+
+    def moved(self, state: _State, step: _Step, scale: float) -> _State:
+        """The state after a share of a step, parameters held inside what is physical."""
+        size = np.abs(step.theta) / self.largest
+        scale = scale / max(1.0, float(size.max(initial=0.0)))
+        theta = state.theta + scale * step.theta
+        theta[0] = max(theta[0], 1.05)
+        depth = [np.minimum(d + scale * s, DEPTH_RANGE[1]) for d, s in zip(state.depth, step.depth, strict=True)]
+        return _State(theta, depth, [c + scale * s for c, s in zip(state.local, step.local, strict=True)])
+
+    def size_of(self, old: _State, new: _State, step: _Step) -> float:
+        """The largest move of a parameter, in units of its error."""
+        theta = np.abs(new.theta - old.theta) / np.maximum(step.theta_sigma, 1e-12)
+        free = self.inverse < FIXED
+        depth = [
+            np.abs(b - a)[np.isfinite(s)] / np.maximum(s[np.isfinite(s)], 1e-12)
+            for a, b, s in zip(old.depth, new.depth, step.depth_sigma, strict=True)
+        ]
+        return max(float(theta[free].max(initial=0.0)), *(float(d.max(initial=0.0)) for d in depth))
+
+    def result(self, state: _State, terms: _Terms, shape: Shape, converged: bool) -> JointFit:
+        """The fit with errors scaled up where residuals are larger than their noise, or do not average down."""
+        self.step(terms)
+        visits = len(self.centre) - 2 - 3 * len(self.bands)
+        final = replace(shape, a=float(state.theta[0]), b=float(abs(state.theta[1])))
+        excess, common = [], []
+        for j, band in enumerate(self.bands):
+            chi2, count = np.zeros(band.position.size), np.zeros(band.position.size)
+            for block, r in zip(self.blocks, terms.blocks, strict=True):
+                if block.band == j:
+                    chi2 += np.square(r.residual).sum(axis=1)
+                    count += (np.isfinite(block.sigma).sum(axis=0) - block.design.shape[1]).clip(min=0)
+            excess.append(chi2 / np.maximum(count - 1, 1))
+            common += [
+                self._common(block, r, final, state.theta) for block, r in zip(self.blocks, terms.blocks, strict=True) if block.band == j
+            ]
+        factor = max(common, default=1.0)
+        out = []
+        for j in range(len(self.bands)):
+            known = self._known[j] * np.maximum(excess[j], 1.0)
+            shared = self._shared[j] * factor
+            sigma = np.sqrt(known + np.square(shared).sum(axis=1))
+            lost = ~np.isfinite(self._known[j]) | (self._known[j] == 0)
+            depth = np.where(lost, np.nan, state.depth[j])
+            one = replace(final, t0=float(state.theta[2]), k=radius_ratio(float(np.nanmedian(depth)) if not lost.all() else 0.0))
+            out.append(
+                Depths(
+                    depth, np.where(lost, np.nan, sigma), np.where(lost, np.nan, np.sqrt(known)), excess[j], one, shared, factor, converged
+                )
+            )
+        errors = factor * np.sqrt(np.maximum(np.diag(self._cov), 0.0))
+        chi2_all = float(np.mean(np.concatenate(excess)))
+        return JointFit(
+            final, state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits], float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged
+        )  # fmt: skip
+
+    def _common(self, block: Block, reduced: _Reduced, shape: Shape, theta: Float) -> float:
+        """Factor on errors of what channels share: scatter and red noise of their weighted mean residual."""
+        weight = np.where(np.isfinite(block.sigma), 1.0 / block.sigma, 0.0)
+        norm = np.sqrt(np.square(weight).sum(axis=1))
+        white = (reduced.residual.T * weight).sum(axis=1) / np.where(norm > 0, norm, 1.0)
+        n_free = max(len(white) - block.design.shape[1] - 4, 1)
+        chi2 = float(white @ white) / n_free
+        lasts = replace(shape, k=0.1 if shape.k == 0 else shape.k).duration
+        return float(np.sqrt(max(chi2, 1.0))) * red_noise(white, transit_bins(block.time, lasts))
+
+
+def _root(covariance: Float) -> Float:
+    """A factor R of a covariance, R Rᵀ."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
+
+
+def _reduced(columns: Float, g: Float, shared: Float, residual: Float, index: Index) -> _Reduced:
+    """Eliminate the baseline's columns (channel, n, terms) from g (channel, n), shared (channel, n, 6) and the residual (channel, n)."""
+    transposed = np.swapaxes(columns, 1, 2)
+    scale = np.sqrt(np.square(columns).sum(axis=1))
+    absent = scale == 0
+    scale[absent] = 1.0
+    normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
+    each = np.arange(scale.shape[1])
+    # a term that does not vary has no say: its coefficient stays 0
+    normal[:, each, each] += np.where(absent, 1.0, 1e-12)
+    inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
+    cross_g = (transposed @ g[..., None])[..., 0]
+    cross_s = transposed @ shared
+    right = (transposed @ residual[..., None])[..., 0]
+    inv_g = np.einsum("cij,cj->ci", inverse, cross_g)
+    inv_s = inverse @ cross_s
+    gg = np.square(g).sum(axis=1) - (cross_g * inv_g).sum(axis=1)
+    gs = (g[:, None, :] @ shared)[:, 0] - np.einsum("ci,cis->cs", cross_g, inv_s)
+    gr = (g * residual).sum(axis=1) - (right * inv_g).sum(axis=1)
+    ss = np.swapaxes(shared, 1, 2) @ shared - np.swapaxes(cross_s, 1, 2) @ inv_s
+    sr = (np.swapaxes(shared, 1, 2) @ residual[..., None])[..., 0] - np.einsum("cis,ci->cs", inv_s, right)
+    return _Reduced(np.maximum(gg, 0.0), gs, gr, ss, sr, index, (inverse, cross_g, cross_s, right), residual)
 
 
 def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: float) -> Shape:
-    """Shape at one node: the shared parameters applied to `shape`, its limb darkening and depth."""
+    """Shape at one node: the block's parameters (t0, a, b, u1, slope, u2) applied to `shape`, limb darkening held physical."""
     u1, u2 = darkening[0] + theta[3] + theta[4] * node, darkening[1] + theta[5]
-    return replace(shape, t0=theta[0], a=theta[1], b=abs(theta[2]), k=float(np.sqrt(depth)), u1=float(u1), u2=float(u2))
+    total = min(max(u1 + u2, 0.0), 1.0)
+    u1 = min(max(u1, 0.0), 2.0 * total)
+    b = min(abs(float(theta[2])), 0.99 * float(theta[1]))
+    return replace(shape, t0=float(theta[0]), a=float(theta[1]), b=b, k=radius_ratio(depth), u1=float(u1), u2=float(total - u1))
 
 
-def _slopes(model: Model, shape: Shape, theta: Float, nodes: Float, darkening: Float) -> Float:
-    """dT/dθ at the nodes, (6, n, nodes), at the starting shape: they only steer the steps and the covariance."""
-    columns = []
+def _node_depths(depth: Float, nearest: Index, n: int) -> Float:
+    """Depth at which the shape is evaluated at each node: the median of the channels nearest to it."""
+    whole = float(np.median(depth))
+    found = np.array([np.median(depth[nearest == j]) if (nearest == j).any() else whole for j in range(n)])
+    return np.clip(found, *DEPTH_RANGE)
+
+
+def _slopes(model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float) -> Float:
+    """dT/dθ at the nodes, (6, n, nodes)."""
+    columns, depths = [], _node_depths(depth, nearest, nodes.size)
     for j, s in enumerate(nodes):
-        here = _at_node(shape, theta, darkening[:, j], s, shape.k**2)
+        here = _at_node(shape, theta, darkening[:, j], s, float(depths[j]))
         middle = model(here)
         by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
         da = STEP_A * here.a
@@ -103,23 +399,21 @@ def _slopes(model: Model, shape: Shape, theta: Float, nodes: Float, darkening: F
     return np.stack(columns, axis=-1)
 
 
-def _interpolation(nodes: Float, place: Float) -> Float:
+def _interpolation(nodes: Float, at: Float) -> Float:
     """Linear interpolation from the nodes to each channel, (nodes, channel)."""
-    left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))
-    share = np.clip(place - left, 0.0, 1.0)
-    mix, channel = np.zeros((nodes.size, place.size)), np.arange(place.size)
+    left = np.clip(np.floor(at).astype(int), 0, max(nodes.size - 2, 0))
+    share = np.clip(at - left, 0.0, 1.0)
+    mix, channel = np.zeros((nodes.size, at.size)), np.arange(at.size)
     mix[left, channel] += 1.0 - share
     mix[np.minimum(left + 1, nodes.size - 1), channel] += share
     return mix
 
 
 def _shapes(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float, mix: Float
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
 ) -> tuple[Float, Float]:
     """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
-    order = np.clip(np.round(place).astype(int), 0, nodes.size - 1)
-    node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
-    node_depth = np.clip(node_depth, *DEPTH_RANGE)
+    node_depth = _node_depths(depth, nearest, nodes.size)
     values, slopes, curves = [], [], []
     for j, s in enumerate(nodes):
         step = max(STEP_D * node_depth[j], min(STEP_D * SHALLOW, 0.5 * node_depth[j]))
@@ -133,51 +427,3 @@ def _shapes(
     offset = depth - node_depth[:, None]
     first, second = mix * offset, mix * offset**2
     return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first
-
-
-def _solve(
-    flux: Float,
-    sigma: Float,
-    design: Float,
-    base: Float,
-    by_depth: Float,
-    by_theta: Float,
-    local: Float,
-    inverse: Float,
-    pull: Float,
-    additive: bool,
-) -> tuple[Float, Float, tuple[Float, Float], Float]:
-    """One Gauss-Newton step: local (channel, terms + 1), shared (6,), depth variances (full, shape known), chi² after it."""
-    if additive:
-        level, terms = 1.0 + design[:, :1] @ local[:, :1].T, np.repeat(design[:, :, None], flux.shape[1], axis=2)
-        terms[:, 0] *= base
-        residual = (flux - level * base - design[:, 1:] @ local[:, 1:].T) / sigma
-    else:
-        level, terms = 1.0 + design @ local.T, design[:, :, None] * base[:, None, :]
-        residual = (flux - level * base) / sigma
-    columns = np.concatenate([terms, (level * by_depth)[:, None, :]], axis=1) / sigma[:, None, :]
-    shared = level[:, None, :] * by_theta / sigma[:, None, :]
-    columns, shared, residual = (np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (columns, shared, residual))
-    transposed = np.swapaxes(columns, 1, 2)
-    scale = np.sqrt((columns**2).sum(axis=1))
-    absent = scale == 0
-    scale[absent] = 1.0
-    normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
-    # a term that does not vary has no say: its coefficient stays 0
-    each = np.arange(scale.shape[1])
-    normal[:, each, each] += np.where(absent, 1.0, 1e-12)
-    normal_inv = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
-    cross = transposed @ shared
-    right = (transposed @ residual[..., None])[..., 0]
-    eliminated = normal_inv @ cross
-    schur = (np.swapaxes(shared, 1, 2) @ shared - np.swapaxes(cross, 1, 2) @ eliminated).sum(axis=0) + np.diag(inverse)
-    rhs = (np.einsum("cts,ct->cs", shared, residual) - np.einsum("cls,cl->cs", eliminated, right)).sum(axis=0) + pull
-    unit = np.sqrt(np.diag(schur))
-    unit[unit == 0] = 1.0
-    shared_cov = np.linalg.pinv(schur / np.outer(unit, unit), hermitian=True) / np.outer(unit, unit)
-    step_shared = shared_cov @ rhs
-    step_local = np.einsum("cij,cj->ci", normal_inv, right) - np.einsum("cls,s->cl", eliminated, step_shared)
-    known = normal_inv[:, -1, -1]
-    full = known + np.einsum("cs,st,ct->c", eliminated[:, -1], shared_cov, eliminated[:, -1])
-    left = residual - np.einsum("ctl,cl->ct", columns, step_local) - shared @ step_shared
-    return step_local, step_shared, (full, known), np.square(left).sum(axis=1)

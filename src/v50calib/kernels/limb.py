@@ -25,3 +25,25 @@ def quadratic_limb_darkening(wavelength_um: ArrayLike, teff_k: float) -> tuple[N
     u2 = 0.20 * (wavelength / 0.7) ** -0.35
     # dim, red end of the range: keep the limb's intensity above zero
     return np.minimum(u1, 0.95 - u2), u2
+
+
+def kipping(u1: float, u2: float) -> tuple[float, float]:
+    """Quadratic coefficients as (q1, q2), uncorrelated in a fit and physical on the unit square (Kipping 2013, MNRAS 435, 2152, eqs. 17-18).
+
+    A star without limb darkening is q1 = 0, where q2 says nothing: 0.5 is given.
+
+    >>> [round(float(q), 9) for q in kipping(0.4, 0.2)]
+    [0.36, 0.333333333]
+    """
+    total = u1 + u2
+    return (total**2, 0.5 * u1 / total) if total > 1e-9 else (0.0, 0.5)
+
+
+def from_kipping(q1: float, q2: float) -> tuple[float, float]:
+    """(u1, u2) of (q1, q2), both held inside [0, 1] (Kipping 2013, eqs. 15-16).
+
+    >>> [round(float(u), 9) for u in from_kipping(0.36, 1 / 3)]
+    [0.4, 0.2]
+    """
+    root, q2 = float(np.sqrt(np.clip(q1, 0.0, 1.0))), float(np.clip(q2, 0.0, 1.0))
+    return 2.0 * root * q2, root * (1.0 - 2.0 * q2)

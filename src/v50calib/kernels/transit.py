@@ -7,23 +7,33 @@ circular orbit. Times in hours since the start of the visit.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import batman
 import numpy as np
-from scipy.optimize import least_squares
 
-from v50calib.kernels.arrays import Float
+from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.limb import from_kipping, kipping
 
 #: the planet's shadow is averaged over each bin by this many sub-samples
 SUPERSAMPLE = 3
 #: period [h] that a shape is given where the dataset has none (2024)
 UNKNOWN_PERIOD_H = 96.0
+#: depths that a fit starts from
+MIN_DEPTH, MAX_DEPTH = 2e-5, 0.2
+#: a start whose gain in chi² is a smaller share of the best one's is not tried
+REACH = 0.6
+#: a fit has converged when a step lowers chi² by less than this
+CONVERGED, MOST_STEPS = 1e-3, 40
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Orbit and star of a transit: mid-time t0 [h], period [h], a/R*, impact parameter b, Rp/R*, u1, u2."""
+    """Orbit and star of a transit: mid-time t0 [h], period [h], a/R*, impact parameter b, Rp/R*, u1, u2.
+
+    Noise about no transit may ask for a brightening: k below 0 is the shape of |k| turned upside down, depth -k².
+    """
 
     t0: float
     period: float
@@ -35,7 +45,22 @@ class Shape:
 
     @property
     def duration(self) -> float:
-        return transit_duration(self.period, self.a, self.b, self.k)
+        """First to fourth contact, h."""
+        return transit_duration(self.period, self.a, self.b, abs(self.k))
+
+    @property
+    def depth(self) -> float:
+        """(Rp/R*)², negative for a brightening."""
+        return math.copysign(self.k**2, self.k)
+
+
+def radius_ratio(depth: float) -> float:
+    """Rp/R* of a depth, below 0 for a brightening.
+
+    >>> radius_ratio(0.01), radius_ratio(-0.01)
+    (0.1, -0.1)
+    """
+    return math.copysign(math.sqrt(abs(depth)), depth)
 
 
 def transit_duration(period: float, a: float, b: float, k: float) -> float:
@@ -60,11 +85,12 @@ class Model:
         params = batman.TransitParams()
         params.t0, params.per, params.a = shape.t0 / 24.0, shape.period / 24.0, shape.a
         params.inc = math.degrees(math.acos(min(abs(shape.b) / shape.a, 1.0)))
-        params.rp, params.ecc, params.w = shape.k, 0.0, 90.0
+        params.rp, params.ecc, params.w = abs(shape.k), 0.0, 90.0
         params.limb_dark, params.u = "quadratic", [shape.u1, shape.u2]
         if self._cache is None:
             self._cache = batman.TransitModel(params, self._time, max_err=0.2)
-        return np.asarray(self._cache.light_curve(params)).reshape(self._n, SUPERSAMPLE).mean(axis=1)
+        curve = np.asarray(self._cache.light_curve(params)).reshape(self._n, SUPERSAMPLE).mean(axis=1)
+        return curve if shape.k >= 0 else 2.0 - curve
 
 
 @dataclass(frozen=True)
@@ -111,22 +137,77 @@ class Prior:
     u1: tuple[float, float]
     u2: tuple[float, float]
 
+    def residuals(self, shape: Shape) -> Float:
+        """What the priors add to a fit's residuals, (4,)."""
+        pairs = ((shape.a, self.a), (shape.b, self.b), (shape.u1, self.u1), (shape.u2, self.u2))
+        return np.array([(value - centre) / width for value, (centre, width) in pairs])
+
+
+def transit_starts(
+    time: Float, flux: Float, sigma: Float, design: Float, shapes: list[Shape], *, most: int = 4
+) -> list[tuple[Shape, float]]:  # fmt: skip
+    """Where fits of a transit should start: the shapes moved in time to where they lower chi² most, with that gain; best first.
+
+    Mid-times run from half a transit before the window to half a transit after it, so that a transit of which one contact alone
+    is seen has a start of its own. A start is kept where no better one is within a third of its duration, and where its gain is within
+    reach of the best one's: a fit moves little further than that.
+    """
+    root = 1.0 / sigma
+    q, _ = np.linalg.qr(design * root[:, None])
+    target = flux * root
+    level = float(np.median(flux))
+    target = target - q @ (q.T @ target)
+    found: list[tuple[float, Shape]] = []
+    for shape in shapes:
+        length = shape.duration
+        if length <= 0:
+            continue
+        ticks = np.linspace(-0.75 * length, 0.75 * length, 301)
+        dip = 1.0 - Model(ticks + shape.period, 0.0)(replace(shape, t0=shape.period))
+        grid = np.arange(time[0] - 0.45 * length, time[-1] + 0.45 * length, length / 24)
+        columns = -root[:, None] * np.interp(time[:, None] - grid, ticks, dip, left=0.0, right=0.0)
+        columns = columns - q @ (q.T @ columns)
+        norm = np.square(columns).sum(axis=0)
+        usable = norm > 1e-6 * norm.max(initial=0.0)
+        amplitude = np.where(usable, (target @ columns) / np.where(usable, norm, 1.0), 0.0)
+        gain = amplitude * np.abs(amplitude) * norm
+        for i in np.flatnonzero(gain > 0):
+            depth = min(max(float(amplitude[i]) / level * shape.depth, MIN_DEPTH), MAX_DEPTH)
+            found.append((float(gain[i]), replace(shape, t0=float(grid[i]), k=math.sqrt(depth))))
+    found.sort(key=lambda item: -item[0])
+    kept: list[tuple[Shape, float]] = []
+    for gain_here, shape in found:
+        near = any(abs(shape.t0 - other.t0) < shape.duration / 3 for other, _ in kept)
+        if near or len(kept) == most or (kept and gain_here < REACH * kept[0][1]):
+            continue
+        kept.append((shape, gain_here))
+    return kept
+
 
 @dataclass(frozen=True)
 class WhiteFit:
-    """Fit of a white light curve: the shape, the covariance of (t0, k, a, b, u1, u2), reduced chi²."""
+    """Fit of a white light curve: the shape, the covariance of (t0, depth, a, b, q1, q2), reduced chi².
+
+    cost      chi² with the priors' part, what fits from several starts are compared by
+    red       factor on the errors for noise that does not average down (`red_noise`), already in the covariance
+    converged false: the last step was still large
+    """
 
     shape: Shape
     covariance: Float
     chi2_reduced: float
+    cost: float = 0.0
+    red: float = 1.0
+    converged: bool = True
 
     @property
     def depth(self) -> float:
-        return self.shape.k**2
+        """(Rp/R*)², negative where noise asks for a brightening."""
+        return self.shape.depth
 
     @property
     def depth_sigma(self) -> float:
-        return 2.0 * self.shape.k * float(np.sqrt(self.covariance[1, 1]))
+        return float(np.sqrt(self.covariance[1, 1]))
 
     @property
     def t0_sigma(self) -> float:
@@ -134,48 +215,118 @@ class WhiteFit:
 
 
 def _shape(theta: Float, period: float) -> Shape:
-    t0, k, a, b, u1, u2 = (float(v) for v in theta)
-    return Shape(t0, period, max(a, 1.05), min(abs(b), 0.99 * max(a, 1.05)), max(abs(k), 1e-4), u1, u2)
+    t0, depth, a, b, q1, q2 = (float(v) for v in theta)
+    u1, u2 = from_kipping(q1, q2)
+    return Shape(t0, period, max(a, 1.05), min(abs(b), 0.99 * max(a, 1.05)), radius_ratio(depth), u1, u2)
 
 
 def fit_white(
     time: Float, flux: Float, sigma: Float, width: float, design: Float, start: Shape, prior: Prior,
     *, fix_t0: bool = False, additive: bool = False,
 ) -> WhiteFit:  # fmt: skip
-    """Least-squares fit of ``flux = (design·c)·T(t; t0, k, a, b, u1, u2)`` with c solved linearly at each step.
+    """Least-squares fit of ``flux = (design·c)·T(t; t0, depth, a, b, q1, q2)`` with c solved linearly at each step.
 
     time, flux, sigma (n,): bins of `width` hours; design (n, terms), its first column constant. fix_t0 holds the
-    mid-time at `start`. additive: ``c0·T + the other terms`` instead. The covariance includes baseline and
-    priors (variable projection; Golub & Pereyra 2003) and is scaled up where chi²/n exceeds 1.
+    mid-time at `start`. additive: ``c0·T + the other terms`` instead. Limb darkening is fitted as Kipping's (q1, q2), its prior is
+    one of (u1, u2). The covariance includes baseline and priors (variable projection; Golub & Pereyra 2003) and is scaled up where
+    chi²/n exceeds 1 and where the residuals do not average down.
     """
     model = Model(time, width)
-    centres = np.array([prior.a[0], prior.b[0], prior.u1[0], prior.u2[0]])
-    widths = np.array([prior.a[1], prior.b[1], prior.u1[1], prior.u2[1]])
-    first = slice(1, None) if fix_t0 else slice(0, None)
-    target = flux / sigma
+    held = np.array([fix_t0, False, False, False, False, False])
+    root = 1.0 / sigma
+    target = flux * root
+    weighted = design * root[:, None]
 
-    def residuals(free: Float) -> Float:
-        theta = np.concatenate([[start.t0], free]) if fix_t0 else free
-        curve = model(_shape(theta, start.period))
-        basis = _with_transit(design, curve, additive) / sigma[:, None]
+    def residuals(theta: Float) -> Float:
+        shape = _shape(theta, start.period)
+        curve = model(shape)
+        basis = weighted * curve[:, None]
+        if additive:
+            basis = np.concatenate([basis[:, :1], weighted[:, 1:]], axis=1)
         solution = np.linalg.lstsq(basis, target, rcond=None)[0]
-        return np.concatenate([target - basis @ solution, (np.abs(theta[2:]) - centres) / widths])
+        return np.concatenate([target - basis @ solution, prior.residuals(shape)])
 
-    theta0 = np.array([start.t0, start.k, start.a, start.b, start.u1, start.u2])
-    span = float(time[-1] - time[0])
-    low = [time[0] - 0.5 * span, 1e-3, 1.05, -2.0, -0.5, -0.5]
-    high = [time[-1] + 0.5 * span, 0.6, 200.0, 2.0, 1.5, 1.5]
-    theta0[1:] = np.clip(theta0, np.array(low) + 1e-6, np.array(high) - 1e-6)[1:]
-    if not fix_t0:
-        theta0[0] = np.clip(theta0[0], low[0] + 1e-6, high[0] - 1e-6)
-    scales = np.array([0.01, 0.01, 0.3, 0.1, 0.05, 0.05])
-    bounds = (low[first], high[first])
-    fit = least_squares(residuals, theta0[first], bounds=bounds, x_scale=scales[first], diff_step=1e-4, ftol=1e-6, xtol=1e-5)
-    n_free = max(len(time) - design.shape[1] - fit.x.size, 1)
-    chi2 = float((fit.fun[: len(time)] ** 2).sum()) / n_free
+    q1, q2 = kipping(start.u1, start.u2)
+    theta = np.array([start.t0, start.depth, start.a, start.b, q1, q2])
+    span = max(float(time[-1] - time[0]), 1e-3)
+    low = np.array([time[0] - 0.75 * span, -0.25, 1.05, -2.0, 0.0, 0.0])
+    high = np.array([time[-1] + 0.75 * span, 0.36, 200.0, 2.0, 1.0, 1.0])
+    theta, jacobian, fun, converged = _levenberg(residuals, np.clip(theta, low, high), low, high, held)
+    n_free = max(len(time) - design.shape[1] - int((~held).sum()), 1)
+    left = fun[: len(time)]
+    chi2 = float(left @ left) / n_free
+    red = red_noise(left, transit_bins(time, _shape(theta, start.period).duration))
     covariance = np.zeros((6, 6))
-    covariance[first, first] = np.linalg.pinv(fit.jac.T @ fit.jac) * max(chi2, 1.0)
-    return WhiteFit(_shape(np.concatenate([theta0[: 6 - fit.x.size], fit.x]), start.period), covariance, chi2)
+    free = np.flatnonzero(~held)
+    unit = np.sqrt(np.maximum(np.square(jacobian).sum(axis=0), 1e-300))
+    inverse = np.linalg.pinv((jacobian / unit).T @ (jacobian / unit), hermitian=True) / np.outer(unit, unit)
+    covariance[np.ix_(free, free)] = inverse * max(chi2, 1.0) * red**2
+    return WhiteFit(_shape(theta, start.period), covariance, chi2, float(fun @ fun), red, converged)
+
+
+def _levenberg(
+    residuals: Callable[[Float], Float], theta: Float, low: Float, high: Float, held: Mask
+) -> tuple[Float, Float, Float, bool]:  # fmt: skip
+    """Levenberg-Marquardt with differences of fixed absolute steps: a step relative to the value would not do for a mid-time
+    or a depth of 0. Returns parameters, the Jacobian of the free ones, residuals, and whether it converged."""
+    free = np.flatnonzero(~held)
+    fun = residuals(theta)
+    cost, damping, converged = float(fun @ fun), 1e-3, False
+    jacobian = np.zeros((fun.size, free.size))
+    for _ in range(MOST_STEPS):
+        steps = np.array([1e-3, max(1e-2 * abs(theta[1]), 1e-6), 2e-3 * theta[2], 2e-3, 5e-3, 5e-3])
+        for column, j in enumerate(free):
+            moved = theta.copy()
+            # inwards at a bound
+            moved[j] += steps[j] if moved[j] + steps[j] <= high[j] else -steps[j]
+            jacobian[:, column] = (residuals(moved) - fun) / (moved[j] - theta[j])
+        normal, gradient = jacobian.T @ jacobian, jacobian.T @ fun
+        scale = np.maximum(np.diag(normal), 1e-300)
+        while damping < 1e8:
+            step = np.linalg.solve(normal + np.diag(damping * scale), -gradient)
+            trial = theta.copy()
+            trial[free] = np.clip(theta[free] + step, low[free], high[free])
+            new = residuals(trial)
+            gained = cost - float(new @ new)
+            if gained > 0:
+                break
+            damping *= 8.0
+        else:
+            return theta, jacobian, fun, True
+        theta, fun, cost, damping = trial, new, float(new @ new), damping / 8.0
+        converged = gained < CONVERGED
+        if converged:
+            break
+    return theta, jacobian, fun, converged
+
+
+def transit_bins(time: Float, duration: float) -> int:
+    """Bins that a transit lasts, at the usual spacing of `time`."""
+    return max(2, round(duration / max(float(np.median(np.diff(time))), 1e-9)))
+
+
+def red_noise(residual: Float, longest: int) -> float:
+    """Factor by which errors of slow signals exceed those of white noise (Pont, Zucker & Queloz 2006, MNRAS 373, 231).
+
+    residual (n,) in units of its noise, in order of time. For blocks of 2, 4, … samples up to `longest` the variance of block means
+    is compared with that of white noise of the same scatter; a block size counts as far as it stands out of the chance of its number
+    of blocks (1.5 sigma). At least 1.
+
+    >>> rng = np.random.default_rng(0)
+    >>> red_noise(rng.normal(size=400), 100) < 1.1
+    True
+    >>> red_noise(np.repeat(rng.normal(size=40), 10), 100) > 2
+    True
+    """
+    scatter = float(np.square(residual - residual.mean()).mean())
+    worst, size = 1.0, 2
+    while scatter > 0 and size <= longest and len(residual) // size >= 4:
+        blocks = len(residual) // size
+        means = residual[: blocks * size].reshape(blocks, size).mean(axis=1)
+        ratio = float(np.square(means - means.mean()).sum()) / (blocks - 1) * size / scatter
+        worst = max(worst, ratio - 1.5 * math.sqrt(2.0 / (blocks - 1)))
+        size *= 2
+    return math.sqrt(worst)
 
 
 def _with_transit(design: Float, curve: Float, additive: bool) -> Float:

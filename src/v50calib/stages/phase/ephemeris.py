@@ -11,7 +11,19 @@ from pydantic import Field, model_validator
 
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.limb import quadratic_limb_darkening
-from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Prior, Shape, WhiteFit, fit_white, search_box, transit_duration, white_model
+from v50calib.kernels.transit import (
+    UNKNOWN_PERIOD_H,
+    Model,
+    Prior,
+    Shape,
+    WhiteFit,
+    fit_white,
+    radius_ratio,
+    search_box,
+    transit_duration,
+    transit_starts,
+    white_model,
+)
 from v50calib.stages.config import Section
 from v50calib.stages.series.curves import Ephemeris, Series, white_curve, white_wavelength
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
@@ -20,8 +32,12 @@ from v50calib.stages.series.time_bins import BaselineModel, TimeBins
 FIT_BINS = 400
 #: a box below this signal-to-noise is no transit
 MIN_SNR = 7.0
-#: prior widths: star_info is perturbed by some %, limb darkening tables are good to about 0.05
-PRIOR_A, PRIOR_B, PRIOR_U = 0.05, 0.3, 0.05
+#: prior widths: star_info is perturbed by some % (a/R*, relative); b
+PRIOR_A, PRIOR_B = 0.05, 0.3
+#: the law of limb darkening is one of FGK dwarfs: what a star may be off it, absolute and in units of u1
+PRIOR_U, PRIOR_U_SHARE = 0.08, 0.4
+#: durations that a search tries, in units of the one that the star's parameters give
+DURATIONS = (0.7, 0.85, 1.0, 1.15)
 #: largest impact parameter that a fit starts from: above it a transit has no bottom
 MAX_B = 0.85
 #: effective temperature [K] where the dataset has no star parameters
@@ -88,12 +104,19 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
         if box.snr < MIN_SNR or box.depth <= 0:
             return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
     prior = transit_prior(star, start.a, start.b, white_wavelength(series))
+    start = replace(start, u1=prior.u1[0], u2=prior.u2[0])
     depth = min(max(box.depth, SHALLOWEST), 0.2)
-    t0 = box.t0 if given is None else given.t0_h
-    guess = Shape(t0, start.period, start.a, start.b, math.sqrt(depth), prior.u1[0], prior.u2[0])
-    fit = fit_white(
-        time, white.flux, white.sigma, white.bins.width, white.design, guess, prior, fix_t0=given is not None, additive=additive
-    )
+    if given is not None:
+        starts = [replace(start, t0=given.t0_h, k=math.sqrt(depth))]
+    else:
+        shapes = [lasting(replace(start, k=math.sqrt(depth)), scale) for scale in DURATIONS]
+        starts = [shape for shape, _ in transit_starts(time, white.flux, white.sigma, white.design, shapes)]
+        starts = starts or [replace(start, t0=box.t0, k=math.sqrt(depth))]
+    fits = [
+        fit_white(time, white.flux, white.sigma, white.bins.width, white.design, one, prior, fix_t0=given is not None, additive=additive)
+        for one in starts
+    ]
+    fit = min(fits, key=lambda found: found.cost)
     if given is None:
         given = Ephemeris(fit.shape.t0, fit.shape.duration, period, "fit", snr=box.snr)
     return _with_fit(given, fit)
@@ -130,25 +153,36 @@ def shape_of(ephemeris: Ephemeris) -> Shape:
     """The fitted transit of an ephemeris; a 4-day orbit where the period is not known."""
     period = ephemeris.period_h if math.isfinite(ephemeris.period_h) else UNKNOWN_PERIOD_H
     e = ephemeris
-    return Shape(e.t0_h, period, e.a, e.b, math.sqrt(max(e.depth, 0.0)), e.u1, e.u2)
+    return Shape(e.t0_h, period, e.a, e.b, radius_ratio(e.depth) if math.isfinite(e.depth) else 0.0, e.u1, e.u2)
 
 
 def _with_fit(ephemeris: Ephemeris, fit: WhiteFit) -> Ephemeris:
     s = fit.shape
     return replace(
         ephemeris, t0_sigma_h=fit.t0_sigma, depth=fit.depth, depth_sigma=fit.depth_sigma,
-        a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced,
+        a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced, red_noise=fit.red,
     )  # fmt: skip
 
 
 def transit_prior(star: dict[str, float], a: float, b: float, wavelength_um: float) -> Prior:
-    """Priors of orbit and limb darkening from the star's parameters, wide about `a` and `b` where it has none."""
+    """Priors of orbit and limb darkening from the star's parameters, wide about `a` and `b` where it has none.
+
+    An eccentric orbit of unknown orientation is up to a share e faster or slower in transit than a circular one, as if a/R*
+    were larger or smaller by it.
+    """
     a0 = star.get("sma", a)
     b0 = min(a0 * abs(math.cos(math.radians(star["i"]))), MAX_B) if "i" in star else b
-    u1, u2 = quadratic_limb_darkening(wavelength_um, star.get("Ts", STAR_TEMPERATURE))
-    return Prior(
-        (a0, (PRIOR_A if "sma" in star else 0.5) * a0), (b0, PRIOR_B if "i" in star else 1.0), (float(u1), PRIOR_U), (float(u2), PRIOR_U)
-    )
+    u1, u2 = (float(u) for u in quadratic_limb_darkening(wavelength_um, star.get("Ts", STAR_TEMPERATURE)))
+    width = math.hypot(PRIOR_A, star.get("e", 0.0)) if "sma" in star else 0.5
+    darkening = PRIOR_U + PRIOR_U_SHARE * u1
+    return Prior((a0, width * a0), (b0, PRIOR_B if "i" in star else 1.0), (u1, darkening), (u2, darkening))
+
+
+def lasting(shape: Shape, scale: float) -> Shape:
+    """The shape with its duration changed by a factor: by its impact parameter, and by a/R* where that cannot be."""
+    whole = (1.0 + shape.k) ** 2
+    b2 = whole - scale**2 * (whole - shape.b**2)
+    return replace(shape, b=math.sqrt(b2)) if b2 >= 0 else replace(shape, a=shape.a * math.sqrt(whole / (whole - b2)), b=0.0)
 
 
 def _start_shape(star: dict[str, float], period: float) -> Shape:

@@ -59,6 +59,7 @@ class Ephemeris:
     u1: float = np.nan
     u2: float = np.nan
     chi2_reduced: float = np.nan
+    red_noise: float = 1.0
 
     @property
     def found(self) -> bool:
@@ -81,7 +82,7 @@ class Ephemeris:
     @property
     def ingress_h(self) -> float:
         """First to second contact [h] of the fitted orbit (Winn 2010, eqs. 14-15); a tenth of T14 where none was fitted."""
-        k = np.sqrt(self.depth)
+        k = np.sqrt(max(self.depth, 0.0))
         inner = (1.0 - k) ** 2 - self.b**2
         if not inner > 0:
             return 0.1 * self.duration_h

@@ -34,6 +34,11 @@ class TimeBins:
         """Mean of (time, columns) values per bin, (bins, columns)."""
         return bin_mean(values, self._index, self._n)[0][self._full]
 
+    def mean_and_count(self, values: Real) -> tuple[Float, Float]:
+        """Mean and number of the finite samples of (time, columns) values per bin, (bins, columns) each."""
+        mean, count = bin_mean(values, self._index, self._n)
+        return mean[self._full], count[self._full]
+
 
 @dataclass(frozen=True)
 class BaselineModel:
