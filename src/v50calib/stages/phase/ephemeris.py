@@ -102,7 +102,7 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
         span = float(np.ptp(time))
         box = search_box(time, white.flux, white.sigma, np.unique(np.minimum(lengths, 0.9 * span)), white.design)
         if box.snr < MIN_SNR or box.depth <= 0:
-            return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr)
+            return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr, cost=_cost_without(white))
     prior = transit_prior(star, start.a, start.b, white_wavelength(series))
     start = replace(start, u1=prior.u1[0], u2=prior.u2[0])
     depth = min(max(box.depth, SHALLOWEST), 0.2)
@@ -120,6 +120,35 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
     if given is None:
         given = Ephemeris(fit.shape.t0, fit.shape.duration, period, "fit", snr=box.snr)
     return _with_fit(given, fit)
+
+
+def _cost_without(white: _White) -> float:
+    """Chi² of the baseline alone."""
+    root = 1.0 / white.sigma
+    target, weighted = white.flux * root, white.design * root[:, None]
+    left = target - weighted @ np.linalg.lstsq(weighted, target, rcond=None)[0]
+    return float(left @ left)
+
+
+def reconsidered(
+    series: Series, config: EphemerisConfig, ephemeris: Ephemeris, model: BaselineModel, *, additive: bool = False
+) -> Ephemeris:  # fmt: skip
+    """The ephemeris under another baseline: the fit goes on from where it was, unless no transit is left, or none was there."""
+    if not ephemeris.found or not math.isfinite(ephemeris.depth):
+        return resolve_ephemeris(series, config, model, additive=additive)
+    white, shape = _binned(series, *white_curve(series), model), shape_of(ephemeris)
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    given = ephemeris.source == "given"
+    fit = fit_white(
+        white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior, fix_t0=given, additive=additive
+    )
+    without = _cost_without(white)
+    if not given and without - fit.cost < MIN_SNR**2:
+        return replace(
+            Ephemeris(float(white.bins.time_h.mean()), ephemeris.duration_h, ephemeris.period_h, "none"),
+            snr=math.sqrt(max(without - fit.cost, 0.0)), cost=without,
+        )  # fmt: skip
+    return _with_fit(ephemeris if given else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration), fit)
 
 
 def refit_white(
@@ -160,7 +189,7 @@ def _with_fit(ephemeris: Ephemeris, fit: WhiteFit) -> Ephemeris:
     s = fit.shape
     return replace(
         ephemeris, t0_sigma_h=fit.t0_sigma, depth=fit.depth, depth_sigma=fit.depth_sigma,
-        a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced, red_noise=fit.red,
+        a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced, red_noise=fit.red, cost=fit.cost,
     )  # fmt: skip
 
 

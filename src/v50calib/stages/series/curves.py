@@ -43,6 +43,9 @@ class Series:
 class Ephemeris:
     """Where the transit is: mid-time, T14 and period in hours; how it was found; its white-light fit.
 
+    red_noise: factor on the errors for noise that does not average down, in them already; cost: chi² and priors of the best fit, with
+    or without a transit, what baselines of different order are compared by.
+
     source `given`, `fit` or `none` (no transit was found: everything counts as out of transit).
     """
 
@@ -60,6 +63,7 @@ class Ephemeris:
     u2: float = np.nan
     chi2_reduced: float = np.nan
     red_noise: float = 1.0
+    cost: float = np.nan
 
     @property
     def found(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,8 @@ from v50calib.stages.trace.regressors import Decorrelate
 Method = Literal["auto", "poly", "spline", "savgol", "biweight", "highpass", "gp"]
 #: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
 FILTERS = ("savgol", "biweight", "highpass", "gp")
+#: degrees in time that `auto` tries, and how much chi² a further one must gain, in units of what is left
+LOWEST_DEGREE, HIGHEST_DEGREE, DEGREE_GAIN = 1, 4, 12.0
 #: bins of the white light curve that filters and the Gaussian process work on
 FILTER_BINS, GP_BINS = 1125, 300
 #: a level beside the transit is the mean over this share of the filter's window
@@ -27,7 +29,14 @@ BRIDGE_SHARE = 0.25
 
 
 class Poly(Section):
-    degree: int = Field(default=1, ge=0, le=6)
+    """degree auto: 1, and higher as far as the light curves show it, up to 4."""
+
+    degree: Literal["auto"] | Annotated[int, Field(ge=0, le=6)] = "auto"
+
+    @property
+    def first(self) -> int:
+        """The degree that a fit begins with."""
+        return LOWEST_DEGREE if self.degree == "auto" else self.degree
 
 
 class TimeSpline(Section):
@@ -104,14 +113,14 @@ def spline_terms(knots: Float, first: float, last: float) -> Callable[[Float], F
     return terms
 
 
-def time_terms(config: AlongTime, time_h: Float, outside: Mask | None) -> Callable[[Float], Float]:
-    """Linear terms in time; a filter leaves the polynomial beside it, so that it has little to bridge."""
+def time_terms(config: AlongTime, time_h: Float, outside: Mask | None, degree: int | None = None) -> Callable[[Float], Float]:
+    """Linear terms in time, of a degree where it has been chosen; a filter leaves the polynomial beside it, so that it has little to bridge."""
     if not config.enabled:
         return powers(0)
     if config.method == "spline" and outside is not None and outside.any():
         share = np.linspace(0.0, 1.0, config.spline.knots + 2)[1:-1]
         return spline_terms(np.quantile(time_h[outside], share), float(time_h[0]), float(time_h[-1]))
-    return powers(config.poly.degree)
+    return powers(config.poly.first if degree is None else degree)
 
 
 def clipped(white: Float, design: Float, use: Mask, config: TimeRobust) -> Mask:
