@@ -8,6 +8,7 @@ import numpy as np
 
 from v50calib.dq import counts
 from v50calib.engine.constants import VisitConstants, bin_of_pairs
+from v50calib.engine.extraction import photometry_constants
 from v50calib.engine.frames import ReadFrames
 from v50calib.engine.plan import check_folded, leading, plan_of
 from v50calib.engine.samples import mean_frame, measure
@@ -15,7 +16,6 @@ from v50calib.engine.visit import VisitInput
 from v50calib.kernels.arrays import Flags
 from v50calib.stages.base import FrameStage
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.photometry.weights import build_constants
 from v50calib.stages.tile import VisitState
 
 
@@ -66,7 +66,7 @@ def prepare_visit(
     state.prefixes.clear()
     state.folded = None
     mean = mean_frame(plan, state, read)
-    built = build_constants(photometry.config, state, mean, cadence_s(state)) if photometry is not None else None
+    built = photometry_constants(photometry, state, plan, mean, cadence_s(state), read) if photometry is not None else None
     return VisitConstants(state, plan, bin_of_pairs(len(plan.between), pairs_per_bin), mean, built)
 
 

@@ -32,6 +32,7 @@ from v50calib.stages.phase.ephemeris import (
 )
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants, joined
+from v50calib.stages.photometry.lost import flag_lost
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_wavelength
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
@@ -67,6 +68,20 @@ class SeriesResult:
     notes: tuple[str, ...] = ()
 
 
+def _white(flux: Real) -> Float:
+    """Sum (pair,) of the channels that are finite throughout."""
+    whole = np.isfinite(flux.sum(axis=0, dtype=np.float64))
+    return flux[:, whole].sum(axis=1, dtype=np.float64)
+
+
+def _bridged(values: Float, lost: Mask) -> Float:
+    """A series (pair,) with what was measured on lost pairs replaced by straight lines between the others."""
+    if not lost.any() or lost.all():
+        return values
+    index = np.arange(len(values))
+    return np.interp(index, index[~lost], values[~lost])
+
+
 def pair_times(stamps_h: Float) -> Float:
     """Mid-time [h] of each pair (pairs,): the mean of the time stamps (reads,) of its two reads.
 
@@ -92,10 +107,12 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     sums = joined([r.sums for r in ordered if r.sums is not None])
     curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
     instrument = visit.state.instrument
+    curves, lost = flag_lost(curves, _white(curves.flux))
+    x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
     series = Series(
-        time_h=pair_times(visit.state.time_h), flux=curves.flux, var=curves.variance, dq=curves.dq, x=curves.x, y=curves.y,
+        time_h=pair_times(visit.state.time_h), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
         wavelength_um=channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel),
-        star=star, slow_var=curves.slow_var,
+        star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
     )  # fmt: skip
     require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(instrument))
     if not calib.trace.enabled:
@@ -105,7 +122,12 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     model, ephemeris, chosen = baseline_and_transit(series, calib)
     phase = Phase(calib.phase)
     normalized = Trace(calib.trace).apply(series, ephemeris, model, phase.allowed(series, ephemeris))
-    normalized = replace(normalized, notes=(*normalized.notes, *chosen))
+    missing = (
+        (f"{int(lost.sum())} of {lost.size} pairs stand off the light of their neighbours (DROPOUT): no fit uses them",)
+        if lost.any()
+        else ()
+    )
+    normalized = replace(normalized, notes=(*normalized.notes, *chosen, *missing))
     if normalized.refit_white or calib.trace.along_time.decorrelate.common_mode:
         ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
     require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(instrument))
@@ -215,7 +237,9 @@ def with_regressors(series: Series, curves: LightCurves, visit: VisitConstants, 
     if "sky" in config.vectors:
         # no sky is subtracted where the background is off: then there is nothing to regress on
         sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
-    return replace(series, width=width, sky=sky, used=config.used_pairs(series.time_h))
+    asked = config.used_pairs(series.time_h)
+    used = asked if series.used is None else series.used if asked is None else series.used & asked
+    return replace(series, width=width, sky=sky, used=used)
 
 
 def without_star(sky: Float, white: Float) -> Float:

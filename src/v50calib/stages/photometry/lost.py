@@ -1,0 +1,75 @@
+"""Pairs whose frames were lost or damaged: their light leaps away from that of their neighbours, as no transit does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from v50calib.dq import DQ
+from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.series import MAD_TO_SIGMA
+from v50calib.stages.photometry.constants import LightCurves
+
+#: pairs of the running median that a single pair is held against
+WINDOW = 11
+#: a pair or a step further off than this many robust sigma is no noise …
+SIGMAS = 10.0
+#: … and a step larger than this share of the light within one pair is no transit: ingress takes minutes
+STEP = 0.015
+#: pairs on either side of a step that tell its height, and how much of it must lie between two neighbours
+BESIDE, SUDDEN = 5, 0.7
+#: a run between two steps, or between a step and an end, that is shorter than this share of the visit is the lost part
+SHORT = 0.1
+
+
+def lost_pairs(white: Float) -> Mask:
+    """Pairs (n,) that stand off the white light curve: single ones, and short runs that begin and end with a step.
+
+    >>> light = np.ones(200) + 1e-4 * np.sin(np.arange(200.0))
+    >>> light[50], light[190:] = 0.0, 0.9
+    >>> np.flatnonzero(lost_pairs(light)).tolist() == [50, *range(190, 200)]
+    True
+    """
+    n = len(white)
+    lost = ~np.isfinite(white)
+    if n < 2 * WINDOW:
+        return lost
+    values = np.where(lost, np.nanmedian(white) if not lost.all() else 1.0, white)
+    step = np.diff(values)
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(step - np.median(step)))) / np.sqrt(2.0)
+    scale = abs(float(np.median(values)))
+    if sigma == 0 or scale == 0:
+        return lost
+    lost |= np.abs(values - median_filter(values, WINDOW, mode="nearest")) > max(SIGMAS * sigma, 1e-9 * scale)
+    return lost | _short_runs(values, lost, sigma, scale)
+
+
+def _short_runs(values: Float, lost: Mask, sigma: float, scale: float) -> Mask:
+    """Pairs of short runs between two steps, or between a step and an end of the visit; pairs lost already do not count."""
+    kept = np.flatnonzero(~lost)
+    light = values[kept]
+    out = np.zeros(lost.shape, bool)
+    breaks = [0]
+    for i in np.flatnonzero(np.abs(np.diff(light)) > max(SIGMAS * sigma, STEP * scale)) + 1:
+        before, after = light[max(breaks[-1], i - BESIDE) : i], light[i : i + BESIDE]
+        height = float(np.median(after) - np.median(before))
+        if abs(height) > STEP * scale and abs(light[i] - light[i - 1]) > SUDDEN * abs(height):
+            breaks.append(int(i))
+    breaks.append(len(light))
+    lengths = np.diff(breaks)
+    for start, stop, length in zip(breaks[:-1], breaks[1:], lengths, strict=True):
+        if len(lengths) > 1 and length < SHORT * len(light) and length < lengths.max():
+            out[kept[start:stop]] = True
+    return out
+
+
+def flag_lost(curves: LightCurves, white: Float) -> tuple[LightCurves, Mask]:
+    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,)."""
+    lost = lost_pairs(white)
+    if not lost.any():
+        return curves, lost
+    dq = curves.dq.copy()
+    dq[lost] |= np.uint32(DQ.DROPOUT | DQ.DO_NOT_USE)
+    return replace(curves, dq=dq, flagged=curves.flagged | {"lost_pairs": int(lost.sum())}), lost
