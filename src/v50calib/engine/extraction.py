@@ -25,7 +25,7 @@ from v50calib.stages.tile import VisitState
 
 #: extractions of a spectrum, the one that is kept where both do first
 CANDIDATES = ("optimal", "aperture")
-#: the other one is taken where it lowers the product of white and channel variance by this share
+#: the other one is taken where it lowers white variance squared times channel variance by this share
 MARGIN = 0.02
 
 
@@ -53,7 +53,8 @@ def photometry_constants(
         built[method] = build_constants(chosen, state, mean, cadence_s)
         found[method] = scatter_of(Photometry(chosen), built[method], tiles)
     first, second = CANDIDATES
-    gain = (found[second].white * found[second].channel) / (found[first].white * found[first].channel)
+    # white light counts twice: the level of the whole spectrum hangs on it
+    gain = (found[second].white / found[first].white) ** 2 * found[second].channel / found[first].channel
     taken = second if gain < 1.0 - MARGIN else first
     state.qc["photometry"] = state.qc.get("photometry", {}) | {f"white_noise_{m}": found[m].over_limit for m in CANDIDATES}
     if taken != first:

@@ -42,7 +42,7 @@ def lost_pairs(white: Float) -> Mask:
     scale = abs(float(np.median(values)))
     if sigma == 0 or scale == 0:
         return lost
-    lost |= np.abs(values - median_filter(values, WINDOW, mode="nearest")) > max(SIGMAS * sigma, 1e-9 * scale)
+    lost |= np.abs(values - median_filter(values, WINDOW, mode="mirror")) > max(SIGMAS * sigma, 1e-9 * scale)
     return lost | _short_runs(values, lost, sigma, scale)
 
 
