@@ -322,9 +322,8 @@ class _Problem:
             )
         errors = factor * np.sqrt(np.maximum(np.diag(self._cov), 0.0))
         chi2_all = float(np.mean(np.concatenate(excess)))
-        return JointFit(
-            final, state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits], float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged
-        )  # fmt: skip
+        t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
+        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged)
 
     def _common(self, block: Block, reduced: _Reduced, shape: Shape, theta: Float) -> float:
         """Factor on errors of what channels share: scatter and red noise of their weighted mean residual."""

@@ -28,8 +28,9 @@ def quadratic_limb_darkening(wavelength_um: ArrayLike, teff_k: float) -> tuple[N
 
 
 def kipping(u1: float, u2: float) -> tuple[float, float]:
-    """Quadratic coefficients as (q1, q2), uncorrelated in a fit and physical on the unit square (Kipping 2013, MNRAS 435, 2152, eqs. 17-18).
+    """Quadratic coefficients as (q1, q2): uncorrelated in a fit, physical on the unit square.
 
+    Kipping 2013, MNRAS 435, 2152, eqs. 17-18.
     A star without limb darkening is q1 = 0, where q2 says nothing: 0.5 is given.
 
     >>> [round(float(q), 9) for q in kipping(0.4, 0.2)]

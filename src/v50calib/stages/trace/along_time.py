@@ -114,7 +114,7 @@ def spline_terms(knots: Float, first: float, last: float) -> Callable[[Float], F
 
 
 def time_terms(config: AlongTime, time_h: Float, outside: Mask | None, degree: int | None = None) -> Callable[[Float], Float]:
-    """Linear terms in time, of a degree where it has been chosen; a filter leaves the polynomial beside it, so that it has little to bridge."""
+    """Linear terms in time, of `degree` where one has been chosen; a filter keeps the polynomial, so that it has little to bridge."""
     if not config.enabled:
         return powers(0)
     if config.method == "spline" and outside is not None and outside.any():
