@@ -115,7 +115,7 @@ def test_bad_data_is_told_in_one_paragraph(data: Path, tmp_path: Path, spoil: Ca
         ("runtime.scheduler=slum", ["'slum' is none of", "slurm", "tcp://HOST:PORT"]),
         ("compute=slum", ["no compute profile 'slum'", "did you mean 'slurm'"]),
         ("runtime.scheduler=tls://127.0.0.1:1", ["runtime.tls.ca"]),
-        ("runtime.memory_limit=100MB", ["memory would not hold", "AIRS-CH0", "95.37 MiB", "runtime.memory_limit"]),
+        ("runtime.memory_limit=100MB", ["too little memory", "AIRS-CH0", "95.37 MiB", "runtime.memory_limit"]),
     ],
 )
 def test_bad_config_names_path_and_remedy(dataset: Path, tmp_path: Path, override: str, words: list[str]) -> None:
