@@ -34,7 +34,9 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
     """
     if not ephemeris.found or not math.isfinite(ephemeris.depth):
         return None
-    seen = np.isfinite(series.flux).any(axis=0) if _by_level(normalized, calib) else np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
+    seen = (
+        np.isfinite(series.flux).any(axis=0) if _by_level(normalized, calib) else np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
+    )
     good = np.asarray(seen)
     if not good.any():
         return None
