@@ -242,5 +242,5 @@ def test_noise_terms_can_be_left_out(key: str) -> None:
     assert part.variance.mean() < whole.variance.mean() * (0.5 if key == "include_shot_noise" else 0.9999)
     if key == "include_shot_noise":
         # a circle of 7 px: read noise alone, and what the background adds to a pair
-        area = (constants_of(config(), frames.mean(axis=0), "FGS1").weights[0] ** 2).sum()
+        area = (constants_of(config(), frames.mean(axis=0), "FGS1").maps.flux ** 2).sum()
         assert part.variance.mean() == pytest.approx(area * READ**2, rel=0.02)

@@ -86,7 +86,7 @@ def test_flux_units_and_kept_variables(dataset: Path) -> None:
         ),
         ("FGS1", ["background.method=columns"], "per spectral column"),
         ("FGS1", ["background.annulus.inner_px=30"], "must be smaller than outer_px"),
-        ("FGS1", ["photometry.method=psf", "psf.kernel_path=nowhere.npy"], "is not a file"),
+        ("FGS1", ["photometry.method=psf", "psf.kernel_path=nowhere.npy"], "does not exist"),
         ("FGS1", ["aperture.recenter_on_centroid=true", "centroid.method=none"], "needs a centroid"),
     ],
 )

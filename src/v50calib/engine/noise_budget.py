@@ -41,31 +41,27 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
         "noise_budget": _budget(constants, config, level, result, outside),
         "noise_measured": scatter * divisor**2,
         "rms_measured": rms_of_blocks(white, outside, sizes),
-        "rms_expected": expected_rms(expected, white_slow, constants.smooth_pairs, sizes),
+        "rms_expected": expected_rms(expected, white_slow, constants.background.smooth_pairs, sizes),
     }
 
 
 def _budget(
     constants: PhotometryConstants, config: PhotometryConfig, level: Float, result: SeriesResult, outside: np.ndarray
 ) -> Float:  # fmt: skip
-    columns = constants.columns if constants.columns is not None else np.array([0])
-    curves = result.curves
+    columns, noise, curves = constants.channels.columns, constants.noise, result.curves
     motion = [float(robust_sigma(np.asarray(p, np.float64)[outside, None])[0]) ** 2 for p in (curves.y, curves.x)]
     error = config.noise_model.flat_error
-    flat = np.full(columns.size, np.nan) if error is None else error**2 * np.tensordot(motion, constants.flat_gain[:, columns], 1)
-    sky = constants.poisson_var - constants.dark_var
-    parts = [constants.dark_var[columns], sky[columns], constants.read_var[columns], _background(constants)[columns], flat]
+    flat = np.full(columns.size, np.nan) if error is None else error**2 * np.tensordot(motion, noise.flat_gain[:, columns], 1)
+    photons = noise.constant - noise.dark
+    # a pair's share in the variance of the subtracted background under its weights
+    subtracted = constants.background_flux_var / max(constants.background.smooth_pairs, 1)
+    parts: list[Float] = [noise.dark[columns], photons[columns], noise.read[columns], subtracted[columns], flat]
     if level.size == 1 and columns.size > 1:
         # channels summed to a band: their photons are what the summed variance has beside the rest
         parts = [np.nansum(p, keepdims=True) if np.isfinite(p).any() else np.full(1, np.nan) for p in parts]
         photon = _mean(result.series.var, outside) - sum(parts[:4])
         return np.stack([photon, *parts])
-    return np.stack([constants.photon_gain[columns] * np.maximum(level, 0.0), *parts])
-
-
-def _background(constants: PhotometryConstants) -> Float:
-    """Share (column,) of a pair in the variance of the subtracted background under its weights, e-²."""
-    return constants.area**2 * constants.background_var / max(constants.smooth_pairs, 1)
+    return np.stack([noise.photon_gain[columns] * np.maximum(level, 0.0), *parts])
 
 
 def _mean(values: np.ndarray, use: np.ndarray) -> Float:

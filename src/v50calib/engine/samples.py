@@ -15,7 +15,7 @@ from v50calib.kernels.arrays import Float
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.stages.base import FrameStage
 from v50calib.stages.cds.stage import Cds
-from v50calib.stages.photometry.weights import MeanFrame
+from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.tile import VisitState, raw_tile
 
 

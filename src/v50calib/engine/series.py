@@ -21,8 +21,9 @@ from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import STAR_TEMPERATURE, refit_white, resolve_ephemeris, shape_of, transit_prior, white_residual
 from v50calib.stages.phase.stage import Phase
-from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants, joined
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.photometry.weight_maps import joined
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_wavelength
 from v50calib.stages.series.time_bins import TimeBins
 from v50calib.stages.trace.config import TraceConfig
@@ -182,7 +183,7 @@ def white_of(series: Series, normalized: Normalized) -> tuple[Float, Float]:
 def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -> NDArray[np.uint32]:
     """Flags (pair, column) or (pair, 1) of all chunks in order; chunks without any are zero."""
     lengths = [len(r.sums.totals) for r in results if r.sums is not None]
-    dq = np.zeros((sum(lengths), constants.area.size), np.uint32)
+    dq = np.zeros((sum(lengths), constants.areas.flux.size), np.uint32)
     for result, stop, n in zip(results, np.cumsum(lengths), lengths, strict=True):
         if result.dq is not None:
             dq[stop - n : stop] = result.dq

@@ -144,27 +144,18 @@ def fill_aperture(cy: float, cx: float, kind: int, a: float, b: float, theta: fl
                 out[y, x] = _interval(float(y), cy - b, cy + b) * _interval(float(x), cx - a, cx + a)
 
 
-def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float, *, subpixels: int = 0) -> Float:
-    """Overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px; see `fill_aperture`."""
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], CIRCLE, radius, radius, 0.0, subpixels, out)
-    return out
-
-
-def elliptical_aperture(
-    shape: tuple[int, int], centre: tuple[float, float], axes: tuple[float, float], theta: float, *, subpixels: int = 0
+def overlap(
+    shape: tuple[int, int], centre: tuple[float, float], kind: int, a: float, b: float, theta: float, *, subpixels: int = 0
 ) -> Float:
-    """Overlap of each pixel with an ellipse of semi-axes (a, b) px, a turned by theta rad from +x towards +y."""
+    """Overlap (0-1) of each pixel with an aperture; centre (y, x) in pixel indices, lengths in px; see `fill_aperture`."""
     out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], ELLIPSE, axes[0], axes[1], theta, subpixels, out)
+    fill_aperture(centre[0], centre[1], kind, a, b, theta, subpixels, out)
     return out
 
 
-def box_aperture(shape: tuple[int, int], centre: tuple[float, float], size: tuple[float, float], *, subpixels: int = 0) -> Float:
-    """Overlap of each pixel with a box of size (height, width) px."""
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], BOX, size[1] / 2, size[0] / 2, 0.0, subpixels, out)
-    return out
+def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> Float:
+    """Exact overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px."""
+    return overlap(shape, centre, CIRCLE, radius, radius, 0.0)
 
 
 def interval_overlap(n: int, low: float, high: float) -> Float:

@@ -45,6 +45,11 @@ class Centroid(Section):
         """The method, `none` where centroids are off."""
         return self.method if self.enabled else "none"
 
+    @property
+    def measured(self) -> bool:
+        """Whether positions are measured at all."""
+        return self.chosen != "none"
+
 
 class Method(Section):
     method: Literal["auto", "aperture", "psf", "optimal"] = "auto"
@@ -97,6 +102,16 @@ class Aperture(Section):
     def samples(self) -> int:
         """Sub-pixels a side of the edges' sampling; 0: exact areas."""
         return {"exact": 0, "centre": 1, "subpixel": self.subpixels}[self.edge_sampling]
+
+    @property
+    def half_height_px(self) -> float:
+        """Half the height of the strip that the aperture is on a spectrum."""
+        return self.radius_px if self.shape == "circular" else self.box.height_px / 2
+
+    @property
+    def omits_masked(self) -> bool:
+        """Whether the light of masked pixels is left out, and nothing makes up for it."""
+        return self.mask_treatment == "omit"
 
 
 class Columns(Section):
@@ -218,6 +233,11 @@ class Optimal(Section):
     window: Window = Window()
     profile: Profile = Profile()
     robust: PixelClip = PixelClip()
+
+    @property
+    def straight(self) -> bool:
+        """Whether the spectrum is taken to lie along one row."""
+        return self.trace_model == "fixed_row"
 
 
 class NoiseModel(Section):
