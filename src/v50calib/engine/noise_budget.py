@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from v50calib.engine.constants import VisitConstants
-from v50calib.engine.series import SeriesResult, white_of
+from v50calib.engine.series import SeriesResult
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.noise import block_sizes, expected_rms, rms_of_blocks
 from v50calib.kernels.series import robust_sigma
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import PhotometryConstants
+from v50calib.stages.series.curves import white_normalized
 
 #: rows of noise_budget. The first five add up to photometry_var; `background` is a pair's share of the error of the
 #: subtracted background, smoothed in time (`rms_expected` has all of it); `flat` is NaN unless
@@ -30,7 +31,7 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
     divisor = _mean(normalized.baseline, outside)
     level = divisor * normalized.level
     scatter = _variance(normalized.flux, outside)
-    white, var = white_of(result.series, normalized)
+    white, var = white_normalized(result.series, normalized)
     slow = result.series.slow_var
     total = float(np.nansum(level))
     whole = np.isfinite(level)

@@ -11,7 +11,7 @@ from v50calib.dq import DQ, all_channels
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
-from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, whole_channels
 from v50calib.stages.series.time_bins import BaselineModel
 from v50calib.stages.trace.along_time import clipped, filtered_trend, time_terms
 from v50calib.stages.trace.along_wavelength import continuum_operator
@@ -114,7 +114,7 @@ class Trace:
         return baseline.astype(series.flux.dtype)
 
     def _trend(self, series: Series, baseline: Real, ephemeris: Ephemeris, outside: Mask) -> Float:
-        whole = np.isfinite(series.flux.sum(axis=0, dtype=np.float64)) & np.isfinite(baseline.sum(axis=0, dtype=np.float64))
+        whole = whole_channels(series.flux) & whole_channels(baseline)
         flux, var = white_curve(series)
         total = baseline[:, whole].sum(axis=1, dtype=np.float64)
         return filtered_trend(series, flux / total, np.sqrt(var) / total, self.config.along_time, ephemeris, outside)
