@@ -204,7 +204,7 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
     position = (2.0 * (wavelength - wavelength.min()) / span - 1.0) if span > 0 else np.zeros(wavelength.size)
     fitted = fit_depths(
         bins.time_h, flux, np.sqrt(var / bins.count[:, None]), bins.width, design, shape, prior, position, darkening,
-        fix_t0=ephemeris.source == "given", additive=calib.trace.additive,
+        fix_t0=ephemeris.given, additive=calib.trace.additive,
     )  # fmt: skip
     if good.all():
         return fitted

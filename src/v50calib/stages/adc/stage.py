@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,23 @@ from v50calib.stages.base import PlainStage
 from v50calib.stages.lookup import Curve, Table, make_table
 from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
-ALONG = {"border_mean": "frame", "mask_mean": "frame", "per_row": "row", "per_col": "column"}
+
+class ReferenceStrategy(NamedTuple):
+    """along: what has one reference level, a frame, a row or a column; unused: borders that cannot say it."""
+
+    along: str
+    unused: tuple[str, ...] = ()
+
+
+#: calib.adc.reference_pixel.strategy
+STRATEGIES = {
+    "border_mean": ReferenceStrategy("frame"),
+    "mask_mean": ReferenceStrategy("frame"),
+    "per_row": ReferenceStrategy("row", ("top", "bottom")),
+    "per_col": ReferenceStrategy("column", ("left", "right")),
+}
+#: calib.adc.fpn_cleanup.mode -> axes in turn; columns and rows disturb each other's medians: two rounds, as in Tukey's median polish
+STRIPES = {"col_median": (1,), "row_median": (2,), "both": (1, 2, 1, 2)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,7 @@ class AdcConstants:
     scale: float | Float = 1.0
 
 
-class Adc(PlainStage):
+class Adc(PlainStage[AdcConfig]):
     """raw_frames [ADU] -> adc_corrected [e-]: linearization in ADU, gain and offset, reference pixels, stripes, clip.
 
     Sets SATURATED where the code is at the converter's full scale or above `saturation_level_e`, AD_FLOOR
@@ -53,9 +69,6 @@ class Adc(PlainStage):
     name: ClassVar[str] = "adc"
     input_key: ClassVar[str] = "raw_frames"
     output_key: ClassVar[str] = "adc_corrected"
-
-    def __init__(self, config: AdcConfig) -> None:
-        self.config = config
 
     @property
     def files(self) -> dict[str, str | None]:
@@ -166,10 +179,7 @@ class Adc(PlainStage):
         if cfg.mask_path is not None:
             mask = self._map(cfg.mask_path, "calib.adc.reference_pixel.mask_path", state.shape) != 0
         else:
-            widths = cfg.border.model_dump()
-            if cfg.strategy in ("per_row", "per_col"):
-                dropped = ("top", "bottom") if cfg.strategy == "per_row" else ("left", "right")
-                widths |= dict.fromkeys(dropped, 0)
+            widths = cfg.border.model_dump() | dict.fromkeys(STRATEGIES[cfg.strategy].unused, 0)
             mask = kernels.border_mask(state.shape, **widths)
         if not mask.any() or mask.all():
             raise ConfigError(
@@ -222,11 +232,10 @@ class Adc(PlainStage):
         if c.reference is not None:
             robust = cfg.reference_pixel.robust
             electrons -= kernels.reference_level(
-                electrons, c.reference, ALONG[cfg.reference_pixel.strategy], sigma=robust.sigma_clip, max_iters=robust.max_iters
+                electrons, c.reference, STRATEGIES[cfg.reference_pixel.strategy].along, sigma=robust.sigma_clip, max_iters=robust.max_iters
             )
         if c.valid is not None:
-            # columns and rows disturb each other's medians: two rounds, as in Tukey's median polish
-            for axis in {"col_median": (1,), "row_median": (2,), "both": (1, 2, 1, 2)}[cfg.fpn_cleanup.mode]:
+            for axis in STRIPES[cfg.fpn_cleanup.mode]:
                 electrons = kernels.remove_stripes(electrons, c.valid, axis)
         if cfg.clip.min is not None or cfg.clip.max is not None:
             electrons = np.clip(electrons, cfg.clip.min, cfg.clip.max)

@@ -13,7 +13,7 @@ from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.pixelwise import dark_signal, sigma_clip_mask
-from v50calib.kernels.repair import fill_pixels, fillable, grow
+from v50calib.kernels.repair import Mode, fill_pixels, fillable, grow
 from v50calib.kernels.temporal import SPIKE_HALO
 from v50calib.stages.base import PlainStage, Step
 from v50calib.stages.dark import cosmic_rays as cosmic
@@ -42,7 +42,7 @@ class DarkConstants:
     spikes: Float | None = None
 
 
-class Dark(PlainStage):
+class Dark(PlainStage[DarkConfig]):
     """adc_corrected -> dark_corrected [e-]: ``e - dark·t_exposure``, pedestal, cosmic rays, bad pixels.
 
     Sets DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is a 5-sigma outlier of the science columns'
@@ -54,16 +54,13 @@ class Dark(PlainStage):
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "dark_corrected"
 
-    def __init__(self, config: DarkConfig) -> None:
-        self.config = config
-
     @property
     def halo(self) -> int:
         return SPIKE_HALO if self.config.cosmic_rays.enabled else 0
 
     @property
     def needs_measure(self) -> bool:
-        return self.config.cosmic_rays.enabled and self.config.cosmic_rays.detector == "temporal"
+        return cosmic.needs_noise(self.config.cosmic_rays)
 
     @property
     def files(self) -> dict[str, str | None]:
@@ -73,6 +70,12 @@ class Dark(PlainStage):
             "dark.per_pixel_map.map_path": cfg.per_pixel_map.map_path,
             "dark.bad_pixel_handling.bpm_path": cfg.bad_pixel_handling.bpm_path,
         }
+
+    @property
+    def fill_mode(self) -> Mode | None:
+        """How masked pixels are filled in every frame; None: they are not."""
+        mode = self.config.bad_pixel_handling.replace.mode
+        return None if mode == "none" else mode
 
     def prepare(self, state: VisitState) -> DarkConstants:
         cfg = self.config
@@ -141,7 +144,7 @@ class Dark(PlainStage):
             state.flag(hot, DQ.DO_NOT_USE)
 
     def _hot(self, state: VisitState) -> NDArray[np.bool_]:
-        """Hot pixels of the science columns (the host cuts to them before it clips)."""
+        """Hot pixels of the science columns (the challenge's procedure cuts to them before it clips)."""
         detection = self.config.bad_pixel_handling.hot_pixel_detection
         hot = np.zeros_like(state.reference.dark, dtype=np.bool_)
         science = state.instrument.science
@@ -198,7 +201,7 @@ class Dark(PlainStage):
     def _fill(self, state: VisitState) -> NDArray[np.bool_] | None:
         """Masked pixels that are filled in every frame; they leave the mask."""
         cfg = self.config.bad_pixel_handling.replace
-        if cfg.mode == "none" or not state.masked.any():
+        if self.fill_mode is None or not state.masked.any():
             return None
         share = float(state.masked.mean())
         if share > cfg.max_replace_fraction:
@@ -206,7 +209,7 @@ class Dark(PlainStage):
                 f"calib.dark.bad_pixel_handling.replace would fill {share:.2%} of {state.instrument}'s pixels, more than "
                 f"max_replace_fraction={cfg.max_replace_fraction}: check the bad-pixel maps or raise the limit"
             )
-        state.repaired = fillable(state.masked, cfg.mode)
+        state.repaired = fillable(state.masked, self.fill_mode)
         state.flag(state.repaired, DQ.FLUX_ESTIMATED)
         state.masked &= ~state.repaired
         return state.repaired
@@ -220,7 +223,7 @@ class Dark(PlainStage):
         steps = [Step(self._subtract, False)]
         if self.config.cosmic_rays.enabled:
             steps.append(Step(self._clean, True))
-        if self.config.bad_pixel_handling.replace.mode != "none":
+        if self.fill_mode is not None:
             steps.append(Step(self._fill_in, False))
         return steps
 
@@ -229,11 +232,10 @@ class Dark(PlainStage):
         return cosmic.clean(tile, self.config.cosmic_rays, sigma, c.masked, float(np.nanmedian(c.read_noise)))
 
     def _fill_in(self, tile: Tile, c: DarkConstants) -> Tile:
-        mode = self.config.bad_pixel_handling.replace.mode
-        if c.fill is None or mode == "none":
+        if c.fill is None or self.fill_mode is None:
             return tile
         # what is still masked has no neighbours and must not become one
-        values = fill_pixels(tile.values, c.fill | c.masked, mode)
+        values = fill_pixels(tile.values, c.fill | c.masked, self.fill_mode)
         return replace(tile, values=values, frame_dq=tile.frame_dq | np.where(c.fill, FRAME_FLUX_ESTIMATED, np.uint8(0)))
 
     def _subtract(self, tile: Tile, c: DarkConstants) -> Tile:

@@ -31,7 +31,7 @@ class FlatConstants:
     sky: NDArray[np.int64] | None = None
 
 
-class Flat(PlainStage):
+class Flat(PlainStage[FlatConfig]):
     """dark_corrected -> flat_corrected [e-]: division by the flat, variances by its square.
 
     A flat that is not finite or <= epsilon, or outside the valid mask, is taken as 1 and the pixel gets
@@ -42,9 +42,6 @@ class Flat(PlainStage):
     name: ClassVar[str] = "flat"
     input_key: ClassVar[str] = "dark_corrected"
     output_key: ClassVar[str] = "flat_corrected"
-
-    def __init__(self, config: FlatConfig) -> None:
-        self.config = config
 
     @property
     def files(self) -> dict[str, str | None]:
@@ -91,15 +88,19 @@ class Flat(PlainStage):
 
     def _flat(self, state: VisitState) -> Float:
         """The response map by the method; unusable where not finite."""
-        method = self.config.flat_model.method
-        if method == "auto":
-            return self.config.validation.dataset_map(state.reference.flat, "flat")
+        responses = {
+            "auto": [self._of_dataset],
+            "master": [self._master],
+            "spectral": [self._spectral],
+            "hybrid": [self._master, self._spectral],
+        }
         out = np.ones(state.shape)
-        if method in ("master", "hybrid"):
-            out *= self._master(state)
-        if method in ("spectral", "hybrid"):
-            out *= self._spectral(state)
+        for response in responses[self.config.flat_model.method]:
+            out *= response(state)
         return out
+
+    def _of_dataset(self, state: VisitState) -> Float:
+        return self.config.validation.dataset_map(state.reference.flat, "flat")
 
     def _master(self, state: VisitState) -> Float:
         """The user's master flat, its large-scale illumination divided out where asked for."""

@@ -37,7 +37,7 @@ class LinearityConstants:
         return bool(np.isfinite(self.low) or np.isfinite(self.high))
 
 
-class Nonlinearity(PlainStage):
+class Nonlinearity(PlainStage[NonlinearityConfig]):
     """adc_corrected [e-] -> adc_corrected [e-], linearized; must come before CDS.
 
     A pixel whose coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
@@ -49,9 +49,6 @@ class Nonlinearity(PlainStage):
     name: ClassVar[str] = "nonlinearity"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "adc_corrected"
-
-    def __init__(self, config: NonlinearityConfig) -> None:
-        self.config = config
 
     @property
     def files(self) -> dict[str, str | None]:

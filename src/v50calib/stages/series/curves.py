@@ -63,6 +63,11 @@ class Ephemeris:
         """Whether there is a transit."""
         return self.source != "none"
 
+    @property
+    def given(self) -> bool:
+        """Whether the config gave mid-time and duration: no fit changes them."""
+        return self.source == "given"
+
     def in_transit(self, time_h: Float, margin: float) -> Mask:
         """Samples within T14·(1 + margin) of mid-transit, of every orbit that the times reach."""
         if not self.found:

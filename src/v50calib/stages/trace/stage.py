@@ -50,7 +50,7 @@ class Trace:
         time = self.config.along_time
         model = model if model is not None else search_model(series, self.config)
         outside, notes = self._fitted_pairs(series, ephemeris, allowed)
-        if time.enabled and time.method == "spline":
+        if time.has_spline:
             model = replace(model, time_terms=time_terms(time, series.time_h, outside))
         out = self._normalize(series, ephemeris, model, outside, notes)
         if time.enabled and time.decorrelate.enabled and time.decorrelate.pca_components:
@@ -82,7 +82,7 @@ class Trace:
             design = design[:, :1]
         use = outside if outside.any() else np.ones_like(outside)
         baseline: Real = self._fit(series, design, use)
-        if time.filter_name is not None:
+        if time.filters:
             baseline = _as(baseline * self._trend(series, baseline, ephemeris, outside)[:, None], series.flux)
         if (baseline <= 0).any():
             baseline[baseline <= 0] = np.nan
@@ -90,7 +90,7 @@ class Trace:
         if cfg.additive:
             level = _mean(baseline, use)
             flux, var = _as(1.0 + (series.flux - baseline) / level, flux), _as(series.var / level**2, var)
-        own = time.enabled and (time.filter_name is not None or time.method == "spline" or cfg.additive or self._masked_terms)
+        own = time.enabled and (time.filters or time.has_spline or cfg.additive or self._masked_terms)
         joint = replace(model, regressors=model.regressors[:, :0]) if self._masked_terms else model
         out = Normalized(flux, var, baseline, outside, notes, joint=joint, refit_white=own)
         return self._along_wavelength(series, out, use)
@@ -123,7 +123,7 @@ class Trace:
         """Divide by the reference spectrum instead of each channel's own level; the levels go into `level`."""
         cfg = self.config.along_wavelength
         per_frame = cfg.enabled and cfg.reference == "per_frame"
-        if cfg.enabled and cfg.method == "auto" and not per_frame:
+        if cfg.enabled and cfg.own_level and not per_frame:
             return out
         level = _mean(out.baseline, use)
         if not cfg.enabled:
@@ -149,7 +149,7 @@ class Trace:
 
     def _operator(self, series: Series, out: Normalized, level: Float, good: Mask) -> Float:
         cfg = self.config.along_wavelength
-        if cfg.method == "auto":
+        if cfg.own_level:
             return np.outer(level[good], np.ones(int(good.sum()))) / level[good].sum()
         variance = np.asarray(series.var[:, good].mean(axis=0, dtype=np.float64)) if self.config.weights.use_variance else None
         return continuum_operator(cfg, series.wavelength_um[good], level[good], variance)
