@@ -22,7 +22,7 @@ from v50calib.export.grid import Grid, GridVar, GridWriter, ZarrGrid
 from v50calib.io.storage.commit import check_complete, set_aside, staging
 from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
@@ -70,7 +70,7 @@ def plan_export(run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: F
     run_dir = locate(run_dir)
     mark = read_mark(run_dir)
     products = _products(run_dir, str(mark.get("config_hash")))
-    visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in journal.read(run_dir)})
+    visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in manifest.read(run_dir)})
     flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
     if not flat:
         raise StoreError(f"'{run_dir}' has no product to export: run 'v50calib calibrate' to its end")

@@ -12,7 +12,7 @@ import xarray as xr
 
 from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict, judge, no_product, number
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import committed_products, open_product
 
@@ -21,7 +21,7 @@ from v50calib.runs.product import committed_products, open_product
 class Visit:
     """One visit x instrument. product: its place, None where there is none (or an older one under a failed attempt)."""
 
-    entry: journal.Entry
+    entry: manifest.Entry
     verdict: Verdict
     product: Location | None
     notes: list[str] = field(default_factory=list)
@@ -47,10 +47,10 @@ def collect(run_dir: Location, truth: Mapping[tuple[str, int, str], float]) -> l
     store = run_dir / PRODUCTS
     # a run that has no product yet has no store either
     products = dict(committed_products(store)) if store.is_dir() else {}
-    entries = {entry.label: entry for entry in journal.read(run_dir)}
+    entries = {entry.label: entry for entry in manifest.read(run_dir)}
     for label in products.keys() - entries.keys():
         planet, index, instrument = label.split("/")
-        entries[label] = journal.Entry(planet, int(index), instrument, "done")
+        entries[label] = manifest.Entry(planet, int(index), instrument, "done")
     visits = [_visit(entry, products.get(label)) for label, entry in entries.items()]
     for visit in visits:
         key = (visit.entry.planet_id, visit.entry.visit, visit.entry.instrument)
@@ -63,7 +63,7 @@ def _rank(visit: Visit) -> tuple[float, float, str]:
     return -visit.verdict.score, -noise if math.isfinite(noise) else 0.0, visit.label
 
 
-def _visit(entry: journal.Entry, product: Location | None) -> Visit:
+def _visit(entry: manifest.Entry, product: Location | None) -> Visit:
     if entry.state not in ("done", "skipped"):
         return Visit(entry, no_product(entry.state, entry.error or entry.error_type), None)
     if product is None:
