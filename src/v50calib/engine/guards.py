@@ -42,7 +42,7 @@ def guard(
     if count < checks.min_samples:
         return {}, (f"{stage} quality: {count} sample {unit} are fewer than min_samples={checks.min_samples}; not judged",)
     numbers, faults = measure(count)
-    if faults and checks.action_on_fail == "error":
+    if faults and checks.stops:
         raise DataError(f"{instrument}: calib.{stage}.quality_checks: {'; '.join(faults)}; look at the visit, or set action_on_fail=warn")
     return {unit: count, **numbers}, tuple(f"{stage} quality: {fault}" for fault in faults)
 

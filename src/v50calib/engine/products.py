@@ -116,11 +116,11 @@ def _weights(config: RunConfig) -> bool:
 
 
 def _binned(config: RunConfig) -> bool:
-    return config.output.cubes in ("binned", "both")
+    return config.output.binned_cube
 
 
 def _full(config: RunConfig) -> bool:
-    return config.output.cubes in ("full", "both")
+    return config.output.full_cube
 
 
 def _trace(config: RunConfig) -> bool:

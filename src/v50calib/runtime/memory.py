@@ -75,12 +75,12 @@ def projected(job: Job, *, whole_file: bool) -> Need:
     channels = nx if source.instrument.band_um is None else 1
     item = 8 if output.dtype == "float64" else 4
     bins = 0
-    if output.cubes in ("binned", "both"):
+    if output.binned_cube:
         span_s = 3600.0 * float(source.time_h[-1] - source.time_h[0])
         bins = min(pairs, int(span_s / output.bin_s) + 1)
     cubes = CUBE_COPIES * 8 * bins * ny * nx
     series = 8 * pairs * (SERIES_COPIES * channels + PAIR_COPIES)
-    if output.cubes in ("full", "both"):
+    if output.full_cube:
         cubes += int(FULL_COPIES * item * pairs * ny * nx)
     return Need(job.key.instrument, BASE, held, series, cubes)
 

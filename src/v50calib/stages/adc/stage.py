@@ -131,10 +131,10 @@ class Adc(PlainStage[AdcConfig]):
     def _level(self, cfg: OffsetCorrection | GainCorrection, name: str, auto: float, state: VisitState) -> float | Float:
         """One of the two constants of the conversion by its method; unusable offsets are flagged and filled."""
         neutral = 1.0 if isinstance(cfg, GainCorrection) else 0.0
-        if cfg.method in ("none", "auto", "global"):
-            return float({"none": neutral, "auto": auto, "global": cfg.value or 0.0}[cfg.method])
-        key = "table_path" if cfg.method == "per_channel" else "map_path"
-        shape = state.shape[1:] if cfg.method == "per_channel" else state.shape
+        number = {"none": neutral, "auto": auto, "global": cfg.value or 0.0}.get(cfg.method)
+        if number is not None:
+            return float(number)
+        key, shape = {"per_channel": ("table_path", state.shape[1:]), "per_pixel": ("map_path", state.shape)}[cfg.method]
         values = self.config.validation.user_map(getattr(cfg, key), f"calib.adc.{name}.{key}", shape)
         full = np.array(np.broadcast_to(values, state.shape))
         if isinstance(cfg, OffsetCorrection):

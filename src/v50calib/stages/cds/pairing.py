@@ -110,6 +110,6 @@ def _integrity(config: CdsConfig, lonely: float, stamp: Float, gap: float, instr
         faults.append(f"time stamps fall or repeat at frame {at + 1} ({where}.require_monotonic_timestamps)")
     if bounds.max_time_gap_s is not None and gap > bounds.max_time_gap_s:
         faults.append(f"pairs lie up to {gap:.3g} s apart, more than {where}.max_time_gap_s={bounds.max_time_gap_s}")
-    if faults and config.quality_checks.action_on_fail == "error":
+    if faults and config.quality_checks.stops:
         raise DataError(f"{instrument}: {'; '.join(faults)}; look at the visit, or set calib.cds.quality_checks.action_on_fail=warn")
     return [f"cds quality: {fault}" for fault in faults]

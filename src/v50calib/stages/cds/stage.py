@@ -73,7 +73,7 @@ class Cds(PlainStage[CdsConfig]):
     @property
     def normalizes(self) -> bool:
         """Whether the differences are divided by something."""
-        return self.config.normalization.method in (NOISE, *TOTALS)
+        return self.config.normalization.units is not None
 
     @property
     def halo(self) -> int:

@@ -19,9 +19,9 @@ from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.tile import Tile
 
 
-def require_astroscrappy() -> None:
-    """Refuse a detector that is not installed. Raises ConfigError."""
-    if importlib.util.find_spec("astroscrappy") is None:
+def require_installed(config: CosmicRays) -> None:
+    """Refuse a detector whose package is not installed. Raises ConfigError."""
+    if config.enabled and DETECTORS[config.detector] is _by_shape and importlib.util.find_spec("astroscrappy") is None:
         raise ConfigError(
             "calib.dark.cosmic_rays.detector=astroscrappy needs the package astroscrappy, which is not installed: "
             "pip install astroscrappy, or use detector=temporal"

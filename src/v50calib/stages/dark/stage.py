@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,19 @@ class DarkConstants:
     masked: NDArray[np.bool_]
     read_noise: Float
     spikes: Float | None = None
+
+
+class UserDark(NamedTuple):
+    """A user's dark map: its config key and path, whether it is scaled by the exposure, and what divides it.
+
+    per_rate, per_electron   its units in e-/s, where it is scaled, and in e-, where it is not
+    """
+
+    key: str
+    path: str | None
+    scaled: bool
+    per_rate: float
+    per_electron: float
 
 
 class Dark(PlainStage[DarkConfig]):
@@ -105,20 +118,20 @@ class Dark(PlainStage[DarkConfig]):
             return cfg.validation.dataset_map(state.reference.dark, "dark"), zeros
         if method == "none":
             return zeros, zeros.copy()
-        if method == "master":
-            path, key, scaled = cfg.master.path, "master.path", cfg.master.scale_exposure
-            unit = cfg.master.reference_exposure_s or 1.0
-        else:
-            path, key, scaled = cfg.per_pixel_map.map_path, "per_pixel_map.map_path", cfg.per_pixel_map.scale_exposure
-            unit = 1.0 if cfg.per_pixel_map.units == "e_per_s" else state.reference.adc_gain
-        values = cfg.validation.user_map(str(path), f"calib.dark.{key}", state.shape)
-        if scaled:
-            return values / unit, zeros
+        gain = {"e_per_s": 1.0, "adu_per_s": state.reference.adc_gain}[cfg.per_pixel_map.units]
+        files = {
+            "master": UserDark("master.path", cfg.master.path, cfg.master.scale_exposure, cfg.master.reference_exposure_s or 1.0, 1.0),
+            "per_pixel_map": UserDark("per_pixel_map.map_path", cfg.per_pixel_map.map_path, cfg.per_pixel_map.scale_exposure, gain, gain),
+        }
+        dark = files[method]
+        values = cfg.validation.user_map(str(dark.path), f"calib.dark.{dark.key}", state.shape)
+        if dark.scaled:
+            return values / dark.per_rate, zeros
         state.notes.append(
             f"dark.{method} with scale_exposure=false subtracts the same map from both reads: it cancels in every CDS pair, the dark "
             "current between the reads stays in"
         )
-        return zeros, values if method == "master" else values / unit
+        return zeros, values / dark.per_electron
 
     def _bad_pixels(self, state: VisitState) -> None:
         """Dead, listed and hot pixels into the flags and the mask."""

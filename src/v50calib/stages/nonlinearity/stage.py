@@ -72,7 +72,7 @@ class Nonlinearity(PlainStage[NonlinearityConfig]):
             coef[1, bad] = 1.0
         state.flag(bad, DQ.NO_LIN_CORR)
         constants = LinearityConstants(coef, table, low, high)
-        if state.folded is not None and self.config.method != "none":
+        if state.folded is not None and self.config.corrects:
             state.folded = None if table is not None or constants.bounded else _compose(coef, state.folded)
         return constants
 
