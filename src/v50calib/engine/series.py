@@ -127,20 +127,20 @@ def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> Series
 
 def with_regressors(series: Series, curves: LightCurves, visit: VisitConstants, results: list[ChunkResult], config: TraceConfig) -> Series:
     """The series with the regressors that the config names beyond x and y, and its excluded pairs."""
-    width = sky = None
+    width = background = None
     if "width" in config.vectors:
         width = to_pairs(widths(curves, visit, results), visit.pair_bins, series.time_h)
     if "sky" in config.vectors:
-        # no sky is subtracted where the background is off: then there is nothing to regress on
-        sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
-    return replace(series, width=width, sky=sky, used=config.used_pairs(series.time_h))
+        # where the background is off none is subtracted, and there is nothing to regress on
+        background = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
+    return replace(series, width=width, background=background, used=config.used_pairs(series.time_h))
 
 
-def without_star(sky: Float, white: Float) -> Float:
+def without_star(background: Float, white: Float) -> Float:
     """Background (pair,) less its share that follows the star's light: the wings in it dim in transit, and a regressor
     that dims in transit would take part of the depth."""
     light = white - white.mean()
-    return sky - light * float(light @ (sky - sky.mean())) / max(float(light @ light), 1e-300)
+    return background - light * float(light @ (background - background.mean())) / max(float(light @ light), 1e-300)
 
 
 def widths(curves: LightCurves, visit: VisitConstants, results: list[ChunkResult]) -> Float:

@@ -55,7 +55,7 @@ def fit_depths(
     model = Model(time, width)
     n_channels = flux.shape[1]
     nodes = np.linspace(-1.0, 1.0, NODES if n_channels > NODES else 1) if n_channels > 1 else np.zeros(1)
-    place = np.zeros(n_channels) if nodes.size == 1 else (position + 1.0) / 2.0 * (NODES - 1)
+    index = np.zeros(n_channels) if nodes.size == 1 else (position + 1.0) / 2.0 * (NODES - 1)
     at_node = np.stack([np.interp(nodes, np.sort(position), d[np.argsort(position)]) for d in darkening])
     depth = np.full(n_channels, shape.k**2)
     theta = np.array([shape.t0, shape.a, shape.b, 0.0, 0.0, 0.0])
@@ -66,10 +66,10 @@ def fit_depths(
     if fix_t0:
         inverse[0] = FIXED
     local = np.zeros((n_channels, design.shape[1]))
-    mix = _interpolation(nodes, place)
+    mix = _interpolation(nodes, index)
     by_theta = np.moveaxis(_slopes(model, shape, theta, nodes, at_node) @ mix, 0, 1)
     for _ in range(ITERATIONS):
-        base, by_depth = _shapes(model, shape, theta, depth, nodes, place, at_node, mix)
+        base, by_depth = _shapes(model, shape, theta, depth, nodes, index, at_node, mix)
         step_local, step_theta, cov, chi2 = _solve(
             flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse, additive
         )
@@ -103,21 +103,21 @@ def _slopes(model: Model, shape: Shape, theta: Float, nodes: Float, darkening: F
     return np.stack(columns, axis=-1)
 
 
-def _interpolation(nodes: Float, place: Float) -> Float:
+def _interpolation(nodes: Float, index: Float) -> Float:
     """Linear interpolation from the nodes to each channel, (nodes, channel)."""
-    left = np.clip(np.floor(place).astype(int), 0, max(nodes.size - 2, 0))
-    share = np.clip(place - left, 0.0, 1.0)
-    mix, channel = np.zeros((nodes.size, place.size)), np.arange(place.size)
+    left = np.clip(np.floor(index).astype(int), 0, max(nodes.size - 2, 0))
+    share = np.clip(index - left, 0.0, 1.0)
+    mix, channel = np.zeros((nodes.size, index.size)), np.arange(index.size)
     mix[left, channel] += 1.0 - share
     mix[np.minimum(left + 1, nodes.size - 1), channel] += share
     return mix
 
 
 def _shapes(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, place: Float, darkening: Float, mix: Float
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, index: Float, darkening: Float, mix: Float
 ) -> tuple[Float, Float]:
     """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
-    order = np.clip(np.round(place).astype(int), 0, nodes.size - 1)
+    order = np.clip(np.round(index).astype(int), 0, nodes.size - 1)
     node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
     node_depth = np.clip(node_depth, *DEPTH_RANGE)
     values, slopes, curves = [], [], []

@@ -59,9 +59,9 @@ def biweight(values: Float, window: int, cval: float, *, iterations: int = 50) -
     (Mosteller & Tukey 1977; the estimator of Hippke et al. 2019, AJ 158, 143).
     """
     n, half = len(values), window // 2
-    place = np.arange(n)[:, None] + np.arange(-half, half + 1)
-    inside = (place >= 0) & (place < n)
-    windows = np.where(inside, values[np.clip(place, 0, n - 1)], np.nan)
+    index = np.arange(n)[:, None] + np.arange(-half, half + 1)
+    inside = (index >= 0) & (index < n)
+    windows = np.where(inside, values[np.clip(index, 0, n - 1)], np.nan)
     location = np.nanmedian(windows, axis=1, keepdims=True)
     scale = cval * np.nanmedian(np.abs(windows - location), axis=1, keepdims=True)
     windows = np.where(inside, windows, np.inf)

@@ -19,19 +19,21 @@ _jit_sum = nb.njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"}, boundsc
 
 
 @_jit
-def _smooth_into(flux: Real, sky: Real, low: Float, high: Float, centre: Float, area: Float, window: int, columns: int, out: Real) -> None:
-    n, nc = sky.shape
+def _smooth_into(
+    flux: Real, background: Real, low: Float, high: Float, centre: Float, area: Float, window: int, columns: int, out: Real
+) -> None:
+    n, nc = background.shape
     left, right = window // 2, window - window // 2 - 1
     c_left, c_right = columns // 2, columns - columns // 2 - 1
     total, mean = np.zeros(nc), np.zeros(nc)
     for k in range(-left, right + 1):
-        row = sky[min(max(k, 0), n - 1)]
+        row = background[min(max(k, 0), n - 1)]
         for c in range(nc):
             v = row[c]
             total[c] += centre[c] if v > high[c] or v < low[c] else v
     for i in range(n):
         if i > 0:
-            old, new = sky[max(i - 1 - left, 0)], sky[min(i + right, n - 1)]
+            old, new = background[max(i - 1 - left, 0)], background[min(i + right, n - 1)]
             for c in range(nc):
                 a, b = np.float64(new[c]), np.float64(old[c])
                 a = centre[c] if a > high[c] or a < low[c] else a
@@ -55,15 +57,15 @@ def _smooth_into(flux: Real, sky: Real, low: Float, high: Float, centre: Float, 
             f[c] -= v * area[c]
 
 
-def subtract_smooth(flux: Real, sky: Real, centre: Float, limit: Float, area: Float, window: int, columns: int) -> Real:
-    """Subtract ``area·sky`` from flux (n, nc) in place, sky smoothed; returns the smoothed sky.
+def subtract_smooth(flux: Real, background: Real, centre: Float, limit: Float, area: Float, window: int, columns: int) -> Real:
+    """Subtract ``area·background`` from flux (n, nc) in place, background smoothed; returns the smoothed background.
 
-    sky (n, nc): samples further than limit (nc,) off centre (nc,) count as centre; then a centred running mean over
+    background (n, nc): samples further than limit (nc,) off centre (nc,) count as centre; then a centred running mean over
     `window` samples and `columns` channels, end values repeated (as scipy.ndimage.uniform_filter, mode nearest).
     """
-    out = np.empty(sky.shape, sky.dtype)
-    window, columns = min(max(window, 1), len(sky)), min(max(columns, 1), sky.shape[1])
-    _smooth_into(flux, np.ascontiguousarray(sky), centre - limit, centre + limit, centre, area, window, columns, out)
+    out = np.empty(background.shape, background.dtype)
+    window, columns = min(max(window, 1), len(background)), min(max(columns, 1), background.shape[1])
+    _smooth_into(flux, np.ascontiguousarray(background), centre - limit, centre + limit, centre, area, window, columns, out)
     return out
 
 

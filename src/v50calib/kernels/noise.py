@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float, Mask
 
-#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS tell no scatter
+#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS give no scatter
 SIZES, MIN_BLOCKS = 20, 8
 
 

@@ -19,8 +19,8 @@ def shortest_reads(exposure: Float) -> Mask:
     return np.asarray(exposure <= shortest + 1e-4 * abs(shortest))
 
 
-def by_position(order: Index, *, second_first: bool) -> Pairs:
-    """Positions 2i and 2i+1 of `order`; second_first: 2i+1 is the first read and 2i+2 its second."""
+def by_index(order: Index, *, second_first: bool) -> Pairs:
+    """Frames 2i and 2i+1 of `order`; second_first: 2i+1 is the first read and 2i+2 its second."""
     start = 1 if second_first else 0
     n = (len(order) - start) // 2
     return order[start : start + 2 * n : 2], order[start + 1 : start + 2 * n : 2]
@@ -38,16 +38,16 @@ def by_nearest(order: Index, stamp: Float, reset: Mask, *, window: float | None,
 
     order       frames in the order in which they are thought to be taken
     window      s; a partner further away is none
-    Ties (to 1e-6 s) go to the earlier reset. `before` is judged by position in `order`, distance by the stamps.
+    Ties (to 1e-6 s) go to the earlier reset. `before` is judged by the rank in `order`, distance by the stamps.
     """
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
     resets = order[reset[order]]
     signals = order[~reset[order]]
     if not resets.size or not signals.size:
         empty = np.zeros(0, np.int64)
         return empty, empty
-    after = np.searchsorted(place[resets], place[signals])
+    after = np.searchsorted(rank[resets], rank[signals])
     earlier, later = resets[np.maximum(after - 1, 0)], resets[np.minimum(after, resets.size - 1)]
     has_earlier, has_later = after > 0, (after < resets.size) & either_side
     far = np.inf

@@ -63,7 +63,7 @@ def inverse_flat(flat: Float, epsilon: float) -> tuple[Float, NDArray[np.bool_]]
 def sigma_clip_mask(values: Float, *, sigma: float, max_iters: int) -> NDArray[np.bool_]:
     """Outliers of a map: iterative clipping about the median with the standard deviation.
 
-    The host's hot-pixel criterion (same numbers as `astropy.stats.sigma_clip` with its defaults).
+    The hot-pixel criterion of the challenge's procedure (same numbers as `astropy.stats.sigma_clip` with its defaults).
     Values that are not finite count as outliers.
     """
     good = np.isfinite(values)

@@ -117,7 +117,7 @@ def robust_continuum(
         limit = sigma * _MAD_TO_SIGMA * float(np.median(np.abs(residual[kept] - np.median(residual[kept]))))
         far = {"both": np.abs(residual), "lower": -residual, "upper": residual}[mode] > limit
         now = kept & ~far
-        # a clip that would take most channels tells of a smoother that does not fit, not of lines
+        # a clip that would take most channels means that the smoother does not fit, not that there are lines
         if limit == 0 or now.sum() == kept.sum() or now.sum() < 0.5 * use.sum():
             break
         kept = now

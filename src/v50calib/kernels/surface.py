@@ -1,4 +1,4 @@
-"""Large-scale surfaces of a detector map: what an illumination pattern is told from pixel response by."""
+"""Large-scale surfaces of a detector map: what distinguishes an illumination pattern from pixel response."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ and the Dask tasks are written once, in `engine` and `runtime`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from v50calib.stages.config import FrameStageConfig
@@ -59,7 +60,13 @@ Config = TypeVar("Config", bound=FrameStageConfig)
 
 
 class PlainStage(Generic[Config]):
-    """Defaults of a frame stage: no neighbours in time, no files, nothing measured on frames."""
+    """Defaults of a frame stage: no neighbours in time, no files, nothing measured on frames.
+
+    file_keys  keys of the stage's config that name files
+    """
+
+    name: ClassVar[str]
+    file_keys: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -70,7 +77,7 @@ class PlainStage(Generic[Config]):
 
     @property
     def files(self) -> dict[str, str | None]:
-        return {}
+        return {f"{self.name}.{key}": attrgetter(key)(self.config) for key in self.file_keys}
 
     @property
     def needs_measure(self) -> bool:

@@ -69,19 +69,15 @@ class Adc(PlainStage[AdcConfig]):
     name: ClassVar[str] = "adc"
     input_key: ClassVar[str] = "raw_frames"
     output_key: ClassVar[str] = "adc_corrected"
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        cfg = self.config
-        return {
-            "adc.offset_correction.table_path": cfg.offset_correction.table_path,
-            "adc.offset_correction.map_path": cfg.offset_correction.map_path,
-            "adc.gain_correction.table_path": cfg.gain_correction.table_path,
-            "adc.gain_correction.map_path": cfg.gain_correction.map_path,
-            "adc.reference_pixel.mask_path": cfg.reference_pixel.mask_path,
-            "adc.fpn_cleanup.valid_mask_path": cfg.fpn_cleanup.valid_mask_path,
-            "adc.linearization.lut_path": cfg.linearization.lut_path,
-        }
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "offset_correction.table_path",
+        "offset_correction.map_path",
+        "gain_correction.table_path",
+        "gain_correction.map_path",
+        "reference_pixel.mask_path",
+        "fpn_cleanup.valid_mask_path",
+        "linearization.lut_path",
+    )
 
     def prepare(self, state: VisitState) -> AdcConstants:
         cfg, ref = self.config, state.reference

@@ -92,7 +92,7 @@ def _resets(config: CdsConfig, exposure: Float, telemetry: dict[str, NDArray[Any
 
 #: calib.cds.pairing.policy, `auto` resolved -> the pairs that it makes
 POLICIES: dict[str, Callable[[Pairing, Reads], pairing.Pairs]] = {
-    "even_odd": lambda c, reads: pairing.by_position(reads.order, second_first=c.even_odd.direction == "even_minus_odd"),
+    "even_odd": lambda c, reads: pairing.by_index(reads.order, second_first=c.even_odd.direction == "even_minus_odd"),
     "n_minus_1": lambda _, reads: pairing.by_previous(reads.order, reads.exposure, reads.reset),
     "nearest": lambda c, reads: pairing.by_nearest(reads.order, reads.stamp, reads.reset, window=c.window_s, either_side=False),
     "time_window": lambda c, reads: pairing.by_nearest(reads.order, reads.stamp, reads.reset, window=c.window_s, either_side=True),

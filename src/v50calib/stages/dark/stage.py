@@ -65,6 +65,11 @@ class Dark(PlainStage[DarkConfig]):
     name: ClassVar[str] = "dark"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "dark_corrected"
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "master.path",
+        "per_pixel_map.map_path",
+        "bad_pixel_handling.bpm_path",
+    )
 
     @property
     def halo(self) -> int:
@@ -73,15 +78,6 @@ class Dark(PlainStage[DarkConfig]):
     @property
     def needs_measure(self) -> bool:
         return cosmic.needs_noise(self.config.cosmic_rays)
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        cfg = self.config
-        return {
-            "dark.master.path": cfg.master.path,
-            "dark.per_pixel_map.map_path": cfg.per_pixel_map.map_path,
-            "dark.bad_pixel_handling.bpm_path": cfg.bad_pixel_handling.bpm_path,
-        }
 
     @property
     def fill_mode(self) -> Mode | None:

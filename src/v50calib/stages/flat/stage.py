@@ -42,16 +42,12 @@ class Flat(PlainStage[FlatConfig]):
     name: ClassVar[str] = "flat"
     input_key: ClassVar[str] = "dark_corrected"
     output_key: ClassVar[str] = "flat_corrected"
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        cfg = self.config
-        return {
-            "flat.flat_model.valid_mask_path": cfg.flat_model.valid_mask_path,
-            "flat.master.path": cfg.master.path,
-            "flat.spectral.path": cfg.spectral.path,
-            "flat.illumination_correction.mask_path": cfg.illumination_correction.mask_path,
-        }
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "flat_model.valid_mask_path",
+        "master.path",
+        "spectral.path",
+        "illumination_correction.mask_path",
+    )
 
     def prepare(self, state: VisitState) -> FlatConstants:
         inverse = self._inverse(state) if self.config.flat_model.method != "none" else np.ones(state.shape)
@@ -185,7 +181,7 @@ class Flat(PlainStage[FlatConfig]):
         return out
 
     def _surfaces(self, frames: Float, c: FlatConstants) -> Float:
-        """Illumination (n, ny, nx) of each frame over its own mean; 1 where the frame is too faint to tell."""
+        """Illumination (n, ny, nx) of each frame over its own mean; 1 where the frame is too faint for a fit."""
         assert c.design is not None
         assert c.solver is not None
         n, ny, nx = frames.shape

@@ -49,10 +49,10 @@ class Nonlinearity(PlainStage[NonlinearityConfig]):
     name: ClassVar[str] = "nonlinearity"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "adc_corrected"
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        return {"nonlinearity.lut_path": self.config.lut_path, "nonlinearity.map_path": self.config.map_path}
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "lut_path",
+        "map_path",
+    )
 
     @property
     def needs_measure(self) -> bool:

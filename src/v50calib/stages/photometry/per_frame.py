@@ -1,7 +1,7 @@
 """Photometry that needs the frames themselves: clipped backgrounds, centroids and PSF fits pair by pair, rejected pixels.
 
-Every method gives the same sums as the static maps do, so that the light curves are finished in one place: the flux with the
-background under the *static* aperture left in, and the background per pixel beside it.
+Every method gives the same sums as the static maps do, so that light curves are finished by one function: the flux with the
+background in the *static* aperture left in, and the background per pixel beside it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Series:
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
     slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
-    width (pair,) rms height of the spectrum or star, px; sky (pair,) background, e- per pixel: where asked for;
+    width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
     used (pair,) pairs that fits and bins may use, None: all.
     """
 
@@ -33,7 +33,7 @@ class Series:
     star: dict[str, float]
     slow_var: Float
     width: Float | None = None
-    sky: Float | None = None
+    background: Float | None = None
     used: Mask | None = None
 
 

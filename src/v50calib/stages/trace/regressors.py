@@ -1,4 +1,4 @@
-"""Regressors measured from the frames: pointing, width, sky; and patterns of the residuals (PCA, common mode)."""
+"""Regressors measured from the frames: pointing, width, background; and patterns of the residuals (PCA, common mode)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"]
 
 
 def _centred(series: Series, vectors: tuple[str, ...]) -> list[Float]:
-    known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.sky}
+    known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.background}
     chosen = []
     for name in vectors:
         values = known[name]

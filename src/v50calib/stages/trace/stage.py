@@ -45,7 +45,7 @@ class Trace:
         self.config = config
 
     def apply(self, series: Series, ephemeris: Ephemeris, model: BaselineModel | None = None, allowed: Mask | None = None) -> Normalized:
-        """Normalized light curves. model: of the search, made anew if not given; allowed (pair,): further restricts
+        """Normalized light curves. model: of the search, built here if not given; allowed (pair,): further restricts
         the pairs that are fitted."""
         time = self.config.along_time
         model = model if model is not None else search_model(series, self.config)
