@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from photometry_case import READ, config, constants_of, extract, spectrum, star
 from photutils.centroids import centroid_com
-from tests.stages.photometry_case import READ, config, constants_of, extract, spectrum, star
 
 from v50calib.dq import DQ
 from v50calib.stages.photometry.constants import LightCurves
