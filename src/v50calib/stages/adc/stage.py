@@ -59,11 +59,16 @@ class AdcConstants:
 
 
 class Adc(PlainStage[AdcConfig]):
-    """raw_frames [ADU] -> adc_corrected [e-]: linearization in ADU, gain and offset, reference pixels, stripes, clip.
+    """raw_frames (time, y, x) [ADU] -> adc_corrected (time, y, x) [e-, or ADU by `units_out`].
 
-    Sets SATURATED where the code is at the converter's full scale or above `saturation_level_e`, AD_FLOOR
-    where it is 0; NO_GAIN_VALUE|DO_NOT_USE where a gain or offset map has no usable value (the map's median is
-    taken). Variances: photon ``max(e, 0)``, read noise ``read²`` of one read times the linearization's slope².
+    ``e = linear(ADU) / gain + offset`` with the dataset's gain [ADU/e-] and offset [e-] (Ariel Data Challenge, adc_info), or
+    the config's; then reference pixels, stripes and clip.
+
+    Variances: photon ``max(e, 0)``, read noise ``read²`` of one read times the linearization's slope².
+    Flags: SATURATED where the code is at the converter's full scale or above `saturation_level_e`, AD_FLOOR where it is 0;
+    NO_GAIN_VALUE|DO_NOT_USE where a gain or offset map has no usable value (its median is taken); NON_SCIENCE at reference pixels.
+    Raises ConfigError where no value of a gain is usable or no pixel is a reference or valid pixel, DataError for a map that is
+    not of this detector.
     """
 
     name: ClassVar[str] = "adc"

@@ -52,9 +52,8 @@ def reading_order(config: CdsConfig, exposure: Float, time_h: Float, telemetry: 
     if not len(pairs[0]):
         raise DataError(
             f"{instrument}: no two of {n} frames make a CDS pair by calib.cds.pairing.policy={config.policy} "
-            f"order_by={config.pairing.order_by} window_s={config.pairing.window_s} (exposures {exposure.min():.3g} to "
-            f"{exposure.max():.3g} s); "
-            "widen the window or take another policy"
+            f"order_by={config.pairing.order_by} window_s={config.pairing.window_s} "
+            f"(exposures {exposure.min():.3g} to {exposure.max():.3g} s); widen the window or take another policy"
         )
     pairs = pairing.sorted_in_time(pairs, stamp)
     frames = np.stack(pairs, axis=1).ravel()
@@ -84,8 +83,7 @@ def _resets(config: CdsConfig, exposure: Float, telemetry: dict[str, NDArray[Any
         known = ", ".join(sorted(telemetry)) or "nothing but stamps and exposures"
         raise ConfigError(
             f"calib.cds.reset_signal.reset_flag_key='{key}': {instrument} has no such variable on its time axis (there is: {known}); "
-            "leave it "
-            "out to tell resets by their exposure"
+            "leave it out to recognize first reads by their exposure"
         )
     return np.asarray(telemetry[key]).astype(bool)
 

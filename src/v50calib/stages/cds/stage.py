@@ -43,11 +43,14 @@ class CdsConstants:
 
 
 class Cds(PlainStage[CdsConfig]):
-    """flat_corrected (time) -> cds_corrected (pair) [e-].
+    """flat_corrected (time, y, x) [e-] -> cds_corrected (pair, y, x) [e-]: second minus first read of each ramp, or minus a baseline.
 
-    The photon variance of the difference is the difference of the reads' photon variances: the second
-    read contains the first one's electrons. Read noise adds. Flags of either read flag the pair; OUTLIER where a
-    sample stands off both its neighbours in time, with FLUX_ESTIMATED where it is replaced.
+    What may follow is done to the differences: outliers in time, a filter, normalization (then in its own units).
+
+    Variances: photons are those of the second read less those of the first, whose electrons it contains; read noise adds.
+    Flags: those of either read; OUTLIER where a sample stands off both its neighbours in time, with FLUX_ESTIMATED where it is
+    replaced.
+    Raises ConfigError where a reset flag is not there, DataError where reads make no pairs or break a bound.
     """
 
     name: ClassVar[str] = "cds"
@@ -121,8 +124,7 @@ class Cds(PlainStage[CdsConfig]):
         if cfg.temporal_filter.enabled:
             notes.append(
                 f"cds.temporal_filter {cfg.temporal_filter.kind} over {cfg.temporal_filter.window_pairs} pairs removes whatever is "
-                "slower than "
-                "its window, a transit first of all: depths of this product mean nothing"
+                "slower than its window, a transit first of all: depths of this product mean nothing"
             )
 
     def measure(self, tiles: list[Tile], constants: CdsConstants, state: VisitState) -> CdsConstants:

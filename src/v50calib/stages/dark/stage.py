@@ -55,11 +55,16 @@ class UserDark(NamedTuple):
 
 
 class Dark(PlainStage[DarkConfig]):
-    """adc_corrected -> dark_corrected [e-]: ``e - dark·t_exposure``, pedestal, cosmic rays, bad pixels.
+    """adc_corrected (time, y, x) [e-] -> dark_corrected (time, y, x) [e-]: dark current, pedestal, cosmic rays, bad pixels.
 
-    Sets DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is a 5-sigma outlier of the science columns'
-    dark map), UNRELIABLE_DARK (dark not finite: 0 is used), NON_SCIENCE (columns outside the science range), and on
-    samples JUMP_DET and FLUX_ESTIMATED. Dark electrons keep their own photon term in var_poisson.
+    ``e - dark·t`` with t [s] since reset and the dataset's dark map [e-/s] (Ariel Data Challenge), or the config's.
+
+    Variances: unchanged; the dark's electrons keep their own photon term in var_poisson.
+    Flags of pixels: DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is an outlier of the science columns'
+    dark map), UNRELIABLE_DARK (dark not finite: 0 is used), NON_SCIENCE (columns outside the science range), FLUX_ESTIMATED
+    (filled from neighbours). Flags of samples: JUMP_DET (hit), FLUX_ESTIMATED (filled).
+    Raises ConfigError where telemetry, region or number of filled pixels are not as the config says, DataError for a map that is not
+    of this detector or temperatures that are none.
     """
 
     name: ClassVar[str] = "dark"

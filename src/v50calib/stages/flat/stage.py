@@ -23,7 +23,7 @@ from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
 @dataclass(frozen=True)
 class FlatConstants:
-    """inverse (ny, nx) 1/flat; of the illumination fit per frame: design (ny·nx, terms), solver (terms, sky), sky pixels."""
+    """inverse (ny, nx) 1/flat; of the illumination fit per frame: design (ny·nx, terms), solver (terms, sky pixels), their flat indices."""
 
     inverse: Float
     design: Float | None = None
@@ -32,11 +32,14 @@ class FlatConstants:
 
 
 class Flat(PlainStage[FlatConfig]):
-    """dark_corrected -> flat_corrected [e-]: division by the flat, variances by its square.
+    """dark_corrected (time, y, x) [e-] -> flat_corrected (time, y, x) [e-]: division by the flat.
 
-    A flat that is not finite or <= epsilon, or outside the valid mask, is taken as 1 and the pixel gets
-    NO_FLAT_FIELD|DO_NOT_USE and leaves every sum. A gain 1/flat outside clamp_gain is held at its limit (UNRELIABLE_FLAT).
-    The flat's own error is common to all times and stays out of light-curve scatter.
+    The flat is the dataset's (Ariel Data Challenge), or made of the config's master and spectral flats.
+
+    Variances: divided by its square; the flat's own error is common to all times and stays out of light-curve scatter.
+    Flags: NO_FLAT_FIELD|DO_NOT_USE where the flat is not finite, <= epsilon or outside the valid mask (1 is used, and the pixel
+    leaves every sum); UNRELIABLE_FLAT where a gain 1/flat outside clamp_gain is held at its limit.
+    Raises ConfigError and DataError for maps that do not fit the detector, or leave too few pixels for a surface.
     """
 
     name: ClassVar[str] = "flat"
@@ -128,21 +131,18 @@ class Flat(PlainStage[FlatConfig]):
             if len(remap) != nx or remap.min() < 0 or remap.max() >= values.shape[-1]:
                 raise ConfigError(
                     f"calib.flat.spectral.channel_remap has {len(remap)} entries from {remap.min()} to {remap.max()}: it needs one for "
-                    "each of "
-                    f"the {nx} columns, an index below {values.shape[-1]}"
+                    f"each of the {nx} columns, an index below {values.shape[-1]}"
                 )
             values = values[..., remap]
         if values.shape not in ((nx,), (1, nx), state.shape):
             raise DataError(
                 f"calib.flat.spectral.path='{cfg.path}' has the shape {values.shape}: a spectral flat has one value for each of {nx} "
-                "columns, "
-                f"or the detector's shape {state.shape}; channel_remap assigns channels to columns"
+                f"columns, or the detector's shape {state.shape}; channel_remap assigns channels to columns"
             )
         if not np.isfinite(values).all() and (self.config.validation.require_finite_inputs or cfg.spectral_smoothing > 1):
             raise DataError(
                 f"calib.flat.spectral.path='{cfg.path}' is not finite everywhere, and smoothing it or validation.require_finite_inputs "
-                "needs "
-                "that: repair the file"
+                "needs that: repair the file"
             )
         values = np.atleast_2d(values)
         if cfg.spectral_smoothing > 1:

@@ -38,12 +38,16 @@ class LinearityConstants:
 
 
 class Nonlinearity(PlainStage[NonlinearityConfig]):
-    """adc_corrected [e-] -> adc_corrected [e-], linearized; must come before CDS.
+    """adc_corrected (time, y, x) [e-] -> adc_corrected (time, y, x) [e-], linearized; must come before CDS.
 
-    A pixel whose coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
-    and the top of the range, keeps its value and gets NO_LIN_CORR. Outside `valid_range` the correction of the
-    range's end is kept; pixels that leave it in the sample frames get NONLINEAR. Never clips at 0: that would rectify the
-    read noise of short reads. Variances: read noise times (dF/de)², photons ``max(e_lin, 0)``.
+    ``e_lin = Σ_k c_k e^k`` with the dataset's coefficients (Ariel Data Challenge, linear_corr), or the config's polynomial, maps
+    or table. Outside `valid_range` the correction of the range's end is kept. Never clips at 0: that would rectify the read
+    noise of short reads.
+
+    Variances: read noise times (dF/de)², photons ``max(e_lin, 0)``.
+    Flags: NO_LIN_CORR where coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
+    and the top of the range (the pixel keeps its value); NONLINEAR where the sample frames leave the range.
+    Raises DataError for coefficients that are not of this detector.
     """
 
     name: ClassVar[str] = "nonlinearity"

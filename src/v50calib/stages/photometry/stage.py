@@ -29,11 +29,17 @@ BACKGROUND_CLIP = 6.0
 
 
 class Photometry:
-    """cds_corrected (pair, y, x) -> photometry (pair) or (pair, wavelength) [e- per pair].
+    """cds_corrected (pair, y, x) [e-] -> photometry (pair, wavelength) [e- per pair], background and pointing.
 
-    Sets SATURATED/AD_FLOOR where a used pixel was flagged in either read, FLUX_ESTIMATED where a masked pixel
-    was filled in, OUTLIER|FLUX_ESTIMATED where a single sample stood off its neighbours in time and was
-    interpolated. Variance: Σ w² V with V from the profile model (Horne 1986).
+    Optimal extraction (Horne 1986, PASP 98, 609) or a strip of a spectrum's columns; an aperture or a PSF fit of a band.
+
+    Variance: Σ w² V with V from the model of the mean frame, never from a pair's own data.
+    Flags: SATURATED, AD_FLOOR where a used pixel was flagged in either read; FLUX_ESTIMATED where a masked pixel was filled in;
+    OUTLIER|FLUX_ESTIMATED where a single sample stood off its neighbours in time and was interpolated, pixels were rejected or a
+    fit failed; HOT, NO_LIN_CORR, UNRELIABLE_DARK of used pixels; DO_NOT_USE of channels without a usable pixel; and those of
+    calib.photometry.flags.
+    Raises (`choices`, `weights.build_constants`) ConfigError where a method makes no sense on the instrument, DataError where the
+    mean frame has no star to fit.
     """
 
     name: ClassVar[str] = "photometry"

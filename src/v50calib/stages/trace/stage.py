@@ -29,12 +29,14 @@ def search_model(series: Series, config: TraceConfig) -> BaselineModel:
 
 
 class Trace:
-    """photometry -> trace_norm: flux divided by its out-of-transit model, 1 out of transit.
+    """photometry (pair, wavelength) [e-] -> trace_norm (pair, wavelength): flux divided by its out-of-transit model, 1 out of transit.
 
     The model per channel is ``c0 + c1 t + … + pointing terms``, fitted by least squares to the pairs out of
     transit (T14 and a margin are masked); pairs in which every channel is OUTLIER or SATURATED take no part.
     A filter (savgol, biweight, highpass, gp) multiplies it by one trend of the white light curve.
-    Variance: var / model².
+
+    Variance: var / model². Sets no flags: samples without a model are NaN.
+    Raises ConfigError where a regressor is not there, or exclusions leave too few pairs or channels.
     """
 
     name: ClassVar[str] = "trace"
