@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.errors import DataError
 from v50calib.io.keys import VisitKey
 from v50calib.reference import Reference, hash_array, hash_text
 from v50calib.schema import DETECTOR_ATTR, Instrument, instrument_of
@@ -55,6 +56,12 @@ class FrameSource(Protocol):
         A block is good until the next one is asked for: its buffer may be used again.
         """
         ...
+
+
+def check_range(start: int, stop: int, n_frames: int) -> None:
+    """Refuse a range of frames that is not inside the visit (DataError)."""
+    if not 0 <= start < stop <= n_frames:
+        raise DataError(f"frames {start}:{stop} asked of a visit with {n_frames}: use 0 <= start < stop <= {n_frames}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
 from v50calib.engine.engine import Engine
 from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
-from v50calib.io.catalog import instrument_at, scan
+from v50calib.io.catalog import open_root
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.markup import table
@@ -35,7 +35,7 @@ from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.recalibrate import prepare
 from v50calib.runtime.select import select
-from v50calib.runtime.worklist import Decision, decide, identity_or_none, label_of
+from v50calib.runtime.worklist import Decision, decide, identity_or_none
 
 #: visits in a notebook's table of a run, failed ones first
 _SHOWN = 20
@@ -156,9 +156,10 @@ def make_jobs(
     Raises ConfigError, DataError.
     """
     engine = Engine(config)
-    keys = select(scan(root), config, planets, root, only)
+    source = open_root(root)
+    keys = select(source.visits(), config, planets, source, only)
     for key in {key.instrument: key for key in keys}.values():
-        engine.check_instrument(instrument_at(root, key))
+        engine.check_instrument(source.instrument(key))
     settings = packed(config)
     jobs = [Job(str(root), str(out), key, settings) for key in keys]
     if own_workers and not config.runtime.is_address:
@@ -187,13 +188,13 @@ class _Run:
                 self._note(self._failed(decision.job, decision.failure, 0), record=decision.action == "broken")
 
     def begin(self, job: Job) -> None:
-        self._state.begin(label_of(job))
+        self._state.begin(job.key.label)
 
     def follow(self, outcomes: Generator[Outcome]) -> None:
         """Record outcomes as they come. Raises StoreError where a failure would befall every other visit alike."""
         with closing(outcomes):
             for outcome in outcomes:
-                self._state.end(label_of(outcome.job))
+                self._state.end(outcome.job.key.label)
                 if outcome.done is not None:
                     self._finished(outcome)
                 elif outcome.failure is not None:
@@ -230,7 +231,7 @@ class _Run:
     def _finished(self, outcome: Outcome) -> None:
         done = outcome.done
         assert done is not None
-        if self._held.pop(label_of(outcome.job), None) is not None:
+        if self._held.pop(outcome.job.key.label, None) is not None:
             self._save_held()
         key = done.key
         self._note(
@@ -247,7 +248,7 @@ class _Run:
         held = quarantine.Held(
             failure.message, failure.error_type, attempts, self._fingerprint, versions()["v50calib"], identity_or_none(job) or {}
         )
-        self._held[label_of(job)] = held
+        self._held[job.key.label] = held
         self._save_held()
 
     def _interrupt(self, reason: str) -> None:

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from v50calib.config.compose import list_profiles
 from v50calib.errors import V50CalibError
-from v50calib.io.catalog import root_kind, scan
+from v50calib.io.catalog import open_root
 from v50calib.io.storage.machine import cores
 
 #: ok; note: works without it; problem: a run would fail
@@ -155,18 +155,17 @@ def _numba_cache() -> Check:
 def _dataset(data: Path | None) -> Check:
     place = data if data is not None else Path(os.environ.get("DATA_DIR", "data"))
     try:
-        keys = scan(place)
+        root = open_root(place)
+        keys = root.visits()
     except V50CalibError as exc:
         remedy = "--data FOLDER, or export DATA_DIR=FOLDER, or: v50calib simulate data --planets 2 --frames-fraction 0.05"
         return Check("dataset", "note" if data is None else "problem", str(exc), remedy)
-    kind = {"dataset": "challenge folder", "store": "raw Zarr store", "custom": "detector.yaml"}[root_kind(place)]
     planets = {key.planet_id for key in keys}
     visits = {(key.planet_id, key.visit) for key in keys}
     if not keys:
         return Check("dataset", "problem", f"{place} holds no visit", "download the data again, or give another --data")
-    return Check(
-        "dataset", "ok", f"{place}: {kind}, planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
-    )
+    numbers = f"planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
+    return Check("dataset", "ok", f"{place}: {root.kind}, {numbers}")
 
 
 def _instruments(keys: list[Any]) -> list[str]:

@@ -20,11 +20,10 @@ from distributed import Client, Future
 
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, V50CalibError
-from v50calib.io.catalog import root_kind
-from v50calib.io.identity import input_identity
+from v50calib.io.catalog import open_root
 from v50calib.runs.stop import STOP, VisitStoppedError
 from v50calib.runtime.failures import Failure, attempt, judge
-from v50calib.runtime.job import Done, Job, chunks_job, finish_job, pairs_of_job, prepare_job, run_job
+from v50calib.runtime.job import Done, Job, chunks_job, extent_of_job, finish_job, prepare_job, run_job
 
 #: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
@@ -119,8 +118,8 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
     Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are gone. What is unfinished is cancelled.
     """
     backlog, watch = Backlog(jobs, runtime), _Watch(client, runtime)
-    # a parquet file is one row group: its chunks cannot be decoded apart, so it does not fan out over time
-    fan_out = len(jobs) < watch.slots and root_kind(jobs[0].root) != "dataset"
+    # the chunks of a file that decodes as a whole cannot be decoded apart, so it does not fan out over time
+    fan_out = len(jobs) < watch.slots and not open_root(jobs[0].root).whole_files
     running: dict[Any, tuple[Future[Done], Job, int]] = {}
     finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
     try:
@@ -208,12 +207,11 @@ class _Watch:
 def _submit_chunks(client: Client, job: Job, slots: int) -> Future[Done]:
     """One visit as prepare → runs of time chunks → finish."""
     try:
-        n_pairs, inputs = pairs_of_job(job), input_identity(job.root, job.key)
+        (n_pairs, step), inputs = extent_of_job(job), open_root(job.root).identity(job.key)
     except (V50CalibError, OSError):
         # a worker meets the same and tells it as this visit's failure
         return client.submit(attempt, run_job, job, pure=False)
     frame = client.submit(attempt, prepare_job, job, pure=False)
-    step = job.chunk_pairs
     ranges = [(i, min(i + step, n_pairs)) for i in range(0, n_pairs, step)]
     # none for the moment: workers may be gone and come back
     each = -(-len(ranges) // (RUNS * max(1, slots)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from v50calib.array_files import load_array
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels import psf
 from v50calib.kernels.arrays import Float
@@ -56,15 +56,11 @@ def check_kernel(config: Psf) -> None:
 
 
 def _load(path: str) -> Float:
-    if not Path(path).is_file():
-        raise ConfigError(f"calib.photometry.psf.kernel_path={path} is not a file; give an .npy image, or null for the visit's mean frame")
-    try:
-        kernel = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as exc:
-        raise ConfigError(f"calib.photometry.psf.kernel_path={path} cannot be read as .npy ({exc}); save it with numpy.save") from exc
-    if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
+    kernel = load_array(path, key="calib.photometry.psf.kernel_path")
+    if kernel.ndim != 2 or kernel.dtype.kind not in "biuf" or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise ConfigError(
-            f"calib.photometry.psf.kernel_path={path} has shape {kernel.shape}: it must be a finite 2-D image with a positive sum"
+            f"calib.photometry.psf.kernel_path={path} has the shape {kernel.shape} and the type {kernel.dtype}: it must be a finite "
+            "2-D image with a positive sum"
         )
     return kernel.astype(np.float64)
 
