@@ -49,7 +49,7 @@ class _Sliceable(Protocol):
 class ArrayFile:
     """One array in a file: `name` where the file holds several.
 
-    Every access opens the file anew: a memory map, a Zarr handle or a NetCDF header costs milliseconds, and an object that
+    Every access opens the file again: a memory map, a Zarr handle or a NetCDF header costs milliseconds, and an object that
     is a path and a name pickles to workers and shares nothing between threads.
     """
 

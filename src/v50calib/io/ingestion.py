@@ -22,7 +22,7 @@ from v50calib.io.storage.commit import commit, is_committed, staging
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 
-#: called in the driver after each visit: what was done ("train/1/0/FGS1 written"), how many are done, of how many
+#: called after each visit: what became of it ("train/1/0/FGS1 written"), number of visits done, number of all
 Progress = Callable[[str, int, int], None]
 
 
@@ -64,7 +64,7 @@ def ingest(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Write the visits of dataset `root` into the raw Zarr store `store`; visits already there are skipped.
+    """Write the visits of `root` into the raw Zarr store `store`; visits already there are skipped.
 
     keys: only these visits (default all); workers: processes, each about 0.6 GB; progress: called after each visit.
     A visit that cannot be read is recorded in the report and does not stop the others; killed runs leave nothing

@@ -14,7 +14,7 @@ from v50calib.schema import INSTRUMENTS, Instrument
 
 
 class Root(Protocol):
-    """A location of raw visits. Its classes hold the location and nothing else: they are made anew where they are needed."""
+    """A location of raw visits. Its classes hold the location and nothing else, so they are cheap to make where one is needed."""
 
     @property
     def location(self) -> Location:

@@ -32,10 +32,10 @@ def open_visit(
     *,
     split: Split | None = None,
 ) -> xr.Dataset:
-    """Open one visit lazily from a dataset folder, a raw Zarr store or a detector.yaml; all give the same Dataset.
+    """Open one visit lazily from a challenge folder, a raw Zarr store or a detector.yaml; all give the same Dataset.
 
     chunks: frames per time chunk, even (default 450 AIRS-CH0, 5400 FGS1, about 10 MB of another detector); split: needed
-    only for a planet in both. The name of an instrument with channels gives them all, dimension `channel` before y, x.
+    only for a planet that is in both. The name of an instrument with channels opens all of them, dimension `channel` before y, x.
     Returns the variables of `schema.RAW_VISIT`, `wavelength` (µm; along x for AIRS-CH0, a scalar for FGS1), telemetry on
     time, and the attributes planet_id, visit, instrument, split, adc_offset, adc_gain, star_*, layout,
     reference_hashes (JSON).

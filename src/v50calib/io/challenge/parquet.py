@@ -84,7 +84,7 @@ class ParquetFrames:
             self.release()
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
-        """Decode row group `index` anew into memory, whatever its size, without keeping it: (rows, ny, nx)."""
+        """Decode row group `index` into memory, whatever its size, and do not keep it: (rows, ny, nx)."""
         return decode_row_group(self._file(), index, meta=self._metadata(), threads=self.threads).reshape(-1, *self.shape)
 
     def release(self) -> None:

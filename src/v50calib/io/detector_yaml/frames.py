@@ -1,4 +1,4 @@
-"""Raw frames of other people's files as a `source.FrameSource`: any order of dimensions, one detector of several."""
+"""Raw frames in a user's own files as a `source.FrameSource`: any order of dimensions, one detector of several."""
 
 from __future__ import annotations
 

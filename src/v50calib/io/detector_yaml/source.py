@@ -140,7 +140,7 @@ def check_root(root: Path) -> list[VisitKey]:
 
 
 def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], seen: set[tuple[str, str, str]]) -> None:
-    """Headers of a visit's frames and maps against its detector; a map that several visits share is looked at once."""
+    """Headers of a visit's frames and maps against its detector; a map that several visits share is checked once."""
     if _is_there(root, visit.frames):
         frames_of(part, visit)
     for name in MAP_KEYS:
@@ -151,7 +151,7 @@ def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], se
 
 
 def _is_there(root: Path, text: str) -> bool:
-    """Where paths may be absent (require_existing_paths: false) a visit fails when it is opened."""
+    """False for a path that does not exist: with require_existing_paths: false its visit fails when it is opened."""
     try:
         return array_file(root, text).path.exists()
     except DataError:
@@ -175,7 +175,7 @@ def _check_map(part: Part, name: str, text: str) -> None:
 
 
 def _maps(part: Part, given: dict[str, Any], gain: float) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """The five maps of `reference.MAP_NAMES` and the names of those that the user does not have (benign values)."""
+    """The five maps of `reference.MAP_NAMES`, and the names of those that the user does not have, with benign values."""
     ny, nx = part.shape
     identity = np.zeros((LINEARITY_TERMS, ny, nx))
     identity[1] = 1.0

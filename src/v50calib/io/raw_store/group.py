@@ -45,7 +45,7 @@ class ZarrFrames:
     n_frames: int
     units: tuple[int, ...]
     _array: Any = field(default=None, repr=False, compare=False)
-    #: chunks of which only a part was asked for (the sample pairs), decoded; taken out when they are read as a whole
+    #: decoded chunks of which only a part was read (the sample pairs); taken out when they are read as a whole
     _kept: dict[int, NDArray[np.uint16]] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class ZarrFrames:
 
 
 def group_path(store: Location, key: VisitKey) -> Location:
-    """Directory of a visit's group."""
+    """Location of a visit's group: the store, and the key's text."""
     return store / str(key)
 
 
@@ -151,7 +151,7 @@ def check_format(store: Location) -> None:
 
 
 def create_store(store: Location) -> None:
-    """Make (or accept) the root group. Raises StoreError where it cannot be written or is something else."""
+    """Make the root group, or accept the one that is there. Raises StoreError where it cannot be written or is something else."""
     if (store / "zarr.json").is_file():
         check_format(store)
     elif store.exists() and (not store.is_dir() or any(store.iterdir())):
@@ -214,7 +214,7 @@ def write_visit(path: Path, source: VisitSource) -> None:
 
 
 def _small(path: Location) -> np.ndarray:
-    """One map or axis; without zarr's event loop where it is plain: a visit has nine, at 2 ms each."""
+    """One map or axis; without zarr's event loop where it is one plain chunk: a visit has nine, at 2 ms each."""
     values = read_array(path)
     return values if values is not None else np.asarray(zarr.open_array(zarr_source(path), mode="r")[...])
 
