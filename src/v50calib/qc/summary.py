@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from v50calib.errors import DataError
+from v50calib.schema import CHANNELS
 
 
 class Folder(Protocol):
@@ -31,11 +32,11 @@ def load_spectra(root: Folder) -> dict[str, np.ndarray]:
 
 
 def true_depths(ds: xr.Dataset, spectrum: np.ndarray | None) -> np.ndarray | None:
-    """Of a planet's depths wl_1 … wl_283 those of a product's channels: FGS1 is wl_1, AIRS-CH0 the others; else None."""
-    if spectrum is None:
+    """Of a planet's depths wl_1 … wl_283 those of a product's channels (`schema.CHANNELS`); None where it has others."""
+    own = CHANNELS.get(str(ds.attrs.get("instrument")))
+    if spectrum is None or own is None:
         return None
-    part = {"FGS1": spectrum[:1], "AIRS-CH0": spectrum[1:]}.get(str(ds.attrs.get("instrument")))
-    return part if part is not None and part.size == ds.sizes.get("wavelength") else None
+    return spectrum[own] if spectrum[own].size == ds.sizes.get("wavelength") else None
 
 
 def load_truth(root: Folder) -> dict[tuple[str, int, str], float]:

@@ -23,7 +23,7 @@ from v50calib.io.storage.zarr_groups import read_array, write_group
 
 def product_path(root: Location, key: VisitKey) -> Location:
     """Final location of a product."""
-    return root / key.planet_id / str(key.visit) / key.instrument
+    return root / key.label
 
 
 def product_record(root: Location, key: VisitKey) -> dict[str, Any] | None:

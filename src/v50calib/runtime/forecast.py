@@ -203,7 +203,7 @@ def _measure(
     root: Location, run: Path, config: RunConfig, chosen: Sequence[VisitKey], progress: Progress | None
 ) -> tuple[list[Entry], float, int]:
     """(entries in order of completion, seconds of the whole call, peak bytes of a process)."""
-    only = [f"{key.planet_id}/{key.visit}/{key.instrument}" for key in chosen]
+    only = [key.label for key in chosen]
     begun = time.monotonic()
     if config.runtime.scheduler == "sync":
         entries = calibrate(root, run, config=config, only=only, progress=progress).entries

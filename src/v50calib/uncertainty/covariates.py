@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 
 #: depths below this count as this in log depth
 SMALLEST_DEPTH = 1e-7
@@ -41,7 +42,7 @@ def covariates(mu: Float, sigma: Float, features: Float | None = None, *, smooth
     positive: the planet's mean and the bin's deviation; with smooth_bins > 1 also the deviation's running mean over bins.
     """
     log_sigma = np.log(sigma)
-    airs = mu[:, 1:] if mu.shape[1] > 4 else mu
+    airs = mu[:, CHANNELS["FGS1"].stop :] if mu.shape[1] > 4 else mu
     rough = np.diff(airs, n=2, axis=1)
     per_planet = [
         log_sigma.mean(axis=1),
