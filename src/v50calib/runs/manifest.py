@@ -49,6 +49,11 @@ class Entry:
 
     @property
     def label(self) -> str:
+        """planet/visit/instrument.
+
+        >>> Entry("1103775", 0, "FGS1", "done").label
+        '1103775/0/FGS1'
+        """
         return f"{self.planet_id}/{self.visit}/{self.instrument}"
 
 
