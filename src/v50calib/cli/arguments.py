@@ -1,7 +1,8 @@
-"""Types of the command line's arguments: locations of data, which may be URLs."""
+"""What the commands' arguments share: types of locations, which may be URLs, and options that several commands have."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,10 @@ LOCATION = LocationType()
 #: for a command that itself reports which store does not answer
 UNCHECKED_LOCATION = LocationType(check=False)
 LOCAL = LocalType()
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def one_of(*names: str, words: Sequence[str], help: str) -> Callable[..., Any]:  # noqa: A002 - click's own name
+    """An option that takes one of `words`; the first is the default."""
+    return click.option(*names, type=click.Choice(words), default=words[0], show_default=True, help=help)
