@@ -55,16 +55,19 @@ def calibrate(
     from v50calib.cli.progress import run_progress
     from v50calib.config import load
     from v50calib.config.compose import compose_yaml
+    from v50calib.config.consistency import refuse_inconsistent
 
     overrides = (*_scheduler_override(scheduler), *overrides)
+    config = load(config_name, overrides, config_dir)
     if cfg is not None:
+        # what a run would refuse is refused here, not printed
+        refuse_inconsistent(config)
         click.echo(compose_yaml(config_name, overrides, config_dir=config_dir, resolve=resolve), nl=False)
         return
     from v50calib.runtime.batch import calibrate as run
     from v50calib.runtime.batch import plan
     from v50calib.runtime.select import read_planets
 
-    config = load(config_name, overrides, config_dir)
     data = data if data is not None else locate(os.environ.get("DATA_DIR", "data"))
     out = out if out is not None else locate(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
     choice["planets"] = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))

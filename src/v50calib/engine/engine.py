@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib.array_files import require_paths
-from v50calib.config.consistency import frame_units, refuse_senseless
+from v50calib.config.consistency import frame_units, refuse_inconsistent
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash
 from v50calib.engine.chunk import run_chunk
@@ -35,23 +35,9 @@ from v50calib.stages.trace.along_wavelength import fitted_channels
 
 def frame_stages(config: RunConfig) -> list[Any]:
     """The enabled stages adc … cds in order. Raises ConfigError where the order makes no physical sense, or a file is missing."""
+    refuse_inconsistent(config)
     calib = config.calib
     stages = [cls(getattr(calib, cls.name)) for cls in FRAME_STAGES if getattr(calib, cls.name).enabled]
-    names = [s.name for s in stages]
-    if "adc" not in names:
-        raise ConfigError(
-            "calib.adc.enabled=false leaves the frames in ADU, but the later stages take electrons: keep adc on "
-            "(offset_correction.method=none and gain_correction.method=none make it the identity)"
-        )
-    if "cds" not in names:
-        raise ConfigError(
-            "calib.cds.enabled=false leaves single reads, but photometry takes CDS pairs: keep cds on, or use pipeline.until('flat')"
-        )
-    if calib.phase.enabled and not calib.trace.enabled:
-        raise ConfigError("calib.phase needs the normalized light curves of calib.trace: enable trace or disable phase")
-    if calib.trace.enabled and not calib.photometry.enabled:
-        raise ConfigError("calib.trace needs the light curves of calib.photometry: enable photometry or disable trace and phase")
-    refuse_senseless(calib.adc, calib.nonlinearity, calib.dark, calib.cds, photometry=calib.photometry.enabled)
     asking = [stage for stage in stages if stage.config.validation.require_existing_paths]
     require_paths({f"calib.{key}": path for stage in asking for key, path in stage.files.items()})
     return stages

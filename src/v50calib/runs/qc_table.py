@@ -17,10 +17,9 @@ KEYS = ("planet_id", "visit", "instrument", "stage")
 
 def exported(config: RunConfig) -> list[str]:
     """Stages whose rows go to the table."""
-    stages = (name for name in type(config.calib).model_fields if name != "top_level_calib")
     if not config.output.diagnostics:
         return []
-    return [name for name in stages if (told := getattr(config.calib, name).diagnostics).enabled and told.export_stats_csv]
+    return [name for name, stage in config.calib.stages() if stage.diagnostics.enabled and stage.diagnostics.export_stats_csv]
 
 
 def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:

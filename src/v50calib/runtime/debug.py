@@ -34,12 +34,10 @@ _KEPT = (("values", "", "f4", "e-"), ("var_poisson", "_var_poisson", "f4", "e-2"
 
 def wanted_images(engine: Engine) -> dict[str, list[int]]:
     """Pairs to draw of each enabled stage that asks for pictures."""
-    calib = engine.config.calib
     if not engine.config.output.diagnostics:
         return {}
-    names = [name for name in type(calib).model_fields if name != "top_level_calib" and getattr(calib, name).enabled]
-    asked = {name: getattr(calib, name).diagnostics for name in names}
-    return {name: told.sample_indices for name, told in asked.items() if told.enabled and told.save_debug_images}
+    asked = {name: stage.diagnostics for name, stage in engine.config.calib.stages() if stage.enabled}
+    return {name: wish.sample_indices for name, wish in asked.items() if wish.enabled and wish.save_debug_images}
 
 
 def wanted_frames(engine: Engine) -> list[Any]:

@@ -202,15 +202,13 @@ def _finish(
 
 def told(config: RunConfig) -> dict[str, bool]:
     """Which stages have their numbers in the QC record."""
-    calib = config.calib
-    stages = {name: getattr(calib, name) for name in type(calib).model_fields if name != "top_level_calib"}
-    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in stages.items()}
+    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in config.calib.stages()}
 
 
 def stage_status(engine: Engine, visit: VisitConstants) -> dict[str, str]:
     """What each stage did to this visit: the method used, `off` where it was disabled."""
     calib = engine.config.calib
-    status = {name: "off" for name in type(calib).model_fields if name != "top_level_calib"}
+    status = {name: "off" for name, _ in calib.stages()}
     for stage in engine.stages:
         status[stage.name] = "done"
     if visit.photometry is not None:

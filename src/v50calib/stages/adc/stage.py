@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.array_files import load_map, load_table
+from v50calib.array_files import load_table
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError
 from v50calib.kernels import adc as kernels
@@ -122,17 +122,13 @@ class Adc(PlainStage):
             return float({"none": neutral, "auto": auto, "global": cfg.value or 0.0}[cfg.method])
         key = "table_path" if cfg.method == "per_channel" else "map_path"
         shape = state.shape[1:] if cfg.method == "per_channel" else state.shape
-        values = self._map(getattr(cfg, key), f"calib.adc.{name}.{key}", shape)
+        values = self.config.validation.user_map(getattr(cfg, key), f"calib.adc.{name}.{key}", shape)
         full = np.array(np.broadcast_to(values, state.shape))
         if isinstance(cfg, OffsetCorrection):
             bad = ~np.isfinite(full)
             full[bad] = np.median(full[~bad]) if not bad.all() else 0.0
             self._lost(bad, state)
         return full
-
-    def _map(self, path: str, key: str, shape: tuple[int, ...]) -> Float:
-        check = self.config.validation
-        return load_map(path, key=key, shape=shape, exact=check.check_shape_compatibility, finite=check.require_finite_inputs)
 
     @staticmethod
     def _lost(bad: NDArray[np.bool_], state: VisitState) -> None:
@@ -164,7 +160,7 @@ class Adc(PlainStage):
         if not cfg.use:
             return None
         if cfg.mask_path is not None:
-            mask = self._map(cfg.mask_path, "calib.adc.reference_pixel.mask_path", state.shape) != 0
+            mask = self.config.validation.user_map(cfg.mask_path, "calib.adc.reference_pixel.mask_path", state.shape) != 0
         else:
             widths = cfg.border.model_dump()
             if cfg.strategy in ("per_row", "per_col"):
@@ -191,7 +187,7 @@ class Adc(PlainStage):
                 "in the rows or columns that the source fills, the source"
             )
             return ~state.reference.dead.astype(bool)
-        valid = self._map(path, "calib.adc.fpn_cleanup.valid_mask_path", state.shape) != 0
+        valid = self.config.validation.user_map(path, "calib.adc.fpn_cleanup.valid_mask_path", state.shape) != 0
         if not valid.any():
             raise ConfigError(f"calib.adc.fpn_cleanup.valid_mask_path='{path}' has no valid pixel (nonzero = valid): give another mask")
         return valid

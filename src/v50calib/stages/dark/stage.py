@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.array_files import load_map
 from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels.arrays import Float
@@ -104,11 +103,12 @@ class Dark(PlainStage):
         if method == "none":
             return zeros, zeros.copy()
         if method == "master":
-            values, scaled = self._map(cfg.master.path, "master.path", state), cfg.master.scale_exposure
+            path, key, scaled = cfg.master.path, "master.path", cfg.master.scale_exposure
             unit = cfg.master.reference_exposure_s or 1.0
         else:
-            values, scaled = self._map(cfg.per_pixel_map.map_path, "per_pixel_map.map_path", state), cfg.per_pixel_map.scale_exposure
+            path, key, scaled = cfg.per_pixel_map.map_path, "per_pixel_map.map_path", cfg.per_pixel_map.scale_exposure
             unit = 1.0 if cfg.per_pixel_map.units == "e_per_s" else state.reference.adc_gain
+        values = cfg.validation.user_map(str(path), f"calib.dark.{key}", state.shape)
         if scaled:
             return values / unit, zeros
         state.notes.append(
@@ -117,13 +117,6 @@ class Dark(PlainStage):
         )
         return zeros, values if method == "master" else values / unit
 
-    def _map(self, path: str | None, key: str, state: VisitState, dtype: Any = np.float64) -> NDArray[Any]:
-        check = self.config.validation
-        return load_map(
-            str(path), key=f"calib.dark.{key}", shape=state.shape, dtype=dtype,
-            exact=check.check_shape_compatibility, finite=check.require_finite_inputs,
-        )  # fmt: skip
-
     def _bad_pixels(self, state: VisitState) -> None:
         """Dead, listed and hot pixels into the flags and the mask."""
         cfg = self.config.bad_pixel_handling
@@ -131,7 +124,7 @@ class Dark(PlainStage):
         state.flag(dead, DQ.DEAD | DQ.DO_NOT_USE)
         state.masked |= dead
         if cfg.bpm_path is not None:
-            listed = self._map(cfg.bpm_path, "bad_pixel_handling.bpm_path", state) != 0
+            listed = self.config.validation.user_map(cfg.bpm_path, "calib.dark.bad_pixel_handling.bpm_path", state.shape) != 0
             state.flag(listed, DQ.DO_NOT_USE)
             state.masked |= listed
         hot = self._hot(state)

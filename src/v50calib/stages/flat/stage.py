@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from v50calib.array_files import load_array, load_map
+from v50calib.array_files import load_array
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels.arrays import Float
@@ -74,7 +74,7 @@ class Flat(PlainStage):
             # a filled pixel is made of its neighbours' counts, so their response is its own
             flat = fill_pixels(flat[None], state.repaired | state.masked, "median8")[0]
         if cfg.valid_mask_path is not None:
-            valid = self._map(cfg.valid_mask_path, "flat_model.valid_mask_path", state) != 0
+            valid = self.config.validation.user_map(cfg.valid_mask_path, "calib.flat.flat_model.valid_mask_path", state.shape) != 0
             flat = np.where(valid, flat, np.nan)
         if cfg.renormalize_to_mean_one:
             good = np.isfinite(flat) & (flat > cfg.epsilon) & ~state.masked
@@ -103,7 +103,7 @@ class Flat(PlainStage):
 
     def _master(self, state: VisitState) -> Float:
         """The user's master flat, its large-scale illumination divided out where asked for."""
-        master = self._map(str(self.config.master.path), "master.path", state)
+        master = self.config.validation.user_map(str(self.config.master.path), "calib.flat.master.path", state.shape)
         cfg = self.config.master.illumination_normalization
         if not cfg.enabled:
             return master
@@ -154,17 +154,13 @@ class Flat(PlainStage):
             return values / values.mean(axis=0, keepdims=True)
         return values / values.mean() if cfg.per_channel_norm else values
 
-    def _map(self, path: str, key: str, state: VisitState) -> Float:
-        check = self.config.validation
-        finite = check.require_finite_inputs
-        return load_map(path, key=f"calib.flat.{key}", shape=state.shape, exact=check.check_shape_compatibility, finite=finite)
-
     def _illumination(self, state: VisitState, constants: FlatConstants) -> FlatConstants:
         """What the fit of each frame's illumination needs; nothing where it is off."""
         cfg = self.config.illumination_correction
         if not cfg.enabled:
             return constants
-        sky = (self._map(str(cfg.mask_path), "illumination_correction.mask_path", state) != 0) & ~state.masked
+        marked = self.config.validation.user_map(str(cfg.mask_path), "calib.flat.illumination_correction.mask_path", state.shape)
+        sky = (marked != 0) & ~state.masked
         design = poly2d_design(state.shape, cfg.degree)
         if sky.sum() < 4 * design.shape[1]:
             raise ConfigError(

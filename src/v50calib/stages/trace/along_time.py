@@ -27,53 +27,57 @@ BRIDGE_SHARE = 0.25
 
 
 class Poly(Section):
-    degree: int = Field(default=1, ge=0, le=6)
+    """A polynomial in time."""
+
+    degree: int = Field(default=1, ge=0, le=6, description="degree of the trend in time; filters keep it beside their own trend")
 
 
 class TimeSpline(Section):
-    """knots: interior knots of a cubic spline, set so that equally many out-of-transit pairs lie between them."""
+    """A cubic spline in time."""
 
-    knots: int = Field(default=3, ge=1, le=50)
+    knots: int = Field(default=3, ge=1, le=50, description="interior knots, at quantiles of the out-of-transit pairs")
 
 
 class Savgol(Section):
-    """window_h: null = three times T14."""
+    """A Savitzky-Golay filter."""
 
-    window_h: float | None = Field(default=None, gt=0)
-    polyorder: int = Field(default=2, ge=0, le=6)
+    window_h: float | None = Field(default=None, gt=0, description="length of the window [h]; null: 3 T14")
+    polyorder: int = Field(default=2, ge=0, le=6, description="degree of the local polynomial")
 
 
 class Biweight(Section):
-    """window_h: null = three times T14; cval: robustness, in median absolute deviations."""
+    """Tukey's biweight location in a sliding window."""
 
-    window_h: float | None = Field(default=None, gt=0)
-    cval: float = Field(default=5.0, gt=0)
+    window_h: float | None = Field(default=None, gt=0, description="length of the window [h]; null: 3 T14")
+    cval: float = Field(default=5.0, gt=0, description="median absolute deviations at which a sample counts nothing")
 
 
 class Highpass(Section):
-    """window_frames: CDS pairs in the running mean; null = three times T14."""
+    """A running mean."""
 
-    window_frames: int | None = Field(default=None, ge=3)
+    window_frames: int | None = Field(default=None, ge=3, description="CDS pairs in the running mean; null: 3 T14")
 
 
 class GaussianProcess(Section):
-    """amplitude (relative flux) and length_h of a Matérn-3/2 process; null = of highest likelihood."""
+    """A Matérn-3/2 process."""
 
-    amplitude: float | None = Field(default=None, gt=0)
-    length_h: float | None = Field(default=None, gt=0)
-    shortest_h: float = Field(default=0.5, gt=0)
+    amplitude: float | None = Field(default=None, gt=0, description="amplitude [relative flux]; null: that of highest likelihood")
+    length_h: float | None = Field(default=None, gt=0, description="correlation length [h]; null: that of highest likelihood")
+    shortest_h: float = Field(default=0.5, gt=0, description="h, shortest length in the search")
 
 
 class TimeRobust(Section):
-    """Pairs off the white light curve's baseline take no part in it; max_iters 0: no clip."""
+    """Pairs off the white light curve's baseline."""
 
-    sigma_clip: float = Field(default=5.0, gt=0)
-    max_iters: int = Field(default=0, ge=0)
+    sigma_clip: float = Field(default=5.0, gt=0, description="pairs of the white light curve further off its baseline are not fitted")
+    max_iters: int = Field(default=0, ge=0, description="iterations of the clip; 0: none")
 
 
 class AlongTime(Section):
-    enabled: bool = True
-    method: Method = "auto"
+    """The trend in time that every channel is divided by."""
+
+    enabled: bool = Field(default=True, description="false: the level alone, neither trend nor pointing")
+    method: Method = Field(default="auto", description="`auto`: poly")
     poly: Poly = Poly()
     spline: TimeSpline = TimeSpline()
     savgol: Savgol = Savgol()
@@ -81,9 +85,9 @@ class AlongTime(Section):
     highpass: Highpass = Highpass()
     gp: GaussianProcess = GaussianProcess()
     robust: TimeRobust = TimeRobust()
-    target: Literal["divide", "subtract"] = "divide"
-    mask_transit: bool = True
-    mask_margin: float = Field(default=0.1, ge=0)
+    target: Literal["divide", "subtract"] = Field(default="divide", description="`subtract`: for a trend that does not dim with the star")
+    mask_transit: bool = Field(default=True, description="false: fits across the transit, which may take part of it; the product notes it")
+    mask_margin: float = Field(default=0.1, ge=0, description="fraction of T14 added to the mask")
     decorrelate: Decorrelate = Decorrelate()
 
     @property

@@ -25,35 +25,39 @@ MOLECULE_BANDS_UM: dict[str, tuple[tuple[float, float], ...]] = {
 
 
 class WavelengthPoly(Section):
-    degree: int = Field(default=3, ge=0, le=12)
+    """A polynomial in wavelength."""
+
+    degree: int = Field(default=3, ge=0, le=12, description="degree of the continuum")
 
 
 class WavelengthSpline(Section):
-    """knots: interior knots, evenly spaced; smoothing_lambda: penalty on ∫ s''² over wavelength scaled to [-1, 1]."""
+    """A cubic smoothing spline in wavelength."""
 
-    knots: int = Field(default=8, ge=1, le=200)
-    smoothing_lambda: float = Field(default=0.0, ge=0)
-    boundary: Literal["natural", "free"] = "natural"
+    knots: int = Field(default=8, ge=1, le=200, description="interior knots, evenly spaced in wavelength")
+    smoothing_lambda: float = Field(default=0.0, ge=0, description="penalty on ∫ s''², wavelength scaled to [-1, 1]")
+    boundary: Literal["natural", "free"] = Field(default="natural", description="`natural`: straight at both ends")
 
 
 class Lowess(Section):
-    frac: float = Field(default=0.2, gt=0, le=1)
-    iters: int = Field(default=3, ge=0, le=20)
+    """Local lines in wavelength (Cleveland 1979)."""
+
+    frac: float = Field(default=0.2, gt=0, le=1, description="share of the channels in a local line")
+    iters: int = Field(default=3, ge=0, le=20, description="robust steps")
 
 
 class WavelengthRobust(Section):
-    """clip_mode: channels off the continuum to either side, below it (absorption) or above it (emission)."""
+    """Channels off the continuum."""
 
-    sigma_clip: float = Field(default=5.0, gt=0)
-    max_iters: int = Field(default=3, ge=0)
-    clip_mode: Literal["both", "lower", "upper"] = "both"
+    sigma_clip: float = Field(default=5.0, gt=0, description="channels further off the continuum are not fitted")
+    max_iters: int = Field(default=3, ge=0, description="iterations of the clip; 0: none")
+    clip_mode: Literal["both", "lower", "upper"] = Field(default="both", description="`lower`: absorption only; `upper`: emission only")
 
 
 class WavelengthExclude(Section):
-    """Bands that the continuum is not fitted in: windows [µm] and named molecules."""
+    """Bands that the continuum is not fitted in."""
 
-    windows: list[list[float]] = []
-    molecules: list[Literal["H2O", "CO2", "CH4", "CO"]] = []
+    windows: list[list[float]] = Field(default=[], description="µm, `[[from, to], …]`: not fitted")
+    molecules: list[Literal["H2O", "CO2", "CH4", "CO"]] = Field(default=[], description="molecules whose bands are not fitted")
 
     @field_validator("windows")
     @classmethod
@@ -62,17 +66,21 @@ class WavelengthExclude(Section):
 
 
 class AlongWavelength(Section):
-    """auto: each channel's own out-of-transit level is its reference; else a smooth continuum through these levels."""
+    """The reference spectrum that the channels are divided by."""
 
-    enabled: bool = True
-    method: Literal["auto", "poly", "spline", "lowess"] = "auto"
+    enabled: bool = Field(default=True, description="false: one level for all channels, the spectrum's shape stays")
+    method: Literal["auto", "poly", "spline", "lowess"] = Field(
+        default="auto", description="`auto`: the channel's own out-of-transit level; else a smooth continuum through the levels"
+    )
     poly: WavelengthPoly = WavelengthPoly()
     spline: WavelengthSpline = WavelengthSpline()
     lowess: Lowess = Lowess()
     robust: WavelengthRobust = WavelengthRobust()
     exclude: WavelengthExclude = WavelengthExclude()
-    reference: Literal["out_of_transit", "per_frame"] = "out_of_transit"
-    renormalize_to_median_one: bool = False
+    reference: Literal["out_of_transit", "per_frame"] = Field(
+        default="out_of_transit", description="`per_frame` divides the transit away; the product says so"
+    )
+    renormalize_to_median_one: bool = Field(default=False, description="median of the out-of-transit levels becomes 1")
 
     @property
     def bands(self) -> list[tuple[float, float]]:

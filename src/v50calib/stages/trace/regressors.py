@@ -38,12 +38,16 @@ class Decorrelate(Section):
     fit: joint = the terms are free in the transit fit as well; masked = fitted out of transit and divided out.
     """
 
-    enabled: bool = True
-    vectors: list[Vector] = ["x", "y"]
-    degree: Literal["auto", 1, 2, 3, 4, 5] = "auto"
-    fit: Literal["joint", "masked"] = "joint"
-    pca_components: int = Field(default=0, ge=0, le=10)
-    common_mode: bool = False
+    enabled: bool = Field(default=True, description="fit terms of the measured vectors")
+    vectors: list[Vector] = Field(default=["x", "y"], description="pointing measured from the frames themselves")
+    degree: Literal["auto", 1, 2, 3, 4, 5] = Field(
+        default="auto", description="highest degree of the vectors' products; `auto`: 2, and higher terms where the frames show them"
+    )
+    fit: Literal["joint", "masked"] = Field(
+        default="joint", description="`joint`: free in the transit fits too; `masked`: fitted out of transit and divided out"
+    )
+    pca_components: int = Field(default=0, ge=0, le=10, description="patterns between channels that join the terms")
+    common_mode: bool = Field(default=False, description="divide by the white light curve over its transit model")
 
 
 def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"] | int) -> Float:
