@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from v50calib.cli.arguments import LOCAL, LOCATION, one_of
+from v50calib.cli.arguments import LOCAL, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 
@@ -53,7 +53,7 @@ def simulate(
     click.echo(f"wrote {planets} planets to {path}")
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("dataset", type=LOCATION)
 @click.argument("store", type=LOCATION)
 @click.option("--workers", default=1, show_default=True, help="Number of processes; each streams one visit.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import AS_JSON, LOCATION, one_of
+from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 _FILE = click.Path(path_type=Path)
@@ -143,7 +143,7 @@ def evaluate(
     _print(found, as_json)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=_FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
 @click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from v50calib.cli.arguments import AS_JSON, LOCATION, one_of
+from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from v50calib.runs.verify import Verification
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @AS_JSON
 def status(run_dir: Location, as_json: bool) -> None:
@@ -35,7 +35,7 @@ def status(run_dir: Location, as_json: bool) -> None:
     _show(ask(run_dir), as_json, _print_status)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them again.")
 @AS_JSON
@@ -55,7 +55,7 @@ def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
 @AS_JSON
@@ -66,7 +66,7 @@ def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
     _show(rows(run_dir, truth), as_json, _print_summary)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
 @click.option("--csv", "csv_path", type=LOCATION, default=None, help="Write the table to this file, as CSV.")
@@ -97,7 +97,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
         _print_qc(rows)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
@@ -115,7 +115,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.argument("out")
 @one_of("--what", words=("lightcurves", "cubes", "spectra"), help="Content of the grid.")
