@@ -147,7 +147,7 @@ def test_python_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyP
 NOT_RUN = {
     "bash scripts/demo.sh": ".ci/run runs the demo and the tests themselves",
     "--scheduler slurm": "needs Slurm and a running scheduler; tests/slurm runs a queue where Slurm is installed",
-    "s3://ariel": "needs an object store; tests/io runs the same commands against a local one",
+    "s3://ariel": "needs an object store; tests/objects runs the same commands against a local one",
     "wheelhouse": ".ci/run makes a wheelhouse and installs from it without an index",
     "dvc repro": "tests/test_dvc.py runs the pipeline under the real dvc",
     "uncertainty fit": "takes files of a model's predictions; tests/uncertainty runs the commands",

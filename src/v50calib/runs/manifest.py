@@ -50,6 +50,11 @@ class Entry:
 
     @property
     def label(self) -> str:
+        """planet/visit/instrument.
+
+        >>> Entry("1103775", 0, "FGS1", "done").label
+        '1103775/0/FGS1'
+        """
         return VisitKey(self.planet_id, self.visit, self.instrument).label
 
 

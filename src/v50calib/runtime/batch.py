@@ -66,7 +66,7 @@ def calibrate(
     >>> import tempfile; from v50calib.simulate import simulate_dataset
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
-    ...     calibrate(data, folder + "/run", "calib/fast", ["runtime.scheduler=sync"])
+    ...     calibrate(data, folder + "/run", "calib/official", ["runtime.scheduler=sync"])
     RunSummary(.../run: 2 done)
     """
     refuse_in_a_starting_worker()

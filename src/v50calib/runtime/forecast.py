@@ -157,7 +157,11 @@ def forecast(
 
 
 def slots(runtime: RuntimeConfig) -> int:
-    """Number of visits x instruments that are calibrated at once."""
+    """Number of visits x instruments that are calibrated at once.
+
+    >>> slots(RuntimeConfig(scheduler="local", num_workers=4, threads_per_worker=2))
+    8
+    """
     return runtime.threads_per_worker if runtime.scheduler == "sync" else n_workers(runtime) * runtime.threads_per_worker
 
 

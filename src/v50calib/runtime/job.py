@@ -179,7 +179,7 @@ def _finish(
     notes = [*visit.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
     qc = record(ds, notes)
-    qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
+    qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), stages_with_numbers(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(engine, visit), sort_keys=True)
     if wanted_images(engine) or wanted_frames(engine):
@@ -195,7 +195,7 @@ def _finish(
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 
 
-def told(config: RunConfig) -> dict[str, bool]:
+def stages_with_numbers(config: RunConfig) -> dict[str, bool]:
     """Which stages have their numbers in the QC record."""
     return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in config.calib.stages()}
 
