@@ -51,6 +51,12 @@ def fit_depths(
     first column constant; position (channel,) in [-1, 1] along wavelength; darkening (2, channel) prior u1, u2.
     fix_t0 holds the mid-time; additive: the terms after the first do not dim with the star.
     A depth is free to be negative: a channel whose noise exceeds its depth must scatter evenly about it.
+
+    >>> time, shape = np.linspace(0.0, 7.5, 150), Shape(t0=3.75, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.1, u2=0.1)
+    >>> flux, prior = Model(time, 0.05)(shape)[:, None], Prior(a=(12.0, 0.5), b=(0.3, 0.1), u1=(0.1, 0.05), u2=(0.1, 0.05))
+    >>> start, ones, darkening = replace(shape, k=0.105), np.ones((150, 1)), np.full((2, 1), 0.1)
+    >>> fit_depths(time, flux, 1e-4 * ones, 0.05, ones, start, prior, np.zeros(1), darkening).depth.round(5)  # k² = 0.01
+    array([0.01])
     """
     model = Model(time, width)
     n_channels = flux.shape[1]

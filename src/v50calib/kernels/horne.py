@@ -58,6 +58,12 @@ def extract_with_rejection(
     used). slope (ny, nx) px⁻¹: what the profile may change by, as ``|∂P/∂y|·jitter``; it widens the limit, so that a
     moved star is not taken for a hit. One pixel is rejected an iteration (Horne's step 7). flux (n, nx) is
     ``Σ w d`` with the background under the *full* aperture left in, as the fixed weights have it; rejected (n, nx) counts.
+
+    >>> profile, flux, rejected = np.full((4, 1), 0.25), np.empty((1, 1)), np.empty((1, 1), np.int64)
+    >>> frame = np.array([[[100.0], [100.0], [900.0], [100.0]]])  # 400 electrons and a hit
+    >>> extract_with_rejection(frame, np.zeros((1, 1)), profile, 400 * profile, profile / 400, 0 * profile, 5.0, 3, flux, rejected)
+    >>> flux, rejected
+    (array([[400.]]), array([[1]]))
     """
     n, ny, nx = frames.shape
     kept = np.empty(ny, np.bool_)
@@ -88,5 +94,9 @@ def extract_with_rejection(
 
 
 def rejection_slope(profile: Float, jitter_px: float) -> Float:
-    """What the profile (ny, nx) changes by when the star moves by jitter_px along y."""
+    """What the profile (ny, nx) changes by when the star moves by jitter_px along y.
+
+    >>> rejection_slope(np.array([[0.0], [0.25], [0.5]]), 0.1).ravel()
+    array([0.025, 0.025, 0.025])
+    """
     return math.fabs(jitter_px) * np.abs(np.gradient(profile, axis=0))

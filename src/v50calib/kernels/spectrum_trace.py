@@ -17,6 +17,12 @@ def moment_centres(image: Float, variance: Float, guess: float) -> tuple[Float, 
     """Flux-weighted row of each column of image (ny, nx) within 4 rows of itself, its standard error, and the rms width.
 
     Columns without light get NaN.
+
+    >>> y = np.arange(25.0)[:, None]
+    >>> image = np.exp(-0.5 * (y - np.array([12.0, 12.3])) ** 2)
+    >>> centre, error, width = moment_centres(image, np.full((25, 2), 1e-6), guess=12.0)
+    >>> centre.round(3), width.round(2)
+    (array([12. , 12.3]), array([1., 1.]))
     """
     yy = np.arange(image.shape[0], dtype=np.float64)[:, None]
     centre = np.full(image.shape[1], float(guess))
@@ -39,6 +45,12 @@ def gaussian_centres(image: Float, variance: Float, guess: float) -> tuple[Float
     """Centre, its standard error and sigma of a Gaussian fitted to each column within 4 rows of `guess` (Gauss-Newton).
 
     Weighted by 1/variance; columns whose fit does not settle get NaN.
+
+    >>> y = np.arange(25.0)[:, None]
+    >>> image = np.exp(-0.5 * ((y - np.array([12.0, 12.3])) / 1.5) ** 2)
+    >>> centre, error, sigma = gaussian_centres(image, np.full((25, 2), 1e-6), guess=12.0)
+    >>> centre.round(6), sigma.round(6)
+    (array([12. , 12.3]), array([1.5, 1.5]))
     """
     ny, nx = image.shape
     centre, _, width = moment_centres(image, variance, guess)
@@ -68,6 +80,11 @@ def smooth_line(values: Float, error: Float, basis: Float, use: Mask) -> Float:
 
     `use` chooses the samples; NaN take no part. Errors get the samples' own scatter added, so that a few bright ones do not
     rule. Where fewer samples than terms are left, their median is returned everywhere.
+
+    >>> x = np.linspace(-1.0, 1.0, 21)
+    >>> centres, basis = np.where(x == x[4], 30.0, 15.0 + 2.0 * x), np.stack([np.ones(21), x])
+    >>> bool(np.abs(smooth_line(centres, np.full(21, 0.01), basis, x >= -1.0) - (15.0 + 2.0 * x)).max() < 1e-9)
+    True
     """
     kept = use & np.isfinite(values) & np.isfinite(error) & (error > 0)
     terms, n = basis.shape
