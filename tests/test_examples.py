@@ -10,13 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 
 import v50calib
 
 SOURCE = Path(v50calib.__file__).parent
 API = Path(__file__).resolve().parents[1] / "docs" / "reference" / "api.md"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+#: names that examples use without importing them, as their modules mostly do
+NAMES = {"np": np, "xr": xr}
 #: modules that need an optional package
 OPTIONAL = {"v50calib.uncertainty.corel_fit": "torch", "v50calib.uncertainty.corel_net": "torch"}
 
@@ -59,6 +63,7 @@ def test_examples_of_a_module_run(name: str) -> None:
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     report: list[str] = []
     for test in tests:
+        test.globs = NAMES | test.globs
         runner.run(test, out=report.append)
     assert not report, "".join(report)
 

@@ -22,6 +22,13 @@ def join_visits(instrument: str, parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """One raw visit with `channel` before y, x out of the visits of an instrument's channels, in their order.
 
     Raises DataError where one is a band and another a spectrum.
+
+    >>> def visit(number):
+    ...     attrs = {"channel": number, "instrument": f"CAM.C{number}", "adc_offset": 0.0, "adc_gain": 1.0 + number, "detector": "CAM"}
+    ...     return xr.Dataset({"frames": (("time", "y", "x"), np.zeros((2, 4, 5)))}, {"wavelength": 1.0 + number}, attrs)
+    >>> joined = join_visits("CAM", [visit(1), visit(0)])
+    >>> joined["frames"].dims, joined["channel"].values.tolist(), [part.attrs["adc_gain"] for part in split_visit(joined)]
+    (('time', 'channel', 'y', 'x'), ['C0', 'C1'], [1.0, 2.0])
     """
     ordered = sorted(parts, key=lambda ds: int(ds.attrs["channel"]))
     if len({ds["wavelength"].ndim for ds in ordered}) > 1:
@@ -39,7 +46,11 @@ def join_visits(instrument: str, parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def is_joined(ds: xr.Dataset) -> bool:
-    """Whether a Dataset holds several channels."""
+    """Whether a Dataset holds several channels.
+
+    >>> is_joined(xr.Dataset({"frames": (("time", "channel", "y", "x"), np.zeros((2, 3, 4, 4)))}))
+    True
+    """
     return "channel" in ds.dims
 
 

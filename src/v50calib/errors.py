@@ -34,7 +34,11 @@ class ClusterError(V50CalibError):
 
 
 class RunInterruptedError(V50CalibError):
-    """A run was stopped by a signal, cleanly; the exit code is 128 + the signal's number, as a shell has it."""
+    """A run was stopped by a signal, cleanly; the exit code is 128 + the signal's number, as a shell has it.
+
+    >>> RunInterruptedError("stopped by SIGINT", 2).exit_code
+    130
+    """
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)

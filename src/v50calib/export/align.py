@@ -39,7 +39,12 @@ NEEDED: dict[What, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Axes:
-    """Bins of time: number and width [h]; wavelength (CHANNELS,) µm, NaN where no visit tells it."""
+    """Bins of time: number and width [h]; wavelength (CHANNELS,) µm, NaN where no visit tells it.
+
+    >>> axes = Axes(n_bins=3, width_h=0.5, wavelength=np.full(CHANNELS, np.nan))
+    >>> axes.time_h, axes.index(np.array([0.0, 0.5, 1.4, 9.0]))
+    (array([0.25, 0.75, 1.25]), array([ 0,  1,  2, -1]))
+    """
 
     n_bins: int
     width_h: float
@@ -105,7 +110,11 @@ def _label(path: Location) -> str:
 
 
 def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
-    """The streamed arrays of an export; units: those of the products, which a profile may have changed."""
+    """The streamed arrays of an export; units: those of the products, which a profile may have changed.
+
+    >>> [(var.name, var.dims) for var in variables("spectra", {})][:2]
+    [('transit_depth', ('visit', 'wavelength')), ('transit_depth_sigma', ('visit', 'wavelength'))]
+    """
     dims = {"lightcurves": ("visit", "bin", "wavelength"), "cubes": ("visit", "bin", "y", "wavelength"), "spectra": ("visit", "wavelength")}
     whole = dims[what]
 

@@ -24,7 +24,12 @@ BLOCK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class GridVar:
-    """One array of a grid. `values` where it is known beforehand (axes, names); else rows along `visit` arrive later."""
+    """One array of a grid. `values` where it is known beforehand (axes, names); else rows along `visit` arrive later.
+
+    >>> flux, count = GridVar("flux", ("visit",), np.dtype("float32")), GridVar("count", ("visit",), np.dtype("int32"))
+    >>> flux.missing, count.missing
+    (nan, 0)
+    """
 
     name: str
     dims: tuple[str, ...]
@@ -45,7 +50,13 @@ class GridVar:
 
 @dataclass(frozen=True)
 class Grid:
-    """Sizes of the dimensions, the arrays, and attributes of the whole; the first dimension of streamed arrays is `visit`."""
+    """Sizes of the dimensions, the arrays, and attributes of the whole; the first dimension of streamed arrays is `visit`.
+
+    >>> flux = GridVar("flux", ("visit", "wavelength"), np.dtype("float32"))
+    >>> grid = Grid({"visit": 10, "wavelength": 283}, (flux,), {})
+    >>> grid.row_bytes(), grid.nbytes  # 283 channels of 4 bytes
+    (1132, 11320)
+    """
 
     sizes: dict[str, int]
     variables: tuple[GridVar, ...]

@@ -15,7 +15,6 @@ _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 def solve_positive(matrix: Float, right: Float, solution: Float) -> bool:
     """Solve ``matrix·solution = right`` by Cholesky; matrix (k, k) is overwritten. False where it is not positive definite.
 
-    >>> import numpy as np
     >>> solution = np.empty(2)
     >>> solve_positive(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([6.0, 8.0]), solution), solution
     (True, array([3., 2.]))

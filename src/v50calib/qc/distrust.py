@@ -61,7 +61,12 @@ class Verdict:
 
 
 def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
-    """What the rules look at, from a QC record; NaN where the record does not tell."""
+    """What the rules look at, from a QC record; NaN where the record does not tell.
+
+    >>> numbers = numbers_of({"noise_over_limit": 1.1, "stages": {"photometry": {"drift_x_px": 0.3, "drift_y_px": 0.4}}})
+    >>> numbers["noise_over_limit"], numbers["drift_px"], numbers["red_noise"]
+    (1.1, 0.5, nan)
+    """
     stages = qc.get("stages", {})
     photometry, trace, phase = (stages.get(name, {}) for name in ("photometry", "trace", "phase"))
     flagged, jitter = qc.get("samples_flagged"), qc.get("jitter_px", {})
@@ -87,6 +92,10 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
     """The reasons that a visit's QC record gives.
 
     transit_found: None where no transit was looked for (phase off) or it is not known.
+
+    >>> verdict = judge({"noise_over_limit": 2.6}, transit_found=True)
+    >>> verdict.reasons  # 2.6 is twice the limit
+    (Reason(text='noise_over_limit 2.6 > 1.3', weight=2.0),)
     """
     numbers = numbers_of(qc)
     reasons = [Reason("no transit found", NO_TRANSIT)] if transit_found is False else []
@@ -106,11 +115,19 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
 
 
 def no_product(state: str, error: str) -> Verdict:
-    """The verdict on a visit without a product: its state is the reason."""
+    """The verdict on a visit without a product: its state is the reason.
+
+    >>> no_product("failed", "the disk is full").reasons
+    (Reason(text='failed: the disk is full', weight=1000.0),)
+    """
     return Verdict((Reason(f"{state}: {error}" if error else state, NO_PRODUCT),), {}, ())
 
 
 def number(value: object) -> float:
-    """A finite number as float, anything else as NaN."""
+    """A finite number as float, anything else as NaN.
+
+    >>> number(3), number(None), number(True), number(float("inf"))
+    (3.0, nan, nan, nan)
+    """
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known and isinstance(value, (int, float)) else math.nan

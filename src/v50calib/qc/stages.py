@@ -20,6 +20,9 @@ def stage_rows(
     """Numbers of each stage that `asked` names: those found on the way (`found`), those of the product `ds` and of its QC record.
 
     Every row starts with `notes`, the number of the visit's notes that name the stage.
+
+    >>> stage_rows(xr.Dataset(), {"dark": {"hot_pixels": 12}}, {"dark": True, "flat": False}, ["dark quality: many hot pixels"], {})
+    {'dark': {'notes': 1, 'hot_pixels': 12}}
     """
     own = {"photometry": _photometry, "trace": _trace, "phase": _phase}
     rows: Rows = {}

@@ -55,7 +55,11 @@ _ALL = (
 
 
 def columns(with_truth: bool) -> list[Column]:
-    """The columns; `pull` only where there is a truth."""
+    """The columns; `pull` only where there is a truth.
+
+    >>> [column.label for column in columns(with_truth=True)][:4], "pull" in [column.label for column in columns(with_truth=False)]
+    (['rank', 'visit', 'state', 'score'], False)
+    """
     return [column for column in _ALL if with_truth or column.label != "pull"]
 
 

@@ -41,6 +41,10 @@ class SimConfig:
     exact_star         the star table states the true parameters, and limb darkening follows the law that the fits
                        start from: what is then left between truth and result is the chain's own
     t0_h               mid-transit, hours since the start of the visit; None draws one per visit
+
+    >>> SimConfig(depth=0.5)
+    Traceback (most recent call last):
+    v50calib.errors.ConfigError: depth is 0.5: (Rp/Rs)^2 must lie in 0 <= depth < 0.25
     """
 
     seed: int = 0

@@ -75,6 +75,12 @@ def simulate_dataset(
     worker and half a minute.
 
     Raises ConfigError for values that cannot be simulated, StoreError where `out` is not empty or cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = simulate_dataset(f"{folder}/data", planets=1, frames_fraction=0.0005, seed=1)
+    ...     sorted(path.name for path in root.iterdir())
+    ['adc_info.csv', 'axis_info.parquet', 'train', 'train.csv', 'train_star_info.csv', 'truth.json', 'wavelengths.csv']
     """
     config = SimConfig(
         seed=seed,

@@ -81,7 +81,12 @@ class Maps:
 
 
 def draw_maps(config: SimConfig, instrument: str, rng: np.random.Generator) -> Maps:
-    """Maps of one visit and instrument. Pixels are dead or hot, never both; every switch of `config` is honoured."""
+    """Maps of one visit and instrument. Pixels are dead or hot, never both; every switch of `config` is honoured.
+
+    >>> maps = draw_maps(SimConfig(dead_fraction=0.01, flat_rms=0.0), "FGS1", np.random.default_rng(1))
+    >>> int(maps.dead.sum()), maps.response[maps.dead].max(), maps.flat[~maps.dead].max()  # 1 % of 1024 pixels
+    (10, np.float64(0.0), np.float64(1.0))
+    """
     stats, shape = _STATISTICS[instrument], INSTRUMENT[instrument].shape
     size = shape[0] * shape[1]
     order = rng.permutation(size)

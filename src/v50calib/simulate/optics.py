@@ -43,7 +43,12 @@ _FGS1_PSF = np.array([(0.80, 1.095), (0.143, 2.936), (0.057, 7.81)])
 
 
 def planck_photons(wavelength_um: Float, teff_k: float) -> Float:
-    """Photon radiance of a black body, arbitrary units: wavelength^-4 / (exp(hc / wavelength k T) - 1)."""
+    """Photon radiance of a black body, arbitrary units: wavelength^-4 / (exp(hc / wavelength k T) - 1).
+
+    >>> hot, cold = (planck_photons(np.array([1.0, 4.0]), teff) for teff in (6000.0, 4000.0))
+    >>> (hot / cold).round(2)  # a hotter star is bluer
+    array([3.55, 1.78])
+    """
     return np.asarray(wavelength_um**-4.0 / np.expm1(14387.77 / (wavelength_um * teff_k)))
 
 
@@ -52,6 +57,9 @@ def airs_spectrum(columns: Float, brightness: float, teff_k: float) -> Float:
 
     The measured spectrum, reddened or blued by the ratio of black bodies that agree at the band's middle (2.5 µm),
     held constant beyond the detector's edge columns.
+
+    >>> airs_spectrum(np.array([200.0]), brightness=1.0, teff_k=REFERENCE_TEFF_K) * _AIRS_CDS_S  # as measured
+    array([48900.])
     """
     wavelength = airs_wavelength()
     middle = np.array([2.5])
@@ -65,12 +73,20 @@ def airs_spectrum(columns: Float, brightness: float, teff_k: float) -> Float:
 
 
 def fgs1_flux(brightness: float) -> float:
-    """Star light over the FGS1 detector, e-/s."""
+    """Star light over the FGS1 detector, e-/s.
+
+    >>> fgs1_flux(2.0) / fgs1_flux(1.0)
+    2.0
+    """
     return _FGS1_E_S * brightness
 
 
 def airs_profile() -> Float:
-    """[column, 4] core sigma, wing share, wing half width, and the profile's sum over the detector's rows at rest."""
+    """[column, 4] core sigma, wing share, wing half width, and the profile's sum over the detector's rows at rest.
+
+    >>> airs_profile().shape, bool((airs_profile()[:, 3] < 1.0).all())  # the wings reach beyond the detector
+    ((356, 4), True)
+    """
     offset = airs_wavelength() - 2.8
     shape = [value + slope * offset for value, slope in (_CORE_SIGMA, _WING_SHARE, _WING_GAMMA)]
     out = np.stack([*shape, np.ones_like(offset)], axis=1)
@@ -85,6 +101,10 @@ def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> di
 
     One motion moves both: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
     a drift (a line and two slow sine waves, scaled to `drift_px` rms).
+
+    >>> moved = pointing(SimConfig(jitter_px=(0.0, 0.0), drift_px=0.05), np.random.default_rng(1), airs_pairs=200)["FGS1"]
+    >>> moved.shape, moved.std(axis=0).round(6)
+    ((2400, 2), array([0.05, 0.05]))
     """
     pairs = airs_pairs * FGS1_PER_AIRS
     jitter = rng.normal(size=(pairs, 2)) * np.array(config.jitter_px)
@@ -100,7 +120,13 @@ def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> di
 
 
 def fgs1_rates(flux: Float, shift: Float, background: float, response: Float, out: Float) -> None:
-    """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response."""
+    """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response.
+
+    >>> out = np.empty((1, 1024))
+    >>> fgs1_rates(np.array([1000.0]), np.zeros((1, 2)), 2.0, np.ones(1024), out)
+    >>> round(out.sum() - 2.0 * 1024)  # most of the 1000 electrons a second
+    995
+    """
     _fgs1_rates(flux, shift, _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
 
 
@@ -109,6 +135,11 @@ def airs_rates(flux: Float, dy: Float, profile: Float, background: float, respon
     """Fill out[pair, 11392] with detected e-/s: (flux[pair, column] x row profile + background) x response[pixel].
 
     The profile is a Gaussian core and Lorentzian wings integrated over each pixel row in closed form.
+
+    >>> out, profile = np.empty((1, 32 * 356)), airs_profile()
+    >>> airs_rates(np.full((1, 356), 100.0), np.zeros(1), profile, 0.0, np.ones(out.size), out)
+    >>> out.reshape(32, 356).sum(axis=0)[:3].round(9)  # all light of a column is on its rows
+    array([100., 100., 100.])
     """
     rows, columns = 32, flux.shape[1]
     for k in range(flux.shape[0]):

@@ -70,7 +70,12 @@ class SimulatedVisit:
 
 
 def make_scene(config: SimConfig, index: int = 0, visit: int = 0) -> Scene:
-    """Scene of planet number `index`, visit number `visit`: the same numbers in whatever dataset it appears."""
+    """Scene of planet number `index`, visit number `visit`: the same numbers in whatever dataset it appears.
+
+    >>> scene = make_scene(SimConfig(seed=1, t0_h=3.75), index=2, visit=1)
+    >>> scene.planet.planet_id == make_scene(SimConfig(seed=1), index=2).planet.planet_id, scene.t0_h
+    (True, 3.75)
+    """
     planet = draw_planet(config, index)
     plain = Scene(config, index, visit, planet, VISIT_S / 7200)
     drawn = VISIT_S / 7200 + float(plain.rng(None).uniform(-0.5, 0.5))
@@ -83,12 +88,22 @@ def make_scene(config: SimConfig, index: int = 0, visit: int = 0) -> Scene:
 
 
 def simulate_visit(scene: Scene, instruments: Sequence[InstrumentName] = INSTRUMENTS) -> SimulatedVisit:
-    """Frames, maps and truth of one visit. A full-length visit holds 0.53 GB of frames."""
+    """Frames, maps and truth of one visit. A full-length visit holds 0.53 GB of frames.
+
+    >>> visit = simulate_visit(make_scene(SimConfig(seed=1, frames_fraction=0.0005)))
+    >>> {name: one.frames.shape for name, one in visit.instruments.items()}
+    {'AIRS-CH0': (6, 32, 356), 'FGS1': (72, 32, 32)}
+    """
     return SimulatedVisit(scene, {name: simulate_instrument(scene, name) for name in instruments})
 
 
 def simulate_instrument(scene: Scene, instrument: InstrumentName) -> InstrumentVisit:
-    """One instrument of a visit; does not depend on whether the other is simulated too."""
+    """One instrument of a visit; does not depend on whether the other is simulated too.
+
+    >>> scene = make_scene(SimConfig(seed=1, frames_fraction=0.0005))
+    >>> simulate_instrument(scene, "FGS1").frames.dtype
+    dtype('uint16')
+    """
     config = scene.config
     axis = time_axis(instrument, config.frames_fraction)
     shift = optics.pointing(config, scene.rng(None, 2), time_axis("AIRS-CH0", config.frames_fraction).pairs)[instrument]

@@ -90,7 +90,13 @@ def fit_half(inputs: Inputs, y: Float, rows: Index, options: TopLevelCalib, core
 
 
 def blend(share: float, networks: tuple[Ratio, ...], slopes: Ratio) -> tuple[tuple[float, Ratio], ...]:
-    """Parts of log sigma'/sigma: the networks' mean with `share`, affine with the rest; parts of no weight are left out."""
+    """Parts of log sigma'/sigma: the networks' mean with `share`, affine with the rest; parts of no weight are left out.
+
+    >>> one = standardizer(np.ones((1, 1, 1)))
+    >>> network = slopes = Ratio(one, np.zeros(0, bool), 1, slopes=np.zeros(1))
+    >>> [weight for weight, _ in blend(0.5, (network, network), slopes)]
+    [0.25, 0.25, 0.5]
+    """
     parts = (*((share / len(networks), n) for n in networks), (1.0 - share, slopes))
     return tuple((w, r) for w, r in parts if w > 0)
 
@@ -158,7 +164,12 @@ def network_row(inputs: Inputs, y: Float, half: Half, held: Index) -> dict[str, 
 
 
 def row(scale: Scale, inputs: Inputs, y: Float) -> dict[str, float]:
-    """Mean log-likelihood and coverage of mu ± 1.645 sigma."""
+    """Mean log-likelihood and coverage of mu ± 1.645 sigma.
+
+    >>> residual = np.array([[0.5], [-0.5], [2.0], [-1.0]])
+    >>> row(Scale(np.ones(1), np.zeros(1)), Inputs(np.zeros((4, 1)), np.ones((4, 1))), residual)["coverage_90"]
+    0.75
+    """
     mu, sigma = scale(inputs)
     gll = float(gaussian_log_density(y, mu, sigma).mean())
     return {"gll": gll, "coverage_90": float((np.abs(y - mu) <= Z_90 * sigma).mean())}

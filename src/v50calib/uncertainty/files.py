@@ -23,7 +23,15 @@ Arrays = dict[str, np.ndarray]
 
 
 def save_model(path: str | Path, calibrator: Calibrator) -> None:
-    """Write a calibrator, whole or not at all. Raises DataError for another ending than .npz or where it cannot be written."""
+    """Write a calibrator, whole or not at all. Raises DataError for another ending than .npz or where it cannot be written.
+
+    >>> import tempfile
+    >>> model = Calibrator("temperature", "temperature", 100, Scale(np.full(3, 1.5), np.zeros(3)), None)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(f"{folder}/model.npz", model)
+    ...     load_model(f"{folder}/model.npz").scale.T
+    array([1.5, 1.5, 1.5])
+    """
     arrays: Arrays = {}
     meta: dict[str, Any] = {
         "format": FORMAT,
@@ -46,7 +54,12 @@ def save_model(path: str | Path, calibrator: Calibrator) -> None:
 
 
 def load_model(path: str | Path) -> Calibrator:
-    """Read a calibrator. Raises DataError: no such file, no model, of a newer version, or damaged."""
+    """Read a calibrator. Raises DataError: no such file, no model, of a newer version, or damaged.
+
+    >>> load_model("nowhere.npz")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: 'nowhere.npz' does not exist: give the --out of a 'v50calib uncertainty fit'
+    """
     path = Path(path)
     arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
     try:

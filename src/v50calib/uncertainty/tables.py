@@ -65,7 +65,12 @@ class Bands:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Predictions of a file. Raises DataError: missing file, wrong columns, duplicate planets, NaN, mu < 0, sigma <= 0."""
+    """Predictions of a file. Raises DataError: missing file, wrong columns, duplicate planets, NaN, mu < 0, sigma <= 0.
+
+    >>> read_predictions("submission.txt")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: 'submission.txt': predictions are read from .csv, .parquet, .npz, and the ending says which
+    """
     path = Path(path)
     ids, blocks = _read(path, {"mu": "wl", "sigma": "sigma"}, "predictions")
     _refuse(path, ids, blocks["mu"] < 0, "mu", "wl", "is negative: the metric refuses it; clip at 0", blocks["mu"])
@@ -98,7 +103,15 @@ def read_features(path: str | Path) -> Features:
 
 
 def write_predictions(path: str | Path, predictions: Predictions, extra: Mapping[str, Float] | None = None) -> None:
-    """Write the submission layout; the ending chooses the format. extra: {prefix: (n, bins)} more columns. Raises DataError."""
+    """Write the submission layout; the ending chooses the format. extra: {prefix: (n, bins)} more columns. Raises DataError.
+
+    >>> import tempfile
+    >>> predictions = Predictions(("7",), np.full((1, N_BINS), 0.01), np.full((1, N_BINS), 1e-5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_predictions(f"{folder}/submission.csv", predictions)
+    ...     read_predictions(f"{folder}/submission.csv").mu[0, :3]
+    array([0.01, 0.01, 0.01])
+    """
     path = Path(path)
     blocks = {"wl": predictions.mu, "sigma": predictions.sigma, **(extra or {})}
     if path.suffix == ".npz":
@@ -109,7 +122,14 @@ def write_predictions(path: str | Path, predictions: Predictions, extra: Mapping
 
 
 def write_truth(path: str | Path, truth: Truth) -> None:
-    """Write planet_id, wl_1..wl_283; the ending chooses the format. Raises DataError."""
+    """Write planet_id, wl_1..wl_283; the ending chooses the format. Raises DataError.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_truth(f"{folder}/train.csv", Truth(("7",), np.full((1, N_BINS), 0.01)))
+    ...     read_truth(f"{folder}/train.csv").ids
+    ('7',)
+    """
     path = Path(path)
     if path.suffix == ".npz":
         save_npz(path, {"planet_id": np.array(truth.ids), "y": truth.y})
@@ -140,6 +160,9 @@ def matched(left: Sequence[str], right: Sequence[str], what: str, *, all_left: b
 
     what: names both in messages, "predictions and truth". all_left: every planet of `left` must be in `right`.
     Raises DataError where none is common, or one is missing that must not be.
+
+    >>> matched(["1", "2", "3"], ["3", "1"], "predictions and truth")
+    (array([0, 2]), array([1, 0]))
     """
     place = {name: i for i, name in enumerate(right)}
     rows = [i for i, name in enumerate(left) if name in place]

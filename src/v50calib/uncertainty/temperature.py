@@ -31,7 +31,12 @@ class Temperature:
 
 
 def need(planets: int, least: int, what: str) -> None:
-    """Refuse too few planets. Raises DataError."""
+    """Refuse too few planets. Raises DataError.
+
+    >>> need(4, 5, "temperature")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: temperature needs at least 5 planets with truth, but there are 4: give more, or a simpler method
+    """
     if planets < least:
         raise DataError(f"{what} needs at least {least} planets with truth, but there are {planets}: give more, or a simpler method")
 
@@ -49,6 +54,10 @@ def fit_temperature(
     shrinkage  0 keeps every bin's own T, 1 gives all the pooled one; auto: the share of the spread of log T that a jackknife over
                planets says is noise. grid: search T on a grid in log T (step 0.002) instead of the closed form.
     Raises DataError for too few planets, and where a bin's residuals are all 0.
+
+    >>> z = np.tile([[2.0, 1.0], [-2.0, -1.0]], (10, 1))
+    >>> fit_temperature(z).T.round(6), fit_temperature(z, per_bin=True, shrinkage=0.0).T.round(6)  # √2.5; each bin's own
+    (array([1.581139, 1.581139]), array([2., 1.]))
     """
     need(z.shape[0], MIN_PLANETS_PER_BIN if per_bin else MIN_PLANETS, "temperature per bin" if per_bin else "temperature")
     square = np.square(z)
@@ -73,7 +82,11 @@ def fit_temperature(
 
 
 def kept_share(square: Float) -> float:
-    """Share of the spread of log T over bins that is not noise, 0-1; square (planet, bin) is z²."""
+    """Share of the spread of log T over bins that is not noise, 0-1; square (planet, bin) is z².
+
+    >>> kept_share(np.tile([[4.0, 1.0], [4.0, 1.0]], (10, 1)))  # planets agree: no noise
+    1.0
+    """
     level = square.mean(axis=0)
     influence = 0.5 * (square / level - 1.0)
     deviation = influence - influence.mean(axis=1, keepdims=True)
