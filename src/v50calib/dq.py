@@ -1,7 +1,7 @@
 """Data-quality bits, defined once, at JWST's positions and with JWST's names.
 
 Source: JWST User Documentation, 'Data Quality Flags' (stdatamodels `dqflags.pixel`).
-`pixel_dq` (uint32) holds what is true of a detector pixel all through a visit; `frame_dq` (uint8)
+`pixel_dq` (uint32) holds what is true of a detector pixel throughout a visit; `frame_dq` (uint8)
 holds what is true of one sample: bits 0-6 as they are and FLUX_ESTIMATED moved from 28 to 7.
 Bits are OR-ed, never cleared.
 """

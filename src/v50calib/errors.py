@@ -1,4 +1,4 @@
-"""Errors a user can act on: each message says the cause, the value seen and what to do."""
+"""Errors that a user can act on: each message says the cause, the value seen and the remedy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class DataError(V50CalibError):
 
 
 class StoreError(V50CalibError):
-    """A Zarr store or run directory cannot be written, or is not what it should be."""
+    """A Zarr store or run directory cannot be written, or is damaged or of another kind."""
 
     exit_code = 4
 
 
 class ClusterError(V50CalibError):
-    """Workers or the scheduler are lost or cannot be had; what was finished stays."""
+    """Workers or the scheduler are lost or cannot be started; finished work is kept."""
 
     exit_code = 5
 

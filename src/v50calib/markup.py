@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-#: the reader's own colours and letters: a notebook may be dark
+#: colours and fonts are the reader's: a notebook may be dark
 _CELL = 'style="text-align: left; vertical-align: top"'
 
 

@@ -15,7 +15,7 @@ from v50calib.errors import DataError
 
 #: the maps, in the order in which they are stored and hashed
 MAP_NAMES: tuple[str, ...] = ("dark", "dead", "flat", "read", "linear_corr")
-#: attribute of a raw visit: names of the maps that its user does not have, separated by blanks
+#: attribute of a raw visit: names of the maps that are not given, separated by blanks
 ABSENT_ATTR = "absent_maps"
 #: flag of every pixel where a map is absent and a benign value stands in: dark 0, flat 1, linearity the identity
 ABSENT_DQ = {"dark": DQ.UNRELIABLE_DARK, "flat": DQ.NO_FLAT_FIELD, "linear_corr": DQ.NO_LIN_CORR}

@@ -1,7 +1,7 @@
 """Aligned arrays of many visits, written block by block: what a grid holds, and the formats it may be written in.
 
 A writer takes rows (visits) in order and never holds more than the block that it was given, so that a grid may be
-larger than memory. The formats are here and in `gridfiles`; each makes one thing, a directory (zarr) or a file.
+larger than memory. The formats are here (Zarr, a directory) and in `export.files` (one file each).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GridVar:
 
     @property
     def missing(self) -> float | int | bool:
-        """What a place holds that no visit filled."""
+        """Value of an element that no visit filled."""
         return float("nan") if self.dtype.kind == "f" else self.dtype.type(0).item()
 
 
@@ -118,7 +118,7 @@ class ZarrGrid:
                 compressors="auto" if var.is_text else BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
                 dimension_names=var.dims,
                 attributes=var.attrs,
-                # every chunk is on disk, so that one that is not was lost
+                # every chunk is written, so that a missing one means a loss
                 config={"write_empty_chunks": True},
             )
             self._arrays[var.name] = array

@@ -1,4 +1,4 @@
-"""Numbers of the ADC stage: reference-pixel levels, fixed-pattern stripes, look-up tables."""
+"""Kernels of the ADC stage: reference-pixel levels, fixed-pattern stripes, look-up tables."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def reference_level(frames: Float, mask: Mask, along: str, *, sigma: float | Non
 
 
 def remove_stripes(frames: Float, valid: Mask, axis: int) -> Float:
-    """Frames less their column medians (axis 1) or row medians (axis 2) over valid pixels, the frame's median kept.
+    """Frames minus their column medians (axis 1) or row medians (axis 2) over valid pixels; the frame's median is kept.
 
     A column or row without a valid pixel is left as it is.
 
@@ -70,16 +70,16 @@ def remove_stripes(frames: Float, valid: Mask, axis: int) -> Float:
     >>> remove_stripes(striped, np.ones((3, 3), bool), axis=1)[0, 0]
     array([10., 10., 10.])
     """
-    lonely = np.asarray(~valid.any(axis=axis - 1))
-    usable = valid | (lonely[None, :] if axis == 1 else lonely[:, None])
+    unseen = np.asarray(~valid.any(axis=axis - 1))
+    usable = valid | (unseen[None, :] if axis == 1 else unseen[:, None])
     kept = np.where(usable, frames, np.nan)
     stripe = np.nanmedian(kept, axis=axis, keepdims=True)
     level = np.nanmedian(np.where(valid, frames, np.nan), axis=(1, 2), keepdims=True)
     stripe = stripe - level
     if axis == 1:
-        stripe[:, :, lonely] = 0.0
+        stripe[:, :, unseen] = 0.0
     else:
-        stripe[:, lonely, :] = 0.0
+        stripe[:, unseen, :] = 0.0
     return frames - stripe
 
 

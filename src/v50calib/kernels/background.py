@@ -52,7 +52,7 @@ def spline_basis(shape: tuple[int, int], intervals: int) -> tuple[Float, Float]:
     """Tensor products of cubic B-splines (terms, ny, nx) and their roughness penalty (terms, terms).
 
     The penalty is on second differences of neighbouring coefficients along both axes (P-splines, Eilers & Marx 1996,
-    Stat. Sci. 11, 89): planes cost nothing, and a gap in the sky (the star) is bridged smoothly.
+    Stat. Sci. 11, 89): planes cost nothing, and a gap in the sky pixels (the star) is bridged smoothly.
 
     >>> basis, penalty = spline_basis((8, 8), 2)
     >>> plane = np.add.outer(np.arange(5.0), 2.0 * np.arange(5.0)).ravel()
@@ -86,7 +86,7 @@ def least_squares_maps(basis: Float, sky: NDArray[np.bool_], penalty: Float | No
 def mesh_boxes(sky: NDArray[np.bool_], box: tuple[int, int]) -> tuple[Index, Index, Float]:
     """Boxes of sky pixels: flat pixel indices grouped by box, start of each group (boxes + 1,), centres (boxes, 2) [y, x].
 
-    box (height, width) px; a box with less than a quarter of its pixels on the sky is left out.
+    box (height, width) px; a box with sky on less than a quarter of its pixels is left out.
 
     >>> pixels, starts, centres = mesh_boxes(np.ones((2, 4), bool), (2, 2))
     >>> pixels, starts, centres
@@ -212,7 +212,7 @@ def _fit_kept(
 
 @_jit
 def _reject(frame: Float, pixels: Index, basis: Float, solution: Float, clip: float, kept: NDArray[np.bool_]) -> bool:
-    """Keep the pixels within clip standard deviations of the surface; whether that changed anything."""
+    """Keep the pixels within clip standard deviations of the surface; returns whether that changed anything."""
     residual = frame[pixels] - solution @ basis
     limit = clip * math.sqrt((residual[kept] ** 2).mean())
     now = np.abs(residual) <= limit

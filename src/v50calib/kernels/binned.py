@@ -13,7 +13,7 @@ _jit = nb.njit(cache=True, nogil=True)
 
 @_jit
 def sum_in_bins(values: Float, bins: Index, total: Float, count: Float) -> None:
-    """Add finite values (n, channel) to total (bin, channel) and their number to count; bins (n,), negative left out.
+    """Add finite values (n, channel) to total (bin, channel) and their number to count; bins (n,), negative: left out.
 
     >>> total, count = np.zeros((2, 1)), np.zeros((2, 1))
     >>> sum_in_bins(np.array([[1.0], [2.0], [np.nan], [4.0]]), np.array([0, 0, 1, 1]), total, count)
@@ -68,7 +68,7 @@ def square_residuals(values: Float, bins: Index, mean: Float, total: Float, coun
 
 @_jit
 def blank_residuals(values: Float, bins: Index, mean: Float, limit: Float) -> int:
-    """Set values further than limit (channel,) off their bin's mean to NaN, in place; returns how many.
+    """Set values further than limit (channel,) from their bin's mean to NaN, in place; returns how many.
 
     >>> values = np.array([[1.0], [9.0]])
     >>> blank_residuals(values, np.array([0, 0]), np.array([[2.0]]), np.array([5.0])), values.ravel()

@@ -1,6 +1,6 @@
-"""Position of a star in each of many stamps, compiled. A stamp that has none gives NaN, never a guess.
+"""Position of a star in each of many stamps, compiled. A stamp without a star gives NaN, never a guess.
 
-All take stamps (n, ny, nx), background taken off, and fill out (n, 2) with (y, x) in the stamp's pixel indices.
+All take background-subtracted stamps (n, ny, nx) and fill out (n, 2) with (y, x) in the stamp's pixel indices.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def gaussian2d(stamps: Float, out: Float) -> None:
 
 @_jit
 def _climb(cross: NDArray[np.complex128], ky: Float, kx: Float, dy: float, dx: float) -> tuple[float, float, bool]:
-    """Newton's steps to the maximum of ``Re Σ cross exp(i(ky dy + kx dx))`` from (dy, dx)."""
+    """Newton's method to the maximum of ``Re Σ cross exp(i(ky dy + kx dx))`` from (dy, dx)."""
     for _ in range(MAX_STEPS):
         gy = gx = hyy = hxx = hxy = 0.0
         for j in range(ky.size):

@@ -1,6 +1,6 @@
 """Trends in time of one light curve in equal bins: Savitzky-Golay, biweight, running mean, Gaussian process.
 
-None of these knows a transit: the caller marks it, `bridge` closes the gap with a straight line first.
+None of these models a transit: the caller marks it, and `bridge` closes the gap with a straight line first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def bridge(time: Float, values: Float, outside: Mask, reach: int) -> Float:
     """Values (n,) with every gap of ``~outside`` replaced by a straight line between the levels on either side.
 
     A level is the mean of the `reach` samples next to the gap; at an end of the series the one side's level is
-    repeated. Nothing inside the gap is looked at.
+    repeated. Samples inside the gap are not used.
 
     >>> time, outside = np.arange(5.0), np.array([True, True, False, True, True])
     >>> bridge(time, np.array([0.0, 1.0, -9.0, 3.0, 4.0]), outside, reach=1)
@@ -41,7 +41,7 @@ def bridge(time: Float, values: Float, outside: Mask, reach: int) -> Float:
 
 
 def odd(n: float, size: int, least: int = 3) -> int:
-    """The odd whole number next to n, at least `least`, no longer than the series.
+    """The odd integer nearest to n, at least `least`, at most `size`.
 
     >>> odd(7.8, 100), odd(1.0, 100), odd(50.0, 10)
     (7, 3, 9)
@@ -51,7 +51,7 @@ def odd(n: float, size: int, least: int = 3) -> int:
 
 
 def savgol(values: Float, window: int, order: int) -> Float:
-    """Savitzky-Golay: a polynomial of `order` through each window of `window` (odd) samples; ends from the last full one.
+    """Savitzky-Golay: a polynomial of `order` through each window of `window` (odd) samples; ends from the last full window.
 
     >>> savgol(np.arange(7.0) ** 2, window=5, order=2).round(12) + 0.0  # a parabola is kept
     array([ 0.,  1.,  4.,  9., 16., 25., 36.])
@@ -60,7 +60,7 @@ def savgol(values: Float, window: int, order: int) -> Float:
 
 
 def running_mean(values: Float, window: int) -> Float:
-    """Centred mean of `window` samples, end values repeated: what a high-pass filter takes away.
+    """Centred mean of `window` samples, end values repeated: what a high-pass filter removes.
 
     >>> running_mean(np.array([0.0, 3.0, 6.0]), 3)
     array([1., 3., 5.])
@@ -71,16 +71,16 @@ def running_mean(values: Float, window: int) -> Float:
 def biweight(values: Float, window: int, cval: float, *, iterations: int = 50) -> Float:
     """Tukey's biweight location of each centred window of `window` (odd) samples, shorter at the ends.
 
-    Weights ``(1 - u²)²``, u = (v - location)/(cval·MAD), iterated from the median to convergence, the MAD kept
+    Weights ``(1 - u²)²``, u = (v - location)/(cval·MAD), iterated from the median to convergence with the MAD fixed
     (Mosteller & Tukey 1977; the estimator of Hippke et al. 2019, AJ 158, 143).
 
     >>> biweight(np.array([1.0, 2.0, 3.0, 50.0, 3.0, 2.0, 1.0]), window=7, cval=5.0)[3].round(6)
     np.float64(2.0)
     """
     n, half = len(values), window // 2
-    place = np.arange(n)[:, None] + np.arange(-half, half + 1)
-    inside = (place >= 0) & (place < n)
-    windows = np.where(inside, values[np.clip(place, 0, n - 1)], np.nan)
+    index = np.arange(n)[:, None] + np.arange(-half, half + 1)
+    inside = (index >= 0) & (index < n)
+    windows = np.where(inside, values[np.clip(index, 0, n - 1)], np.nan)
     location = np.nanmedian(windows, axis=1, keepdims=True)
     scale = cval * np.nanmedian(np.abs(windows - location), axis=1, keepdims=True)
     windows = np.where(inside, windows, np.inf)

@@ -164,7 +164,7 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice | M
     """Normalized spatial profile P (ny, nx), Σ_y P = 1 over `rows` (a slice, or a mask (ny, nx)): Horne (1986) step 5.
 
     Each row's fraction of the column flux is a Chebyshev polynomial of the column, fitted with inverse
-    variances to the mean image over the columns `fit`; masked pixels take no part and get the polynomial's value.
+    variances to the mean image over the columns `fit`; masked pixels are left out of the fit and get the polynomial's value.
 
     >>> image = np.outer([1.0, 2.0, 1.0], np.linspace(50.0, 100.0, 20))
     >>> spatial_profile(image, np.ones((3, 20)), np.zeros((3, 20), bool), slice(0, 3), degree=1)[:, 7].round(9)

@@ -1,4 +1,4 @@
-"""Small symmetric systems inside compiled loops: no exception, no allocation of the caller's concern."""
+"""Small symmetric systems of equations inside compiled loops, solved without exceptions and without allocation."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float, Mask
 
-#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS tell no scatter
+#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS give no scatter
 SIZES, MIN_BLOCKS = 20, 8
 
 
@@ -25,7 +25,7 @@ def block_sizes(n: int) -> NDArray[np.int64]:
 
 
 def rms_of_blocks(residual: Float, usable: Mask, sizes: NDArray[np.int64]) -> Float:
-    """Standard deviation of the means of consecutive blocks, (sizes,); NaN where fewer than MIN_BLOCKS are usable throughout.
+    """Standard deviation of the means of consecutive blocks, (sizes,); NaN where fewer than MIN_BLOCKS are wholly usable.
 
     residual, usable (n,): blocks with a sample that is not usable are left out.
 
@@ -45,10 +45,10 @@ def rms_of_blocks(residual: Float, usable: Mask, sizes: NDArray[np.int64]) -> Fl
 
 
 def expected_rms(variance: float, slow: float, smooth: int, sizes: NDArray[np.int64]) -> Float:
-    """What `rms_of_blocks` is for the predicted noise, (sizes,).
+    """`rms_of_blocks` that the noise model predicts, (sizes,).
 
-    variance  of a sample; slow: what a shared signal, smoothed over `smooth` samples, adds for anything slower than that
-    (a sample has 1/smooth of its whole variance in `variance` already).
+    variance: of a sample. slow: variance that a shared signal, smoothed over `smooth` samples, adds to anything slower than that
+    (1/smooth of its whole variance is in `variance` already).
 
     >>> expected_rms(4.0, 0.0, 1, np.array([1, 4, 16]))  # white noise: 2/√n
     array([2. , 1. , 0.5])

@@ -1,7 +1,7 @@
 """Which read is subtracted from which: pairs of frame indices from their order, stamps, exposures and reset flags.
 
-Every function returns (first, second) indices of frames, in the order in which the second reads come. Nothing looks
-at pixel values.
+The functions that pair return (first, second) indices of frames, in the order of the second reads. Pixel values are
+not used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def shortest_reads(exposure: Float) -> Mask:
 
 
 def by_position(order: Index, *, second_first: bool) -> Pairs:
-    """Positions 2i and 2i+1 of `order`; second_first: 2i+1 is the first read and 2i+2 its second.
+    """Frames 2i and 2i+1 of `order`; second_first: 2i+1 is the first read and 2i+2 its second.
 
     >>> by_position(np.arange(5), second_first=False), by_position(np.arange(5), second_first=True)
     ((array([0, 2]), array([1, 3])), (array([1, 3]), array([2, 4])))
@@ -49,28 +49,28 @@ def by_previous(order: Index, exposure: Float, reset: Mask) -> Pairs:
 def by_nearest(order: Index, stamp: Float, reset: Mask, *, window: float | None, either_side: bool) -> Pairs:
     """Each non-reset frame with a reset frame: the latest before it, or with either_side the nearest in time.
 
-    order       frames in the order in which they are thought to be taken
-    window      s; a partner further away is none
-    Ties (to 1e-6 s) go to the earlier reset. `before` is judged by position in `order`, distance by the stamps.
+    order       frames in the order in which they are taken to be read
+    window      s; a reset further away is no partner
+    Ties (to 1e-6 s) go to the earlier reset. "Before" goes by the index in `order`, distance by the stamps.
 
     >>> stamp, reset = np.array([0.0, 1.0, 5.0, 9.0]), np.array([True, False, False, True])
     >>> by_nearest(np.arange(4), stamp, reset, window=None, either_side=True)
     (array([0, 3]), array([1, 2]))
     """
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
+    index = np.empty(len(order), np.int64)
+    index[order] = np.arange(len(order))
     resets = order[reset[order]]
     signals = order[~reset[order]]
     if not resets.size or not signals.size:
         empty = np.zeros(0, np.int64)
         return empty, empty
-    after = np.searchsorted(place[resets], place[signals])
+    after = np.searchsorted(index[resets], index[signals])
     earlier, later = resets[np.maximum(after - 1, 0)], resets[np.minimum(after, resets.size - 1)]
     has_earlier, has_later = after > 0, (after < resets.size) & either_side
     far = np.inf
     to_earlier = np.where(has_earlier, np.abs(stamp[signals] - stamp[earlier]), far)
     to_later = np.where(has_later, np.abs(stamp[later] - stamp[signals]), far)
-    # stamps are rounded: a microsecond more does not make the own reset the further one
+    # stamps are rounded: a microsecond more does not make a frame's own reset the more distant one
     partner = np.where(to_earlier <= to_later + 1e-6, earlier, later)
     distance = np.minimum(to_earlier, to_later)
     found = np.isfinite(distance) & (distance <= (far if window is None else window))

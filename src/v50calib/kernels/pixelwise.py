@@ -1,7 +1,7 @@
 """The pixel-wise corrections as formulas: ADC, linearity, dark, flat, with their variances.
 
 All functions take frames (n, ny, nx) float64 and maps (ny, nx) and return new arrays. They are the
-reading copy of the chain; `kernels.fused` evaluates the same polynomial in one compiled pass.
+readable form of the chain; `kernels.fused` evaluates the same polynomial in one compiled pass.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def inverse_flat(flat: Float, epsilon: float) -> tuple[Float, NDArray[np.bool_]]
 def sigma_clip_mask(values: Float, *, sigma: float, max_iters: int) -> NDArray[np.bool_]:
     """Outliers of a map: iterative clipping about the median with the standard deviation.
 
-    The host's hot-pixel criterion (same numbers as `astropy.stats.sigma_clip` with its defaults).
+    The hot-pixel criterion of the challenge's procedure (same numbers as `astropy.stats.sigma_clip` with its defaults).
     Values that are not finite count as outliers.
 
     >>> sigma_clip_mask(np.array([1.0, 1.1, 0.9, 1.0, 50.0, np.nan]), sigma=1.5, max_iters=5)

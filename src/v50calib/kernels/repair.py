@@ -53,7 +53,7 @@ def fillable(bad: Mask, mode: Mode) -> Mask:
 def fill_pixels(frames: Float, bad: Mask, mode: Mode) -> Float:
     """Frames (n, ny, nx) with bad pixels (ny, nx) replaced from their good neighbours; one without any keeps its value.
 
-    The number of bad pixels should be small: they are gone through one by one.
+    The number of bad pixels should be small: they are filled one at a time.
 
     median4, median8   median of the 4 or 8 neighbours that are good
     gaussian3          mean of the 8 neighbours that are good, weighted by a Gaussian of sigma 1 px

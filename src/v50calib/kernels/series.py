@@ -1,4 +1,4 @@
-"""Numbers on time series: single-sample outliers, running means, drift from the spectrum, least squares."""
+"""Statistics of time series: single-sample outliers, running means, drift from the spectrum, least squares."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def point_to_point_sigma(series: Real, *, samples: int | None = None) -> Float:
 
 
 def robust_limits(series: Real, clip: float) -> tuple[Float, Float]:
-    """Median of each channel of (time, channel) series and how far from it a sample may lie, from an even sample in time.
+    """Median of each channel of (time, channel) series and how far from it a sample may lie; both from samples spread evenly in time.
 
-    A sample may lie as far off as the medians of BLOCKS stretches of time do, plus `clip` robust standard deviations about
-    those: a slow change, a transit's above all, is no outlier however small the noise is.
+    A sample may lie as far from it as the medians of BLOCKS stretches of time do, plus `clip` robust standard deviations about
+    those: a slow change, above all a transit, is no outlier however small the noise is.
 
     >>> step = np.repeat([[1.0], [0.9]], 200, axis=0)  # a transit half as long as the visit
     >>> centre, limit = robust_limits(step, clip=5.0)
@@ -71,7 +71,7 @@ def robust_limits(series: Real, clip: float) -> tuple[Float, Float]:
 
 
 def isolated_outliers(series: Real, *, threshold: float) -> Mask:
-    """Samples that stand off both neighbours to the same side by more than threshold·sigma.
+    """Samples above both neighbours, or below both, by more than threshold·sigma.
 
     series (time, channel). One sample in time is what a cosmic ray leaves in a CDS pair; a transit, a
     drift or a step never qualifies since it moves the neighbours too.
@@ -116,7 +116,7 @@ def interpolate_in_time(series: Real, bad: Mask) -> Real:
 
 
 def drift(positions: Real, share: float = 0.1) -> float:
-    """Median of the last `share` of a series (time,) less that of the first, in its units.
+    """Median of the last `share` of a series (time,) minus that of the first, in its units.
 
     >>> drift(np.arange(100.0))  # from 4.5 to 94.5
     90.0

@@ -122,7 +122,7 @@ def bisquare_weights(residual: Float, used: Mask) -> Float:
 def robust_continuum(
     spectrum: Float, use: Mask, weights: Float, build: Callable[[Float], Float], *, sigma: float, iterations: int, mode: ClipMode
 ) -> tuple[Float, Mask]:
-    """Operator H (n, n) of a smoother, and the channels (n,) it kept, after clipping channels off the continuum.
+    """Operator H (n, n) of a smoother, and the channels (n,) it kept, after clipping the channels that are not on the continuum.
 
     build(weights) makes H; channels whose relative residual exceeds ``sigma`` robust standard deviations (on both
     sides, or only below for absorption, or only above for emission) get weight 0 and the fit is repeated, as long as
@@ -142,7 +142,7 @@ def robust_continuum(
         limit = sigma * _MAD_TO_SIGMA * float(np.median(np.abs(residual[kept] - np.median(residual[kept]))))
         far = {"both": np.abs(residual), "lower": -residual, "upper": residual}[mode] > limit
         now = kept & ~far
-        # a clip that would take most channels tells of a smoother that does not fit, not of lines
+        # a clip that would reject most channels means a smoother that does not fit, not lines
         if limit == 0 or now.sum() == kept.sum() or now.sum() < 0.5 * use.sum():
             break
         kept = now

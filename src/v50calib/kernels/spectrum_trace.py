@@ -1,4 +1,4 @@
-"""Where a spectrum lies on the detector: its centre and width in each column, and a smooth line through them."""
+"""The trace of a spectrum: its centre and width in each detector column, and a smooth line through the centres."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from v50calib.kernels.series import robust_sigma
 
 #: rows to each side of the trace that its centre is measured on
 REACH = 4.0
-#: columns off the line by more than this many sigma are left out of it
+#: columns further than this many sigma from the line are left out of its fit
 CLIP = 5.0
 
 
@@ -44,7 +44,7 @@ def moment_centres(image: Float, variance: Float, guess: float) -> tuple[Float, 
 def gaussian_centres(image: Float, variance: Float, guess: float) -> tuple[Float, Float, Float]:
     """Centre, its standard error and sigma of a Gaussian fitted to each column within 4 rows of `guess` (Gauss-Newton).
 
-    Weighted by 1/variance; columns whose fit does not settle get NaN.
+    Weighted by 1/variance; columns whose fit does not converge get NaN.
 
     >>> y = np.arange(25.0)[:, None]
     >>> image = np.exp(-0.5 * ((y - np.array([12.0, 12.3])) / 1.5) ** 2)
@@ -78,8 +78,8 @@ def gaussian_centres(image: Float, variance: Float, guess: float) -> tuple[Float
 def smooth_line(values: Float, error: Float, basis: Float, use: Mask) -> Float:
     """Weighted least-squares combination of basis (terms, n) through values (n,) with standard errors, clipped at 5 sigma.
 
-    `use` chooses the samples; NaN take no part. Errors get the samples' own scatter added, so that a few bright ones do not
-    rule. Where fewer samples than terms are left, their median is returned everywhere.
+    `use` chooses the samples; NaN are left out. The samples' own scatter is added to the errors, so that a few bright ones do not
+    dominate. Where fewer samples than terms are left, their median is returned everywhere.
 
     >>> x = np.linspace(-1.0, 1.0, 21)
     >>> centres, basis = np.where(x == x[4], 30.0, 15.0 + 2.0 * x), np.stack([np.ones(21), x])

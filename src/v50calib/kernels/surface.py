@@ -1,4 +1,4 @@
-"""Large-scale surfaces of a detector map: what an illumination pattern is told from pixel response by."""
+"""Large-scale surfaces of a detector map: they separate an illumination pattern from the response of single pixels."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def smooth_gaussian(image: Float, good: Mask, sigma: float) -> Float:
 def large_scale(image: Float, good: Mask, *, method: str, scale: float, sigma_clip: float | None, max_iters: int) -> Float:
     """Surface of a map by `poly2d` (scale: degree), `spline2d` (inner knots) or `gaussian` (sigma, px).
 
-    sigma_clip  pixels whose residual is further than that many 1.4826·MAD off the median are left out and the surface
+    sigma_clip  pixels whose residual is further than this many 1.4826·MAD from the median are left out and the surface
                 is fitted again, at most max_iters times (None: once, with all good pixels)
 
     >>> y, x = np.mgrid[:8, :8].astype(float)

@@ -37,7 +37,7 @@ def _middle(window: Float, count: int) -> float:
 
 @_jit
 def neighbour_median(series: Float, out: Float) -> None:
-    """Median of the up to 2·REACH nearest samples in time, the sample itself left out; alone: itself.
+    """Median of the up to 2·REACH nearest samples in time, the sample itself left out; a lone sample keeps its value.
 
     >>> out = np.empty((5, 1))
     >>> neighbour_median(np.array([[1.0], [2.0], [99.0], [4.0], [5.0]]), out)
@@ -59,7 +59,7 @@ def neighbour_median(series: Float, out: Float) -> None:
 
 @_jit
 def find_spikes(series: Float, limit: Float, out: Mask) -> int:
-    """Samples above the median of their neighbours by more than limit, and above both nearest by half of it; how many.
+    """Mark samples above the median of their neighbours by more than limit, and above both nearest by half of it; returns how many.
 
     series (n, npix); limit (lag, npix): row i is compared with rows i ± lag, i ± 2·lag, … and judged by limit[i % lag], so
     that the first and the second reads of ramps are series of their own. What a cosmic-ray hit leaves in one ramp;
@@ -101,7 +101,7 @@ def find_spikes(series: Float, limit: Float, out: Mask) -> int:
 
 @_jit
 def find_isolated(series: Float, limit: Float, out: Mask) -> int:
-    """Samples that stand off both nearest neighbours to the same side by more than limit (npix,); how many.
+    """Mark samples above both nearest neighbours, or below both, by more than limit (npix,); returns how many.
 
     The first and last sample are compared with the mean of the next two, at 1.25 times the limit (as
     `series.isolated_outliers`).
@@ -171,7 +171,7 @@ def bridge(series: Float, bad: Mask, lag: int, rows: Index, pixels: Index, use_m
 
 
 def fill_marked(series: Float, bad: Mask, wanted: Mask, *, lag: int, use_median: bool) -> tuple[Float, Mask]:
-    """Series with the `wanted` samples bridged over the `bad` ones, and where that could be done. Copies only where it writes.
+    """Series with the `wanted` samples bridged over the `bad` ones, and where that was possible. The series is copied only if needed.
 
     >>> series, bad = np.array([[1.0], [9.0], [3.0]]), np.array([[False], [True], [False]])
     >>> filled, done = fill_marked(series, bad, bad, lag=1, use_median=False)

@@ -17,7 +17,7 @@ from v50calib.kernels.arrays import Float
 
 #: the planet's shadow is averaged over each bin by this many sub-samples
 SUPERSAMPLE = 3
-#: period [h] that a shape is given where the dataset has none (2024)
+#: period [h] of a shape where the dataset states none (2024)
 UNKNOWN_PERIOD_H = 96.0
 
 
@@ -95,7 +95,7 @@ class BoxFit:
 def search_box(time: Float, flux: Float, sigma: Float, durations: Float, design: Float, *, centres: Float | None = None) -> BoxFit:
     """Deepest-chi² box transit over a grid of mid-times (or the given centres) and durations, jointly with a linear baseline.
 
-    time, flux, sigma (n,), design (n, terms): baseline and regressors. The box column is made orthogonal to the design first.
+    time, flux, sigma (n,), design (n, terms): baseline and regressors. The box column is first made orthogonal to the design.
 
     >>> time = np.linspace(0.0, 7.5, 301)
     >>> flux = 1000.0 * (1.0 - 0.01 * (np.abs(time - 3.75) < 1.24))

@@ -41,8 +41,8 @@ def mean_frame(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
                 centre = (weight * rows).sum(axis=0) / np.where(per_column > 0, per_column, np.nan)
                 ax.plot(centre, color=VERMILION, lw=0.8, label="centre of the weights")
             else:
-                place = [(weight * v).sum() / weight.sum() for v in (columns, rows)]
-                ax.plot(*place, "+", color=VERMILION, label="centre of the weights")
+                position = [(weight * v).sum() / weight.sum() for v in (columns, rows)]
+                ax.plot(*position, "+", color=VERMILION, label="centre of the weights")
             ax.legend(fontsize="x-small", loc="upper right")
     ax.set_title(title(ds, "mean frame and extraction"))
     return ax
@@ -86,7 +86,7 @@ def _map(ds: xr.Dataset, name: str, label: str, ax: Axes | None) -> Axes:
 
 
 def flags(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Number of flags that each pixel carries all through the visit; the flags that occur, with their shares, below.
+    """Number of flags that each pixel carries throughout the visit; the title gives the flags that occur, with their shares.
 
     >>> ds = xr.Dataset({"pixel_dq": (("y", "x"), np.array([[0, 1], [3, 0]], np.uint32))})
     >>> flags(ds).get_title().splitlines()[1], flags(ds).images[0].get_array().astype(int).tolist()

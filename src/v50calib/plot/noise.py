@@ -1,4 +1,4 @@
-"""The noise ledger: predicted variance by cause against what was measured, and scatter against averaging time."""
+"""The noise budget: predicted variance by cause beside the measured one, and scatter against averaging time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def noise_budget(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         known = [n for n, row in zip(names, budget, strict=True) if np.isfinite(row).all()]
         heights = [float(np.sqrt(max(budget[names.index(n)][0], 0.0))) for n in known]
         ax.bar([*known, "all", "measured"], [*heights, total[0], measured[0]], color=[*(_COLOURS[n] for n in known), BLACK, "0.6"])
-        ax.set(ylabel="noise of a pair (e-)", xlabel="cause", title=title(ds, "noise ledger"))
+        ax.set(ylabel="noise of a pair (e-)", xlabel="cause", title=title(ds, "noise budget"))
         ax.tick_params(axis="x", rotation=30)
     else:
         for name, row in zip(names, budget, strict=True):
@@ -39,7 +39,7 @@ def noise_budget(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
                 ax.plot(wavelength, np.sqrt(np.maximum(row, 0.0)), color=_COLOURS[name], lw=1, label=name)
         ax.plot(wavelength, total, color=BLACK, lw=1.2, label="all, predicted")
         ax.plot(wavelength, measured, ".", color="0.5", ms=3, label="measured")
-        ax.set(xlabel="wavelength (µm)", ylabel="noise of a pair (e-)", title=title(ds, "noise ledger"))
+        ax.set(xlabel="wavelength (µm)", ylabel="noise of a pair (e-)", title=title(ds, "noise budget"))
         ax.legend(fontsize="x-small", ncols=2)
     ax.set_yscale("log")
     return ax

@@ -1,4 +1,4 @@
-"""Axes, colours and the error for numbers that a product does not have."""
+"""Axes, colours, block means, and the error for variables that a product does not have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from v50calib.errors import DataError
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
-#: points drawn of a curve, at most: a page with a hundred visits stays small
+#: points drawn of a curve, at most, so that a page with a hundred visits stays small
 POINTS = 400
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: a visit without a product stands before all others
+#: score of a visit without a product: it is ranked before all others
 NO_PRODUCT = 1000.0
-#: a reason counts value / limit, at most this: one wild number does not hide the other reasons
+#: a reason weighs value / limit, at most this: one extreme number does not hide the other reasons
 CAP = 10.0
 NO_TRANSIT = 5.0
-#: a note of a soft guard, and one that only says that there was too little to judge
+#: in a note of a soft guard, and in one that only says that there was too little to judge
 _GUARD, _NOT_JUDGED = " quality: ", "not judged"
 
 
@@ -31,7 +31,7 @@ RULES: tuple[Rule, ...] = (
     Rule("noise_over_limit", 1.3, "", "scatter of the white light curve out of transit over what the noise model predicts"),
     Rule("red_noise", 2.0, "", "the same after averaging over the longest blocks that are known: noise that is correlated in time"),
     Rule("channels_lost", 0.01, "", "share of channels without usable light"),
-    Rule("drift_px", 0.5, " px", "way of the star between the first and the last tenth of the visit"),
+    Rule("drift_px", 0.5, " px", "displacement of the star between the first and the last tenth of the visit"),
     Rule("jitter_px", 0.3, " px", "scatter of the star's position, the larger of x and y"),
     Rule("bad_samples", 0.05, "", "share of light-curve samples not fit for science"),
     Rule("saturated", 0.001, "", "share of light-curve samples with a saturated pixel"),
@@ -61,7 +61,7 @@ class Verdict:
 
 
 def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
-    """What the rules look at, from a QC record; NaN where the record does not tell.
+    """The numbers that the rules use, from a QC record; NaN where the record lacks one.
 
     >>> numbers = numbers_of({"noise_over_limit": 1.1, "stages": {"photometry": {"drift_x_px": 0.3, "drift_y_px": 0.4}}})
     >>> numbers["noise_over_limit"], numbers["drift_px"], numbers["red_noise"]

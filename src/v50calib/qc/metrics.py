@@ -1,4 +1,4 @@
-"""Quality numbers of a visit: measured scatter against the noise model, flags, the transit found."""
+"""Quality numbers of a visit: measured scatter over the noise model's, flags, pointing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOISE = ("scatter_ppm", "limit_ppm", "noise_over_limit", "point_to_point_over_li
 
 
 def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
-    """Out-of-transit scatter of the white light curve over the photon + read noise limit, and the parts of both.
+    """Out-of-transit scatter of the white light curve over the limit set by photon and read noise, and the numbers that it is made of.
 
     scatter      standard deviation over the out-of-transit pairs, ppm
     limit        root of the mean predicted variance there, ppm (photon, dark, background and read noise)

@@ -1,4 +1,4 @@
-"""The run as a table: depth with its error beside the truth where there is one, noise over its limit, seconds."""
+"""A run as a table: each depth with its error, beside the truth where it is known, noise over its limit, seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_spectra(root: Path) -> dict[str, np.ndarray]:
 
 
 def true_depths(ds: xr.Dataset, spectrum: np.ndarray | None) -> np.ndarray | None:
-    """Of a planet's depths wl_1 … wl_283 those of a product's channels: FGS1 is wl_1, AIRS-CH0 the others; else None.
+    """Those of a planet's depths wl_1 … wl_283 that are of a product's channels: FGS1 is wl_1, AIRS-CH0 the others; else None.
 
     >>> fgs1 = xr.Dataset(coords={"wavelength": [0.7]}, attrs={"instrument": "FGS1"})
     >>> true_depths(fgs1, np.linspace(0.01, 0.02, 283))

@@ -1,4 +1,4 @@
-"""Every visit of a run with its numbers and the reasons to distrust it, from the manifest and, where that is silent, products."""
+"""Every visit of a run with its numbers and the reasons to distrust it, from the manifest or, where that lacks them, from the products."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import xarray as xr
 
 from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict, judge, no_product, number
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import committed_products, open_product
 
 
 @dataclass
 class Visit:
-    """One visit x instrument. product: its place, None where there is none (or an older one under a failed attempt)."""
+    """One visit x instrument. product: its location, None where there is none (or an older one under a failed attempt)."""
 
-    entry: journal.Entry
+    entry: manifest.Entry
     verdict: Verdict
     product: Location | None
     notes: list[str] = field(default_factory=list)
@@ -40,17 +40,17 @@ class Visit:
 
 
 def collect(run_dir: Location, truth: Mapping[tuple[str, int, str], float]) -> list[Visit]:
-    """All visits of the manifest and all committed products, the least to be trusted first.
+    """All visits of the manifest and all committed products, the least trusted first.
 
     truth: white depths of a simulated dataset. Raises StoreError where a product cannot be opened.
     """
     store = run_dir / PRODUCTS
     # a run that has no product yet has no store either
     products = dict(committed_products(store)) if store.is_dir() else {}
-    entries = {entry.label: entry for entry in journal.read(run_dir)}
+    entries = {entry.label: entry for entry in manifest.read(run_dir)}
     for label in products.keys() - entries.keys():
         planet, index, instrument = label.split("/")
-        entries[label] = journal.Entry(planet, int(index), instrument, "done")
+        entries[label] = manifest.Entry(planet, int(index), instrument, "done")
     visits = [_visit(entry, products.get(label)) for label, entry in entries.items()]
     for visit in visits:
         key = (visit.entry.planet_id, visit.entry.visit, visit.entry.instrument)
@@ -63,7 +63,7 @@ def _rank(visit: Visit) -> tuple[float, float, str]:
     return -visit.verdict.score, -noise if math.isfinite(noise) else 0.0, visit.label
 
 
-def _visit(entry: journal.Entry, product: Location | None) -> Visit:
+def _visit(entry: manifest.Entry, product: Location | None) -> Visit:
     if entry.state not in ("done", "skipped"):
         return Visit(entry, no_product(entry.state, entry.error or entry.error_type), None)
     if product is None:
@@ -91,7 +91,7 @@ def _depth(ds: xr.Dataset) -> tuple[float, float, bool | None]:
 
 
 def facts(visits: list[Visit], stages: Iterable[str]) -> dict[str, Any]:
-    """What the run's products have in common: versions, config hashes, number of planets, and what each stage did by instrument.
+    """What the run's products have in common: versions, config hashes, number of planets, and what each stage did, by instrument.
 
     stages: names in the order of the pipeline. Taken from the first product of each instrument.
     """
@@ -100,7 +100,7 @@ def facts(visits: list[Visit], stages: Iterable[str]) -> dict[str, Any]:
     done = {instrument: json.loads(a.get("stage_status", "{}")) for instrument, a in attrs.items()}
     return {
         "versions": next((json.loads(a["versions"]) for a in attrs.values() if "versions" in a), {}),
-        "stages": {instrument: {name: told[name] for name in stages if name in told} for instrument, told in done.items()},
+        "stages": {instrument: {name: status[name] for name in stages if name in status} for instrument, status in done.items()},
         "hashes": sorted({v.entry.config_hash for v in visits if v.entry.config_hash}),
         "planets": len({v.entry.planet_id for v in visits}),
     }

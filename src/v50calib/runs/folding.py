@@ -1,4 +1,4 @@
-"""Several visits of one planet and instrument folded together: mean transit, odd against even, river.
+"""Several visits of one planet and instrument folded together: mean transit, odd and even transits compared, river plot.
 
 Visits have no common clock, only hours since their own start: each is aligned on its own mid-transit time, and the
 period is common to all. Works on calibrated visits as `open_calibrated` gives them.
@@ -72,8 +72,8 @@ def fold(visits: Sequence[xr.Dataset], *, nbins: int = 100, span: float = 1.5, e
 
     Returns the river and the inverse-variance means flux_all, flux_odd, flux_even (phase_bin) with variances (NaN
     where no visit of that parity reaches), and as attributes the weighted depth of the odd and the even transits with
-    their errors and odd_even_sigma, their difference in units of its error: a planet has none, an eclipsing binary at
-    twice the period does. Raises DataError as `river`, and where epochs do not match the visits.
+    their errors and odd_even_sigma, their difference in units of its error: for a planet it is 0, for an
+    eclipsing binary of twice the period it is not. Raises DataError as `river`, and where epochs do not match the visits.
 
     >>> time = np.linspace(0.0, 7.5, 750)
     >>> def visit(number, mid, depth):
@@ -111,7 +111,7 @@ def _has_transit(visit: xr.Dataset) -> bool:
 
 
 def _usable(visits: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """The visits with a transit. Raises DataError where variables are missing or the visits are of different things."""
+    """The visits with a transit. Raises DataError where variables are missing or the visits are of several planets or instruments."""
     for visit in visits:
         missing = [n for n in NEEDED if n not in visit]
         if missing:

@@ -1,7 +1,7 @@
-"""Where the light falls: stellar spectrum, point-spread functions, pointing.
+"""The light on the detector: stellar spectrum, point-spread functions, pointing.
 
 Levels and shapes were fitted to the mean of 25 linearized, flat-fielded CDS frames of one real visit. The spectrum is
-that seen at the detector: the smearing of the PSF along x is part of it.
+the one seen at the detector: it includes the smearing by the PSF along x.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def planck_photons(wavelength_um: Float, teff_k: float) -> Float:
 def airs_spectrum(columns: Float, brightness: float, teff_k: float) -> Float:
     """Star light reaching AIRS-CH0 column positions (any shape, fractional allowed), e-/s per column.
 
-    The measured spectrum, reddened or blued by the ratio of black bodies that agree at the band's middle (2.5 µm),
+    The measured spectrum, tilted by the ratio of two black bodies that are equal at the band's middle (2.5 µm),
     held constant beyond the detector's edge columns.
 
     >>> airs_spectrum(np.array([200.0]), brightness=1.0, teff_k=REFERENCE_TEFF_K) * _AIRS_CDS_S  # as measured
@@ -97,9 +97,9 @@ def airs_profile() -> Float:
 
 
 def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> dict[str, Float]:
-    """Displacement [pair, (x, y)] of the star from its nominal place, px, for each instrument.
+    """Displacement [pair, (x, y)] of the star from its nominal position, px, for each instrument.
 
-    One motion moves both: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
+    Both see the same motion: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
     a drift (a line and two slow sine waves, scaled to `drift_px` rms).
 
     >>> moved = pointing(SimConfig(jitter_px=(0.0, 0.0), drift_px=0.05), np.random.default_rng(1), airs_pairs=200)["FGS1"]
@@ -146,14 +146,14 @@ def airs_rates(flux: Float, dy: Float, profile: Float, background: float, respon
         for c in range(columns):
             share, gamma = profile[c, 1], profile[c, 2]
             to_erf, level = 1.0 / (profile[c, 0] * math.sqrt(2.0)), flux[k, c] / profile[c, 3]
-            before = 0.0
+            low = 0.0
             for edge in range(rows + 1):
                 u = edge - 0.5 - _TRACE_ROW - dy[k]
-                below = (1.0 - share) * 0.5 * math.erf(u * to_erf) + share / math.pi * math.atan(u / gamma)
+                high = (1.0 - share) * 0.5 * math.erf(u * to_erf) + share / math.pi * math.atan(u / gamma)
                 if edge > 0:
                     p = (edge - 1) * columns + c
-                    out[k, p] = (level * (below - before) + background) * response[p]
-                before = below
+                    out[k, p] = (level * (high - low) + background) * response[p]
+                low = high
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]

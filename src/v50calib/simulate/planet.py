@@ -1,4 +1,4 @@
-"""Draws a star and its planet: parameters, spectrum of depths, limb darkening."""
+"""Random stars and planets: parameters, spectrum of depths, limb darkening."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def draw_depths(rng: np.random.Generator) -> Float:
 
 
 def perturbed_star(star: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
-    """What star_info states: 2 % off in radius, mass, temperature, planet mass and a/Rs, 1e-5 in P.
+    """The star as star_info states it: 2 % off in radius, mass, temperature, planet mass and a/Rs, 1e-5 in P.
 
     The inclination is known through cos i, to 5 % and 0.1 deg: 2 % of i itself would move the planet off the star.
 
@@ -138,7 +138,7 @@ def perturbed_star(star: dict[str, float], rng: np.random.Generator) -> dict[str
 
 
 def _draw_star(rng: np.random.Generator, k: float) -> dict[str, float]:
-    """One system like those of the published star table, drawn again until its transit fits into a visit."""
+    """One system like those of the published star table, redrawn until its transit fits into a visit."""
     while True:
         mass = float(np.clip(rng.normal(1.09, 0.21), 0.60, 1.80))
         radius = float(np.exp(0.113 + 1.16 * np.log(mass) + rng.normal(0.0, 0.14)))

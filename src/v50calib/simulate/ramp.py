@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
 
-#: below this mean counts are drawn exactly; above, as a normal variate with its third moment put right
+#: below this mean counts are drawn exactly; above, as a normal variate with its third moment corrected
 _EXACT_BELOW = 20.0
 _FULL_SCALE = 65535.0
 
@@ -19,7 +19,7 @@ _FULL_SCALE = 65535.0
 def poisson(rng: np.random.Generator, mean: float) -> float:
     """One Poisson variate. Small means by inversion (exact); others mean + sqrt(mean) z + (z^2 - 1) / 6, rounded.
 
-    The second form is the Cornish-Fisher expansion to the skewness: moments 1-3 are right to < 1e-3 above 20.
+    The second form is the Cornish-Fisher expansion to the skewness: moments 1-3 are exact to < 1e-3 above 20.
 
     >>> rng = np.random.default_rng(1)
     >>> draws = np.array([poisson(rng, 100.0) for _ in range(20_000)])
@@ -85,8 +85,8 @@ def read_pairs(
     dark, read   [pixel] e-/s, e- rms of one read (0: no read noise)
     linear_corr  [pixel, 6]
     read_s       time since reset of the two reads, s
-    adc          (offset, gain): ADU = round((e - offset) * gain), held in 0..65535
-    dither       round up or down by chance, so that the mean of many codes is the value itself (Wannamaker et al. 2000,
+    adc          (offset, gain): ADU = round((e - offset) * gain), clipped to 0..65535
+    dither       round up or down at random, so that the mean of many codes is the value itself (Wannamaker et al. 2000,
                  IEEE Trans. Signal Process. 48, 499)
 
     The second read keeps the electrons of the first and adds its own: N2 = N1 + Poisson((light + dark)(t2 - t1)).

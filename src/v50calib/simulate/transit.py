@@ -18,7 +18,7 @@ def light_curves(time_h: Float, t0_h: float, star: dict[str, float], depth: Floa
     depth, u1, u2  [channel]; a channel of depth 0 is flat
 
     The flux is that of the instant (Mandel & Agol 2002, as batman computes it): smearing over the up to 4.6 s of a
-    ramp is left out, it moves flux by < 1e-6 even in ingress of a 1 % transit.
+    ramp is left out, because it changes the flux by < 1e-6 even in ingress of a 1 % transit.
 
     >>> star, none = {"P": 4.0, "sma": 12.0, "i": 90.0, "e": 0.0}, np.zeros(2)
     >>> light_curves(np.array([0.0, 3.75]), 3.75, star, np.array([0.01, 0.0]), none, none).round(9)  # no limb darkening: 1 - depth

@@ -1,4 +1,4 @@
-"""The graph of channels: each one listens to its nearest neighbours in wavelength and to itself."""
+"""The graph of channels: each one is connected to its nearest neighbours in wavelength and to itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float
 
-#: approximate wavelengths of wl_1..wl_283, µm: they order the channels and scale distances, nothing else
+#: approximate wavelengths of wl_1..wl_283, µm: used only to order the channels and to scale distances
 FGS1_UM, AIRS_UM = 0.7, (1.95, 3.90)
 
 
@@ -24,7 +24,7 @@ def channel_wavelength(n_bins: int) -> Float:
 def neighbours(wavelength: Float, k: int) -> NDArray[np.int64]:
     """Index (bin, k + 1): each channel itself first, then its k nearest in wavelength, ties to the lower index; k = 0: itself alone.
 
-    Raises ConfigError where there are not so many channels.
+    Raises ConfigError where there are not enough channels.
 
     >>> neighbours(np.array([0.7, 1.9, 2.0, 2.2]), k=2)
     array([[0, 1, 2],

@@ -1,4 +1,4 @@
-"""What is known of a planet's prediction without its truth: covariates of the error, one value per planet and bin."""
+"""Covariates of a prediction's error that need no truth: one value per planet and bin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter1d
 
 from v50calib.kernels.arrays import Float
 
-#: depths below this count as this in log depth
+#: smaller depths are set to this before the logarithm is taken
 SMALLEST_DEPTH = 1e-7
 
 
@@ -26,7 +26,7 @@ class Standardizer:
     scale: Float
 
     def __call__(self, values: Float) -> Float:
-        """(values - centre)/scale, kept within ±6 so that a planet unlike all others is not extrapolated to."""
+        """(values - centre)/scale, clipped at ±6, so that nothing is extrapolated to a planet unlike all others."""
         return np.clip((values - self.centre) / self.scale, -6.0, 6.0)
 
 
@@ -93,7 +93,7 @@ def prepared_features(features: Float | None) -> tuple[Float | None, NDArray[np.
 
 
 def logged(features: Float, positive: NDArray[np.bool_]) -> Float:
-    """Features with the logarithm taken of the chosen ones; a value that is not positive there counts as the smallest one.
+    """Features with the logarithm taken of the chosen ones; a value that is not positive there is set to the smallest positive one.
 
     >>> logged(np.array([[[1.0], [np.e], [0.0]]]), np.array([True])).ravel()
     array([0., 1., 0.])

@@ -1,4 +1,4 @@
-"""Before and after: the score, calibration numbers and coverage of predictions with truth, as one record."""
+"""Predictions with truth, before and after a recalibration: score, calibration numbers and coverage as one record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from v50calib.uncertainty.options import ScoreOptions
 from v50calib.uncertainty.score import aligned, score
 from v50calib.uncertainty.tables import Bands, Predictions, Truth, matched
 
-#: numbers of `metrics.summary` in words, in the order of the table
+#: the score and the numbers of `metrics.summary` in words, in the order of the table
 WORDS = {
     "score": "score",
     "gll": "mean log-likelihood",

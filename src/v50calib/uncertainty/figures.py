@@ -26,7 +26,7 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def reliability(y: Float, cases: Cases, ax: Axes | None = None) -> Axes:
-    """Observed over nominal coverage of central intervals; on the diagonal sigma tells the truth.
+    """Observed over nominal coverage of central intervals; on the diagonal sigma is right.
 
     >>> y = np.random.default_rng(1).normal(size=(1000, 4))
     >>> nominal, observed = reliability(y, {"exact": (0 * y, 0 * y + 1)}).lines[1].get_data()
@@ -43,7 +43,7 @@ def reliability(y: Float, cases: Cases, ax: Axes | None = None) -> Axes:
 
 
 def pit_histogram(y: Float, cases: Cases, ax: Axes | None = None) -> Axes:
-    """Histogram of the probability integral transform; flat where sigma tells the truth, a U where it is too small.
+    """Histogram of the probability integral transform; flat where sigma is right, U-shaped where it is too small.
 
     >>> y = np.random.default_rng(1).normal(size=(1000, 4))
     >>> density = pit_histogram(y, {"exact": (0 * y, 0 * y + 1)}).patches[0].get_data().values
@@ -61,7 +61,7 @@ def pit_histogram(y: Float, cases: Cases, ax: Axes | None = None) -> Axes:
 
 
 def coverage_per_bin(y: Float, cases: Cases, ax: Axes | None = None, *, level: float = 0.9) -> Axes:
-    """Observed coverage of each channel's central interval; the band is what chance allows with so many planets (2 sigma).
+    """Observed coverage of each channel's central interval; the band is what chance allows with this number of planets (2 sigma).
 
     >>> y = np.array([[0.0, 9.0], [0.0, 0.0]])
     >>> coverage_per_bin(y, {"case": (0 * y, 0 * y + 1)}).lines[1].get_ydata()
@@ -79,7 +79,7 @@ def coverage_per_bin(y: Float, cases: Cases, ax: Axes | None = None, *, level: f
 
 
 def sigma_against_residual(y: Float, cases: Cases, ax: Axes | None = None) -> Axes:
-    """rms residual of elements with alike sigma, over that sigma; on the diagonal they agree.
+    """rms residual of elements of similar sigma against that sigma; on the diagonal they agree.
 
     >>> y = np.random.default_rng(1).choice([-1.0, 1.0], (30, 4))
     >>> sigma_against_residual(y, {"case": (0 * y, 0 * y + 2)}).lines[0].get_data()[1][0]  # residuals of 1 at sigma 2
@@ -99,7 +99,7 @@ def sigma_against_residual(y: Float, cases: Cases, ax: Axes | None = None) -> Ax
 
 
 def likelihood_per_bin(y: Float, cases: Cases, ax: Axes | None = None) -> Axes:
-    """Mean Gaussian log-likelihood of each channel: where the score is gained and lost.
+    """Mean Gaussian log-likelihood of each channel: where the score is gained or lost.
 
     >>> y = np.zeros((2, 1))
     >>> likelihood_per_bin(y, {"case": (y, y + 1)}).lines[0].get_ydata().round(4)  # -log(2π)/2

@@ -1,4 +1,4 @@
-"""Fits a calibrator: temperature, affine or corel, with the intervals from held-out planets."""
+"""Fit of a calibrator: temperature, affine or corel, with intervals from held-out planets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit(
 
 
 def common(predictions: Predictions, truth: Truth, features: Features | None) -> tuple[list[str], Inputs, Float]:
-    """Ids, inputs and truth of the planets that all have, sorted by id. Raises DataError where none is common, or features lack one.
+    """Ids, inputs and truth of the planets that all have, sorted by id. Raises DataError where none is common or features lack one.
 
     >>> one = np.ones((1, 2))
     >>> common(Predictions(("7", "8"), np.ones((2, 2)), np.ones((2, 2))), Truth(("8",), one), None)[0]
@@ -104,7 +104,7 @@ def _fit_temperature(inputs: Inputs, y: Float, options: TopLevelCalib, notes: li
     if found.clamped:
         notes.append(f"T was limited to {cfg.clamp_T} in {found.clamped} channels: look at the predictions")
     none = np.zeros(z.shape[1])
-    # a rank does not change when all scores of a bin are scaled: no planet needs to be held out for T
+    # ranks do not change when all scores of a bin are scaled: no planet needs to be held out for T
     raw = Scale(np.ones(z.shape[1]), none)
     bands = make_bands(raw, inputs, y, options.corel, notes) if options.corel.conformal.enabled else None
     return Calibrator("temperature", "temperature", len(y), Scale(found.T, none), bands, notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""Numbers that say whether sigma tells the truth. Arrays are (planet, bin); every average is over planets first."""
+"""Numbers that say whether sigma is right. Arrays are (planet, bin); every average is over planets first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gaussian_log_density(y: Float, mu: Float | float, sigma: Float | float) -> F
 
 
 def crps(y: Float, mu: Float, sigma: Float) -> Float:
-    """Continuous ranked probability score of N(mu, sigma) (Gneiting & Raftery 2007, JASA 102, 359, eq. 21); small is good.
+    """Continuous ranked probability score of N(mu, sigma) (Gneiting & Raftery 2007, JASA 102, 359, eq. 21); smaller is better.
 
     >>> crps(np.zeros(1), np.zeros(1), np.ones(1)).round(6)  # (√2 - 1)/√π
     array([0.233695])
@@ -34,7 +34,7 @@ def crps(y: Float, mu: Float, sigma: Float) -> Float:
 
 
 def pit(y: Float, mu: Float, sigma: Float) -> Float:
-    """Probability integral transform of each element: uniform where sigma tells the truth.
+    """Probability integral transform of each element: uniform where sigma is right.
 
     >>> pit(np.array([-1.0, 0.0, 1.0]), np.zeros(3), np.ones(3)).round(4)
     array([0.1587, 0.5   , 0.8413])

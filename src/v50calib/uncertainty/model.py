@@ -1,4 +1,4 @@
-"""A fitted calibrator: what it turns mu and sigma of new planets into. Plain arrays, no torch until a network is asked."""
+"""A fitted calibrator and its application to mu and sigma of new planets. Plain arrays; torch only where a network is evaluated."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Ratio:
     def covariates(self, inputs: Inputs) -> Float:
         """Standardized covariates (planet, bin, C). Raises DataError where features are missing or of another number."""
         if not self.positive.size:
-            # fitted without features: those of others in a blend are not its own
+            # fitted without features: in a blend, given features belong to other parts
             return self.standard(covariates(inputs.mu, inputs.sigma, smooth_bins=self.smooth_bins))
         given = 0 if inputs.features is None else inputs.features.shape[2]
         if given != self.positive.size:
@@ -124,10 +124,10 @@ class BandModel:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A fitted model. method: what was asked; used: what sigma comes from, another one after a fall-back.
+    """A fitted model. method: as asked for; used: what sigma comes from, another method after a fall-back.
 
-    scale gives mu and sigma for the likelihood, bands the intervals; report: the comparison made in the fit; notes: what the
-    user must know.
+    scale gives mu and sigma for the likelihood, bands the intervals; report: the comparison made in the fit; notes: for the
+    user.
     """
 
     method: str
@@ -146,7 +146,7 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """predictions: the new mu and sigma; bands: intervals, None where the model has none; mu below 0 set to 0, how many."""
+    """predictions: the new mu and sigma; bands: intervals, None where the model has none; clipped: number of mu below 0, set to 0."""
 
     predictions: Predictions
     bands: Bands | None

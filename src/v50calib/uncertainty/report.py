@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the numbers before and after, the figures, what the fit compared, what the user must know."""
+"""One self-contained HTML page: the numbers before and after, the figures, what the fit compared, the notes."""
 
 from __future__ import annotations
 

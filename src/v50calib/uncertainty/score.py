@@ -1,4 +1,4 @@
-"""The challenge's metric: Gaussian log-likelihood between a naive answer (0) and an ideal one (1).
+"""The challenge's metric: Gaussian log-likelihood on a scale from a naive answer (0) to an ideal one (1).
 
 2025: per element ``(GLL_pred - GLL_mean) / (GLL_true - GLL_mean)``, averaged with a weight for FGS1, clipped to [0, 1].
 2024: the three are summed over everything before the ratio, one ideal sigma, no weight.

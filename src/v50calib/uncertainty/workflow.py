@@ -1,4 +1,4 @@
-"""Files in, files out: fit on the planets with truth, save the model, recalibrate all planets, write them and a report."""
+"""From files to files: fit on the planets with truth, save the model, recalibrate all planets, write them and a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from v50calib.uncertainty.tables import Bands, Features, Predictions, Truth, mat
 
 @dataclass(frozen=True)
 class Outcome:
-    """A recalibration done: the model, what it made, and the numbers before and after on the planets with truth."""
+    """A finished recalibration: the model, its result, and the numbers before and after on the planets with truth."""
 
     calibrator: Calibrator
     result: Recalibrated
