@@ -352,6 +352,9 @@ def paragraphs(text: str | None) -> str:
     parts = []
     for part in inspect.cleandoc(text or "").split("\n\n"):
         lines = part.strip("\n").removeprefix("\b\n")
+        if lines.startswith(">>> "):
+            parts.append(f"```pycon\n{lines}\n```")
+            continue
         as_block = "\b" in part or any(line.startswith(" ") or "  " in line.strip() for line in lines.splitlines())
         parts.append(f"```text\n{inspect.cleandoc(lines)}\n```" if as_block else " ".join(lines.split()))
     return "\n\n".join(parts)

@@ -19,7 +19,7 @@ import pytest
 
 from v50calib import calibrate
 from v50calib.report import write_report
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +113,7 @@ def page(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     planet = min(p.name for p in (dataset / "train").iterdir())
     assert not calibrate(dataset, run, overrides=["runtime.scheduler=sync"], only=[f"{planet}"]).failed
     error = "cannot read /a/very/long/path/without/any/space/" + "x" * 200
-    journal.append(run, journal.Entry("1" * 60, 0, "FGS1", "failed", error=error, error_type="DataError", attempts=1))
+    manifest.append(run, manifest.Entry("1" * 60, 0, "FGS1", "failed", error=error, error_type="DataError", attempts=1))
     return write_report(run, limit=1, truth=dataset).path
 
 

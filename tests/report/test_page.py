@@ -17,7 +17,7 @@ from v50calib.errors import DataError, StoreError
 from v50calib.report import write_report
 from v50calib.report.profile import name_of
 from v50calib.report.visits import collect
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 
 EVIL = "<script>alert('x')</script>\"&"
 
@@ -116,7 +116,7 @@ def test_table_has_every_visit_and_figures_those_asked_for(made: Page, run: Path
     assert sections == [f"visit-{i}-name" for i in sorted({0, *first_planet})]
     assert "Not drawn" not in made.body
     assert sum(t == "figure" for t, _ in made.tags) == 10 * len(sections)
-    entries = {e.label: e for e in journal.read(run)}
+    entries = {e.label: e for e in manifest.read(run)}
     for row in made.visits:
         qc = entries[row["visit"][0]].qc
         assert float(row["noise / limit"][1]) == qc["noise_over_limit"]
@@ -150,7 +150,7 @@ def troubled(run: Path, tmp_path: Path) -> Path:
     """The run with names and errors that are HTML, a bad visit, a failed and an interrupted one."""
     out = tmp_path / "troubled"
     shutil.copytree(run, out)
-    entries = journal.read(out)
+    entries = manifest.read(out)
     bad = entries[0]
     bad.qc["noise_over_limit"] = 3.25
     bad.qc["notes"] = [f"trace quality: {EVIL} is 1, more than max=0"]
@@ -159,9 +159,9 @@ def troubled(run: Path, tmp_path: Path) -> Path:
     (out / "manifest.jsonl").unlink()
     for entry in entries:
         planet = evil if entry.planet_id == bad.planet_id else entry.planet_id
-        journal.append(out, journal.Entry(**vars(entry) | {"planet_id": planet}))
-    journal.append(out, journal.Entry("7", 0, "FGS1", "failed", error=f"cannot read {EVIL}", error_type="DataError", attempts=2))
-    journal.append(out, journal.Entry("8", 0, "FGS1", "interrupted"))
+        manifest.append(out, manifest.Entry(**vars(entry) | {"planet_id": planet}))
+    manifest.append(out, manifest.Entry("7", 0, "FGS1", "failed", error=f"cannot read {EVIL}", error_type="DataError", attempts=2))
+    manifest.append(out, manifest.Entry("8", 0, "FGS1", "interrupted"))
     return out
 
 

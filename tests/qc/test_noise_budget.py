@@ -18,7 +18,7 @@ from v50calib.config import load
 from v50calib.dq import DQ
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.storage.commit import marked_group
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 from v50calib.schema import INSTRUMENTS
 
 SYNC = "runtime.scheduler=sync"
@@ -110,7 +110,7 @@ def test_table_has_a_row_for_each_visit_instrument_and_stage(run: Path) -> None:
     stages = ["dark", "flat", "cds", "photometry", "trace", "phase"]
     found = [(r["instrument"], r["stage"]) for r in rows]
     assert sorted(found) == sorted((i, s) for i in INSTRUMENTS for s in stages)
-    recorded = {e.instrument: e.qc["stages"] for e in journal.read(run)}
+    recorded = {e.instrument: e.qc["stages"] for e in manifest.read(run)}
     assert "adc" in recorded["FGS1"]
     assert "nonlinearity" not in recorded["FGS1"]
     for row in rows:
@@ -164,7 +164,7 @@ def test_guards_warn_and_stop(dataset: Path, tmp_path: Path, override: str, said
     stage = override.partition(".")[0]
     on = [SYNC, "calib.photometry.instrument.name=FGS1", f"calib.{override}", f"calib.{stage}.quality_checks.enabled=true"]
     calibrate(dataset, tmp_path / "warn", overrides=on, only=[f"{planet_of(dataset)}/0"])
-    (entry,) = journal.read(tmp_path / "warn")
+    (entry,) = manifest.read(tmp_path / "warn")
     assert any(said in note for note in entry.qc["notes"])
     assert entry.qc["stages"][stage]["notes"] == 1
     stopped = calibrate(
