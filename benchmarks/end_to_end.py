@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.report import machine, write_between
 from v50calib import calibrate
 from v50calib.errors import DataError
-from v50calib.runtime.recalibrate import visits_of
+from v50calib.runs.calibrated import calibrated_visits
 from v50calib.simulate import simulate_dataset
 from v50calib.uncertainty.evaluate import record
 from v50calib.uncertainty.fit import fit
@@ -47,7 +47,7 @@ def make_spectra(work: Path, planets: int, fraction: float, seed: int) -> tuple[
     if outcome.failed:
         raise SystemExit(f"{len(outcome.failed)} visits failed, the first: {outcome.failed[0].label}: {outcome.failed[0].error}")
     seconds["calibrate"], start = time.perf_counter() - start, time.perf_counter()
-    found = combine(visits_of(run), {"mean": 0.014689, "sigma": 0.010661})
+    found = combine(calibrated_visits(run), {"mean": 0.014689, "sigma": 0.010661})
     seconds["spectra"] = time.perf_counter() - start
     return found, read_truth(data / "train.csv"), seconds
 

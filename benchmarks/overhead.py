@@ -3,7 +3,7 @@
     python -m benchmarks.overhead [--store STORE] [--queue 2000] [--repeats 3] [--frames-fraction 0.1] [--slurm] [--write PAGE ...]
 
 STORE is a raw Zarr store of several visits, read only (default: eight simulated visits of `--frames-fraction`). The queue is
-the real driver (catalog, window, journal) over a dataset of file names, with jobs that do nothing. `--slurm` sends the visits
+the real driver (catalog, window, manifest) over a dataset of file names, with jobs that do nothing. `--slurm` sends the visits
 through a Slurm of this machine too, with two nodes of one core (scripts/slurm/one-machine.sh: root, Debian's packages).
 """
 
@@ -33,7 +33,7 @@ from v50calib.config.models import RunConfig
 from v50calib.io.catalog import scan
 from v50calib.io.keys import VisitKey
 from v50calib.runtime import execute
-from v50calib.runtime.batch import RunSummary
+from v50calib.runtime.bookkeeping import RunSummary
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.job import Done, Job, packed, run_job
 
@@ -105,7 +105,7 @@ def visit_overhead(store: Path, out: Path, repeats: int, scheduler: str = "local
         share = median(m[1] / m[0] for m in measured)
         rows.append((f"nominal visit, {label}: tasks", f"{tasks:.0f}", ""))
         rows.append(
-            (f"nominal visit, {label}: build, scheduling and journal", f"{lost:.3f} of {wall:.2f} s = {100 * share:.0f} %", "<= 10 %")
+            (f"nominal visit, {label}: build, scheduling and manifest", f"{lost:.3f} of {wall:.2f} s = {100 * share:.0f} %", "<= 10 %")
         )
     return rows
 

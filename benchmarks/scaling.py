@@ -39,7 +39,7 @@ class Costs:
 
     visit_s     worker seconds of one visit (both instruments) at nominal from a store, data in the page cache
     spread      standard deviation of its logarithm
-    task_s      driver and scheduler seconds of one visit x instrument: submit, follow, journal
+    task_s      driver and scheduler seconds of one visit x instrument: submit, follow, manifest
     start_s     from the call to the first worker's first task; first_s: what each worker's first visit takes longer
     read_gb, write_gb   of a visit: the raw store's and the product's
     """

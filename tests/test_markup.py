@@ -14,7 +14,7 @@ from v50calib.config import load
 from v50calib.config.runtime import QueueConfig, TlsConfig
 from v50calib.markup import table, tree
 from v50calib.runs.manifest import Entry
-from v50calib.runtime.batch import RunSummary
+from v50calib.runtime.bookkeeping import RunSummary
 
 EVIL = '<img src=x onerror="alert(1)">&'
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 class DQ(IntFlag):
-    """Bits of `pixel_dq`, `pair_dq` and the light curves' flags."""
+    """Bits of `pixel_dq` and of the flags of light curves."""
 
     GOOD = 0
     DO_NOT_USE = 1 << 0

@@ -150,8 +150,8 @@ def check_raw_visit(ds: xr.Dataset, *, in_pairs: bool = True) -> None:
 
 def with_channel(dims: tuple[str, ...]) -> tuple[str, ...]:
     """Dims with `channel` before y, x: a visit whose frames hold several detectors."""
-    place = dims.index("y") if "y" in dims else len(dims)
-    return (*dims[:place], "channel", *dims[place:]) if "y" in dims else dims
+    index = dims.index("y") if "y" in dims else len(dims)
+    return (*dims[:index], "channel", *dims[index:]) if "y" in dims else dims
 
 
 def pair_chunks(n_frames: int, chunk: int) -> tuple[int, ...]:
@@ -160,11 +160,6 @@ def pair_chunks(n_frames: int, chunk: int) -> tuple[int, ...]:
         raise DataError(f"time chunk of {chunk} frames would split a CDS pair: use an even number >= 2")
     full, rest = divmod(n_frames, chunk)
     return (chunk,) * full + ((rest,) if rest else ())
-
-
-def is_finite(values: np.ndarray) -> bool:
-    """True where every value is finite (bool and integer arrays always are)."""
-    return values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
 
 
 #: a calibrated visit: what `calibrate` writes and `open_calibrated` gives (variables that a profile does not make are absent)

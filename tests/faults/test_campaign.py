@@ -227,7 +227,7 @@ def test_committed_product_is_damaged(site: Site, spoil: Callable[[Path], None])
     spoil(min((site.run / "calibrated.zarr").glob("*/*/*")))
     code, text = site.end(site.start("verify", str(site.run)))
     assert code == 1
-    assert "to mend: 'v50calib verify" in text
+    assert "remedy: 'v50calib verify" in text
     assert len(verify(site.run, quarantine=True).aside) == 1
     code, text = site.calibrate()
     assert code == 0
@@ -238,7 +238,7 @@ def test_committed_product_is_damaged(site: Site, spoil: Callable[[Path], None])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("scheduler", ["local", pytest.param("sync", marks=pytest.mark.slow)])
 def test_signal(site: Site, number: signal.Signals, code: int, scheduler: str) -> None:
-    """SIGINT goes to the whole group, as Ctrl-C does. Stops in less than 10 s, told in exit code, message and journal."""
+    """SIGINT goes to the whole group, as Ctrl-C does. Stops in less than 10 s, told in exit code, message and manifest."""
     seconds = 60 if scheduler == "local" else 3
     process = site.start(faults=[site.fault(*COMPUTE, f"sleep:{seconds}")], scheduler=scheduler)
     site.wait_for(site.marker(), process)

@@ -20,12 +20,12 @@ from v50calib.cli.main import main
 from v50calib.errors import DataError, StoreError
 from v50calib.io import ingest, scan
 from v50calib.io.storage import commit as commits
+from v50calib.io.storage import objects
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.runs import lock_objects
-from v50calib.runs import manifest as journal
+from v50calib.runs import lock_objects, manifest
 from v50calib.runs.status import status
 from v50calib.runs.verify import verify
-from v50calib.runtime.batch import RunSummary
+from v50calib.runtime.bookkeeping import RunSummary
 
 FGS = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0", "output.cubes=binned"]
 
@@ -39,7 +39,7 @@ def counts(summary: RunSummary) -> tuple[int, int, int]:
 
 
 def hashes(out: Path | ObjectPath) -> dict[str, str]:
-    """Tree hash of every product, by its place: the bytes of the products."""
+    """Tree hash of every product, by its label: the bytes of the products."""
     root = out / "calibrated.zarr"
     markers = sorted(root.rglob("_COMMIT.json"), key=str)
     return {"/".join(p.parts[-4:-1]): json.loads(p.read_text())["tree_sha256"] for p in markers}
@@ -73,7 +73,7 @@ def test_ingest_and_runs_give_the_same_bytes(dataset: Path, remote: ObjectPath, 
         assert counts(run(data, out)) == (0, 3, 0)
     assert hashes(bucket / "from-parquet") == hashes(local)
     # the layout's name is an attribute, so only the numbers can be compared
-    one, other = (open_calibrated(place)["/" + keys[0].planet_id + "/0/FGS1"].to_dataset() for place in (local, bucket / "from-store"))
+    one, other = (open_calibrated(where)["/" + keys[0].planet_id + "/0/FGS1"].to_dataset() for where in (local, bucket / "from-store"))
     np.testing.assert_array_equal(one.cds_binned.values, other.cds_binned.values)
 
 
@@ -246,11 +246,11 @@ def test_the_lock_beats_on_after_an_outage(bucket: ObjectPath, monkeypatch: pyte
 
 
 def test_manifest_in_parts(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PART_BYTES", 1500)
-    entries = [journal.Entry("p", i, "FGS1", "done", float(i)) for i in range(12)]
+    monkeypatch.setattr(manifest, "PART_BYTES", 1500)
+    entries = [manifest.Entry("p", i, "FGS1", "done", float(i)) for i in range(12)]
     for entry in entries:
-        journal.append(bucket, entry)  # type: ignore[arg-type]
-    assert journal.read_all(bucket) == entries
+        manifest.append(bucket, entry)  # type: ignore[arg-type]
+    assert manifest.read_all(bucket) == entries
     assert len(list((bucket / "manifest").objects())) >= 2
 
 
@@ -270,6 +270,8 @@ def test_commands(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> Non
     assert (told["phase"], told["done"]) == ("finished", 2)
     assert invoke("verify", out).stdout.startswith("2 products whole, 0 broken")
     assert len(json.loads(invoke("summary", out, "--json").stdout)) == 2
+    assert invoke("qc", out, "--csv", out / "table.csv").exit_code == 0
+    assert (out / "table.csv").read_text().startswith("planet_id,visit")
     result = invoke("export", out, tmp_path / "curves.zarr")
     assert result.exit_code == 0, result.output
     assert xr.open_zarr(tmp_path / "curves.zarr", consolidated=False).mask.sum() > 0
@@ -279,7 +281,71 @@ def test_commands(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> Non
     assert invoke("ingest", remote, tmp_path / "raw.zarr").exit_code == 0
 
 
-def test_places_that_are_not_there(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_plan_counts_what_a_run_in_the_bucket_lacks(remote: ObjectPath, bucket: ObjectPath) -> None:
+    words = [remote, "--config-name", "calib/official", "--out", bucket / "run", "--json", *FGS]
+    everything = json.loads(invoke("plan", *words).stdout)
+    assert [(part["instrument"], part["left"], part["sampled"]) for part in everything["parts"]] == [("FGS1", 3, 2)]
+    assert not (bucket / "run").exists()
+    run(remote, bucket / "run", limit=1)
+    assert json.loads(invoke("plan", *words).stdout)["parts"][0]["left"] == 2
+    refused = invoke("plan", remote, "--scratch", bucket)
+    assert refused.exit_code == 2
+    assert "must be a local path" in refused.stderr
+
+
+def test_doctor_asks_the_bucket(remote: ObjectPath, bucket: ObjectPath) -> None:
+    result = invoke("doctor", "--data", remote, "--out", bucket / "run", "--json")
+    assert result.exit_code == 0
+    found = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert found["dataset"]["found"] == f"{remote}: challenge folder, planets: 2, visits: 3, instruments: AIRS-CH0, FGS1"
+    assert found["store for products"]["found"] == f"{bucket}/run is writable"
+    assert "disk for products" not in found
+    assert list(bucket.objects()) == []
+    lacking = invoke("doctor", "--data", bucket / "nothing", "--out", "s3://there-is-no-such-bucket/run")
+    assert lacking.exit_code == 1
+    assert f"no folder {bucket}/nothing" in lacking.stdout
+    assert "cannot write below 's3://there-is-no-such-bucket/run'" in lacking.stdout
+
+
+def test_a_store_that_does_not_answer_is_reported_by_every_command(monkeypatch: pytest.MonkeyPatch, bucket: ObjectPath) -> None:
+    monkeypatch.setattr(objects, "FIRST_PATIENCE_S", 0.5)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for words in (["status", bucket], ["plan", bucket], ["spectra", bucket, "--out", "x.csv"], ["summary", "run", "--truth", bucket]):
+        result = invoke(*words)
+        assert result.exit_code == 4
+        assert "(asked for 0.5 s): look at the network and at the endpoint" in result.stderr
+    result = invoke("doctor", "--data", bucket, "--out", bucket)
+    assert result.exit_code == 1
+    assert result.stdout.count("(asked for 0.5 s)") == 2
+
+
+@pytest.mark.slow
+def test_what_is_made_of_a_run(dataset: Path, remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> None:
+    """Depths and truth are read from a bucket as from a disk."""
+    only = [f"{scan(dataset)[0].planet_id}/0"]
+    calibrate(dataset, tmp_path / "run", "calib/nominal", ["runtime.scheduler=sync", "output.cubes=none"], only=only)
+    there = upload(tmp_path / "run", bucket / "run")
+    for where, name in ((tmp_path / "run", "disk.csv"), (there, "bucket.csv")):
+        result = invoke("spectra", where, "--out", tmp_path / name, "--missing", "naive")
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "disk.csv").read_bytes() == (tmp_path / "bucket.csv").read_bytes()
+    rows = json.loads(invoke("summary", there, "--truth", remote, "--json").stdout)
+    assert [row["instrument"] for row in rows if "truth_ppm" in row] == ["AIRS-CH0", "FGS1"]
+    assert invoke("report", there, "--truth", remote, "--limit", 0).exit_code == 0
+    assert (there / "report.html").is_file()
+
+
+def test_a_command_that_needs_a_local_path_refuses_a_url(bucket: ObjectPath) -> None:
+    result = invoke("simulate", bucket / "data")
+    assert result.exit_code == 2
+    assert "must be a local path" in result.stderr
+    result = invoke("spectra", bucket / "nothing", "--out", "x.csv")
+    assert result.exit_code == 4
+    assert "holds no calibrated.zarr" in result.stderr
+
+
+def test_runs_that_are_not_there(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder s3://"):
         run(bucket / "nothing", tmp_path / "r")
     nowhere = ObjectPath("s3://there-is-no-such-bucket", "run")

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
+from simulated import planet_of
 
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.cli.main import main
@@ -22,10 +23,6 @@ from v50calib.runs import manifest
 from v50calib.schema import INSTRUMENTS
 
 SYNC = "runtime.scheduler=sync"
-
-
-def planet_of(dataset: Path) -> str:
-    return min(p.name for p in (dataset / "train").iterdir())
 
 
 @pytest.fixture(scope="module")

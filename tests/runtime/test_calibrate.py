@@ -13,7 +13,7 @@ import xarray as xr
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.errors import DataError, StoreError
 from v50calib.io.storage.commit import is_committed
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 from v50calib.schema import CALIBRATED
 
 SYNC = ["runtime.scheduler=sync"]
@@ -100,14 +100,14 @@ def test_one_bad_visit_is_recorded_and_the_others_are_done(dataset: Path, tmp_pa
     assert "flat.parquet" in failed.error
     assert failed.error_type == "DataError"
     assert not is_committed(out / "calibrated.zarr" / planet / "1" / "FGS1")
-    kept = {e.label: e.state for e in journal.read(out)}
+    kept = {e.label: e.state for e in manifest.read(out)}
     assert kept[failed.label] == "failed"
     assert sum(s == "done" for s in kept.values()) == 5
     # mended, the run goes on where it was
     shutil.copy(dataset / "train" / planet / "FGS1_calibration_1" / "flat.parquet", broken / "train" / planet / "FGS1_calibration_1")
     again = calibrate(broken, out, overrides=SYNC)
     assert (again.count("done"), again.count("skipped")) == (1, 5)
-    assert {e.state for e in journal.read(out)} == {"done"}
+    assert {e.state for e in manifest.read(out)} == {"done"}
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])

@@ -97,7 +97,7 @@ def test_an_instrument_that_fails_wholly_is_an_error(dataset: Path, tmp_path: Pa
         if "signal" not in path.name:
             (root / "train" / folder.name / path.name).symlink_to(path)
     assert len(scan(root)) == 1
-    with pytest.raises(DataError, match=r"no visit of FGS1 in the sample could be calibrated.*missing file.*mend that"):
+    with pytest.raises(DataError, match=r"no visit of FGS1 in the sample could be calibrated.*missing file.*repair that"):
         forecast(root, load("calib/fast", HERE))
 
 
@@ -114,4 +114,4 @@ def test_command_prints_the_limits_and_fails_where_one_breaks(dataset: Path, tmp
     assert said["limits"]["out_bytes"] == 20 * 10**9
     result = CliRunner().invoke(main, [*line, "--out-limit", "plenty"], catch_exceptions=False)
     assert result.exit_code == 2
-    assert "--out-limit plenty is no size: write e.g. 20GB" in result.stderr
+    assert "--out-limit plenty is not a size: write e.g. 20GB" in result.stderr

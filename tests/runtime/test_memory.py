@@ -42,7 +42,7 @@ def test_parts_follow_the_frames(dataset: Path, store: Path) -> None:
     ],
 )
 def test_what_cannot_hold_is_refused_with_the_numbers(dataset: Path, tmp_path: Path, overrides: list[str], words: str) -> None:
-    with pytest.raises(ConfigError, match=rf"memory would not hold: 4\d\d\.\d\d MiB for a visit.*{words}.*ingest"):
+    with pytest.raises(ConfigError, match=rf"too little memory: 4\d\d\.\d\d MiB for a visit.*{words}.*ingest"):
         make_jobs(dataset, tmp_path / "r", load("calib/nominal", overrides))
     assert not (tmp_path / "r").exists()
 

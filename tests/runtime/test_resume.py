@@ -17,10 +17,9 @@ from v50calib import calibrate
 from v50calib.cli.main import main
 from v50calib.errors import ConfigError, DataError, StoreError
 from v50calib.io import identity
-from v50calib.runs import manifest as journal
-from v50calib.runs import quarantine, state
+from v50calib.runs import manifest, quarantine, state
 from v50calib.runtime import execute
-from v50calib.runtime.batch import RunSummary
+from v50calib.runtime.bookkeeping import RunSummary
 
 FGS = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0", "output.cubes=none"]
 
@@ -118,18 +117,18 @@ def test_selections(dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "error", "words"),
+    ("visit", "error", "words"),
     [
         ("1/2/3/4", ConfigError, "write PLANET, PLANET/VISIT"),
         ("../0", DataError, "not valid"),
         ("{first}/x", ConfigError, "names no visit"),
-        ("{first}/7", DataError, "nothing to work on at '.*/7': the planet has .*/0/FGS1"),
-        ("{first}/0/AIRS-CH0", DataError, "nothing to work on"),
+        ("{first}/7", DataError, "nothing to calibrate at '.*/7': the planet has .*/0/FGS1"),
+        ("{first}/0/AIRS-CH0", DataError, "nothing to calibrate"),
     ],
 )
-def test_places_that_are_not_there(dataset: Path, tmp_path: Path, place: str, error: type[Exception], words: str) -> None:
+def test_visits_that_are_not_there(dataset: Path, tmp_path: Path, visit: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        run(dataset, tmp_path / "r", only=[place.format(first=planets(dataset)[0])])
+        run(dataset, tmp_path / "r", only=[visit.format(first=planets(dataset)[0])])
     assert not (tmp_path / "r").exists()
 
 
@@ -143,11 +142,11 @@ def test_a_bad_visit_is_held_until_its_input_changes_or_it_is_asked_for(data: Pa
     assert counts(run(data, out)) == (2, 0, 1)
     (label,) = quarantine.load(out)
     assert label == f"{planets(data)[1]}/0/FGS1"
-    lines = len(journal.read_all(out))
+    lines = len(manifest.read_all(out))
     again = run(data, out)
     assert counts(again) == (0, 2, 1)
     assert "in quarantine after 1 attempt" in again.failed[0].error
-    assert len(journal.read_all(out)) == lines
+    assert len(manifest.read_all(out)) == lines
     asked = run(data, out, retry_failed=True)
     assert counts(asked) == (0, 0, 1)
     assert "in quarantine" not in asked.failed[0].error
@@ -176,7 +175,7 @@ def test_what_may_pass_is_tried_again_and_told(dataset: Path, tmp_path: Path, mo
     monkeypatch.setattr(execute, "run_job", flaky := Flaky(OSError(5, "Input/output error"), 2))
     assert counts(run(dataset, tmp_path / "r", limit=1)) == (1, 0, 0)
     assert flaky.calls == 3
-    assert [(e.state, e.attempts, e.error_type) for e in journal.read_all(tmp_path / "r")] == [
+    assert [(e.state, e.attempts, e.error_type) for e in manifest.read_all(tmp_path / "r")] == [
         ("retry", 1, "OSError"),
         ("retry", 2, "OSError"),
         ("done", 3, ""),

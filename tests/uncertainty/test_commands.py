@@ -174,7 +174,7 @@ def test_a_run_with_corel(run_dir: Path, dataset: Path, files: Path) -> None:
     common = ("calibrate", "--data", dataset, "--out", run_dir, "runtime.scheduler=sync", "output.cubes=none")
     result = invoke(*common, *chosen, *paths)
     assert result.exit_code == 0, result.output
-    assert "corel works without features: the run does not hold 150 of the 150 planets" in result.stdout
+    assert "corel works without features: the run lacks 150 of the 150 planets" in result.stdout
     assert "150 planets recalibrated" in result.stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,15 @@ from v50calib.io.storage.location import Location, locate
     help="Where to run: local, threads, sync, slurm, pbs, lsf, sge, kubernetes (profiles/compute), tcp://… or tls://…",
 )
 @click.option("--planet", "planets", multiple=True, help="Only this planet; may be given several times.")
-@click.option("--planets-from", type=click.Path(path_type=Path), default=None, help="Only the planets of this file, one id a line.")
+@click.option("--planets-from", type=click.Path(path_type=Path), default=None, help="Only the planets in this file, one id per line.")
 @click.option(
     "--only", multiple=True, metavar="PLANET[/VISIT[/INSTRUMENT]]", help="Only this part of the dataset; may be given several times."
 )
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="Calibrate at most so many visits x instruments, then end.")
-@click.option("--retry-failed", is_flag=True, help="Only visits whose last attempt failed, quarantined ones too.")
-@click.option("--overwrite", is_flag=True, help="Redo visits even where the run directory has them, or belongs to another config.")
-@click.option("--update", is_flag=True, help="Accept a run directory of another config, and redo what the change affects.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and why; write nothing.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Calibrate at most N visits x instruments, then end.", metavar="N")
+@click.option("--retry-failed", is_flag=True, help="Only visits whose last attempt failed, including quarantined ones.")
+@click.option("--overwrite", is_flag=True, help="Redo visits even if the run directory has them or belongs to another config.")
+@click.option("--update", is_flag=True, help="Accept a run directory of another config and redo what the change affects.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and why; write nothing.")
 @click.argument("overrides", nargs=-1)
 def calibrate(
     config_name: str, data: Location | None, out: Location | None, config_dir: Path | None, cfg: str | None, resolve: bool,
@@ -47,23 +48,26 @@ def calibrate(
 ) -> None:  # fmt: skip
     """Calibrate every visit of a dataset. OVERRIDES are key=value, e.g. calib.phase.binning.nbins=120.
 
-    Visits that are complete under the same config and input are skipped, so a run that was stopped goes on where it was.
-    Exit code 1 if any visit failed (each failure's reason is printed and kept in manifest.jsonl), 5 if the scheduler or the
+    Visits that are complete under the same config and input are skipped, so the same command resumes a run that was stopped.
+    Exit code 1 if any visit failed (the reason of each failure is printed and kept in manifest.jsonl), 5 if the scheduler or the
     workers were lost, 130 or 143 after SIGINT or SIGTERM.
     """
     from v50calib.cli.progress import run_progress
     from v50calib.config import load
     from v50calib.config.compose import compose_yaml
+    from v50calib.config.consistency import refuse_inconsistent
 
     overrides = (*_scheduler_override(scheduler), *overrides)
+    config = load(config_name, overrides, config_dir)
     if cfg is not None:
+        # what a run would refuse is refused here, not printed
+        refuse_inconsistent(config)
         click.echo(compose_yaml(config_name, overrides, config_dir=config_dir, resolve=resolve), nl=False)
         return
     from v50calib.runtime.batch import calibrate as run
     from v50calib.runtime.batch import plan
     from v50calib.runtime.select import read_planets
 
-    config = load(config_name, overrides, config_dir)
     data = data if data is not None else locate(os.environ.get("DATA_DIR", "data"))
     out = out if out is not None else locate(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
     choice["planets"] = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
@@ -82,7 +86,7 @@ def calibrate(
 
 
 def _scheduler_override(scheduler: str | None) -> tuple[str, ...]:
-    """A compute profile for a name, the address itself for an address."""
+    """The override for --scheduler: an address is the scheduler itself, a name is a compute profile."""
     if scheduler is None:
         return ()
     return (f"runtime.scheduler='{scheduler}'",) if "://" in scheduler else (f"compute={scheduler}",)
@@ -90,11 +94,8 @@ def _scheduler_override(scheduler: str | None) -> tuple[str, ...]:
 
 def _print_plan(decisions: list[Any]) -> None:
     """Counts by reason, then a line for each visit that is not skipped."""
-    counts: dict[str, int] = {}
-    words = {"do": "to calibrate", "skip": "to skip", "hold": "held in quarantine", "broken": "not to be opened"}
-    for decision in decisions:
-        what = f"{words[decision.action]} ({decision.reason.partition(':')[0]})"
-        counts[what] = counts.get(what, 0) + 1
+    words = {"do": "to calibrate", "skip": "to skip", "hold": "held in quarantine", "broken": "cannot be opened"}
+    counts = Counter(f"{words[decision.action]} ({decision.reason.partition(':')[0]})" for decision in decisions)
     for what, count in counts.items():
         click.echo(f"{count} {what}")
     for decision in decisions:

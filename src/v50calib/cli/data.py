@@ -7,31 +7,31 @@ from pathlib import Path
 
 import click
 
-from v50calib.cli.arguments import LOCATION
+from v50calib.cli.arguments import LOCAL, LOCATION
 from v50calib.io.storage.location import Location
 
 
 @click.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LOCAL)
 @click.option("--planets", default=3, show_default=True, help="Number of planets.")
-@click.option("--visits", default="1", show_default=True, help="Visits per planet: a number, or a list cycled over planets, e.g. 2,1,1.")
+@click.option("--visits", default="1", show_default=True, help="Visits per planet: a number, or a list to repeat, e.g. 2,1,1.")
 @click.option(
     "--frames-fraction",
     default=1.0,
     show_default=True,
-    help="Share of the full 135000 FGS1 and 11250 AIRS frames; the visit keeps its 7.5 h.",
+    help="Fraction of the full 135000 FGS1 and 11250 AIRS-CH0 frames; a visit still lasts 7.5 h.",
 )
-@click.option("--seed", default=0, show_default=True, help="Same seed, same dataset.")
-@click.option("--jitter", type=float, nargs=2, default=(0.10, 0.12), show_default=True, help="White pointing jitter x y, px rms.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same dataset.")
+@click.option("--jitter", type=float, nargs=2, default=(0.10, 0.12), show_default=True, help="White pointing jitter in x and y, px rms.")
 @click.option("--drift", type=float, default=0.05, show_default=True, help="Slow pointing drift, px.")
 @click.option(
     "--layout",
     type=click.Choice(["2025", "2024"]),
     default="2025",
     show_default=True,
-    help="Challenge edition whose file layout is written.",
+    help="Edition of the challenge whose file layout is written.",
 )
-@click.option("--workers", default=1, show_default=True, help="Processes.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes.")
 def simulate(
     out: Path,
     planets: int,
@@ -44,14 +44,13 @@ def simulate(
     workers: int,
 ) -> None:
     """Write a dataset in the challenge's layout, with known truth, to the folder OUT."""
+    from v50calib.cli.progress import counter
     from v50calib.simulate import simulate_dataset
 
     try:
         per_planet = [int(v) for v in visits.split(",")]
     except ValueError as exc:
-        raise click.BadParameter(f"'{visits}' is no number or list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
-    from v50calib.cli.progress import counter
-
+        raise click.BadParameter(f"'{visits}' is not a number or a list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
     with counter("simulate") as step:
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
@@ -63,7 +62,7 @@ def simulate(
 @click.command()
 @click.argument("dataset", type=LOCATION)
 @click.argument("store", type=LOCATION)
-@click.option("--workers", default=1, show_default=True, help="Processes; each streams one visit.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes; each streams one visit.")
 def ingest(dataset: Location, store: Location, workers: int) -> None:
     """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
     from v50calib.cli.progress import counter

@@ -8,15 +8,14 @@ import click
 
 from v50calib.cli.calibrate import calibrate
 from v50calib.cli.data import ingest, simulate
-from v50calib.cli.plan import doctor
-from v50calib.cli.plan import plan as plan_command
+from v50calib.cli.plan import doctor, plan
 from v50calib.cli.predictions import score, spectra, uncertainty
 from v50calib.cli.runs import export, qc, report, status, summary, verify
-from v50calib.errors import V50CalibError
+from v50calib.errors import StoreError, V50CalibError
 
 
 class Program(click.Group):
-    """A group whose errors are one paragraph."""
+    """A group that prints an error as one paragraph and ends with its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -24,6 +23,10 @@ class Program(click.Group):
         except V50CalibError as exc:
             click.echo(f"error: {exc}", err=True)
             ctx.exit(exc.exit_code)
+        except (ConnectionError, PermissionError) as exc:
+            # an object store that stops answering or refuses the credentials, a file of another user
+            click.echo(f"error: {exc}", err=True)
+            ctx.exit(StoreError.exit_code)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -44,7 +47,7 @@ for command in (
     simulate,
     ingest,
     calibrate,
-    plan_command,
+    plan,
     doctor,
     status,
     verify,

@@ -9,32 +9,34 @@ from typing import TYPE_CHECKING
 
 import click
 
+from v50calib.cli.arguments import LOCAL, LOCATION, UNCHECKED_LOCATION
 from v50calib.errors import ConfigError
+from v50calib.io.storage.location import Location
 
 if TYPE_CHECKING:
     from v50calib.runtime.forecast import Forecast
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=LOCATION)
 @click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
 @click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Run directory; visits that it has complete are not counted.")
-@click.option("--visits", default=2, show_default=True, type=click.IntRange(min=1), help="Visits to measure; at least one for each worker.")
+@click.option("--out", type=LOCATION, default=None, help="Run directory; visits that are complete there are not counted.")
+@click.option("--visits", default=2, show_default=True, type=click.IntRange(min=1), help="Visits to measure; at least one per worker.")
 @click.option("--hours", type=click.FloatRange(min=0), default=None, help="Time limit of the run, e.g. 9.")
-@click.option("--out-limit", default=None, metavar="SIZE", help="Limit of what is written, e.g. 20GB.")
+@click.option("--out-limit", default=None, metavar="SIZE", help="Limit of the output, e.g. 20GB.")
 @click.option("--memory-limit", default=None, metavar="SIZE", help="Limit of all workers together.  [default: this machine's memory]")
-@click.option("--scratch", type=click.Path(path_type=Path), default=None, help="Folder for the temporary products.  [default: $TMPDIR]")
+@click.option("--scratch", type=LOCAL, default=None, help="Folder for the temporary products.  [default: $TMPDIR]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 @click.argument("overrides", nargs=-1)
 def plan(
-    data: Path, config_name: str, config_dir: Path | None, out: Path | None, visits: int, hours: float | None, out_limit: str | None,
-    memory_limit: str | None, scratch: Path | None, as_json: bool, overrides: tuple[str, ...],
+    data: Location, config_name: str, config_dir: Path | None, out: Location | None, visits: int, hours: float | None,
+    out_limit: str | None, memory_limit: str | None, scratch: Path | None, as_json: bool, overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Project a run's hours, bytes and memory before it starts. OVERRIDES are those of calibrate.
 
     A few whole visits of DATA are calibrated with the run's own workers into a temporary folder, which is removed, and the
-    numbers are extrapolated to all visits that are left. Exit code 1 where the run would break a limit.
+    numbers are extrapolated to all remaining visits. Exit code 1 if the run would exceed a limit.
     """
     from v50calib.cli.progress import run_progress
     from v50calib.config import load
@@ -43,7 +45,7 @@ def plan(
     config = load(config_name, overrides, config_dir)
     limits = Limits(hours, _bytes(out_limit, "--out-limit"), _memory(memory_limit, config.runtime.scheduler))
     if scratch is not None and not scratch.is_dir():
-        raise ConfigError(f"--scratch {scratch} is no folder: make it, or leave the option out")
+        raise ConfigError(f"--scratch {scratch} is not a folder: create it, or leave the option out")
     with run_progress("measure") as progress:
         found = forecast(data, config, out=out, visits=visits, scratch=scratch, limits=limits, progress=progress)
     if as_json:
@@ -60,11 +62,11 @@ def _bytes(text: str | None, option: str) -> int | None:
     try:
         return None if text is None else parse_bytes(text)
     except ValueError as exc:
-        raise ConfigError(f"{option} {text} is no size: write e.g. 20GB or 800MiB") from exc
+        raise ConfigError(f"{option} {text} is not a size: write e.g. 20GB or 800MiB") from exc
 
 
 def _memory(text: str | None, scheduler: str) -> int | None:
-    """The given limit, this machine's memory for workers of its own, none for workers elsewhere."""
+    """The limit as given; else this machine's memory for workers on it, and no limit for workers elsewhere."""
     from distributed.system import MEMORY_LIMIT
 
     from v50calib.config.runtime import HERE
@@ -89,7 +91,7 @@ def _print_forecast(found: Forecast) -> None:
 
 
 def _remedy(broken: list[str]) -> str:
-    """What makes a run fit, for each limit that it breaks."""
+    """What makes a run fit, for each limit that it would exceed."""
     words = {
         "hours": "more workers (runtime.num_workers) or --config-name calib/fast",
         "output": "output.cubes=none, calib.photometry.output.save.{flux,variance,background}=false, or --config-name calib/fast",
@@ -109,16 +111,14 @@ def _of(limit: str | None) -> str:
 
 
 @click.command()
-@click.option(
-    "--data", type=click.Path(path_type=Path), default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]"
-)
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Where products will go.  [default: here]")
+@click.option("--data", type=UNCHECKED_LOCATION, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
+@click.option("--out", type=UNCHECKED_LOCATION, default=None, help="Run directory that products will go to.  [default: here]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def doctor(data: Path | None, out: Path | None, as_json: bool) -> None:
-    """What this machine has for a run, what is missing, and the command that mends it.
+def doctor(data: Location | None, out: Location | None, as_json: bool) -> None:
+    """What this machine has for a run, what is missing, and the command that fixes it.
 
-    Looks at versions, optional packages, cores, memory, disk, the cache of compiled kernels and the dataset. Exit code 1 where
-    a run would fail; what is merely missing is a note.
+    Checks versions, optional packages, cores, memory, disk, the cache of compiled kernels and the dataset. Exit code 1 if a run
+    would fail; what a run can do without is a note.
     """
     from v50calib.runtime.doctor import examine
 

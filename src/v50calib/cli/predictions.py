@@ -1,4 +1,4 @@
-"""Commands on predictions: `score`, `uncertainty fit|apply|evaluate`, and `spectra`, which makes some of a calibrated run."""
+"""Commands on predictions: `score`, `uncertainty fit|apply|evaluate`, and `spectra`, which makes predictions from a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from v50calib.cli.arguments import LOCATION
+from v50calib.io.storage.location import Location
 
 _FILE = click.Path(path_type=Path)
 _PRED = click.option(
@@ -17,7 +20,7 @@ _CONFIG = "calib/nominal"
 
 
 def _options(words: tuple[str, ...], **set_here: str) -> Any:
-    """calib.top_level_calib of the defaults with overrides; a short `temperature.per_bin=true` is one of it."""
+    """calib.top_level_calib of the default profile with overrides; `temperature.per_bin=true` is short for a key of it."""
     from v50calib.config import load
 
     prefix = "calib.top_level_calib."
@@ -28,7 +31,13 @@ def _options(words: tuple[str, ...], **set_here: str) -> Any:
 @click.command()
 @click.argument("pred", type=_FILE)
 @click.argument("truth", type=_FILE)
-@click.option("--edition", type=click.Choice(["2025", "2024"]), default="2025", show_default=True, help="Whose metric.")
+@click.option(
+    "--edition",
+    type=click.Choice(["2025", "2024"]),
+    default="2025",
+    show_default=True,
+    help="Edition of the metric.",
+)
 @click.option("--per-wavelength", type=_FILE, default=None, help="Write a CSV with the numbers of each channel.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.argument("overrides", nargs=-1)
@@ -112,14 +121,14 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
     if intervals is not None and result.bands is not None:
         write_bands(intervals, result.predictions, result.bands)
     if result.clipped:
-        click.echo(f"{result.clipped} values of mu fell below 0 by the shift and were set to 0")
+        click.echo(f"{result.clipped} values of mu were below 0 after the shift and were set to 0")
     click.echo(f"{len(result.predictions.ids)} planets recalibrated ({calibrator.used}) → {out}")
 
 
 @uncertainty.command()
 @_PRED
 @click.option("--truth", type=_FILE, required=True, help="Truth of planets that were not in the fit.")
-@click.option("--model", type=_FILE, default=None, help="Model to apply; without it the predictions are judged as they are.")
+@click.option("--model", type=_FILE, default=None, help="Model to apply; without it the predictions are evaluated as they are.")
 @_FEATURES
 @click.option("--report", type=_FILE, default=None, help="Write an HTML page with figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -147,7 +156,7 @@ def evaluate(
 
 
 @click.command()
-@click.argument("run_dir", type=_FILE)
+@click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=_FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
 @click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
 @click.option(
@@ -155,17 +164,17 @@ def evaluate(
     type=click.Choice(["error", "naive"]),
     default="error",
     show_default=True,
-    help="Planets without a transit found: refuse, or write the naive mean and sigma.",
+    help="Planets in which no transit was found: refuse, or write the naive mean and sigma.",
 )
-def spectra(run_dir: Path, out: Path, features: Path | None, missing: str) -> None:
+def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -> None:
     """A baseline of mu and sigma per planet, from the transit depths of the run in RUN_DIR, combined over visits."""
-    from v50calib.runtime.recalibrate import visits_of
+    from v50calib.runs.calibrated import calibrated_visits
     from v50calib.uncertainty.spectra import combine
     from v50calib.uncertainty.tables import write_features, write_predictions
 
     constants = _options(()).score
     naive = {"mean": constants.naive_mean, "sigma": constants.naive_sigma} if missing == "naive" else None
-    found = combine(visits_of(run_dir), naive)
+    found = combine(calibrated_visits(run_dir), naive)
     write_predictions(out, found.predictions)
     if features is not None:
         write_features(features, found.features)

@@ -1,4 +1,4 @@
-"""Progress on a terminal (rich) and plain lines elsewhere."""
+"""Progress: a bar on a terminal (rich), plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _bar(console: Console) -> Progress:
 
 @contextmanager
 def run_progress(title: str = "calibrate") -> Iterator[Callable[[Entry, int, int], None]]:
-    """Callback for `calibrate`: one step per visit x instrument."""
+    """Callback (entry, done, total) for `calibrate`: one step per visit x instrument."""
     with counter(title) as report:
 
         def step(entry: Entry, done: int, total: int) -> None:
@@ -34,7 +34,7 @@ def run_progress(title: str = "calibrate") -> Iterator[Callable[[Entry, int, int
 
 @contextmanager
 def counter(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Callback (label, done, total): a bar with rate and time left on a terminal, a line an item elsewhere."""
+    """Callback (label, done, total): a bar with rate and time left on a terminal, one line per item elsewhere."""
     console = Console(stderr=True)
     started = time.monotonic()
     if not console.is_terminal:

@@ -1,14 +1,14 @@
-"""Commands on run directories: `status`, `verify`, `qc`, `report` and `export`."""
+"""Commands on run directories: `status`, `verify`, `summary`, `qc`, `report` and `export`."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,15 +18,16 @@ from v50calib.io.storage.location import Location
 if TYPE_CHECKING:
     from v50calib.export.align import What
     from v50calib.export.write import Format
+    from v50calib.runs.verify import Verification
 
 
 @click.command()
 @click.argument("run_dir", type=LOCATION)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def status(run_dir: Location, as_json: bool) -> None:
-    """How the run in RUN_DIR stands: counts, rate, time left, failures with reasons, slowest visits, worst quality.
+    """State of the run in RUN_DIR: counts, rate, time left, failures with reasons, slowest visits, worst quality.
 
-    It can be asked at any time, also while the run is going on elsewhere.
+    Works at any time, also during the run and from another machine.
     """
     from v50calib.runs.status import status as ask
 
@@ -39,12 +40,12 @@ def status(run_dir: Location, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run_dir", type=LOCATION)
-@click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them anew.")
+@click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
     """Check every product of RUN_DIR against its commit record: metadata, shapes, checksums.
 
-    Leftovers of killed processes are cleaned. Exit code 1 if a product is broken or missing.
+    Leftovers of killed processes are removed. Exit code 1 if a product is broken or missing.
     """
     from v50calib.runs.verify import verify as check
 
@@ -52,38 +53,41 @@ def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=1))
     else:
-        click.echo(f"{found.whole} products whole, {len(found.broken)} broken, {len(found.partial)} partial, {len(found.missing)} missing")
-        if found.cleaned:
-            click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
-        for label, reasons in found.broken.items():
-            click.echo(f"broken {label}: {'; '.join(reasons)}", err=True)
-        for word, labels in (("partial", found.partial), ("missing", found.missing)):
-            for label in labels:
-                click.echo(f"{word} {label}", err=True)
-        if found.stale:
-            click.echo(f"{len(found.stale)} products are of another config: 'v50calib calibrate --update' was not finished, run it again")
-        if not found.ok:
-            first = "" if found.aside or not (found.broken or found.partial) else f"'v50calib verify {run_dir} --quarantine', then "
-            click.echo(f"to mend: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
+        _print_verification(found, run_dir)
     if not found.ok:
         sys.exit(1)
 
 
 @click.command()
 @click.argument("run_dir", type=LOCATION)
-@click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), default=None, help="Write the table here as CSV.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of tables.")
-def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Path | None, as_json: bool) -> None:
-    """Quality numbers of a run, one row a visit x instrument x stage, from its manifest; also while it is going on.
+@click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
+    """Table of a run: depth, noise over the photon limit and seconds of each visit."""
+    from v50calib.runs.summary import rows
 
-    Without --csv or --json: for each stage, every number's median and the visits at its two ends.
+    table = rows(run_dir, truth)
+    if as_json:
+        click.echo(json.dumps(table, indent=1))
+    else:
+        _print_summary(table)
+
+
+@click.command()
+@click.argument("run_dir", type=LOCATION)
+@click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
+@click.option("--csv", "csv_path", type=LOCATION, default=None, help="Write the table to this file, as CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of tables.")
+def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as_json: bool) -> None:
+    """Quality numbers of a run, one row per visit, instrument and stage, from its manifest; also during the run.
+
+    Without --csv or --json: for each stage the median of every number, and the visits with its lowest and highest value.
     """
     from v50calib.errors import StoreError
+    from v50calib.runs.directory import refuse_other_directory
     from v50calib.runs.qc_table import qc_rows, write_table
 
-    if not (run_dir / "config.yaml").is_file():
-        raise StoreError(f"'{run_dir}' is no run directory (it has no config.yaml); give the --out of a 'v50calib calibrate'")
+    refuse_other_directory(run_dir)
     rows = list(qc_rows(run_dir, stages or None))
     if not rows:
         raise StoreError(f"'{run_dir}' has no quality numbers{_of(stages)}: no visit is finished, or diagnostics were off")
@@ -91,7 +95,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Path | None, as_jso
         try:
             count = write_table(run_dir, csv_path, stages or None)
         except OSError as exc:
-            raise StoreError(f"cannot write '{csv_path}' ({exc.strerror or exc}): give another place") from exc
+            raise StoreError(f"cannot write '{csv_path}' ({exc.strerror or exc}): give another path") from exc
         click.echo(f"{count} rows → {csv_path}")
     elif as_json:
         for row in rows:
@@ -102,13 +106,13 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Path | None, as_jso
 
 @click.command()
 @click.argument("run_dir", type=LOCATION)
-@click.option("--out", type=LOCATION, default=None, help="The page.  [default: RUN_DIR/report.html]")
-@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Draw figures of so many of the worst visits.")
-@click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
-def report(run_dir: Location, out: Location | None, limit: int, truth: Path | None) -> None:
+@click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
+@click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
+def report(run_dir: Location, out: Location | None, limit: int, truth: Location | None) -> None:
     """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.
 
-    The page needs no network and no other file. It can be made while the run is going on.
+    The page needs no network and no other file. It can be made during the run.
     """
     from v50calib.cli.progress import counter
     from v50calib.report import write_report
@@ -116,32 +120,6 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Path | No
     with counter("report") as step:
         made = write_report(run_dir, out, limit=limit, truth=truth, progress=step)
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
-
-
-def _of(stages: tuple[str, ...]) -> str:
-    return f" of {', '.join(stages)}" if stages else ""
-
-
-def _print_qc(rows: list[dict[str, Any]]) -> None:
-    import math
-    from statistics import median
-
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=120, highlight=False)
-    for stage in dict.fromkeys(row["stage"] for row in rows):
-        for instrument in dict.fromkeys(row["instrument"] for row in rows):
-            mine = [r for r in rows if (r["stage"], r["instrument"]) == (stage, instrument)]
-            names = dict.fromkeys(n for r in mine for n, v in r.items() if isinstance(v, (int, float)) and n != "visit")
-            table = Table("number", "lowest", "median", "highest", title=f"{stage}, {instrument}: {len(mine)} visits")
-            for name in names:
-                known = [(float(r[name]), f"{r['planet_id']}/{r['visit']}") for r in mine if math.isfinite(r.get(name, math.nan))]
-                if known:
-                    low, high = min(known), max(known)
-                    middle = median(v for v, _ in known)
-                    table.add_row(name, f"{low[0]:.4g} ({low[1]})", f"{middle:.4g}", f"{high[0]:.4g} ({high[1]})")
-            console.print(table)
 
 
 @click.command()
@@ -152,10 +130,10 @@ def _print_qc(rows: list[dict[str, Any]]) -> None:
     type=click.Choice(["lightcurves", "cubes", "spectra"]),
     default="lightcurves",
     show_default=True,
-    help="What is put on the grid.",
+    help="Content of the grid.",
 )
 @click.option(
-    "--format", "fmt", type=click.Choice(["zarr", "netcdf", "npz", "hdf5", "csv"]), default="zarr", show_default=True, help="Of OUT."
+    "--format", "fmt", type=click.Choice(["zarr", "netcdf", "npz", "hdf5", "csv"]), default="zarr", show_default=True, help="Format of OUT."
 )
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
@@ -164,7 +142,7 @@ def _print_qc(rows: list[dict[str, Any]]) -> None:
 def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
-    What a visit lacks is NaN and false in `mask`. OUT is there as a whole or not at all.
+    Missing values are NaN, and false in `mask`. OUT is written as a whole or not at all.
     """
     from v50calib.cli.progress import counter
     from v50calib.export.write import export as write
@@ -182,9 +160,7 @@ def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | 
 
 
 def _print_status(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print what `runs.status.status` returned."""
     console = Console(width=120, highlight=False)
     console.print(f"{found['run_dir']}: {found['phase']}{_whose(found['holder'])}")
     table = Table(show_header=False)
@@ -209,10 +185,12 @@ def _print_status(found: dict[str, Any]) -> None:
 
 
 def _whose(holder: dict[str, Any]) -> str:
+    """Words that name the process of a running run."""
     return f" (process {holder.get('pid')} on {holder.get('host')})" if holder else ""
 
 
 def _span(seconds: float | None) -> str | None:
+    """A time left, s, as hours and minutes or minutes and seconds."""
     if seconds is None:
         return None
     minutes, rest = divmod(round(seconds), 60)
@@ -220,25 +198,25 @@ def _span(seconds: float | None) -> str | None:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-@click.command()
-@click.argument("run_dir", type=LOCATION)
-@click.option("--truth", type=click.Path(path_type=Path), default=None, help="Simulated dataset (with truth.json) to compare with.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def summary(run_dir: Location, truth: Path | None, as_json: bool) -> None:
-    """Table of a run: depth, noise over the photon limit and seconds of each visit."""
-    from v50calib.runs.summary import rows
+def _print_verification(found: Verification, run_dir: Location) -> None:
+    """Print the counts, a line for each fault, and the remedy."""
+    click.echo(f"{found.whole} products whole, {len(found.broken)} broken, {len(found.partial)} partial, {len(found.missing)} missing")
+    if found.cleaned:
+        click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
+    for label, reasons in found.broken.items():
+        click.echo(f"broken {label}: {'; '.join(reasons)}", err=True)
+    for word, labels in (("partial", found.partial), ("missing", found.missing)):
+        for label in labels:
+            click.echo(f"{word} {label}", err=True)
+    if found.stale:
+        click.echo(f"{len(found.stale)} products are of another config: a 'v50calib calibrate --update' was not finished, run it again")
+    if not found.ok:
+        first = "" if found.aside or not (found.broken or found.partial) else f"'v50calib verify {run_dir} --quarantine', then "
+        click.echo(f"remedy: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
 
-    table = rows(run_dir, truth)
-    if as_json:
-        import json
 
-        click.echo(json.dumps(table, indent=1))
-    else:
-        print_table(table)
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the rows of `row` as a table."""
+def _print_summary(rows: list[dict[str, Any]]) -> None:
+    """Print the rows of `qc.summary.row` as a table."""
     with_truth = any("truth_ppm" in r for r in rows)
     table = Table(title="transit depth (white light), ppm")
     for name in ("planet", "visit", "instrument"):
@@ -246,10 +224,32 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for name in ("depth ± sigma", *(("truth", "pull") if with_truth else ()), "noise / limit", "s"):
         table.add_column(name, justify="right")
     for r in rows:
-        found = np.isfinite(r["depth_ppm"])
+        found = math.isfinite(r["depth_ppm"])
         cells = [str(r["planet_id"]), str(r["visit"]), r["instrument"]]
         cells.append(f"{r['depth_ppm']:.0f} ± {r['sigma_ppm']:.0f}" if found else "no transit found")
         if with_truth:
             cells += [f"{r['truth_ppm']:.0f}" if "truth_ppm" in r else "", f"{r['pull']:+.2f}" if found and "pull" in r else ""]
         table.add_row(*cells, f"{r['noise_over_limit']:.3f}", f"{r['seconds']:.1f}")
     Console(width=110).print(table)
+
+
+def _print_qc(rows: list[dict[str, Any]]) -> None:
+    """Print a table of each stage and instrument: a row per number."""
+    console = Console(width=120, highlight=False)
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        for instrument in dict.fromkeys(row["instrument"] for row in rows):
+            mine = [r for r in rows if (r["stage"], r["instrument"]) == (stage, instrument)]
+            names = dict.fromkeys(n for r in mine for n, v in r.items() if isinstance(v, (int, float)) and n != "visit")
+            table = Table("number", "lowest", "median", "highest", title=f"{stage}, {instrument}: {len(mine)} visits")
+            for name in names:
+                known = [(float(r[name]), f"{r['planet_id']}/{r['visit']}") for r in mine if math.isfinite(r.get(name, math.nan))]
+                if known:
+                    low, high = min(known), max(known)
+                    middle = median(v for v, _ in known)
+                    table.add_row(name, f"{low[0]:.4g} ({low[1]})", f"{middle:.4g}", f"{high[0]:.4g} ({high[1]})")
+            console.print(table)
+
+
+def _of(stages: tuple[str, ...]) -> str:
+    """Words that name the stages, if any are given."""
+    return f" of {', '.join(stages)}" if stages else ""

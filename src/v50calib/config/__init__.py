@@ -13,5 +13,9 @@ __all__ = ["RunConfig", "load", "validate"]
 
 
 def load(config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> RunConfig:
-    """The validated config of a profile with overrides. Raises ConfigError that names the YAML path and the remedy."""
+    """The validated config of a profile with overrides. Raises ConfigError that names the YAML path and the remedy.
+
+    >>> load("calib/fast", ["calib.photometry.aperture.radius_px=8"]).calib.photometry.aperture.radius_px
+    8.0
+    """
     return validate(compose(config_name, overrides, config_dir))

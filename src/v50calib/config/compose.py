@@ -1,10 +1,10 @@
-"""Hydra composition, in one place: profile name + overrides -> a plain dict. Validation is pydantic's.
+"""Hydra composition: profile name + overrides -> a plain dict. No other module uses Hydra; pydantic validates.
 
-Hydra keeps one global state per process, so composing happens under a lock that puts back whatever
-Hydra application was active around it. Workers get the validated model, never anything of Hydra's.
+Hydra keeps one global state per process, so composing happens under a lock that restores the Hydra application
+that was active around it, if any. Workers get the validated model, nothing of Hydra.
 
-The composed tree accepts any key: what a key may be is said once, by the config models, so a key that
-is in a model but not in the YAML needs no `+`, and an unknown one is reported with its YAML path.
+The composed tree accepts any key: the config models alone say what a key may be. So a key that is in a model but not in
+the YAML needs no `+`, and an unknown one is reported with its YAML path.
 """
 
 from __future__ import annotations
@@ -28,26 +28,17 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from v50calib.config.compute import GROUP, expand
+from v50calib.config.models import CalibConfig
 from v50calib.errors import ConfigError
 
-#: prefixes that users may type, and where they live in the composed tree
+#: short keys that users may type -> keys of the composed tree
 ALIASES: dict[str, str] = {
     "corel": "calib.top_level_calib.corel",
     "calib.cds.mode": "calib.cds.cds.mode",
 }
 
-#: parts that profiles are made of: one file a stage
-STAGE_FILES = (
-    "adc",
-    "nonlinearity",
-    "dark",
-    "flat",
-    "cds",
-    "photometry",
-    "trace",
-    "phase",
-    "top_level_calib",
-)
+#: parts that profiles are made of: a file for each section of `calib`
+STAGE_FILES = tuple(CalibConfig.model_fields)
 
 _LOCK = threading.RLock()
 _PROFILE_HEAD = re.compile(r"^(defaults|calib):", re.MULTILINE)
@@ -70,7 +61,11 @@ def profiles_dir() -> Path:
 
 
 def list_profiles(config_dir: Path | None = None) -> list[str]:
-    """Names that `--config-name` accepts, as `folder/name`, sorted; the user's folder included."""
+    """Names that `--config-name` accepts, as `folder/name`, sorted; the user's folder included.
+
+    >>> list_profiles()
+    ['calib/fast', 'calib/nominal', 'calib/official', 'calib/strict']
+    """
     names: set[str] = set()
     for root in _search_path(config_dir):
         for path in root.rglob("*.yaml"):
@@ -89,6 +84,9 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dir: Path | 
 
     Raises ConfigError: unknown profile (with the nearest names), malformed override, interpolation that
     cannot be resolved, a value left at `???`. Thread-safe.
+
+    >>> compose("calib/fast", ["calib.cds.mode=frame_diff"])["calib"]["cds"]["cds"]
+    {'mode': 'frame_diff'}
     """
     cfg = _compose(config_name, overrides, config_dir)
     try:
@@ -112,12 +110,12 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
     name = config_name.removesuffix(".yaml")
     roots = _search_path(config_dir)
     _check_profile(name, roots, config_dir)
-    # Hydra takes the profile itself from the first folder only; the others complete its defaults list
+    # Hydra looks for the profile itself in the first folder only; the others complete its defaults list
     roots.sort(key=lambda root: not (root / f"{name}.yaml").is_file())
     prepared = [text for parsed in _parse(overrides) for text in _prepared(parsed, roots)]
     prepared.extend(f"hydra.searchpath=['file://{root}']" for root in roots[1:])
     with _LOCK:
-        # GlobalHydra is a process-wide singleton: an application around us must find its own state again
+        # GlobalHydra is one object for the process: an application around us must find its own state again
         outer = GlobalHydra.instance().hydra
         GlobalHydra.instance().clear()
         try:
@@ -174,21 +172,21 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             ) from exc
         if override.is_sweep_override():
             raise ConfigError(
-                f"'{text}' gives several values; a run takes one value a key: write a list as [a,b], or start one run a value"
+                f"'{text}' gives several values; a run takes one value for each key: write a list as [a,b], or start a run for each value"
             )
         parsed.append(override)
     return parsed
 
 
 def _prepared(override: Override, roots: Sequence[Path]) -> list[str]:
-    """The overrides that Hydra gets for one that was typed: itself, or what a compute profile stands for."""
+    """The overrides for Hydra in place of one that was typed: itself, or those that a compute profile stands for."""
     if override.key_or_group == GROUP:
         return expand(str(override.value()), roots)
     return [_prepare(override)]
 
 
 def _prepare(override: Override) -> str:
-    """The override as Hydra gets it: aliases spelled out, and `++` so that the models alone judge the key."""
+    """The override for Hydra: aliases written out, and `++` so that the models alone judge the key."""
     key, line = override.key_or_group, override.input_line or ""
     body = re.sub(r"^(\+\+|\+|~)", "", line)
     prefix = line[: len(line) - len(body)]

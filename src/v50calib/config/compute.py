@@ -1,7 +1,7 @@
 """Compute profiles: `compute=slurm` stands for the values of profiles/compute/slurm.yaml under `runtime`.
 
-They are put in where the user typed `compute=`, so that what is typed after it wins. Hydra would look for such a group
-beside the calibration profile (calib/compute), whose place it is not.
+They replace `compute=` where the user typed it, so that overrides typed after it win. Hydra itself would look for such a
+group beside the calibration profile, in calib/compute.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from yaml import YAMLError
 
 from v50calib.errors import ConfigError
 
-#: the word that users type, and the folder of the files
+#: what users type before `=`, and the folder of the files
 GROUP = "compute"
 
 
 def list_compute(roots: Sequence[Path]) -> list[str]:
-    """Names that `compute=` accepts, sorted; a user's own folder may add some."""
+    """Names that `compute=` accepts, sorted; `roots` are the folders of profiles, the user's own first."""
     return sorted({path.stem for root in roots for path in (root / GROUP).glob("*.yaml")})
 
 
 def expand(name: str, roots: Sequence[Path]) -> list[str]:
-    """The overrides that a compute profile stands for; the first of `roots` that has it counts.
+    """The overrides that a compute profile stands for, from the first of `roots` that has it.
 
-    Raises ConfigError: no such profile (with the nearest), or a file that is no tree of keys.
+    Raises ConfigError: no such profile (with the nearest name), or a file that is no tree of keys.
     """
     path = next((root / GROUP / f"{name}.yaml" for root in roots if (root / GROUP / f"{name}.yaml").is_file()), None)
     if path is None or "/" in name:

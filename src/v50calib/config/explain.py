@@ -1,4 +1,4 @@
-"""A pydantic ValidationError told in the user's terms: YAML path, value seen, what is allowed, what to type."""
+"""Validation of a config, and its faults in the user's terms: YAML path, value seen, what is allowed, what to type."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from v50calib.config.models import RunConfig
-from v50calib.config.planned import Planned, lookup
 from v50calib.errors import ConfigError
 
 Path = tuple[str | int, ...]
 
+#: keys that users expect, and why there are none
+_NO_KEYS = {"runtime.seed": "a run draws no random number, so there is nothing to seed: leave it out"}
 #: pydantic's range constraints as one writes them
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 #: pydantic's type errors, in words
@@ -39,7 +40,11 @@ _TYPES = {
 
 
 def validate(tree: Mapping[str, Any]) -> RunConfig:
-    """A RunConfig from plain nested dicts, as `compose` or a product's config.yaml gives them. Raises ConfigError."""
+    """A RunConfig from plain nested dicts, as `compose` or a run's config.yaml gives them. Raises ConfigError.
+
+    >>> validate({"calib": {"phase": {"binning": {"nbins": 60}}}}).calib.phase.binning.nbins
+    60
+    """
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as exc:
@@ -51,19 +56,12 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: Sequence[str
 
     prefix  YAML path at which `model` sits, e.g. ("calib", "photometry") for one stage's config.
 
-    One sentence a fault, in the order of the YAML; a name that is in the vocabulary but in no model of this
-    version is called 'not built', with what exists.
+    One sentence for each fault, in the order of the YAML.
     """
     root = tuple(prefix)
     faults = list(dict.fromkeys(_sentence(item, model, root) for item in _merged(error)))
     head = f"{len(faults)} faults in the config: " if len(faults) > 1 else ""
     return ConfigError(head + "; ".join(faults))
-
-
-def not_built(path: Path, what: str, available: Sequence[str]) -> str:
-    """The one wording for a name of the vocabulary that this version does not have."""
-    exists = ", ".join(available) if available else "nothing yet"
-    return f"{what} is in the vocabulary but not built in this version; available: {exists}"
 
 
 def section_keys(model: type[BaseModel], path: Path) -> list[str]:
@@ -72,7 +70,7 @@ def section_keys(model: type[BaseModel], path: Path) -> list[str]:
 
 
 def _merged(error: ValidationError) -> Iterator[dict[str, Any]]:
-    """pydantic's items, those of one key's several accepted types (int | None, …) told once."""
+    """pydantic's items, one for each key: a key of several types (int | None, …) gives one for each of them."""
     seen: dict[Path, dict[str, Any]] = {}
     for raw in error.errors(include_url=False):
         item: dict[str, Any] = {**raw}
@@ -111,10 +109,8 @@ def _unknown_key(full: Path, loc: Path, model: type[BaseModel]) -> str:
     allowed = section_keys(model, loc[:-1])
     section = _dotted(full[:-1]) or "the top level"
     name = str(loc[-1])
-    planned = lookup(full)
-    if planned is not None:
-        what = f"the {'section' if planned.is_section else 'key'} '{name}' ({_dotted(full)})"
-        return not_built(full, what, allowed)
+    if reason := _NO_KEYS.get(_dotted(full)):
+        return f"there is no key {_dotted(full)}: {reason}"
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     if near:
         hint = f"did you mean {_dotted((*full[:-1], near[0]))}? "
@@ -126,9 +122,6 @@ def _unknown_key(full: Path, loc: Path, model: type[BaseModel]) -> str:
 
 def _unknown_choice(full: Path, value: object, available: list[Any], also: str) -> str:
     names = [str(choice) for choice in available]
-    planned = lookup(full)
-    if isinstance(value, str) and isinstance(planned, Planned) and value in planned.choices:
-        return not_built(full, f"'{value}' ({_dotted(full)})", names)
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{_dotted(full)} is {_shown(value)}: {hint}it must be one of: {', '.join(names)}{also}"

@@ -1,4 +1,4 @@
-"""The whole configuration: what `calib.*`, `runtime.*` and `output.*` may say, and their defaults."""
+"""The whole configuration: the keys of `calib`, `runtime` and `output`, and their defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.stages.adc.config import AdcConfig
 from v50calib.stages.cds.config import CdsConfig
-from v50calib.stages.config import Section
+from v50calib.stages.config import Section, StageConfig
 from v50calib.stages.dark.config import DarkConfig
 from v50calib.stages.flat.config import FlatConfig
 from v50calib.stages.nonlinearity.config import NonlinearityConfig
@@ -24,7 +24,7 @@ def _full_name(name: str) -> str:
 
 
 class CalibConfig(Section):
-    """One section a stage, in the order they run."""
+    """A section for each stage, in the order in which they run; then what is made of predictions."""
 
     adc: AdcConfig = AdcConfig()
     nonlinearity: NonlinearityConfig = NonlinearityConfig()
@@ -47,14 +47,23 @@ class CalibConfig(Section):
 
     @model_validator(mode="after")
     def _one_summing(self) -> CalibConfig:
-        summed, said = self.photometry.instrument.per_channel, self.trace.instrument.per_channel
-        # one band is one band whatever is said of it
-        if said is not None and self.instrument_name != "FGS1" and said != (summed is not False):
+        summed, asked = self.photometry.instrument.per_channel, self.trace.instrument.per_channel
+        # one band cannot be summed in any other way
+        if asked is not None and self.instrument_name != "FGS1" and asked != (summed is not False):
             raise ValueError(
-                f"trace.instrument.per_channel={str(said).lower()} and photometry.instrument.per_channel={str(summed).lower()} contradict "
+                f"trace.instrument.per_channel={str(asked).lower()} and photometry.instrument.per_channel={str(summed).lower()} contradict "
                 "each other: channels are summed by photometry, set it there"
             )
         return self
+
+    def stages(self) -> list[tuple[str, StageConfig]]:
+        """Name and config of the eight stages, in order.
+
+        >>> [name for name, stage in CalibConfig().stages() if stage.enabled][:3]
+        ['adc', 'nonlinearity', 'dark']
+        """
+        sections = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return [(name, section) for name, section in sections if isinstance(section, StageConfig)]
 
     @property
     def instrument_name(self) -> str:
@@ -69,15 +78,26 @@ class CalibConfig(Section):
 
 
 class OutputConfig(Section):
-    """cubes: none, binned (sums of CDS frames over bin_s seconds), full (every CDS frame) or both.
+    """What a run writes of a visit."""
 
-    diagnostics: the run's switch of every stage's diagnostics, the noise ledger and qc.csv.
-    """
+    cubes: Literal["none", "binned", "full", "both"] = Field(
+        default="binned", description="`binned`: CDS frames summed over bin_s; `full`: each of them; `both`; `none`"
+    )
+    bin_s: float = Field(default=144.0, gt=0, description="s, length of a bin of the cubes and of `background`")
+    dtype: Literal["float32", "float64"] = Field(
+        default="float32", description="type of stored floats; depths and times are always float64"
+    )
+    diagnostics: bool = Field(default=True, description="the run's switch of every stage's diagnostics, of the noise budget and of qc.csv")
 
-    cubes: Literal["none", "binned", "full", "both"] = "binned"
-    bin_s: float = Field(default=144.0, gt=0)
-    dtype: Literal["float32", "float64"] = "float32"
-    diagnostics: bool = True
+    @property
+    def binned_cube(self) -> bool:
+        """Whether the time bins' CDS frames are kept."""
+        return self.cubes in ("binned", "both")
+
+    @property
+    def full_cube(self) -> bool:
+        """Whether every CDS frame is kept."""
+        return self.cubes in ("full", "both")
 
 
 class RunConfig(Section):
@@ -89,7 +109,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _width_needs_the_cube(self) -> RunConfig:
-        if self.calib.trace.enabled and "width" in self.calib.trace.vectors and self.output.cubes not in ("binned", "both"):
+        if self.calib.trace.enabled and "width" in self.calib.trace.vectors and not self.output.binned_cube:
             raise ValueError(
                 "calib.trace.along_time.decorrelate.vectors names width, which is measured on the binned cube, and "
                 f"output.cubes={self.output.cubes} makes none: use output.cubes=binned, or leave width out"

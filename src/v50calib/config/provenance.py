@@ -13,13 +13,16 @@ from typing import Any
 
 from v50calib.array_files import split_name
 from v50calib.config.models import RunConfig
-from v50calib.stages.config import StageConfig
 
 PACKAGES = ("v50calib", "numpy", "scipy", "xarray", "zarr", "dask", "numba", "pyarrow")
 
 
 def config_hash(config: RunConfig) -> str:
-    """sha256 of what decides the numbers: `calib` and `output` with the contents of the maps they name, never `runtime`."""
+    """sha256 of what decides the numbers: `calib` and `output` with the contents of the maps they name, never `runtime`.
+
+    >>> config_hash(RunConfig()) == config_hash(RunConfig.model_validate({"runtime": {"num_workers": 3}}))
+    True
+    """
     maps = map_hashes(config)
     text = decisive(config) + (json.dumps(maps, sort_keys=True) if maps else "")
     return hashlib.sha256(text.encode()).hexdigest()
@@ -28,13 +31,12 @@ def config_hash(config: RunConfig) -> str:
 def map_hashes(config: RunConfig) -> dict[str, str]:
     """{config key: sha256 of the file or folder it names} of the user's own maps.
 
-    A file that is not there is not in it (the pipeline refuses it), nor are those of a stage with require_existing_paths=false:
+    Left out are files that do not exist (the pipeline refuses them) and those of a stage with require_existing_paths=false:
     only the workers have them, and driver and workers must agree on the hash.
     """
     found = {}
-    for name in type(config.calib).model_fields:
-        stage = getattr(config.calib, name)
-        if isinstance(stage, StageConfig) and stage.validation.require_existing_paths:
+    for name, stage in config.calib.stages():
+        if stage.validation.require_existing_paths:
             for key, text in _paths(stage.model_dump(mode="json"), f"calib.{name}"):
                 file = split_name(text)[0]
                 if file.exists():
@@ -51,29 +53,28 @@ def _paths(tree: Any, above: str) -> Iterator[tuple[str, str]]:
             yield from _paths(value, f"{above}.{name}")
 
 
-def _files(place: Path) -> list[Path]:
-    return sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+def _files(location: Path) -> list[Path]:
+    return sorted(p for p in location.rglob("*") if p.is_file()) if location.is_dir() else [location]
 
 
-def _stamp(place: Path) -> tuple[tuple[str, int, int], ...]:
+def _stamp(location: Path) -> tuple[tuple[str, int, int], ...]:
     """Names, sizes and times of change: while they stand, a content is hashed once a process."""
-    return tuple((str(p.relative_to(place)), p.stat().st_size, p.stat().st_mtime_ns) for p in _files(place))
+    return tuple((str(p.relative_to(location)), p.stat().st_size, p.stat().st_mtime_ns) for p in _files(location))
 
 
 @lru_cache(maxsize=64)
-def _content_hash(place: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
+def _content_hash(location: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
     for name, size, _ in stamp:
         digest.update(f"{name}:{size}:".encode())
-        digest.update((place / name).read_bytes() if place.is_dir() else place.read_bytes())
+        digest.update((location / name).read_bytes() if location.is_dir() else location.read_bytes())
     return digest.hexdigest()
 
 
 def decisive(config: RunConfig) -> str:
     """JSON of the config's parts that decide a product's numbers: the same on any scheduler, and whatever is made of predictions."""
-    parts = {name: getattr(config, name).model_dump(mode="json") for name in ("calib", "output")}
-    del parts["calib"]["top_level_calib"]
-    return json.dumps(parts, sort_keys=True)
+    stages = {name: stage.model_dump(mode="json") for name, stage in config.calib.stages()}
+    return json.dumps({"calib": stages, "output": config.output.model_dump(mode="json")}, sort_keys=True)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`runtime.*`: where and how a run is executed. Nothing here changes a number of a product."""
+"""Config of `runtime`: where and how a run is executed. Nothing here changes a number of a product."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ _SIZE = r"^\d+(?:\.\d+)?\s*(?:[kMGT]i?B|B)$"
 class AdaptiveConfig(Section):
     """Number of workers that follows the work waiting."""
 
-    enabled: bool = False
-    minimum: int = Field(default=1, ge=0)
-    maximum: int | None = Field(default=None, ge=1)
+    enabled: bool = Field(default=False, description="the number of workers follows the work waiting")
+    minimum: int = Field(default=1, ge=0, description="workers that stay")
+    maximum: int | None = Field(default=None, ge=1, description="most workers; null: num_workers")
 
     @model_validator(mode="after")
     def _bounds(self) -> AdaptiveConfig:
         if self.maximum is not None and self.maximum < self.minimum:
-            raise ValueError(f"adaptive.maximum={self.maximum} is below adaptive.minimum={self.minimum}")
+            raise ValueError(f"adaptive.maximum={self.maximum} is below adaptive.minimum={self.minimum}: raise the one or lower the other")
         return self
 
 
 class QueueConfig(Section):
-    """One batch job of slurm, pbs, lsf or sge: `cores` and `memory` are of the job, shared by its worker processes."""
+    """One batch job of slurm, pbs, lsf or sge, whose worker processes share `cores` and `memory`."""
 
-    name: str | None = None
-    account: str | None = None
-    walltime: str = Field(default="02:00:00", pattern=_WALLTIME)
-    cores: int = Field(default=1, ge=1)
-    processes: int = Field(default=1, ge=1)
-    memory: str = Field(default="4GB", pattern=_SIZE)
-    interface: str | None = None
-    directives: list[str] = []
-    skip_directives: list[str] = []
-    prologue: list[str] = Field(default=[], repr=False)
-    log_directory: str | None = None
-    local_directory: str | None = None
-    python: str | None = None
+    name: str | None = Field(default=None, description="queue or partition; null: the site's default")
+    account: str | None = Field(default=None, description="account or project that pays")
+    walltime: str = Field(default="02:00:00", pattern=_WALLTIME, description="time limit of a job; LSF: hours and minutes")
+    cores: int = Field(default=1, ge=1, description="processor cores of a job")
+    processes: int = Field(default=1, ge=1, description="worker processes of a job; cores / processes threads each")
+    memory: str = Field(default="4GB", pattern=_SIZE, description="memory of a job")
+    interface: str | None = Field(default=None, description="network interface that the workers reach the driver by")
+    directives: list[str] = Field(default=[], description="further lines of directives, without their mark")
+    skip_directives: list[str] = Field(default=[], description="directives to leave out")
+    prologue: list[str] = Field(default=[], repr=False, description="shell lines before the worker starts")
+    log_directory: str | None = Field(default=None, description="directory of the jobs' output")
+    local_directory: str | None = Field(default=None, description="scratch directory of the workers")
+    python: str | None = Field(default=None, description="interpreter on the nodes; null: this one")
 
     @model_validator(mode="after")
     def _shares(self) -> QueueConfig:
@@ -59,27 +59,27 @@ class QueueConfig(Section):
 class KubernetesConfig(Section):
     """Pods of the Dask operator."""
 
-    name: str = Field(default="v50calib", pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    namespace: str | None = None
-    image: str = "v50calib:latest"
-    cpu: str = "1"
-    memory: str = "4Gi"
-    spec: str | None = None
+    name: str = Field(default="v50calib", pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", description="name of the cluster")
+    namespace: str | None = Field(default=None, description="namespace of the pods; null: that of the current context")
+    image: str = Field(default="v50calib:latest", description="container image with v50calib in it")
+    cpu: str = Field(default="1", description="processors of a pod")
+    memory: str = Field(default="4Gi", description="memory of a pod")
+    spec: str | None = Field(default=None, description="YAML file of a DaskCluster, used instead of image, cpu and memory")
 
 
 class TlsConfig(Section):
-    """Files (PEM) for tls:// and for clusters that are started with encryption; all three or none."""
+    """Files for tls:// and for clusters that are started with encryption; all three or none."""
 
-    ca: str | None = Field(default=None, repr=False)
-    cert: str | None = Field(default=None, repr=False)
-    key: str | None = Field(default=None, repr=False)
+    ca: str | None = Field(default=None, repr=False, description="PEM file of the authority")
+    cert: str | None = Field(default=None, repr=False, description="PEM file of the certificate")
+    key: str | None = Field(default=None, repr=False, description="PEM file of the private key")
 
     @model_validator(mode="after")
     def _all(self) -> TlsConfig:
         given = [name for name in ("ca", "cert", "key") if getattr(self, name) is not None]
         if given and len(given) < 3:
             missing = sorted({"ca", "cert", "key"} - set(given))
-            raise ValueError(f"tls needs ca, cert and key; {', '.join(missing)} not given")
+            raise ValueError(f"tls needs ca, cert and key; {', '.join(missing)} not given: give all three or none")
         return self
 
     @property
@@ -88,19 +88,26 @@ class TlsConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """scheduler: where tasks run; the other keys size it, and say what is done when something fails."""
+    """Where tasks run, how many at once, and what is done when something fails."""
 
-    scheduler: str = "local"
-    num_workers: int | None = Field(default=None, ge=1)
-    threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: str = "auto"
-    chunk_pairs: int | None = Field(default=None, ge=1)
-    retries: int = Field(default=2, ge=0)
-    retry_wait_s: float = Field(default=1.0, ge=0)
-    allowed_failures: int = Field(default=2, ge=0)
-    worker_timeout_s: float = Field(default=300.0, gt=0)
-    comm_timeout_s: float = Field(default=30.0, gt=0)
-    dashboard: str | Literal["off"] = "127.0.0.1:0"
+    scheduler: str = Field(
+        default="local",
+        description="local, threads, sync, slurm, pbs, lsf, sge, kubernetes, tcp://HOST:PORT, tls://HOST:PORT; see how-to/cluster.md",
+    )
+    num_workers: int | None = Field(default=None, ge=1, description="worker processes; null: one for each core of this machine")
+    threads_per_worker: int = Field(default=1, ge=1, description="threads in each worker process")
+    memory_limit: str = Field(default="auto", description="memory of a worker process: auto, or a size such as 4GB")
+    chunk_pairs: int | None = Field(
+        default=None,
+        ge=1,
+        description="pairs in a time chunk; null: 225 (AIRS-CH0), 2700 (FGS1), about 10 MB of frames of another detector",
+    )
+    retries: int = Field(default=2, ge=0, description="further attempts at a visit whose failure may pass")
+    retry_wait_s: float = Field(default=1.0, ge=0, description="s until the first further attempt; doubled each time, at most 60")
+    allowed_failures: int = Field(default=2, ge=0, description="deaths of workers that Dask lets a task survive")
+    worker_timeout_s: float = Field(default=300.0, gt=0, description="s without any worker until the run stops")
+    comm_timeout_s: float = Field(default=30.0, gt=0, description="s for a connection to the scheduler")
+    dashboard: str | Literal["off"] = Field(default="127.0.0.1:0", description="address of Dask's dashboard, or off")
     adaptive: AdaptiveConfig = AdaptiveConfig()
     queue: QueueConfig = QueueConfig()
     kubernetes: KubernetesConfig = KubernetesConfig()

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib.array_files import require_paths
-from v50calib.config.consistency import frame_units, refuse_senseless
+from v50calib.config.consistency import frame_units, refuse_inconsistent
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash
 from v50calib.engine.chunk import run_chunk
@@ -35,23 +35,9 @@ from v50calib.stages.trace.along_wavelength import fitted_channels
 
 def frame_stages(config: RunConfig) -> list[Any]:
     """The enabled stages adc … cds in order. Raises ConfigError where the order makes no physical sense, or a file is missing."""
+    refuse_inconsistent(config)
     calib = config.calib
     stages = [cls(getattr(calib, cls.name)) for cls in FRAME_STAGES if getattr(calib, cls.name).enabled]
-    names = [s.name for s in stages]
-    if "adc" not in names:
-        raise ConfigError(
-            "calib.adc.enabled=false leaves the frames in ADU, but the later stages take electrons: keep adc on "
-            "(offset_correction.method=none and gain_correction.method=none make it the identity)"
-        )
-    if "cds" not in names:
-        raise ConfigError(
-            "calib.cds.enabled=false leaves single reads, but photometry takes CDS pairs: keep cds on, or use pipeline.until('flat')"
-        )
-    if calib.phase.enabled and not calib.trace.enabled:
-        raise ConfigError("calib.phase needs the normalized light curves of calib.trace: enable trace or disable phase")
-    if calib.trace.enabled and not calib.photometry.enabled:
-        raise ConfigError("calib.trace needs the light curves of calib.photometry: enable photometry or disable trace and phase")
-    refuse_senseless(calib.adc, calib.nonlinearity, calib.dark, calib.cds, photometry=calib.photometry.enabled)
     asking = [stage for stage in stages if stage.config.validation.require_existing_paths]
     require_paths({f"calib.{key}": path for stage in asking for key, path in stage.files.items()})
     return stages
@@ -88,15 +74,13 @@ class Engine:
         """What a chunk is asked for."""
         output = self.config.output
         # the light's width is measured on the time bins
-        binned = output.cubes in ("binned", "both") or "width" in self.config.calib.trace.vectors
-        return Wanted(binned, output.dtype if output.cubes in ("full", "both") else None, output.dtype)
+        binned = output.binned_cube or "width" in self.config.calib.trace.vectors
+        return Wanted(binned, output.dtype if output.full_cube else None, output.dtype)
 
     @property
     def reads_in_stored_order(self) -> bool:
         """Whether reads 2i and 2i+1 of a visit are taken as its pairs without looking at stamps or flags."""
-        pairing = self.config.calib.cds.pairing
-        plain = pairing.even_odd.direction == "odd_minus_even" and pairing.order_by == "index"
-        return plain and self.config.calib.cds.policy == "even_odd"
+        return self.config.calib.cds.in_stored_order
 
     def pairs_per_bin(self, time_h: Float) -> int:
         """Pairs in a time bin of `output.bin_s`, at the visit's cadence (at least 1)."""

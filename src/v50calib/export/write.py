@@ -28,7 +28,7 @@ from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
-WHATS, FORMATS = get_args(What), get_args(Format)
+FORMATS = get_args(Format)
 _WRITERS: dict[Format, Callable[[Path, Grid], GridWriter]] = {
     "zarr": ZarrGrid,
     "netcdf": NetcdfGrid,

@@ -149,41 +149,26 @@ def fill_aperture(cy: float, cx: float, kind: int, a: float, b: float, theta: fl
                 out[y, x] = _interval(float(y), cy - b, cy + b) * _interval(float(x), cx - a, cx + a)
 
 
-def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float, *, subpixels: int = 0) -> Float:
-    """Overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px; see `fill_aperture`.
+def overlap(
+    shape: tuple[int, int], centre: tuple[float, float], kind: int, a: float, b: float, theta: float, *, subpixels: int = 0
+) -> Float:
+    """Overlap (0-1) of each pixel with an aperture; centre (y, x) in pixel indices, lengths in px; see `fill_aperture`.
+
+    >>> round(overlap((9, 9), (4.2, 3.9), ELLIPSE, 3.0, 2.0, 0.5).sum() / np.pi, 12)  # a·b = 6
+    np.float64(6.0)
+    """
+    out = np.empty(shape)
+    fill_aperture(centre[0], centre[1], kind, a, b, theta, subpixels, out)
+    return out
+
+
+def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> Float:
+    """Exact overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px.
 
     >>> round(circular_aperture((9, 9), (4.2, 3.9), 3.0).sum() / np.pi, 12)  # r² = 9
     np.float64(9.0)
     """
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], CIRCLE, radius, radius, 0.0, subpixels, out)
-    return out
-
-
-def elliptical_aperture(
-    shape: tuple[int, int], centre: tuple[float, float], axes: tuple[float, float], theta: float, *, subpixels: int = 0
-) -> Float:
-    """Overlap of each pixel with an ellipse of semi-axes (a, b) px, a turned by theta rad from +x towards +y.
-
-    >>> round(elliptical_aperture((9, 9), (4.2, 3.9), (3.0, 2.0), 0.5).sum() / np.pi, 12)  # a·b = 6
-    np.float64(6.0)
-    """
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], ELLIPSE, axes[0], axes[1], theta, subpixels, out)
-    return out
-
-
-def box_aperture(shape: tuple[int, int], centre: tuple[float, float], size: tuple[float, float], *, subpixels: int = 0) -> Float:
-    """Overlap of each pixel with a box of size (height, width) px.
-
-    >>> box_aperture((3, 3), (1.0, 1.0), (1.0, 2.0))
-    array([[0. , 0. , 0. ],
-           [0.5, 1. , 0.5],
-           [0. , 0. , 0. ]])
-    """
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], BOX, size[1] / 2, size[0] / 2, 0.0, subpixels, out)
-    return out
+    return overlap(shape, centre, CIRCLE, radius, radius, 0.0)
 
 
 def interval_overlap(n: int, low: float, high: float) -> Float:

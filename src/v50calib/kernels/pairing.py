@@ -23,10 +23,10 @@ def shortest_reads(exposure: Float) -> Mask:
     return np.asarray(exposure <= shortest + 1e-4 * abs(shortest))
 
 
-def by_position(order: Index, *, second_first: bool) -> Pairs:
+def by_index(order: Index, *, second_first: bool) -> Pairs:
     """Frames 2i and 2i+1 of `order`; second_first: 2i+1 is the first read and 2i+2 its second.
 
-    >>> by_position(np.arange(5), second_first=False), by_position(np.arange(5), second_first=True)
+    >>> by_index(np.arange(5), second_first=False), by_index(np.arange(5), second_first=True)
     ((array([0, 2]), array([1, 3])), (array([1, 3]), array([2, 4])))
     """
     start = 1 if second_first else 0
@@ -51,20 +51,20 @@ def by_nearest(order: Index, stamp: Float, reset: Mask, *, window: float | None,
 
     order       frames in the order in which they are taken to be read
     window      s; a reset further away is no partner
-    Ties (to 1e-6 s) go to the earlier reset. "Before" goes by the index in `order`, distance by the stamps.
+    Ties (to 1e-6 s) go to the earlier reset. "Before" goes by the rank in `order`, distance by the stamps.
 
     >>> stamp, reset = np.array([0.0, 1.0, 5.0, 9.0]), np.array([True, False, False, True])
     >>> by_nearest(np.arange(4), stamp, reset, window=None, either_side=True)
     (array([0, 3]), array([1, 2]))
     """
-    index = np.empty(len(order), np.int64)
-    index[order] = np.arange(len(order))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
     resets = order[reset[order]]
     signals = order[~reset[order]]
     if not resets.size or not signals.size:
         empty = np.zeros(0, np.int64)
         return empty, empty
-    after = np.searchsorted(index[resets], index[signals])
+    after = np.searchsorted(rank[resets], rank[signals])
     earlier, later = resets[np.maximum(after - 1, 0)], resets[np.minimum(after, resets.size - 1)]
     has_earlier, has_later = after > 0, (after < resets.size) & either_side
     far = np.inf

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -12,7 +11,13 @@ import xarray as xr
 from v50calib.errors import DataError
 
 
-def _read_truth(root: Path) -> dict[str, Any]:
+class Folder(Protocol):
+    """A dataset's root: a pathlib.Path, or a key in an object store."""
+
+    def __truediv__(self, name: str, /) -> Any: ...
+
+
+def _read_truth(root: Folder) -> dict[str, Any]:
     path = root / "truth.json"
     if not path.is_file():
         raise DataError(f"'{root}' has no truth.json: --truth takes a folder made by 'v50calib simulate'")
@@ -20,7 +25,7 @@ def _read_truth(root: Path) -> dict[str, Any]:
     return content
 
 
-def load_spectra(root: Path) -> dict[str, np.ndarray]:
+def load_spectra(root: Folder) -> dict[str, np.ndarray]:
     """True depths wl_1 … wl_283 of each planet of a simulated dataset. Raises DataError where it has no truth.json."""
     return {str(planet["planet_id"]): np.asarray(planet["depth"], np.float64) for planet in _read_truth(root)["planets"]}
 
@@ -38,7 +43,7 @@ def true_depths(ds: xr.Dataset, spectrum: np.ndarray | None) -> np.ndarray | Non
     return part if part is not None and part.size == ds.sizes.get("wavelength") else None
 
 
-def load_truth(root: Path) -> dict[tuple[str, int, str], float]:
+def load_truth(root: Folder) -> dict[tuple[str, int, str], float]:
     """White depth per (planet, visit, instrument) of a simulated dataset's truth.json."""
     content = _read_truth(root)
     return {

@@ -60,7 +60,7 @@ def write_report(
     out: str | Path | Location | None = None,
     *,
     limit: int = LIMIT,
-    truth: str | Path | None = None,
+    truth: str | Path | Location | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Write the page of a run: one HTML file without any link to the outside.
@@ -75,7 +75,7 @@ def write_report(
     run_dir = locate(run_dir)
     path = locate(out) if out is not None else run_dir / NAME
     known = read_mark(run_dir)
-    depths, spectra = (load_truth(Path(truth)), load_spectra(Path(truth))) if truth is not None else ({}, {})
+    depths, spectra = (load_truth(locate(truth)), load_spectra(locate(truth))) if truth is not None else ({}, {})
     visits = collect(run_dir, depths)
     sections = _sections(_chosen(visits, limit), visits, spectra, progress)
     page = _render(run_dir, known, visits, sections, truth is not None)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import xarray as xr
 
 from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.product import committed_products, open_product
+
+#: the store of products in a run directory
+PRODUCTS = "calibrated.zarr"
 
 
 def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
@@ -21,5 +25,8 @@ def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree
     return xr.DataTree.from_dict(groups)
 
 
-#: the store of a run directory
-PRODUCTS = "calibrated.zarr"
+def calibrated_visits(run_dir: str | os.PathLike[str] | ObjectPath) -> Iterator[xr.Dataset]:
+    """The same products one at a time, as Datasets."""
+    for group in open_calibrated(run_dir).leaves:
+        if group.has_data:
+            yield group.to_dataset()

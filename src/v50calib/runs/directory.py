@@ -1,36 +1,46 @@
-"""The run directory: made, checked and marked with the config that it belongs to, before any frame is read."""
+"""The run directory: created, checked and marked with the config that it belongs to, before any frame is read."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from v50calib.config.models import RunConfig
-from v50calib.config.provenance import config_hash
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.lock_objects import NAME as LOCK
 from v50calib.runs.redact import redact_config
 
+if TYPE_CHECKING:
+    from v50calib.config.models import RunConfig
+
 MARK = "config.yaml"
-#: what may lie in a directory whose first run was killed before it was marked
+#: beginnings of the names that a directory has whose first run was killed before it was marked
 _OURS = (LOCK, f".{MARK}.")
 #: libyaml's, where PyYAML was built with it: the plain one takes a tenth of the time of a visit
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
+def refuse_other_directory(run_dir: Location) -> None:
+    """Raises StoreError where `run_dir` is no run directory: it has no config.yaml."""
+    if not (run_dir / MARK).is_file():
+        raise StoreError(f"'{run_dir}' is no run directory (it has no {MARK}); give the --out of a 'v50calib calibrate'")
+
+
 def check_run_dir(out: Location, config: RunConfig, *, change: bool) -> None:
     """Create `out`, or accept it if it belongs to the same config (any config with `change`).
 
-    Raises StoreError where it cannot be written, is something else, or was made by another config.
+    Raises StoreError where it cannot be written, is something else, or belongs to another config.
     """
+    # imported here: `status` uses this module and must not wait for the models of the config
+    from v50calib.config.provenance import config_hash
+
     if isinstance(out, ObjectPath):
-        _probe(out)
+        check_writable(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -49,21 +59,23 @@ def check_run_dir(out: Location, config: RunConfig, *, change: bool) -> None:
                 f"Differences: {_differences(known, config)}"
             )
     elif any(not p.name.startswith(_OURS) for p in out.iterdir()):
-        raise StoreError(f"'{out}' is not empty and is no run directory (it has no config.yaml); give an empty or new --out")
+        raise StoreError(f"'{out}' is not empty and is no run directory (it has no {MARK}); give an empty or new --out")
 
 
-def _probe(out: ObjectPath) -> None:
-    """Put and delete an object: an object store tells nobody beforehand what is allowed. Raises StoreError."""
+def check_writable(out: ObjectPath) -> None:
+    """Put an object and delete it: there is no other way to ask an object store for permission. Raises StoreError."""
     probe = out / ".write-test"
     try:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as exc:
-        raise StoreError(f"cannot write below '{out}' ({exc.strerror or exc}): give another --out, or credentials that may") from exc
+        raise StoreError(f"cannot write below '{out}' ({exc.strerror or exc}): give another --out, or credentials that allow it") from exc
 
 
 def mark_run_dir(out: Location, config: RunConfig) -> None:
     """Write config.yaml, the resolved config with its hash; secrets and the paths of keys are masked. Raises StoreError."""
+    from v50calib.config.provenance import config_hash
+
     mark = out / MARK
     content = {"config_hash": config_hash(config), **redact_config(config.model_dump(mode="json"))}
     try:
@@ -73,14 +85,13 @@ def mark_run_dir(out: Location, config: RunConfig) -> None:
 
 
 def read_mark(run_dir: Location) -> dict[str, Any]:
-    """The content of a run directory's config.yaml. Raises StoreError where there is none, or it is not readable."""
+    """The content of a run directory's config.yaml. Raises StoreError where there is none, or it cannot be read."""
+    refuse_other_directory(run_dir)
     mark = run_dir / MARK
     try:
         content = yaml.safe_load(mark.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"'{run_dir}' is no run directory (it has no {MARK}); give the --out of a 'v50calib calibrate'") from None
     except (OSError, ValueError, yaml.YAMLError) as exc:
-        raise StoreError(f"cannot read '{mark}' ({exc}): calibrate with --update, which writes it anew") from exc
+        raise StoreError(f"cannot read '{mark}' ({exc}): calibrate with --update, which rewrites it") from exc
     return content if isinstance(content, dict) else {}
 
 

@@ -1,9 +1,8 @@
 """One run at a time in a run directory: a lock that ends with its process.
 
-`.lock` is locked with flock(2), which the kernel drops when its holder dies however it dies, and tells who holds it.
-Where the file system does not carry flock between hosts, the holder's heartbeat does: the record changes every
-BEAT_S seconds. A record of another host that stands still for WATCH_S is of a run that is gone; watching it change
-compares no clocks.
+`.lock` is locked with flock(2), which the kernel releases however its holder dies, and records who holds it. Where the
+file system does not share flock between hosts, the holder's heartbeat decides: the record changes every BEAT_S seconds. If
+the record of another host does not change for WATCH_S, its run is gone. Watching for a change needs no common clock.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from v50calib.runs.lock_objects import BEAT_S, NAME, is_beating, object_lock, re
 
 WATCH_S = 4 * BEAT_S
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
-#: flock is not there: the heartbeat alone decides
+#: the file system has no flock: the heartbeat alone decides
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -59,7 +58,7 @@ def run_lock(run_dir: Location) -> Iterator[None]:
         finally:
             ended.set()
             pulse.join()
-            # the file stays: removing it would let two runs lock two files of one name
+            # the file stays: if it were removed, two runs could lock two files of the same name
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
@@ -75,7 +74,7 @@ def holder(run_dir: Location) -> dict[str, Any]:
 
 
 def is_held(run_dir: Location) -> bool:
-    """Whether a living run of this host holds the directory, or another host's record is there."""
+    """Whether a running process of this host holds the directory, or there is a record of another host."""
     if isinstance(run_dir, ObjectPath):
         return is_beating(run_dir / NAME)
     known = holder(run_dir)
@@ -125,7 +124,7 @@ def _beat(descriptor: int, mine: dict[str, Any], ended: threading.Event) -> None
 
 
 def _write(descriptor: int, content: dict[str, Any]) -> None:
-    # of one length, so that a reader never sees a mixture longer than either
+    # always of the same length, so that a reader never sees the rest of a longer record
     try:
         os.pwrite(descriptor, json.dumps(content).ljust(255).encode(), 0)
     except OSError as exc:

@@ -1,8 +1,8 @@
 """The lock of a run directory in an object store: a record that its holder renews, taken by compare-and-swap.
 
-There is no kernel to drop it. A record that stands still for `WATCH_S` is of a run that is gone; it is replaced only where
-it is still the very one that was watched (a conditional put), so of two that would take it over one wins. A holder that
-finds its record replaced, because it stood still itself, ends its run.
+No kernel releases it. If a record does not change for `WATCH_S`, its run is gone; it is replaced only while it is still the
+record that was watched (a conditional put), so of two runs that try to take it over one wins. A holder whose record was
+replaced, because it could not renew it in time, ends its run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WATCH_S = 6 * BEAT_S
 
 @contextmanager
 def object_lock(run_dir: ObjectPath) -> Iterator[None]:
-    """Hold the run directory. Raises StoreError, naming the holder, where another run has it, or took it meanwhile."""
+    """Hold the run directory. Raises StoreError, naming the holder, where another run has it, or took it over meanwhile."""
     record: dict[str, Any] = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -61,14 +61,14 @@ class _Held:
         self.ended, self.lost = threading.Event(), False
 
     def acquire(self) -> None:
-        """Put the record where there is none, or where the one that is there stands still."""
+        """Put the record where there is none, or where the present one does not change."""
         if self._path.create(self._content()):
             self._tag = self._tag_now()
             return
         try:
             known, tag = read_record(self._path), self._tag_now()
             if known.get("token") == self._record["token"]:
-                # the answer to our put was lost, and obstore's second one found the first
+                # the answer to our put was lost, and obstore's second attempt found the object of the first
                 self._tag = tag
                 return
             stop = time.monotonic() + (WATCH_S if known else 0.0)
@@ -84,29 +84,29 @@ class _Held:
         self._tag = self._tag_now()
 
     def beat(self) -> None:
-        """Renew the record until the run ends, or until another's is there."""
+        """Renew the record until the run ends or another run has replaced it."""
         while not self.ended.wait(BEAT_S):
             self._count += 1
             try:
                 self._renew()
             except OSError:
-                # the store may answer again; whoever watches meanwhile decides
+                # the store may answer again; a run that watches the record meanwhile may take it over
                 continue
             if self.lost:
                 STOP.number = signal.SIGTERM
                 return
 
     def _renew(self) -> None:
-        """Put the record anew. Raises OSError where the store does not answer; it is then not known which record is there."""
+        """Put the record again. Raises OSError where the store does not answer; which record it holds is then unknown."""
         if not self._path.exchange(self._content(), self._tag) and read_record(self._path).get("token") != self._record["token"]:
             self.lost = True
         else:
-            # where it was not exchanged but is ours, an answer was lost, and the put that it was about went through
+            # not exchanged but ours: the put succeeded and its answer was lost
             self._tag = self._tag_now()
 
     def release(self) -> None:
-        """Leave an empty record where ours is. A store that does not answer keeps it: it stands still, as that of a killed run,
-        and how the run ended is what is to be told."""
+        """Replace our record by an empty one. If the store does not answer, the record stays, like that of a killed run: the error
+        to report is how the run ended, not this."""
         if not self.lost:
             with suppress(OSError):
                 self._path.exchange(b"{}", self._tag)
@@ -119,7 +119,7 @@ class _Held:
 
 
 def read_record(path: ObjectPath) -> dict[str, Any]:
-    """Host, pid, start and token of the holder; empty where none."""
+    """Host, pid, start and token of the holder; empty if there is none."""
     try:
         content = json.loads(path.read_bytes() or b"{}")
     except (FileNotFoundError, ValueError):
@@ -128,7 +128,7 @@ def read_record(path: ObjectPath) -> dict[str, Any]:
 
 
 def is_beating(path: ObjectPath) -> bool:
-    """Whether the record was renewed lately, by the store's own clock."""
+    """Whether the record was renewed within WATCH_S, by the store's own clock."""
     if not read_record(path):
         return False
     probe = path.with_name(".clock")

@@ -1,8 +1,8 @@
-"""What a run did: `manifest.jsonl` in the run directory, one JSON line an outcome, appended by the driver only.
+"""What a run did: `manifest.jsonl` in the run directory, one JSON line per outcome, appended by the driver only.
 
-A visit has a line for every end of an attempt (`retry`, `failed`, `interrupted`, `done`); the last one counts. Lines
-are written whole, so the file can be read while the run goes on. Object stores cannot append: there the lines are in
-objects `manifest/00000.jsonl`, …, the last of which is put anew until it is full.
+A visit has a line for the end of every attempt (`retry`, `failed`, `interrupted`, `done`); the last one counts. A line
+is appended in one write, so the file can be read during the run. Object stores cannot append: there the lines are in objects
+`manifest/00000.jsonl`, …, the last of which is rewritten until it is full.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from v50calib.io.storage.objects import ObjectPath
 
 State = Literal["done", "skipped", "failed", "retry", "interrupted"]
 NAME = "manifest.jsonl"
-#: lines in an object store, and bytes after which an object of them is full
+#: in an object store: the folder of the parts, and the size at which a part is full, bytes
 PARTS, PART_BYTES = "manifest", 128 * 1024
 
 
@@ -26,10 +26,10 @@ PARTS, PART_BYTES = "manifest", 128 * 1024
 class Entry:
     """Outcome of one visit x instrument.
 
-    seconds      of work, without waiting
-    attempts     number of this one, from 1; 0 where nothing was tried
+    seconds      time of the work, without waiting, s
+    attempts     number of this attempt, from 1; 0 if nothing was tried
     at           Unix time of the end, s
-    inputs       identity of the raw visit (`io.identity`), where it could be opened
+    inputs       identity of the raw visit (`io.identity`), if it could be opened
     """
 
     planet_id: str
@@ -64,7 +64,7 @@ def append(run_dir: Location, entry: Entry) -> None:
     descriptor = os.open(run_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(descriptor).st_size
-        # a killed driver or a full disk can leave half a line: it must not swallow this one
+        # a killed driver or a full disk can leave half a line: this one must not be joined to it
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
         written = os.write(descriptor, line)
@@ -75,7 +75,7 @@ def append(run_dir: Location, entry: Entry) -> None:
 
 
 def _put(parts: ObjectPath, line: bytes) -> None:
-    """Add a line to the last part, or begin the next; the run's lock makes this the only writer."""
+    """Add a line to the last part, or start the next one; the run's lock makes this the only writer."""
     last = max(parts.objects(), default=None)
     held = b"" if last is None else last.read_bytes()
     if last is None or len(held) >= PART_BYTES:
@@ -85,7 +85,7 @@ def _put(parts: ObjectPath, line: bytes) -> None:
 
 
 def read_all(run_dir: Location) -> list[Entry]:
-    """Every line, in order of time; torn lines are left out."""
+    """Every line, in order of time; incomplete lines are left out."""
     path = run_dir / NAME
     entries = []
     if isinstance(run_dir, ObjectPath):
@@ -98,7 +98,7 @@ def read_all(run_dir: Location) -> list[Entry]:
             fields_of = json.loads(line)
             entries.append(Entry(**{k: v for k, v in fields_of.items() if k in _FIELDS}))
         except (ValueError, TypeError, AttributeError):
-            # half a line of a killed driver: that visit has no outcome and runs again
+            # half a line of a killed driver: that visit has no outcome and is calibrated again
             continue
     return entries
 

@@ -1,4 +1,4 @@
-"""Calibrated products on disk: one committed Zarr group per planet, visit and instrument.
+"""Calibrated products: one committed Zarr group per planet, visit and instrument.
 
 <root>/<planet_id>/<visit>/<instrument>/    Zarr v3 group, `_COMMIT.json` written last
 """
@@ -22,22 +22,22 @@ from v50calib.io.storage.zarr_groups import read_array, write_group
 
 
 def product_path(root: Location, key: VisitKey) -> Location:
-    """Final place of a product."""
+    """Final location of a product."""
     return root / key.planet_id / str(key.visit) / key.instrument
 
 
 def product_record(root: Location, key: VisitKey) -> dict[str, Any] | None:
-    """Commit record of a product, None where it is not there as a whole."""
+    """Commit record of a product; None if it is missing or incomplete."""
     path = product_path(root, key)
     return read_record(path) if is_committed(path) else None
 
 
 def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
-    """(planet/visit/instrument, path) of every committed product, in order."""
+    """(planet/visit/instrument, path) of every committed product, sorted. Raises StoreError where the run has no products."""
     if not root.is_dir():
         raise StoreError(f"'{root.parent}' holds no calibrated.zarr: give the --out of a 'v50calib calibrate'")
     if isinstance(root, ObjectPath):
-        # one listing, not three requests a product
+        # one listing instead of three requests per product
         yield from (
             (p.parent.relative_to(root).as_posix(), p.parent) for p in root.rglob(COMMIT_NAME) if len(p.relative_to(root).parts) == 4
         )
@@ -48,7 +48,7 @@ def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
 
 
 def open_product(path: Location) -> xr.Dataset:
-    """A committed product, lazily, one Dask chunk per stored chunk."""
+    """A committed product, opened lazily: one Dask chunk per stored chunk."""
     with marked_group():
         return xr.open_zarr(zarr_source(path), consolidated=False, chunks={})
 
@@ -62,7 +62,7 @@ def product_attrs(path: Location) -> dict[str, Any]:
 
 
 def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of a committed product in memory, those that it has. Raises StoreError where one is damaged."""
+    """Arrays of a committed product, in memory; names that it does not have are left out. Raises StoreError where one is damaged."""
     out: dict[str, np.ndarray] = {}
     for name in names:
         if not (path / name / "zarr.json").is_file():
@@ -80,10 +80,10 @@ def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray
 def write_product(
     root: Location, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str]
 ) -> Location:
-    """Write a product to a staging place and move it into its final place as a whole; an older one is replaced.
+    """Write a product to a staging folder and move it to its final location as a whole; an older one is replaced.
 
     inputs: identity of the raw visit (`io.identity`), kept in the commit record only.
-    Raises StoreError where the disk is full or not writable; nothing half-written stays, and an older product remains.
+    Raises StoreError where the disk is full or not writable: no partial product is left, and an older one stays.
     """
     final = product_path(root, key)
     record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}

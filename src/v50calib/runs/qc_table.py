@@ -1,4 +1,4 @@
-"""`qc.csv` of a run directory: one row a visit x instrument x stage, from the manifest alone."""
+"""`qc.csv` of a run directory: one row per visit, instrument and stage, from the manifest alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from v50calib.config.models import RunConfig
 from v50calib.io.storage.location import Location, replace_text
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 
 NAME = "qc.csv"
 KEYS = ("planet_id", "visit", "instrument", "stage")
@@ -17,15 +17,14 @@ KEYS = ("planet_id", "visit", "instrument", "stage")
 
 def exported(config: RunConfig) -> list[str]:
     """Stages whose rows go to the table."""
-    stages = (name for name in type(config.calib).model_fields if name != "top_level_calib")
     if not config.output.diagnostics:
         return []
-    return [name for name in stages if (told := getattr(config.calib, name).diagnostics).enabled and told.export_stats_csv]
+    return [name for name, stage in config.calib.stages() if stage.diagnostics.enabled and stage.diagnostics.export_stats_csv]
 
 
 def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows in order of planet, visit, instrument and stage; of these stages only (default: all that were recorded)."""
-    for entry in journal.read(run_dir):
+    """Rows in order of planet, visit, instrument and stage. stages: only the rows of these (default: all that were recorded)."""
+    for entry in manifest.read(run_dir):
         if entry.state == "done":
             for stage, numbers in entry.qc.get("stages", {}).items():
                 if stages is None or stage in stages:
@@ -33,7 +32,7 @@ def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterato
 
 
 def write_table(run_dir: Location, path: Location, stages: Collection[str] | None = None) -> int:
-    """Write the table as CSV, replaced as a whole; returns its number of rows. Nothing is written where there is none.
+    """Write the table as CSV, replaced as a whole, and return its number of rows. Nothing is written if there are none.
 
     Columns: the keys, `notes`, then every number that some stage has, in alphabetical order. Raises OSError.
     """

@@ -1,7 +1,7 @@
-"""Visits that are not tried again by themselves: `quarantine.json` in the run directory.
+"""Visits that are not tried again: `quarantine.json` in the run directory.
 
-A visit is held while its fault must recur: same config, same input, same version of this package. It is let go by
-any change of these, or by --retry-failed. What a full disk or lost workers did to a visit never holds it.
+A visit is held as long as its fault is bound to recur: same config, same input, same version of this package. Any change of
+these releases it, and so does --retry-failed. Failures from a full disk or lost workers never hold a visit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAME = "quarantine.json"
 
 @dataclass(frozen=True)
 class Held:
-    """Why a visit is held, and what it was tried with; `inputs` is empty where the visit could not be opened."""
+    """Why a visit is held, and what it was tried with; `inputs` is empty if the visit could not be opened."""
 
     error: str
     error_type: str
@@ -26,7 +26,7 @@ class Held:
     inputs: dict[str, str] = field(default_factory=dict)
 
     def recurs(self, config_hash: str, version: str, inputs: dict[str, str] | None) -> bool:
-        """Whether another attempt would meet the same."""
+        """Whether another attempt would fail in the same way."""
         # imported here: `status` reads this file and must not wait for arrays and parquet
         from v50calib.io.identity import same
 
@@ -36,7 +36,7 @@ class Held:
 
 
 def load(run_dir: Location) -> dict[str, Held]:
-    """{planet/visit/instrument: Held}; a file that cannot be read holds nothing, so that its visits are tried again."""
+    """{planet/visit/instrument: Held}; if the file cannot be read, nothing is held and its visits are tried again."""
     try:
         content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
         return {label: Held(**item) for label, item in content.items()}
@@ -45,7 +45,7 @@ def load(run_dir: Location) -> dict[str, Held]:
 
 
 def save(run_dir: Location, held: dict[str, Held]) -> None:
-    """Write the list in one piece; an empty one is removed. Raises OSError."""
+    """Write the list in one step; an empty one is removed. Raises OSError."""
     path = run_dir / NAME
     if not held:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Secrets out of texts that are kept: error messages and tracebacks of the manifest, the written config."""
+"""Masks secrets in texts that are kept: error messages and tracebacks in the manifest, the written config."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import re
 from typing import Any
 
 MASK = "***"
-#: names of environment variables, keys and headers whose values are nobody's business
+#: names of environment variables, keys and headers whose values are secret
 _SECRET_NAME = re.compile(r"(?i)(secret|token|passw|credential|private|signature|api_?key|access_?key|session_?key)")
 _URL_LOGIN = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@", re.IGNORECASE)
 _PAIR = re.compile(
     r"(?i)(?P<name>[\w-]*(?:secret|token|passw|credential|signature|api_?key|access_?key)[\w-]*)(?P<sep>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s'\"&,;)}]+)"
 )
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-#: shorter values are words that stand in any text
+#: shortest value that is masked: shorter ones are words that occur in any text
 _SHORTEST = 6
-#: parts of the config that name keys or hold a user's shell lines
+#: parts of the config that name key files or hold a user's shell lines
 HIDDEN = ("runtime.tls.ca", "runtime.tls.cert", "runtime.tls.key", "runtime.queue.prologue")
 
 
 def redact(text: str) -> str:
-    """The text without private keys, logins in URLs, `secret=value` pairs and values of secret environment variables."""
+    """The text without private keys, logins in URLs, `secret=value` pairs and values of secret environment variables.
+
+    >>> redact("cannot read s3://me:hunter2@host/data?token=abc")
+    'cannot read s3://***@host/data?token=***'
+    """
     return _redact(text, _secret_values())
 
 
 def _secret_values() -> list[str]:
-    """Values of the environment variables whose names say that they are secret."""
+    """Values of the environment variables that are secret by their names."""
     return [value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET_NAME.search(name)]
 
 
@@ -40,7 +44,11 @@ def _redact(text: str, secrets: list[str]) -> str:
 
 
 def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """A dumped config with the HIDDEN parts masked where they are set."""
+    """A dumped config with the HIDDEN parts masked if they are set, and secrets in all its texts.
+
+    >>> redact_config({"runtime": {"tls": {"key": "/home/me/key.pem", "ca": None}, "retries": 2}})
+    {'runtime': {'tls': {'key': '***', 'ca': None}, 'retries': 2}}
+    """
     secrets = _secret_values()
 
     def walk(node: Any, path: str) -> Any:

@@ -1,4 +1,4 @@
-"""How a run stands at this moment: `run.json`, replaced as a whole by the driver at most once a second."""
+"""The present state of a run: `run.json`, replaced as a whole by the driver at most once a second."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Phase = Literal["running", "finished", "interrupted", "stopped"]
 
 
 class RunState:
-    """Total, settled and running visits of the present call.
+    """Numbers of visits x instruments of the present call, and those being calibrated now.
 
-    total: visits selected; skipped: of them complete already; todo: to be worked on.
+    total: selected; skipped: complete already; todo: to be calibrated.
     """
 
     def __init__(self, run_dir: Location, *, total: int, skipped: int, todo: int, scheduler: str) -> None:
@@ -34,12 +34,12 @@ class RunState:
         self._write("running", force=True)
 
     def begin(self, label: str) -> None:
-        """A visit was handed to a worker."""
+        """A visit was given to a worker."""
         self._running[label] = time.time()
         self._write("running")
 
     def end(self, label: str) -> None:
-        """Its attempt has ended."""
+        """The attempt at a visit has ended."""
         self._running.pop(label, None)
         self._write("running")
 
@@ -58,13 +58,13 @@ class RunState:
             return
         self._written = now
         content = self._content | {"phase": phase, "updated": time.time(), "running": self._running}
-        # a full disk stops the run where products are written, with its own message; this file only reports
+        # a full disk stops the run where products are written, with a message of its own; this file is for information only
         with suppress(OSError):
             replace_text(self._path, json.dumps(content))
 
 
 def read(run_dir: Location) -> dict[str, Any]:
-    """The content of run.json; empty where there is none."""
+    """The content of run.json; empty if there is none."""
     try:
         content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How a run stands, from its run.json and manifest alone: no product is opened, nothing heavy is imported."""
+"""The state of a run, from its run.json and manifest alone: no product is opened, nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 from collections import Counter
 from typing import Any
 
-from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location
-from v50calib.runs import lock, quarantine, state
-from v50calib.runs import manifest as journal
+from v50calib.runs import lock, manifest, quarantine, state
+from v50calib.runs.directory import refuse_other_directory
 
+#: slowest visits, and visits of worst QC, that are listed
 SHOWN = 5
 #: QC number that ranks visits: scatter of the white light curve over what the noise model predicts
 WORST = "noise_over_limit"
@@ -22,9 +22,8 @@ def status(run_dir: Location) -> dict[str, Any]:
 
     Raises StoreError where `run_dir` is no run directory.
     """
-    if not (run_dir / "config.yaml").is_file():
-        raise StoreError(f"'{run_dir}' is no run directory (it has no config.yaml); give the --out of a 'v50calib calibrate'")
-    run, lines = state.read(run_dir), journal.read_all(run_dir)
+    refuse_other_directory(run_dir)
+    run, lines = state.read(run_dir), manifest.read_all(run_dir)
     latest = {e.label: e for e in lines if e.state != "skipped"}
     counts = Counter(e.state for e in latest.values())
     since = [e for e in lines if e.at >= run.get("started", math.inf)]
@@ -56,13 +55,13 @@ def status(run_dir: Location) -> dict[str, Any]:
 
 
 def _phase(run_dir: Location, run: dict[str, Any]) -> str:
-    """running, finished, interrupted, stopped, killed (it says running, but nobody holds the lock) or unknown (no run.json)."""
+    """running, finished, interrupted, stopped, killed (run.json says running, but no process holds the lock) or unknown (no run.json)."""
     phase = str(run.get("phase", "unknown"))
     return "killed" if phase == "running" and not lock.is_held(run_dir) else phase
 
 
 def _rate(run: dict[str, Any], ended: int, *, running: bool) -> float | None:
-    """Visits an hour of the present (or last) call."""
+    """Visits x instruments per hour of the present (or last) call."""
     if not run or not ended:
         return None
     until = time.time() if running else float(run.get("updated", 0))
@@ -70,11 +69,11 @@ def _rate(run: dict[str, Any], ended: int, *, running: bool) -> float | None:
     return 3600 * ended / seconds if seconds > 0 else None
 
 
-def _reasons(failed: list[journal.Entry]) -> dict[str, int]:
-    """How many failed of each type, most frequent first."""
+def _reasons(failed: list[manifest.Entry]) -> dict[str, int]:
+    """Number of failures of each type, most frequent first."""
     return dict(Counter(e.error_type or "unknown" for e in failed).most_common())
 
 
-def _worst(done: list[journal.Entry]) -> list[dict[str, Any]]:
+def _worst(done: list[manifest.Entry]) -> list[dict[str, Any]]:
     ranked = sorted(((float(e.qc[WORST]), e.label) for e in done if isinstance(e.qc.get(WORST), (int, float))), reverse=True)
     return [{"visit": label, WORST: round(value, 4)} for value, label in ranked[:SHOWN] if math.isfinite(value)]

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request: work stops between two chunks, and the run tells where it was."""
+"""SIGINT and SIGTERM as a request: work stops between two chunks, and the run reports what was finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from v50calib.errors import RunInterruptedError
 
 
 class StopRequest:
-    """Set by a signal; asked by the driver and, in its own process, by the chunks of a visit."""
+    """Set by a signal; checked by the driver and, in its own process, between the chunks of a visit."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -21,9 +21,9 @@ class StopRequest:
         return self.number != 0
 
     def error(self, detail: str = "") -> RunInterruptedError:
-        """What a stopped run raises."""
+        """The exception of a stopped run."""
         name = signal.Signals(self.number).name
-        return RunInterruptedError(f"stopped by {name}{detail}; run the same command again to go on where it was", self.number)
+        return RunInterruptedError(f"stopped by {name}{detail}; run the same command again to resume", self.number)
 
 
 #: the request of this process; worker processes of a cluster have one that no signal sets
@@ -31,18 +31,18 @@ STOP = StopRequest()
 
 
 class VisitStoppedError(Exception):
-    """A visit was left between two chunks because the run was asked to stop."""
+    """A visit was abandoned between two chunks because the run was asked to stop."""
 
 
 def check() -> None:
-    """Leave the visit where the run was asked to stop. Raises VisitStoppedError."""
+    """Raises VisitStoppedError if the run was asked to stop."""
     if STOP:
         raise VisitStoppedError
 
 
 @contextmanager
 def stoppable() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM set STOP while this lasts; a second one acts as if nothing caught it.
+    """Within this context SIGINT and SIGTERM set STOP; a second signal acts as if it were not caught.
 
     Only the main thread can catch signals: elsewhere this does nothing.
     """

@@ -1,4 +1,4 @@
-"""Re-checks what a run has committed: every byte against its record, every array against the schema."""
+"""Checks again what a run has committed: every byte against the commit record, every array against the schema."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from v50calib.io.storage.commit import check_complete, clean_folder, is_committe
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.runs import lock
-from v50calib.runs import manifest as journal
+from v50calib.runs import lock, manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.schema import CALIBRATED
@@ -25,12 +24,13 @@ from v50calib.schema import CALIBRATED
 class Verification:
     """What was found.
 
-    broken   {product: reasons}, whole products that are not what was committed
-    missing  products that the manifest calls done and that are not there
-    partial  folders where a product should be, without a commit record
+    whole    number of products that are as they were committed
+    broken   {product: reasons}, committed products that differ from what was committed
+    missing  products that are done by the manifest and are not there
+    partial  folders of products without a commit record
     stale    whole products of another config than config.yaml's: a run with --update was not finished
-    aside    broken products that were hidden from readers, with their new names
-    cleaned  leftovers of dead processes that were removed or put back
+    aside    {product: new name}, broken products that were hidden from readers
+    cleaned  number of leftovers of dead processes that were removed or restored
     """
 
     run_dir: str
@@ -53,7 +53,7 @@ class Verification:
 def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     """Check every product of a run; leftovers of dead processes are cleaned.
 
-    quarantine: rename what is broken or partial to a hidden name, so that the next calibrate makes it anew.
+    quarantine: rename broken and partial products to hidden names, so that the next calibrate makes them again.
     Raises StoreError: no run directory; `quarantine` while a run holds it.
     """
     config_hash = str(read_mark(run_dir).get("config_hash"))
@@ -80,7 +80,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
             if known.get("config_hash") != config_hash:
                 found.stale.append(label)
     there = {"/".join(path.parts[-3:]) for path in paths}
-    found.missing = [e.label for e in journal.read(run_dir) if e.state == "done" and e.label not in there]
+    found.missing = [e.label for e in manifest.read(run_dir) if e.state == "done" and e.label not in there]
     if quarantine:
         for label in [*found.broken, *found.partial]:
             found.aside[label] = set_aside(root / label, "broken").name
@@ -88,7 +88,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
 
 
 def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
-    """(commit record, what is wrong with the product); a folder without a record has one fault."""
+    """(commit record, faults of the product); a folder without a record has one fault."""
     try:
         record = read_record(path)
     except StoreError as exc:
@@ -108,9 +108,9 @@ def _faults(path: Location, record: dict[str, Any]) -> Iterator[str]:
     attrs = group["attributes"]
     if attrs.get("config_hash") != record.get("config_hash"):
         yield "its config hash is not the commit record's"
-    place = (str(attrs.get("planet_id")), str(attrs.get("visit")), str(attrs.get("instrument")))
-    if place != path.parts[-3:]:
-        yield f"it says it is {'/'.join(place)}"
+    named = (str(attrs.get("planet_id")), str(attrs.get("visit")), str(attrs.get("instrument")))
+    if named != path.parts[-3:]:
+        yield f"its attributes name {'/'.join(named)}"
     sizes: dict[str, int] = {}
     for meta in sorted(p for p in path.rglob("zarr.json") if p.parent != path):
         node, name = json.loads(meta.read_text(encoding="utf-8")), meta.parent.name

@@ -1,4 +1,4 @@
-"""Where tasks run: processes or threads of this machine, jobs of a queue, pods, or a scheduler that is already there."""
+"""Where tasks run: processes or threads of this machine, jobs of a queue, pods, or a scheduler that already runs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from v50calib.io.storage.machine import cores
 from v50calib.runtime.environment import WORKER_ENVIRONMENT
 from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 
-#: events and transitions that a scheduler of ours remembers
+#: events and transitions that a scheduler started here remembers
 LOG_LENGTH = 100
 LOOPBACK = "127.0.0.1"
 
 
 def n_workers(runtime: RuntimeConfig) -> int:
-    """Worker processes: as configured, else the cores of this machine shared by `threads_per_worker`."""
+    """Number of worker processes: as configured, else the cores of this machine over `threads_per_worker`."""
     return runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
 
 
@@ -34,18 +34,19 @@ def dask_settings(runtime: RuntimeConfig) -> dict[str, Any]:
     """Settings of schedulers, workers and connections that this process starts."""
     return {
         "distributed.scheduler.allowed-failures": runtime.allowed_failures,
-        # Dask waits for ever by default
+        # by default Dask waits for ever
         "distributed.scheduler.no-workers-timeout": f"{runtime.worker_timeout_s} s",
         "distributed.comm.timeouts.connect": f"{runtime.comm_timeout_s} s",
         "distributed.comm.timeouts.tcp": f"{max(runtime.comm_timeout_s, 11)} s",
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.memory.spill": False,
-        # the scheduler's memory of past transitions and events grows by 60 kB a visit otherwise, to 100,000 of each
+        # else the scheduler's record of past transitions and events grows by 60 kB per visit, up to 100,000 of each
         "distributed.admin.low-level-log-length": LOG_LENGTH,
         "distributed.admin.log-length": LOG_LENGTH,
     }
 
 
+#: what a script must do for worker processes to start
 _GUARD = (
     'worker processes import the script that starts them, so a script calls calibrate below `if __name__ == "__main__":` and is a file '
     "(not standard input); runtime.scheduler=threads needs neither"
@@ -64,15 +65,15 @@ def security(tls: TlsConfig) -> Security | None:
 
 
 def refuse_in_a_starting_worker() -> None:
-    """Raises SystemExit in a worker process that is still importing the script which called us: it would start a run of its own."""
-    # what multiprocessing itself asks; an exception would be printed by every worker with its traceback
+    """Raises SystemExit in a worker process that is still importing the script which calls this: it would start a run of its own."""
+    # multiprocessing makes the same check; any other exception would be printed by every worker with its traceback
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise SystemExit(f"v50calib.calibrate: {_GUARD}")
 
 
 @contextmanager
 def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
-    """A Dask client for `runtime.scheduler`; what this starts is stopped on leaving.
+    """A Dask client for `runtime.scheduler`; a cluster that this starts is stopped at the end.
 
     Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers.
     """
@@ -112,27 +113,27 @@ def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
 def _local_cluster(runtime: RuntimeConfig, certificates: Security | None) -> LocalCluster:
     off = runtime.dashboard == "off"
     processes, workers = runtime.scheduler == "local", n_workers(runtime)
-    # threads talk in memory, processes on loopback
-    place: dict[str, Any] = {"host": LOOPBACK} if processes else {}
+    # threads communicate in memory, processes on loopback
+    network: dict[str, Any] = {"host": LOOPBACK} if processes else {}
     if processes and certificates is not None:
-        place |= {"security": certificates, "protocol": "tls"}
+        network |= {"security": certificates, "protocol": "tls"}
     return LocalCluster(
         n_workers=workers if processes else 1,
         threads_per_worker=runtime.threads_per_worker if processes else workers * runtime.threads_per_worker,
         processes=processes,
         dashboard_address=f"{LOOPBACK}:0" if off else runtime.dashboard,
-        # without a dashboard either has an HTTP server still, for health and metrics, on all interfaces unless it is told
+        # even without a dashboard both have an HTTP server, for health and metrics, on all interfaces by default
         scheduler_kwargs={"dashboard": not off},
         worker_dashboard_address=f"{LOOPBACK}:0",
         memory_limit=runtime.memory_limit,
-        **place,
+        **network,
     )
 
 
 @contextmanager
 def _stopping(cluster: Any) -> Iterator[Any]:
-    """The cluster, closed on leaving. Worker processes of this machine are killed first: nothing is left for them to do, or
-    the run was stopped and must not wait for the visits that they are in; leftovers are cleaned by the next run."""
+    """The cluster, closed at the end. Worker processes of this machine are killed first: they have nothing left to do, or the
+    run was stopped and must not wait for their visits; the next run removes their leftovers."""
     with cluster:
         try:
             yield cluster

@@ -1,4 +1,4 @@
-"""Pictures of single pairs stage by stage, and frames of single stages on disk: for looking, only when asked for.
+"""Pictures of single pairs stage by stage, and frames of single stages on disk: for inspection, only if the config asks for them.
 
 RUN_DIR/debug/<planet_id>/<visit>/<instrument>/<stage>.png
 RUN_DIR/intermediate.zarr/<planet_id>/<visit>/<instrument>/<stage>: values, variances, flags at full cadence
@@ -27,23 +27,21 @@ from v50calib.runs.product import product_path
 from v50calib.stages.tile import Tile, cut
 
 DEBUG, INTERMEDIATE = "debug", "intermediate.zarr"
-#: what is kept of a stage: attribute of its tile, suffix of the array, dtype, units
+#: what is written of a stage: attribute of its tile, suffix of the array, dtype, units
 _KEPT = (("values", "", "f4", "e-"), ("var_poisson", "_var_poisson", "f4", "e-2"), ("var_rnoise", "_var_rnoise", "f4", "e-2"),
          ("frame_dq", "_frame_dq", "u1", ""))  # fmt: skip
 
 
 def wanted_images(engine: Engine) -> dict[str, list[int]]:
     """Pairs to draw of each enabled stage that asks for pictures."""
-    calib = engine.config.calib
     if not engine.config.output.diagnostics:
         return {}
-    names = [name for name in type(calib).model_fields if name != "top_level_calib" and getattr(calib, name).enabled]
-    asked = {name: getattr(calib, name).diagnostics for name in names}
-    return {name: told.sample_indices for name, told in asked.items() if told.enabled and told.save_debug_images}
+    asked = {name: stage.diagnostics for name, stage in engine.config.calib.stages() if stage.enabled}
+    return {name: wish.sample_indices for name, wish in asked.items() if wish.enabled and wish.save_debug_images}
 
 
 def wanted_frames(engine: Engine) -> list[Any]:
-    """Frame stages whose output is to be kept."""
+    """Frame stages whose output is written."""
     return [stage for stage in engine.stages if stage.config.cache.write_intermediate]
 
 
@@ -52,7 +50,7 @@ def save_images(run_dir: Location, key: VisitKey, engine: Engine, frames: Frames
     asked = wanted_images(engine)
     if not asked:
         return
-    # a second's import, for those who ask
+    # imported here: it takes a second
     from v50calib import plot
 
     folder = product_path(run_dir / DEBUG, key)
@@ -85,7 +83,7 @@ def _series_figure(names: tuple[str, ...]) -> Any:
     return draw
 
 
-#: what is drawn of the stages on light curves, for the whole visit
+#: figures of the stages on light curves, for the whole visit
 _SERIES = {
     "photometry": _series_figure(("mean_frame", "drift")),
     "trace": _series_figure(("white_light", "light_curves", "rms_versus_time")),
@@ -100,7 +98,7 @@ def _save(figure: Any, path: Location) -> None:
 
 
 def _pair(engine: Engine, frames: Frames, visit: VisitConstants, index: int, stage: str) -> Tile:
-    """One pair after a stage, with the neighbours in time that its methods look at."""
+    """One pair after a stage; its neighbours in time, which its methods use, are read with it."""
     low, high = with_halo(index, index + 1, engine.halo, frames.n_frames // 2)
     tile = _until(visit, frames.read(2 * low, 2 * high), 2 * low, stage)
     per_pair = 1 if stage == "cds" else 2

@@ -1,4 +1,4 @@
-"""What this machine has and lacks for a run: versions, packages, cores, memory, disk, caches, data; each lack with its remedy."""
+"""What this machine has and lacks for a run: versions, packages, cores, memory, disk, caches, data; each fault with its remedy."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ from distributed.system import MEMORY_LIMIT
 from packaging.requirements import Requirement
 
 from v50calib.config.compose import list_profiles
-from v50calib.errors import V50CalibError
+from v50calib.errors import DataError, V50CalibError
 from v50calib.io.catalog import root_kind, scan
+from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs.directory import check_writable
 
-#: ok; note: works without it; problem: a run would fail
+#: note: a run works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]
-#: extras that users install; the others serve the development
+#: extras that are not reported: they serve the development, or are made of the others
 EXTRAS = ("test", "dev", "docs", "dvc", "all")
 #: projected peak of the larger instrument read from parquet, nominal (docs/how-to/cluster.md), and a product with its staging copy
 MEMORY_NEEDED, DISK_NEEDED = 910 * 2**20, 2 * 2**30
 
+#: remedy for an object store that refuses or does not answer
+CREDENTIALS = "put credentials, region and endpoint into the environment, see docs/how-to/object-stores.md"
+
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found, and what to do where it is not ok."""
+    """One check: what was found, and what to do if it is not ok."""
 
     name: str
     state: State
@@ -56,10 +62,10 @@ class Report:
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
-def examine(data: Path | None = None, out: Path | None = None) -> Report:
-    """Look at everything a run needs; nothing stays written.
+def examine(data: Location | None = None, out: Location | None = None) -> Report:
+    """Check everything that a run needs; nothing that is written for it stays.
 
-    data: the dataset; None: $DATA_DIR or `data`, whose absence is a note only. out: where products will go (default: here).
+    data: the dataset; None: $DATA_DIR or `data`, which is only a note if it is missing. out: the run directory (default: here).
     """
     return Report([*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(), _dataset(data)])
 
@@ -75,7 +81,7 @@ def _program() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """Required packages one by one, optional ones an extra each, as the installed metadata name them."""
+    """Required packages one by one, optional ones by extra, as the installed metadata name them."""
     optional: dict[str, list[Requirement]] = {}
     for text in requires("v50calib") or ():
         requirement = Requirement(text)
@@ -94,7 +100,11 @@ def _packages() -> Iterator[Check]:
 
 
 def _extras(requirement: Requirement) -> list[str]:
-    """Names of extras in a requirement's marker (`extra == "cosmic"`)."""
+    """Names of extras in a requirement's marker.
+
+    >>> _extras(Requirement('astroscrappy; extra == "cosmic"'))
+    ['cosmic']
+    """
     return re.findall(r'extra == "([^"]+)"', str(requirement.marker or ""))
 
 
@@ -103,7 +113,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _wrong(requirement: Requirement) -> str:
-    """Why a requirement is not met; empty where it is."""
+    """Why a requirement is not met; empty if it is met."""
     try:
         found = version(requirement.name)
     except PackageNotFoundError:
@@ -117,55 +127,73 @@ def _required(requirement: Requirement) -> Check:
     return Check(requirement.name, "ok", version(requirement.name))
 
 
-def _machine(out: Path) -> Iterator[Check]:
-    yield Check("cores", "ok", f"{cores()} (a worker process each, unless runtime.num_workers says otherwise)")
+def _machine(out: Location) -> Iterator[Check]:
+    """Cores, memory, and where products and temporary files go."""
+    yield Check("cores", "ok", f"{cores()} (one worker process per core, unless runtime.num_workers is set)")
     share = MEMORY_LIMIT // cores()
     enough = share >= MEMORY_NEEDED
     yield Check(
         "memory", "ok" if enough else "note", f"{format_bytes(MEMORY_LIMIT)}, {format_bytes(share)} for each of {cores()} workers",
         "" if enough else f"runtime.num_workers={max(1, MEMORY_LIMIT // MEMORY_NEEDED)}, or v50calib ingest first",
     )  # fmt: skip
-    place = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.is_dir())
-    yield _disk("disk for products", place, "give --out on another disk")
+    if isinstance(out, ObjectPath):
+        yield _bucket(out)
+    else:
+        folder = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.is_dir())
+        yield _disk("disk for products", folder, "give --out on another disk")
     yield _disk("disk for temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder on another disk")
 
 
-def _disk(name: str, place: Path, remedy: str) -> Check:
-    free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK | os.X_OK):
-        return Check(name, "problem", f"{place} is not writable", remedy)
+def _bucket(out: ObjectPath) -> Check:
+    """Whether objects can be put below a key."""
+    try:
+        check_answers(out)
+        check_writable(out)
+    except V50CalibError as exc:
+        return Check("store for products", "problem", str(exc), CREDENTIALS)
+    return Check("store for products", "ok", f"{out} is writable")
+
+
+def _disk(name: str, folder: Path, remedy: str) -> Check:
+    free = shutil.disk_usage(folder).free
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Check(name, "problem", f"{folder} is not writable", remedy)
     return Check(
-        name, "ok" if free >= DISK_NEEDED else "note", f"{format_bytes(free)} free at {place}", "" if free >= DISK_NEEDED else remedy
+        name, "ok" if free >= DISK_NEEDED else "note", f"{format_bytes(free)} free at {folder}", "" if free >= DISK_NEEDED else remedy
     )
 
 
 def _numba_cache() -> Check:
-    """Where compiled kernels are kept; without such a place each process compiles them again, or cannot load them at all."""
+    """The folder of compiled kernels; without it each process compiles them again, or cannot load them at all."""
     try:
         from v50calib.kernels.fused import extreme_codes
 
-        place = Path(str(extreme_codes.stats.cache_path))
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
-            return Check("numba cache", "ok", f"{place} is writable")
+        folder = Path(str(extreme_codes.stats.cache_path))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return Check("numba cache", "ok", f"{folder} is writable")
     except (RuntimeError, OSError) as exc:
         return Check("numba cache", "problem", str(exc).splitlines()[0], "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
 
 
-def _dataset(data: Path | None) -> Check:
-    place = data if data is not None else Path(os.environ.get("DATA_DIR", "data"))
+def _dataset(data: Location | None) -> Check:
+    """What kind of root the dataset is and what it holds."""
+    given = data if data is not None else os.environ.get("DATA_DIR", "data")
     try:
-        keys = scan(place)
-    except V50CalibError as exc:
+        root = locate(given)
+        check_answers(root)
+        keys = scan(root)
+    except (V50CalibError, OSError) as exc:
         remedy = "--data FOLDER, or export DATA_DIR=FOLDER, or: v50calib simulate data --planets 2 --frames-fraction 0.05"
-        return Check("dataset", "note" if data is None else "problem", str(exc), remedy)
-    kind = {"dataset": "challenge folder", "store": "raw Zarr store", "custom": "detector.yaml"}[root_kind(place)]
+        unanswered = "://" in str(given) and not isinstance(exc, DataError)
+        return Check("dataset", "note" if data is None else "problem", str(exc), CREDENTIALS if unanswered else remedy)
+    kind = {"dataset": "challenge folder", "store": "raw Zarr store", "custom": "detector.yaml"}[root_kind(root)]
     planets = {key.planet_id for key in keys}
     visits = {(key.planet_id, key.visit) for key in keys}
     if not keys:
-        return Check("dataset", "problem", f"{place} holds no visit", "download the data again, or give another --data")
+        return Check("dataset", "problem", f"{root} holds no visit", "download the data again, or give another --data")
     return Check(
-        "dataset", "ok", f"{place}: {kind}, planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
+        "dataset", "ok", f"{root}: {kind}, planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
     )
 
 

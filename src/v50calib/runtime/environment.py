@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-#: what worker processes start with. One thread a task: libraries that start their own would only compete. Freed memory
-#: is kept (Dask's default gives it back at once): a visit's arrays of 10 MB come and go, and mapping them anew costs more
-#: than filling them.
+#: variables that worker processes start with. One thread per task: threads that libraries start would only compete. Freed
+#: memory is kept (by default Dask gives it back at once): a visit allocates arrays of 10 MB again and again, and mapping them
+#: costs more than filling them.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

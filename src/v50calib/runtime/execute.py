@@ -1,6 +1,7 @@
-"""Runs jobs, here or on a Dask cluster: a bounded window in flight, retries with a limit, a clean stop.
+"""Runs jobs, in this process or on a Dask cluster: a limited number at a time, limited retries, a clean stop.
 
-Yields one Outcome for the end of every attempt. A failure that may pass is tried again after a wait that doubles.
+Yields one Outcome at the end of every attempt. After a failure that may pass, the job is tried again; the wait before it
+doubles each time.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from v50calib.runs.stop import STOP, VisitStoppedError
 from v50calib.runtime.failures import Failure, attempt, judge
 from v50calib.runtime.job import Done, Job, chunks_job, finish_job, pairs_of_job, prepare_job, run_job
 
-#: visits kept in flight per worker thread: enough to keep workers busy, few enough to keep the scheduler small
+#: visits submitted at a time, per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
-#: tasks per worker thread that a visit's time chunks are dealt into: enough to even out, each long against what a task costs
+#: tasks per worker thread into which the time chunks of a visit are divided: enough for an even load, each long compared with
+#: the overhead of a task
 RUNS = 4
-#: how often the driver looks at signals and waiting retries, and asks a silent scheduler for its workers, s
+#: time between two looks at signals and waiting retries, and between two questions to the scheduler for its workers, s
 POLL_S, ASK_S = 0.2, 2.0
+#: longest wait before another attempt, s
 LONGEST_WAIT_S = 60.0
 
 Begin = Callable[[Job], None]
@@ -39,7 +42,7 @@ Begin = Callable[[Job], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one attempt: `done`, or `failure`; `last` where no other attempt follows."""
+    """The end of one attempt: `done` or `failure`; `last` if no other attempt follows."""
 
     job: Job
     attempt: int
@@ -49,7 +52,7 @@ class Outcome:
 
 
 class Backlog:
-    """Jobs to start: those at hand, and those that wait for another attempt."""
+    """Jobs to start: those that are ready, and those that wait for another attempt."""
 
     def __init__(self, jobs: Sequence[Job], runtime: RuntimeConfig) -> None:
         self._ready = deque((job, 1) for job in jobs)
@@ -61,14 +64,14 @@ class Backlog:
         return len(self._ready) + len(self._later)
 
     def take(self) -> tuple[Job, int] | None:
-        """The next job with the number of its attempt; None where nothing is due."""
+        """The next job with the number of its attempt; None if no job is due."""
         while self._later and self._later[0][0] <= time.monotonic():
             _, _, job, number = heapq.heappop(self._later)
             self._ready.append((job, number))
         return self._ready.popleft() if self._ready else None
 
     def outcome(self, job: Job, number: int, result: Done | BaseException) -> Outcome:
-        """The Outcome of an attempt; puts the job back where it may be tried again."""
+        """The Outcome of an attempt; puts the job back if it may be tried again."""
         if isinstance(result, Done):
             return Outcome(job, number, result, None)
         failure = judge(result)
@@ -82,13 +85,13 @@ class Backlog:
 def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
     """Visits in this process, without Dask. Raises RunInterruptedError.
 
-    With runtime.threads_per_worker above 1 as many visits run at a time; where they are fewer, one after the other uses
-    the threads for its time chunks.
+    runtime.threads_per_worker visits run at a time; if there are fewer visits than threads, they run one after the other, and
+    each uses all threads for its time chunks.
     """
     threads = runtime.threads_per_worker
     at_once = threads if len(jobs) >= threads else 1
     backlog = Backlog([replace(job, threads=threads // at_once) for job in jobs], runtime)
-    # the driver's thread is kept for signals and bookkeeping even with one visit at a time
+    # even a single visit runs in a thread of its own: the driver's thread is free for signals and bookkeeping
     with ThreadPoolExecutor(at_once) as pool:
         running: dict[CFuture[Done], tuple[Job, int]] = {}
         while backlog or running:
@@ -97,7 +100,7 @@ def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Gener
                 running[pool.submit(attempt, run_job, item[0])] = item
             finished, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
             if STOP and not finished:
-                # chunks ask for themselves; the pool waits for them on leaving
+                # each chunk checks for the stop itself; the pool waits for them when it is left
                 raise STOP.error()
             for future in finished:
                 item = running.pop(future)
@@ -107,6 +110,7 @@ def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Gener
 
 
 def _result_here(future: CFuture[Done]) -> Done | BaseException:
+    """Result of a finished future, or why it failed. Raises RunInterruptedError where the visit was stopped."""
     error = future.exception()
     if isinstance(error, VisitStoppedError):
         raise STOP.error() from None
@@ -114,12 +118,12 @@ def _result_here(future: CFuture[Done]) -> Done | BaseException:
 
 
 def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
-    """A bounded window of visits on a cluster; a visit is one task, or fans out over time chunks when visits are few.
+    """Visits on a cluster, a limited number at a time; a visit is one task, or several over its time chunks if visits are few.
 
-    Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are gone. What is unfinished is cancelled.
+    Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are lost. Unfinished tasks are cancelled.
     """
     backlog, watch = Backlog(jobs, runtime), _Watch(client, runtime)
-    # a parquet file is one row group: its chunks cannot be decoded apart, so it does not fan out over time
+    # a parquet file is one row group: its time chunks cannot be decoded separately
     fan_out = len(jobs) < watch.slots and root_kind(jobs[0].root) != "dataset"
     running: dict[Any, tuple[Future[Done], Job, int]] = {}
     finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -147,7 +151,7 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
 
 
 class _Watch:
-    """What the driver knows of its cluster: connection, worker threads, how long there have been none."""
+    """What the driver knows of its cluster: connection, number of worker threads, time without any."""
 
     def __init__(self, client: Client, runtime: RuntimeConfig) -> None:
         self._client, self._runtime = client, runtime
@@ -157,11 +161,11 @@ class _Watch:
 
     @property
     def window(self) -> int:
-        """Visits to keep in flight. A few even before the first worker, so that an adaptive cluster has something to grow for."""
+        """Visits to submit at a time: some even before the first worker, so that an adaptive cluster has a reason to grow."""
         return max(IN_FLIGHT * self.slots, self._runtime.num_workers or IN_FLIGHT)
 
     def look(self) -> None:
-        """Is anybody there, and how many by now? Raises ClusterError."""
+        """Check the connection and count the workers. Raises ClusterError where they are lost."""
         if self._client.status in ("closed", "closing"):
             raise self._lost()
         now = time.monotonic()
@@ -170,16 +174,16 @@ class _Watch:
         if self.slots == 0 and now - self._seen > self._runtime.worker_timeout_s:
             raise ClusterError(
                 f"no worker for {self._runtime.worker_timeout_s:g} s (runtime.worker_timeout_s): look at the workers' logs or the "
-                "queue; finished visits are kept, run the same command again to go on"
+                "queue; finished visits are kept, run the same command again to resume"
             )
 
     def result(self, future: Future[Done]) -> Done | BaseException:
-        """Result of a finished future, or why it failed. Raises ClusterError where it was lost with the scheduler."""
+        """Result of a finished future, or why it failed. Raises ClusterError where the scheduler was lost."""
         if future.status == "finished":
             try:
                 done: Done = future.result()
             except (OSError, TimeoutError) as exc:
-                # a task's own errors come as AttemptError: this is the connection that was to fetch the result
+                # errors of a task are AttemptErrors: this one is of the connection that should fetch the result
                 raise self._lost() from exc
             return done
         if future.status in ("cancelled", "lost"):
@@ -200,8 +204,8 @@ class _Watch:
 
     def _lost(self) -> ClusterError:
         return ClusterError(
-            f"the Dask scheduler ({self._runtime.scheduler}) does not answer any more: it was stopped or the network is cut; finished "
-            "visits are kept, run the same command again to go on"
+            f"the Dask scheduler ({self._runtime.scheduler}) does not answer any more: it was stopped or the network is down; finished "
+            "visits are kept, run the same command again to resume"
         )
 
 
@@ -210,13 +214,13 @@ def _submit_chunks(client: Client, job: Job, slots: int) -> Future[Done]:
     try:
         n_pairs, inputs = pairs_of_job(job), input_identity(job.root, job.key)
     except (V50CalibError, OSError):
-        # a worker meets the same and tells it as this visit's failure
+        # a worker meets the same error, which is then recorded as this visit's failure
         return client.submit(attempt, run_job, job, pure=False)
-    frame = client.submit(attempt, prepare_job, job, pure=False)
+    visit = client.submit(attempt, prepare_job, job, pure=False)
     step = job.chunk_pairs
     ranges = [(i, min(i + step, n_pairs)) for i in range(0, n_pairs, step)]
-    # none for the moment: workers may be gone and come back
+    # there may be no worker for the moment
     each = -(-len(ranges) // (RUNS * max(1, slots)))
     runs = [ranges[i : i + each] for i in range(0, len(ranges), each)]
-    parts = [client.submit(attempt, chunks_job, job, frame, run, pure=False) for run in runs]
-    return client.submit(attempt, finish_job, job, frame, parts, inputs, time.time(), pure=False)
+    parts = [client.submit(attempt, chunks_job, job, visit, run, pure=False) for run in runs]
+    return client.submit(attempt, finish_job, job, visit, parts, inputs, time.time(), pure=False)

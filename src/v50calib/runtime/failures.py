@@ -1,4 +1,4 @@
-"""What a failure means for the run: try again, give the visit up, or stop because nothing else would fare better."""
+"""What a failure means for the run: try again, give the visit up, or stop because every other visit would fail alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from v50calib.errors import ConfigError
 from v50calib.runs.redact import redact
 from v50calib.runs.stop import VisitStoppedError
 
-#: retry: may pass by itself; give_up: the visit's own fault, every attempt ends alike; stop: every visit would fail alike
+#: retry: may pass by itself; give_up: the visit's own fault, which every attempt meets; stop: every visit would fail alike
 Verdict = Literal["retry", "give_up", "stop"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -30,9 +30,12 @@ _LOST = (KilledWorker, CommClosedError, CancelledError, MemoryError, ConnectionE
 
 
 def verdict(error: BaseException) -> Verdict:
-    """Judge an error by itself and by what caused it: a DataError that an I/O error caused may pass.
+    """Judge an error by its type and by its causes: a DataError that was caused by an I/O error may pass.
 
-    An OSError without a number, as pyarrow raises for damaged files, says nothing about the medium: give_up.
+    An OSError without a number, as pyarrow raises for damaged files, is a fault of the file: give_up.
+
+    >>> verdict(TimeoutError()), verdict(OSError("damaged")), verdict(OSError(errno.ENOSPC, "disk full"))
+    ('retry', 'give_up', 'stop')
     """
     if isinstance(error, ConfigError):
         return "stop"
@@ -48,7 +51,7 @@ def verdict(error: BaseException) -> Verdict:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed attempt, judged; texts are free of secrets."""
+    """A failed attempt, judged; secrets in its texts are masked."""
 
     verdict: Verdict
     message: str
@@ -57,7 +60,7 @@ class Failure:
 
 
 class AttemptError(Exception):
-    """Carries a Failure from a worker: judged there, because an exception's causes do not travel with it."""
+    """Carries a Failure from a worker: it is judged there, because an exception is pickled without its causes."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -65,7 +68,7 @@ class AttemptError(Exception):
 
 
 def attempt(task: Callable[..., Any], *args: Any) -> Any:
-    """Task: run another; its exceptions arrive at the driver as AttemptError."""
+    """Task: run another task; its exceptions arrive at the driver as AttemptError."""
     try:
         return task(*args)
     except (AttemptError, VisitStoppedError):
@@ -75,7 +78,7 @@ def attempt(task: Callable[..., Any], *args: Any) -> Any:
 
 
 def judge(error: BaseException) -> Failure:
-    """The Failure of an exception."""
+    """The Failure that describes an exception."""
     if isinstance(error, AttemptError):
         return error.failure
     text = "".join(tb.format_exception(error))
@@ -83,6 +86,7 @@ def judge(error: BaseException) -> Failure:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

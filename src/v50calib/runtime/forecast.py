@@ -1,13 +1,13 @@
 """How long a dataset will take, what it will write and how much memory a worker needs: measured on a sample, extrapolated.
 
-A few whole visits, spread over the dataset, are really calibrated with the config's own workers into a scratch folder that
-is removed afterwards. Visits of a dataset are alike, so counts are what the extrapolation goes by:
+A few whole visits, spread over the dataset, are calibrated with the config's own workers into a temporary folder, which is
+removed. Visits of a dataset are alike, so the extrapolation goes by their number:
 
     hours = (start-up + sum over instruments of visits x mean seconds / at once) / 3600
     bytes = sum over instruments of visits x mean bytes of a product
 
-The first visit of each worker loads and compiles; it is left out of the mean seconds where another of its instrument is in the
-sample, and stays in the start-up.
+On the first visit of each worker, modules are imported and kernels compiled. It is left out of the mean seconds if the sample
+has another visit of its instrument, and counts as start-up.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,19 +27,24 @@ from v50calib.config.models import RunConfig
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import DataError
 from v50calib.io.keys import VisitKey
+from v50calib.io.storage.location import Location, check_answers
 from v50calib.io.storage.machine import cores
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.manifest import Entry
-from v50calib.runtime.batch import Progress, calibrate, make_jobs, plan
+from v50calib.runtime.batch import calibrate, make_jobs, plan
+from v50calib.runtime.bookkeeping import Progress
 from v50calib.runtime.cluster import n_workers, open_client
 
-#: visits (of both instruments) that are calibrated where the caller does not say
+#: visits (of both instruments) in the sample by default
 SAMPLE = 2
 
 
 @dataclass(frozen=True)
 class Part:
-    """One instrument of the forecast: visits left to do, and what the sample says of one."""
+    """One instrument of the forecast: number of visits left, and of the visits in the sample mean seconds, bytes and files.
+
+    slowest: of the visits whose seconds were averaged, s
+    """
 
     instrument: str
     left: int
@@ -51,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run must stay below; None: no limit."""
+    """Limits that a run must not exceed: h, bytes, bytes; None: no limit."""
 
     hours: float | None = None
     out_bytes: int | None = None
@@ -62,9 +68,11 @@ class Limits:
 class Forecast:
     """The projected run.
 
-    at_once     visits x instruments worked on at a time, by so many `processes`
-    startup_s   workers, imports, compiling, until all are busy
+    at_once     number of visits x instruments calibrated at a time
+    processes   number of worker processes
+    startup_s   time until all workers are busy: their start, imports, compilation, s
     peak_bytes  peak memory of the largest process in the sample
+    sample_s    time that the sample took, s
     """
 
     at_once: int
@@ -95,7 +103,7 @@ class Forecast:
 
     @property
     def broken(self) -> list[str]:
-        """Names of the limits that the run would break: hours, output, memory."""
+        """Names of the limits that the run would exceed: hours, output, memory."""
         pairs = {
             "hours": (self.hours, self.limits.hours),
             "output": (self.out_bytes, self.limits.out_bytes),
@@ -110,10 +118,10 @@ class Forecast:
 
 
 def forecast(
-    root: Path,
+    root: Location,
     config: RunConfig,
     *,
-    out: Path | None = None,
+    out: Location | None = None,
     visits: int = SAMPLE,
     scratch: Path | None = None,
     limits: Limits | None = None,
@@ -122,11 +130,13 @@ def forecast(
     """Calibrate a sample and extrapolate to what is left to do.
 
     out      a run directory whose complete visits are not counted
-    visits   sample size, raised to the number of visits that are worked on at once
-    scratch  folder for the temporary products (default: the system's)
+    visits   size of the sample; at least the number of visits that are calibrated at once
+    scratch  local folder for the temporary products (default: the system's)
 
-    Raises ConfigError and DataError as `calibrate` does, and DataError where every visit of an instrument in the sample fails.
+    Raises ConfigError, DataError and StoreError as `calibrate` does, and DataError where every visit of an instrument in the
+    sample fails.
     """
+    check_answers(root)
     limits = limits if limits is not None else Limits()
     left = _left(root, config, out)
     wanted, here = slots(config.runtime), _here(config)
@@ -140,14 +150,14 @@ def forecast(
     notes = [f"{e.label} failed: {e.error or e.error_type}" for e in entries if e.state == "failed"]
     if at_once != wanted or here.runtime.scheduler != config.runtime.scheduler:
         notes.append(
-            f"measured with {at_once} at once on this machine; {wanted} of '{config.runtime.scheduler}' are taken to be as fast each"
+            f"measured with {at_once} at once on this machine; {wanted} of '{config.runtime.scheduler}' are assumed to be as fast each"
         )
     startup = max(0.0, seconds - sum(p.sampled * p.seconds for p in parts) / at_once)
     return Forecast(wanted, _processes(config.runtime), startup, peak, parts, seconds, limits, notes)
 
 
 def slots(runtime: RuntimeConfig) -> int:
-    """Visits that are worked on at once."""
+    """Number of visits x instruments that are calibrated at once."""
     return runtime.threads_per_worker if runtime.scheduler == "sync" else n_workers(runtime) * runtime.threads_per_worker
 
 
@@ -156,7 +166,7 @@ def _processes(runtime: RuntimeConfig) -> int:
 
 
 def _here(config: RunConfig) -> RunConfig:
-    """The config with workers that this machine has: its own, or a process a core in place of jobs, pods and remote workers."""
+    """The config with workers of this machine: its own, or one process per core in place of jobs, pods and remote workers."""
     runtime = config.runtime
     if runtime.scheduler in ("sync", "threads"):
         return config
@@ -164,15 +174,21 @@ def _here(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"runtime": runtime.model_copy(update={"scheduler": "local", "num_workers": fit})})
 
 
-def _left(root: Path, config: RunConfig, out: Path | None) -> list[VisitKey]:
+def _left(root: Location, config: RunConfig, out: Location | None) -> list[VisitKey]:
+    """The visits that are to be calibrated: all, or those that are not complete in `out`."""
     if out is None or not out.exists():
-        # a place that nothing is written to
+        # nothing is written: any location serves as the jobs' output
         return [job.key for job in make_jobs(root, root, config)]
     return [d.job.key for d in plan(root, out, config) if d.action == "do"]
 
 
 def sample(keys: Sequence[VisitKey], count: int) -> list[VisitKey]:
-    """`count` visits spread evenly, with all their instruments, and one more for an instrument that none of them has."""
+    """`count` visits, spread evenly, with all their instruments; and one more for an instrument that none of them has.
+
+    >>> keys = [VisitKey(planet, 0, "FGS1") for planet in "abcdef"]
+    >>> [key.planet_id for key in sample(keys, 2)]
+    ['b', 'e']
+    """
     visits = sorted({(key.planet_id, key.visit) for key in keys})
     count = min(count, len(visits))
     chosen = {visits[(2 * i + 1) * len(visits) // (2 * count)] for i in range(count)}
@@ -184,7 +200,7 @@ def sample(keys: Sequence[VisitKey], count: int) -> list[VisitKey]:
 
 
 def _measure(
-    root: Path, run: Path, config: RunConfig, chosen: Sequence[VisitKey], progress: Progress | None
+    root: Location, run: Path, config: RunConfig, chosen: Sequence[VisitKey], progress: Progress | None
 ) -> tuple[list[Entry], float, int]:
     """(entries in order of completion, seconds of the whole call, peak bytes of a process)."""
     only = [f"{key.planet_id}/{key.visit}/{key.instrument}" for key in chosen]
@@ -200,24 +216,28 @@ def _measure(
 
 def _parts(left: Sequence[VisitKey], entries: Sequence[Entry], run: Path, at_once: int) -> list[Part]:
     """The sample by instrument. Raises DataError where an instrument has no finished visit."""
-    parts = []
     finished = [e for e in entries if e.state == "done"]
-    # the first to start on each worker: it loads and compiles
-    warm = {e.label for e in sorted(finished, key=lambda e: e.at - e.seconds)[:at_once]}
-    for instrument in sorted({key.instrument for key in left}):
+    # the first visits on each worker, on which modules are imported and kernels compiled
+    cold = {e.label for e in sorted(finished, key=lambda e: e.at - e.seconds)[:at_once]}
+    parts = []
+    for instrument, count in sorted(Counter(key.instrument for key in left).items()):
         mine = [e for e in finished if e.instrument == instrument]
         if not mine:
             failed = next(e for e in entries if e.instrument == instrument)
             raise DataError(
                 f"no visit of {instrument} in the sample could be calibrated, e.g. {failed.label}: {failed.error or failed.error_type}; "
-                "mend that, or plan again with a larger --visits"
+                "repair that, or plan again with a larger --visits"
             )
-        seconds = [e.seconds for e in mine if e.label not in warm] or [e.seconds for e in mine]
-        sizes = [_size(run / PRODUCTS / e.label) for e in mine]
-        count = sum(key.instrument == instrument for key in left)
-        total, files = round(mean(s[0] for s in sizes)), round(mean(s[1] for s in sizes))
-        parts.append(Part(instrument, count, len(mine), mean(seconds), max(seconds), total, files))
+        parts.append(_part(instrument, count, mine, cold, run))
     return parts
+
+
+def _part(instrument: str, left: int, mine: Sequence[Entry], cold: set[str], run: Path) -> Part:
+    """Means over the finished visits of an instrument; of the seconds without the visits of `cold` if there are others."""
+    seconds = [e.seconds for e in mine if e.label not in cold] or [e.seconds for e in mine]
+    sizes = [_size(run / PRODUCTS / e.label) for e in mine]
+    size, files = round(mean(s[0] for s in sizes)), round(mean(s[1] for s in sizes))
+    return Part(instrument, left, len(mine), mean(seconds), max(seconds), size, files)
 
 
 def _size(folder: Path) -> tuple[int, int]:
@@ -227,7 +247,7 @@ def _size(folder: Path) -> tuple[int, int]:
 
 
 def peak_rss() -> int:
-    """Peak resident memory of this process, bytes. Linux: VmHWM, because ru_maxrss begins with the parent's."""
+    """Peak resident memory of this process, bytes. On Linux VmHWM, because ru_maxrss starts from the parent's peak."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

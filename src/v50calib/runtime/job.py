@@ -1,4 +1,4 @@
-"""One visit x instrument as tasks: prepare, chunks, finish. Workers get keys and paths, never frames."""
+"""One visit x instrument as tasks: prepare, chunks, finish. Tasks are given keys and paths, never frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from v50calib.runs.stop import check as check_stop
 from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
 from v50calib.schema import default_chunk_frames
 
-#: pairs in a time chunk where the config does not say: both instruments then span the same time
+#: pairs in a time chunk by default: the same time span for both instruments
 CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
 
 
@@ -41,8 +41,8 @@ CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
 class Job:
     """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own.
 
-    settings: the config as JSON (`packed`). Its sections cost milliseconds to pickle and to make anew; a text passes through a
-    scheduler as it is, and a worker makes a config of it once.
+    settings: the config as JSON (`packed`). Pickling its sections and building them again costs milliseconds; a text passes
+    through a scheduler as it is, and a worker builds the config of it once.
     """
 
     root: str
@@ -74,7 +74,7 @@ def _unpacked(settings: str) -> RunConfig:
 
 @dataclass(frozen=True)
 class Done:
-    """What a finished job tells the driver."""
+    """What a finished job returns to the driver; `seconds` is its wall time."""
 
     key: VisitKey
     seconds: float
@@ -111,7 +111,7 @@ def pairs_of_job(job: Job) -> int:
 
 
 def chunks_job(job: Job, visit: VisitConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
-    """Task: neighbouring time chunks, as (first, end) pairs each, one after the other to sums, flags and bins."""
+    """Task: neighbouring time chunks, given as (first, end) in pairs, one after the other, to sums, flags and bins."""
     engine, source = Engine(job.config), open_source(job.root, job.key)
     _, frames = engine.ordered(visit_of(source), source.frames)
     results = []
@@ -122,7 +122,7 @@ def chunks_job(job: Job, visit: VisitConstants, ranges: list[tuple[int, int]]) -
 
 
 def finish_job(job: Job, visit: VisitConstants, parts: list[list[ChunkResult]], inputs: dict[str, str], started: float) -> Done:
-    """Task: the series domain, the product, its QC record; written to a staging place and moved as a whole.
+    """Task: the series domain, the product and its QC record; the product is written to a staging folder and moved as a whole.
 
     inputs: identity of the raw visit as it was before its chunks were read.
     """
@@ -136,7 +136,7 @@ def run_job(job: Job) -> Done:
     # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
     engine, source = Engine(job.config), open_source(job.root, job.key, threads=job.threads)
     engine.check_instrument(source.instrument)
-    # taken before the frames: a file that changes while it is read is found changed by the next run
+    # taken before the frames: a file that changes while it is read counts as changed in the next run
     inputs = identity_of(job.root, source)
     raw, frames = engine.ordered(visit_of(source), source.frames)
     visit = engine.prepare(raw, frames.read)
@@ -147,7 +147,7 @@ def run_job(job: Job) -> Done:
 def _chunks(job: Job, engine: Engine, frames: Frames, visit: VisitConstants) -> Iterator[ChunkResult]:
     """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL.
 
-    The visit is left between two of them where the run is asked to stop.
+    The visit is abandoned between two of them if the run is asked to stop.
     """
     step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, engine.halo
     if job.threads == 1:
@@ -191,26 +191,24 @@ def _finish(
         frames = engine.ordered(visit_of(source), source.frames)[1]
         save_images(locate(job.out), job.key, engine, frames, visit, ds)
         save_frames(locate(job.out), job.key, engine, frames, visit, job.chunk_pairs)
-    # after the pictures, which show what is not stored, too
+    # after the pictures, which show variables that are not stored, too
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     check_stop()
     fingerprint = ds.attrs["config_hash"]
     write_product(locate(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
-    # the clock may have been set meanwhile
+    # the clock may have been set back meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 
 
 def told(config: RunConfig) -> dict[str, bool]:
     """Which stages have their numbers in the QC record."""
-    calib = config.calib
-    stages = {name: getattr(calib, name) for name in type(calib).model_fields if name != "top_level_calib"}
-    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in stages.items()}
+    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in config.calib.stages()}
 
 
 def stage_status(engine: Engine, visit: VisitConstants) -> dict[str, str]:
     """What each stage did to this visit: the method used, `off` where it was disabled."""
     calib = engine.config.calib
-    status = {name: "off" for name in type(calib).model_fields if name != "top_level_calib"}
+    status = {name: "off" for name, _ in calib.stages()}
     for stage in engine.stages:
         status[stage.name] = "done"
     if visit.photometry is not None:

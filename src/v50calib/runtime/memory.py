@@ -1,9 +1,9 @@
 """How much memory a visit needs in a worker, compared with what a worker has, before anything is computed.
 
-The peak of a visit is the decoded frames that are held at once (a parquet file is one row group, decoded as a whole;
-a store gives one chunk), the light curves in the several forms that the series domain keeps, and the cubes that are
-asked for. The factors are fitted to peaks measured on full-length visits (docs/how-to/cluster.md has both) and lie a
-little above them.
+The peak of a visit is the sum of the decoded frames that are held at once (a parquet file is one row group, decoded as a
+whole; a store gives one chunk), the light curves in the several forms that the series domain keeps, and the cubes that
+the config asks for. The factors are fitted to peaks measured on full-length visits (docs/how-to/cluster.md has both) and
+give a little more.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from v50calib.io.storage.machine import cores
 from v50calib.runtime.cluster import n_workers
 from v50calib.runtime.job import Job
 
-#: a worker process with everything imported and compiled
+#: a worker process with all modules imported and kernels compiled, bytes
 BASE = 400 * 2**20
-#: float64 copies of each sample of the light curves, and of each pair, in the series domain and on the way to the product
+#: float64 copies of each sample of the light curves, and of a value per pair, in the series domain and for the product
 SERIES_COPIES, PAIR_COPIES = 11, 40
-#: float64 sums of a cube's bins in the chunks, joined, and as variances
+#: float64 copies of a cube's bins: sums of the chunks, joined sums, variances
 CUBE_COPIES = 3
-#: copies of full-cadence frames: chunks, joined
+#: copies of full-cadence frames: of the chunks, joined
 FULL_COPIES = 2.2
-#: a parquet file's frames and the buffers of its decoding, over the raw bytes
+#: memory for the frames of a parquet file and the buffers of its decoding, over the raw bytes
 DECODED = 1.6
-#: buffers of a file that is decoded into a temporary one, because it is too long for memory
+#: buffers of a file that is too large for memory and is decoded into a temporary file, bytes
 SPILLED = 128 * 2**20
-#: a nanny ends its worker at this share of the limit (Dask's default)
+#: fraction of the limit at which a nanny ends its worker (Dask's default)
 USABLE = 0.95
 
 
@@ -61,7 +61,7 @@ class Need:
 
 
 def projected(job: Job, *, whole_file: bool) -> Need:
-    """What one visit needs. Raises DataError where it cannot be opened."""
+    """The memory that one visit needs. Raises DataError where it cannot be opened."""
     source = open_source(job.root, job.key)
     frames, output = source.frames, job.config.output
     ny, nx = frames.shape
@@ -75,20 +75,20 @@ def projected(job: Job, *, whole_file: bool) -> Need:
     channels = nx if source.instrument.band_um is None else 1
     item = 8 if output.dtype == "float64" else 4
     bins = 0
-    if output.cubes in ("binned", "both"):
+    if output.binned_cube:
         span_s = 3600.0 * float(source.time_h[-1] - source.time_h[0])
         bins = min(pairs, int(span_s / output.bin_s) + 1)
     cubes = CUBE_COPIES * 8 * bins * ny * nx
     series = 8 * pairs * (SERIES_COPIES * channels + PAIR_COPIES)
-    if output.cubes in ("full", "both"):
+    if output.full_cube:
         cubes += int(FULL_COPIES * item * pairs * ny * nx)
     return Need(job.key.instrument, BASE, held, series, cubes)
 
 
 def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None = None) -> list[Need]:
-    """The needs of each instrument's first visit that opens; visits of a dataset are alike.
+    """The need of the first visit of each instrument that can be opened; visits of a dataset are alike.
 
-    Raises ConfigError with the numbers where a worker cannot hold what its threads work on at once.
+    Raises ConfigError with the numbers where a worker has too little memory for the visits of its threads.
     """
     limit, threads, said = _worker_limit(config.runtime, client)
     whole_file = root_kind(jobs[0].root) == "dataset"
@@ -102,14 +102,14 @@ def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None =
             together = f", {threads} at once {format_bytes(wanted)}" if threads > 1 else ""
             less = "ingest the dataset into a raw Zarr store first (v50calib ingest: frames come in chunks), " if whole_file else ""
             raise ConfigError(
-                f"memory would not hold: {need}{together}, but a worker has {format_bytes(limit)} ({said}) and is ended at "
+                f"too little memory: {need}{together}, but a worker has {format_bytes(limit)} ({said}) and is ended at "
                 f"{USABLE:.0%} of it; raise the limit, use fewer workers or threads, {less}or ask for less (output.cubes=none)"
             )
     return needs
 
 
 def _need(job: Job, whole_file: bool) -> Need | None:
-    """What a visit needs; None where it cannot be opened, which is reported as that visit's failure."""
+    """What a visit needs; None if it cannot be opened, which is recorded as that visit's failure."""
     try:
         return projected(job, whole_file=whole_file)
     except (DataError, OSError):
@@ -117,14 +117,14 @@ def _need(job: Job, whole_file: bool) -> Need | None:
 
 
 def _worker_limit(runtime: RuntimeConfig, client: Client | None) -> tuple[int | None, int, str]:
-    """(bytes of a worker process, or None where nobody limits it; visits it works on at once; where the number is from)."""
+    """(memory of a worker process, bytes, or None without a limit; visits that it works on at once; source of the numbers)."""
     if client is not None:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         limits = [(w["memory_limit"], w["nthreads"]) for w in workers.values() if w.get("memory_limit")]
         if not limits:
             return None, 1, "the scheduler names no limit"
         limit, threads = min(limits, key=lambda pair: pair[0] / pair[1])
-        return int(limit), int(threads), "told by the scheduler"
+        return int(limit), int(threads), "reported by the scheduler"
     if runtime.scheduler in QUEUES:
         queue = runtime.queue
         return parse_bytes(queue.memory) // queue.processes, queue.cores // queue.processes, "runtime.queue.memory / processes"

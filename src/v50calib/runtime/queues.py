@@ -13,7 +13,7 @@ from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ConfigError
 
 _CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
-#: what the sites call the account of a job
+#: what the queues call the account of a job
 _ACCOUNT = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
 
 

@@ -1,18 +1,15 @@
-"""`calib.top_level_calib` in a run: its files are read before any frame, its work is done after the last one."""
+"""`calib.top_level_calib` in a run: its files are read before the first frame, predictions are recalibrated after the last visit."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import xarray as xr
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.storage.location import Location
-from v50calib.runs.calibrated import open_calibrated
+from v50calib.runs.calibrated import calibrated_visits, open_calibrated
 from v50calib.uncertainty.fit import common, least
 from v50calib.uncertainty.model import corel_module
 from v50calib.uncertainty.options import TopLevelCalib
@@ -21,8 +18,9 @@ from v50calib.uncertainty.tables import FORMATS, Features, Predictions, Truth, r
 from v50calib.uncertainty.temperature import need
 from v50calib.uncertainty.workflow import Outcome, recalibrate
 
-#: key of calib.top_level_calib.io -> environment variable that stands in where it is null
+#: key of calib.top_level_calib.io -> environment variable that is used if it is null
 ENVIRONMENT = {"pred_path": "PRED_PATH", "truth_path": "TRUTH_PATH", "features_path": "FEATURES_PATH"}
+#: the files that must be given
 WHAT = {
     "pred_path": "the predictions (mu and sigma of each planet)",
     "truth_path": "the truth of planets that the model was not trained on",
@@ -42,7 +40,7 @@ class Prepared:
     model: Path
 
     def finish(self) -> tuple[Outcome, list[str]]:
-        """Fit, recalibrate, write; what the user should read, in lines. Raises DataError, ConfigError."""
+        """Fit, recalibrate, write; the outcome and messages for the user. Raises DataError, ConfigError."""
         features, notes = self.features, []
         if features is None and self.options.method == "corel":
             features, note = features_of(self.run_dir, self.predictions)
@@ -60,7 +58,7 @@ class Prepared:
 
 
 def prepare(config: RunConfig, run_dir: Location) -> Prepared | None:
-    """The recalibration of a config, its files read; None where calib.top_level_calib.method is none.
+    """The recalibration that a config asks for, with its files read; None if calib.top_level_calib.method is none.
 
     A path that is null is taken from the environment (PRED_PATH, TRUTH_PATH, FEATURES_PATH). Raises ConfigError for a path that is
     missing, DataError for a file that cannot be used, planets that do not match, too few of them, or torch not installed.
@@ -93,20 +91,13 @@ def prepare(config: RunConfig, run_dir: Location) -> Prepared | None:
     return Prepared(options, predictions, truth, features, run_dir, out, Path(options.io.model_path or run_dir / "calibrator.npz"))
 
 
-def visits_of(run_dir: Path) -> Iterator[xr.Dataset]:
-    """The calibrated visits of a run, one at a time."""
-    for group in open_calibrated(run_dir).leaves:
-        if group.has_data:
-            yield group.to_dataset()
-
-
 def features_of(run_dir: Path, predictions: Predictions) -> tuple[Features | None, str]:
-    """Out-of-transit scatter of the run's own light curves, where it holds every planet of the predictions; and what was done."""
+    """Out-of-transit scatter of the run's own light curves, or None if it lacks a planet of the predictions; and a message."""
     try:
         held = {Path(name).parts[1] for name in open_calibrated(run_dir).groups if len(Path(name).parts) > 1}
         if absent := set(predictions.ids) - held:
-            return None, f"corel works without features: the run does not hold {len(absent)} of the {len(predictions.ids)} planets"
-        wanted = (ds for ds in visits_of(run_dir) if str(ds.attrs["planet_id"]) in set(predictions.ids))
+            return None, f"corel works without features: the run lacks {len(absent)} of the {len(predictions.ids)} planets"
+        wanted = (ds for ds in calibrated_visits(run_dir) if str(ds.attrs["planet_id"]) in set(predictions.ids))
         return combine(wanted, {"mean": 0.0, "sigma": 1.0}).features, "features: out-of-transit scatter of this run's light curves"
     except DataError as exc:
         return None, f"corel works without features: {exc}"

@@ -1,4 +1,4 @@
-"""Which visits a run works on: the root's visits, restricted by planet, place in the tree, or a list in a file."""
+"""Which visits a run works on: the root's visits, restricted by planet, visit and instrument, or by a list in a file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from v50calib.io.storage.location import Location
 def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Location, only: Sequence[str] = ()) -> list[VisitKey]:
     """The visits a run works on, in order.
 
-    planets, only: a visit is in where it is of one of `planets` or below one of `only` (PLANET[/VISIT[/INSTRUMENT]]); both empty:
-    all. Raises DataError where nothing is left or something asked for is not there; ConfigError for no instrument.
+    planets, only: a visit is chosen if its planet is one of `planets` or it is part of one of `only`
+    (PLANET[/VISIT[/INSTRUMENT]]); both empty: all visits. Raises DataError where nothing is left or a visit asked for is not there,
+    ConfigError where the root has no visit of the config's instrument.
     """
     known = {k.planet_id for k in keys}
     planets = [normalise_planet_id(p) for p in planets]
-    places = [parse_place(text) for text in only]
-    for planet in [*planets, *(place[0] for place in places)]:
+    parts = [parse_visit(text) for text in only]
+    for planet in [*planets, *(part[0] for part in parts)]:
         if planet not in known:
             find(root, planet)  # raises, naming the nearest ids
     covered = [k for k in keys if config.calib.covers(k.instrument)]
@@ -31,22 +32,26 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
             f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: "
             "use one of these, or all"
         )
-    for place in places:
-        if not any(_below(k, place) for k in covered):
-            have = ", ".join(f"{k.planet_id}/{k.visit}/{k.instrument}" for k in covered if k.planet_id == place[0])
-            raise DataError(f"nothing to work on at '{'/'.join(place)}': the planet has {have or 'no visit of this instrument'}")
-    everything = not planets and not places
-    chosen = [k for k in covered if everything or k.planet_id in planets or any(_below(k, place) for place in places)]
+    for part in parts:
+        if not any(_is_of(k, part) for k in covered):
+            have = ", ".join(f"{k.planet_id}/{k.visit}/{k.instrument}" for k in covered if k.planet_id == part[0])
+            raise DataError(f"nothing to calibrate at '{'/'.join(part)}': the planet has {have or 'no visit of this instrument'}")
+    everything = not planets and not parts
+    chosen = [k for k in covered if everything or k.planet_id in planets or any(_is_of(k, part) for part in parts)]
     if not chosen:
         raise DataError(
-            f"no visit to work on under '{root.name}': expected train/ or test/ with a folder per planet holding "
+            f"no visit to calibrate under '{root.name}': expected train/ or test/ with a folder per planet holding "
             "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
         )
     return sorted(chosen)
 
 
-def parse_place(text: str) -> tuple[str, ...]:
-    """PLANET[/VISIT[/INSTRUMENT]] as its parts. Raises ConfigError for another form, DataError for no planet id."""
+def parse_visit(text: str) -> tuple[str, ...]:
+    """PLANET[/VISIT[/INSTRUMENT]] as its parts. Raises ConfigError for another form, DataError for an invalid planet id.
+
+    >>> parse_visit("1103775/00/FGS1")
+    ('1103775', '0', 'FGS1')
+    """
     parts = [p.strip() for p in text.split("/")]
     if not 1 <= len(parts) <= 3 or not all(parts) or (len(parts) > 1 and not parts[1].isdecimal()):
         raise ConfigError(f"'{text}' names no visit: write PLANET, PLANET/VISIT or PLANET/VISIT/INSTRUMENT, e.g. 1103775/0/FGS1")
@@ -55,20 +60,21 @@ def parse_place(text: str) -> tuple[str, ...]:
 
 
 def read_planets(path: Path) -> list[str]:
-    """Planet ids of a file: one a line, or the first column of a CSV whose head is `planet_id`; # starts a comment.
+    """Planet ids of a file: one per line, or the first column of a CSV whose header is `planet_id`; # starts a comment.
 
     Raises ConfigError where the file cannot be read or names none.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"cannot read the list of planets '{path}' ({exc}): give a text file with one planet id a line") from exc
+        raise ConfigError(f"cannot read the list of planets '{path}' ({exc}): give a text file with one planet id per line") from exc
     names = [line.partition("#")[0].split(",")[0].strip().strip('"') for line in lines]
     found = [name for name in names if name and name != "planet_id"]
     if not found:
-        raise ConfigError(f"'{path}' names no planet: write one planet id a line")
+        raise ConfigError(f"'{path}' names no planet: write one planet id per line")
     return list(dict.fromkeys(found))
 
 
-def _below(key: VisitKey, place: tuple[str, ...]) -> bool:
-    return (key.planet_id, str(key.visit), key.instrument)[: len(place)] == place
+def _is_of(key: VisitKey, part: tuple[str, ...]) -> bool:
+    """Whether a visit is part of (planet[, visit[, instrument]])."""
+    return (key.planet_id, str(key.visit), key.instrument)[: len(part)] == part

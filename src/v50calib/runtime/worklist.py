@@ -1,4 +1,4 @@
-"""What each selected visit needs: nothing, work, or no further attempt; with the reason, before anything is computed."""
+"""What to do with each selected visit: nothing, calibrate it, or make no further attempt; with the reason, before anything runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.identity import input_identity, unchanged
 from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.runs import manifest as journal
-from v50calib.runs import quarantine
+from v50calib.runs import manifest, quarantine
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import product_record
 from v50calib.runtime.failures import Failure, judge
 from v50calib.runtime.job import Job
 
-#: visits whose state is asked for at a time in an object store
+#: visits whose state is read at a time from an object store
 AT_ONCE = 16
 Action = Literal["do", "skip", "hold", "broken"]
 
@@ -40,16 +39,16 @@ class Decision:
 
 
 def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool = False, limit: int | None = None) -> list[Decision]:
-    """One Decision a job, in order; with `retry_failed` only of those whose last attempt failed, with `limit` at most so many `do`.
+    """One Decision per job, in order; with `retry_failed` only of jobs whose last attempt failed, with at most `limit` times `do`.
 
-    A product is complete where its commit record has this config's hash, the references and the input as they are now.
+    A product is complete if its commit record has this config's hash and the identity that the input has now.
     """
     if not jobs:
         return []
     run_dir, fingerprint = locate(jobs[0].out), config_hash(jobs[0].config)
     held = quarantine.load(run_dir)
     if retry_failed:
-        failed = {e.label for e in journal.read(run_dir) if e.state == "failed"} | set(held)
+        failed = {e.label for e in manifest.read(run_dir) if e.state == "failed"} | set(held)
         jobs, held = [j for j in jobs if label_of(j) in failed], {}
     decisions, todo = [], 0
     for decision in _decisions(jobs, fingerprint, held, overwrite):
@@ -62,7 +61,7 @@ def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool =
 
 
 def _decisions(jobs: Sequence[Job], fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Iterator[Decision]:
-    """`_decide` for each job in order; many at a time where each answer is a request over the network."""
+    """`_decide` for each job in order; AT_ONCE at a time if each answer is a request over the network."""
     if not jobs:
         return
     if not isinstance(locate(jobs[0].out), ObjectPath) and not isinstance(locate(jobs[0].root), ObjectPath):
@@ -102,7 +101,7 @@ def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwr
 
 
 def identity_or_none(job: Job) -> dict[str, str] | None:
-    """Identity of the input as it is now; None where it cannot be opened."""
+    """Identity of the input as it is now; None if it cannot be opened."""
     try:
         return input_identity(job.root, job.key)
     except (V50CalibError, OSError):

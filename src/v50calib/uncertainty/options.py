@@ -13,41 +13,40 @@ Edition = Literal["2025", "2024"]
 
 
 class IoPaths(Section):
-    """Files of predictions (.csv, .parquet, .npz): mu and sigma, the truth of the planets that have one, the result."""
+    """Files of predictions and of the fitted model."""
 
-    pred_path: str | None = None
-    truth_path: str | None = None
-    features_path: str | None = None
-    out_path: str | None = None
-    model_path: str | None = None
+    pred_path: str | None = Field(default=None, description="mu and sigma of every planet (.csv, .parquet, .npz); null: $PRED_PATH")
+    truth_path: str | None = Field(default=None, description="truth of planets that the model was not trained on; null: $TRUTH_PATH")
+    features_path: str | None = Field(
+        default=None, description="per-channel features (.npz); null: $FEATURES_PATH, else corel takes the run's own light curves"
+    )
+    out_path: str | None = Field(default=None, description="recalibrated predictions; null: predictions_calibrated.* in the run directory")
+    model_path: str | None = Field(default=None, description="the fitted model; null: calibrator.npz in the run directory")
 
 
 class ScoreOptions(Section):
-    """Constants of the challenge's metric.
+    """Constants of the challenge's metric."""
 
-    sigma_fgs1, sigma_airs, sigma_2024  sigma of the ideal answer: wl_1, wl_2..wl_283, and every channel of 2024
-    fgs1_weight                         weight of wl_1 (2025)
-    naive_mean, naive_sigma             the answer that scores 0: mean and standard deviation of the training set
-    sigma_floor                         smaller sigmas count as this
-    """
-
-    edition: Edition = "2025"
-    sigma_fgs1: float = Field(default=1e-6, gt=0)
-    sigma_airs: float = Field(default=1e-5, gt=0)
-    sigma_2024: float = Field(default=1e-5, gt=0)
-    fgs1_weight: float = Field(default=57.846, gt=0)
-    naive_mean: float = 0.014689
-    naive_sigma: float = Field(default=0.010661, gt=0)
-    sigma_floor: float = Field(default=1e-15, gt=0)
+    edition: Edition = Field(default="2025", description="edition of the challenge whose metric is used")
+    sigma_fgs1: float = Field(default=1e-6, gt=0, description="sigma of the ideal answer, wl_1")
+    sigma_airs: float = Field(default=1e-5, gt=0, description="sigma of the ideal answer, wl_2 to wl_283")
+    sigma_2024: float = Field(default=1e-5, gt=0, description="sigma of the ideal answer, every channel of 2024")
+    fgs1_weight: float = Field(default=57.846, gt=0, description="weight of wl_1 (2025)")
+    naive_mean: float = Field(default=0.014689, description="mean of the training set: the answer that scores 0")
+    naive_sigma: float = Field(default=0.010661, gt=0, description="standard deviation of the training set")
+    sigma_floor: float = Field(default=1e-15, gt=0, description="a smaller sigma counts as this")
 
 
 class TemperatureOptions(Section):
-    """sigma' = T sigma. shrinkage: of log T per bin towards the pooled level; auto measures how much is noise."""
+    """sigma' = T sigma."""
 
-    per_bin: bool = False
-    grid_search: bool = False
-    shrinkage: Literal["auto"] | float = "auto"
-    clamp_T: list[float] = [0.1, 10.0]
+    per_bin: bool = Field(default=False, description="one T for each channel")
+    grid_search: bool = Field(default=False, description="search T on a grid of log T (step 0.002) instead of the closed form")
+    shrinkage: Literal["auto"] | float = Field(
+        default="auto",
+        description="share by which log T of a channel is drawn to the pooled one: 0 (none) to 1; `auto` measures how much is noise",
+    )
+    clamp_T: list[float] = Field(default=[0.1, 10.0], description="smallest and largest T")
 
     @model_validator(mode="after")
     def _ranges(self) -> TemperatureOptions:
@@ -59,21 +58,25 @@ class TemperatureOptions(Section):
 
 
 class AffineOptions(Section):
-    """log sigma' = log T_b + a·covariates. shift: also move mu by a bias per bin; smooth_bins: running mean of features."""
+    """log sigma' = log T_b + a·covariates."""
 
-    ridge: float = Field(default=1.0, ge=0)
-    shift: bool = True
-    smooth_bins: int = Field(default=9, ge=1)
+    ridge: float = Field(default=1.0, ge=0, description="penalty on the slopes, in planets")
+    shift: bool = Field(default=True, description="correct mu by its bias in each channel")
+    smooth_bins: int = Field(default=9, ge=1, description="channels in the running mean of features; 1: none")
 
 
 class ModelOptions(Section):
-    backend: Literal["gatconv", "none"] = "gatconv"
-    head: Literal["scale", "quantile"] = "scale"
-    hidden: int = Field(default=32, ge=4)
-    layers: int = Field(default=2, ge=1, le=6)
-    heads: int = Field(default=2, ge=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    use_edge_features: bool = False
+    """The network."""
+
+    backend: Literal["gatconv", "none"] = Field(default="gatconv", description="`none`: the same network without edges")
+    head: Literal["scale", "quantile"] = Field(
+        default="scale", description="`quantile`: 39 quantiles by pinball loss, their width as scale"
+    )
+    hidden: int = Field(default=32, ge=4, description="width of a node's state")
+    layers: int = Field(default=2, ge=1, le=6, description="attention layers")
+    heads: int = Field(default=2, ge=1, description="attention heads")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="share of activations set to 0 in training")
+    use_edge_features: bool = Field(default=False, description="distance in wavelength enters the attention")
 
     @model_validator(mode="after")
     def _whole_heads(self) -> ModelOptions:
@@ -85,44 +88,47 @@ class ModelOptions(Section):
 
 
 class GraphOptions(Section):
-    """k_proximity: nearest channels in wavelength that a channel listens to, itself not counted."""
+    """Edges between channels."""
 
-    k_proximity: int = Field(default=8, ge=1, le=282)
+    k_proximity: int = Field(default=8, ge=1, le=282, description="nearest channels that a channel attends to, itself not counted")
 
 
 class EarlyStop(Section):
-    enabled: bool = True
-    patience: int = Field(default=12, ge=1)
-    validation_fraction: float = Field(default=0.2, gt=0, lt=0.5)
+    """The end of training before its last epoch."""
+
+    enabled: bool = Field(default=True, description="stop where the loss on held-out planets no longer falls")
+    patience: int = Field(default=12, ge=1, description="epochs without a gain")
+    validation_fraction: float = Field(default=0.2, gt=0, lt=0.5, description="share of the fit planets that stops the training")
 
 
 class FitOptions(Section):
-    epochs: int = Field(default=50, ge=0)
-    batch_size: int = Field(default=16, ge=1)
-    lr: float = Field(default=5e-3, gt=0)
-    weight_decay: float = Field(default=1e-3, ge=0)
-    conformal_fraction: float = Field(default=0.5, ge=0.2, le=0.8)
-    seed: int = Field(default=0, ge=0)
+    """Training of the network."""
+
+    epochs: int = Field(default=50, ge=0, description="largest number of passes over the planets")
+    batch_size: int = Field(default=16, ge=1, description="planets in a step")
+    lr: float = Field(default=5e-3, gt=0, description="learning rate")
+    weight_decay: float = Field(default=1e-3, ge=0, description="penalty on the weights")
+    conformal_fraction: float = Field(default=0.5, ge=0.2, le=0.8, description="share of planets held out for the intervals")
+    seed: int = Field(default=0, ge=0, description="seed of the splits and of the network")
     early_stop: EarlyStop = EarlyStop()
 
 
 class Coverage(Section):
-    """target: probability that an interval covers; None: 1 - conformal.alpha."""
+    """Coverage of the intervals."""
 
-    target: float | None = Field(default=None, gt=0, lt=1)
+    target: float | None = Field(default=None, gt=0, lt=1, description="probability that an interval covers; null: 1 - conformal.alpha")
 
 
 class ConformalOptions(Section):
-    """Intervals from held-out planets. split: one a channel (per_bin) or one quantile for all channels; joint: a band for all at once.
+    """Intervals from held-out planets."""
 
-    groups: Mondrian, this many groups of planets of equal size by their mean log sigma, each with its own quantiles.
-    """
-
-    enabled: bool = True
-    method: Literal["split", "joint"] = "split"
-    alpha: float = Field(default=0.1, gt=0, lt=1)
-    per_bin: bool = True
-    groups: int = Field(default=1, ge=1)
+    enabled: bool = Field(default=True, description="make intervals")
+    method: Literal["split", "joint"] = Field(
+        default="split", description="`split`: an interval for each channel; `joint`: one band for all channels of a planet"
+    )
+    alpha: float = Field(default=0.1, gt=0, lt=1, description="share of misses")
+    per_bin: bool = Field(default=True, description="false: one quantile for all channels")
+    groups: int = Field(default=1, ge=1, description="groups of planets by mean log sigma (Mondrian), each with its own quantiles")
 
     @model_validator(mode="after")
     def _one_kind(self) -> ConformalOptions:
@@ -136,12 +142,14 @@ class ConformalOptions(Section):
 
 
 class CorelOptions(Section):
+    """The graph network over channels; its `conformal` and `coverage` hold for every method."""
+
     model: ModelOptions = ModelOptions()
     graph: GraphOptions = GraphOptions()
     fit: FitOptions = FitOptions()
     coverage: Coverage = Coverage()
     conformal: ConformalOptions = ConformalOptions()
-    ablation: bool = True
+    ablation: bool = Field(default=True, description="also fit the network without edges, for the printed comparison")
 
     @model_validator(mode="after")
     def _one_level(self) -> CorelOptions:
@@ -156,9 +164,9 @@ class CorelOptions(Section):
 
 
 class TopLevelCalib(Section):
-    """Calibration of predictions after inference. `corel.conformal` and `corel.coverage` hold for every method."""
+    """Recalibration of predictions after inference."""
 
-    method: Method = "none"
+    method: Method = Field(default="none", description="`none`: predictions are left as they are")
     io: IoPaths = IoPaths()
     score: ScoreOptions = ScoreOptions()
     temperature: TemperatureOptions = TemperatureOptions()

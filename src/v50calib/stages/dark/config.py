@@ -1,4 +1,4 @@
-"""Config of the dark stage."""
+"""Config of `calib.dark`."""
 
 from __future__ import annotations
 
@@ -6,73 +6,109 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from v50calib.stages.config import FrameStageConfig, QualityChecks, Section
+from v50calib.stages.config import FrameStageConfig, Io, QualityChecks, Section, needs_its_key
 
-
-class DarkIo(Section):
-    input_key: Literal["adc_corrected"] = "adc_corrected"
-    output_key: Literal["dark_corrected"] = "dark_corrected"
+_Io = Io[Literal["adc_corrected"], Literal["dark_corrected"]]
 
 
 class DarkModel(Section):
-    method: Literal["none", "master", "per_pixel_map", "auto"] = "auto"
+    """Where the dark current comes from."""
+
+    method: Literal["none", "master", "per_pixel_map", "auto"] = Field(
+        default="auto", description="`auto`: the dataset's dark map; `master`, `per_pixel_map`: from files; `none`: 0"
+    )
 
 
 class Master(Section):
-    path: str | None = None
-    scale_exposure: bool = True
-    reference_exposure_s: float | None = Field(default=None, gt=0)
+    """A master dark frame, with method=master."""
+
+    path: str | None = Field(default=None, description="e- collected in `reference_exposure_s`, (y, x)")
+    scale_exposure: bool = Field(default=True, description="false: subtracted from each read as it is, which cancels in CDS")
+    reference_exposure_s: float | None = Field(default=None, gt=0, description="s, exposure of the master dark")
 
 
 class PerPixelMap(Section):
-    map_path: str | None = None
-    units: Literal["e_per_s", "adu_per_s"] = "e_per_s"
-    scale_exposure: bool = True
+    """A map of dark rates, with method=per_pixel_map."""
+
+    map_path: str | None = Field(default=None, description="dark rate, (y, x)")
+    units: Literal["e_per_s", "adu_per_s"] = Field(default="e_per_s", description="units of the map")
+    scale_exposure: bool = Field(default=True, description="false: subtracted from each read as it is, which cancels in CDS")
 
 
 class Temperature(Section):
-    enabled: bool | Literal["auto"] = False
-    method: Literal["linear", "arrhenius"] = "linear"
-    slope_per_K: float = 0.0
-    ref_temp_K: float | None = Field(default=None, gt=0)
-    activation_energy_eV: float = Field(default=0.6, gt=0)
-    temp_key: str = "detector_temperature"
+    """Scaling of the dark rate with the detector's temperature."""
+
+    enabled: bool | Literal["auto"] = Field(default=False, description="`auto`: where the visit has the telemetry")
+    method: Literal["linear", "arrhenius"] = Field(
+        default="linear", description="`linear`: 1 + slope (T - T0); `arrhenius`: exp(-Ea/k (1/T - 1/T0))"
+    )
+    slope_per_K: float = Field(default=0.0, description="relative change of the dark per K, with method=linear")
+    ref_temp_K: float | None = Field(default=None, gt=0, description="K, temperature that the dark map holds at; null: the visit's median")
+    activation_energy_eV: float = Field(default=0.6, gt=0, description="Ea of `arrhenius`")
+    temp_key: str = Field(default="detector_temperature", description="temperature [K], a variable on the visit's time axis")
 
 
 class HotPixelDetection(Section):
-    enabled: bool = True
-    sigma_threshold: float = Field(default=5.0, gt=0)
-    max_iters: int = Field(default=5, ge=1)
-    dilate_radius_px: int = Field(default=0, ge=0)
+    """Outliers of the dark map."""
+
+    enabled: bool = Field(default=True, description="look for hot pixels")
+    sigma_threshold: float = Field(
+        default=5.0, gt=0, description="clip of the science columns' dark map about its median, in standard deviations"
+    )
+    max_iters: int = Field(default=5, ge=1, description="iterations of the clip")
+    dilate_radius_px: int = Field(default=0, ge=0, description="hot pixels grow by this radius")
 
 
 class Replace(Section):
-    mode: Literal["none", "median4", "median8", "gaussian3"] = "none"
-    max_replace_fraction: float = Field(default=0.05, gt=0, le=1)
+    """Filling of bad pixels from their neighbours in each frame."""
+
+    mode: Literal["none", "median4", "median8", "gaussian3"] = Field(
+        default="none", description="`none`: photometry fills bad pixels where it sums"
+    )
+    max_replace_fraction: float = Field(
+        default=0.05, gt=0, le=1, description="largest share of the detector that may be filled; more is an error"
+    )
 
 
 class BadPixelHandling(Section):
-    """hot_pixels: `flag` keeps a hot pixel (its dark is subtracted); `mask` leaves it out as the host does."""
+    """Dead, listed and hot pixels."""
 
-    bpm_path: str | None = None
+    bpm_path: str | None = Field(default=None, description="map that is nonzero on bad pixels, added to the dead ones")
     hot_pixel_detection: HotPixelDetection = HotPixelDetection()
-    hot_pixels: Literal["flag", "mask"] = "flag"
+    hot_pixels: Literal["flag", "mask"] = Field(
+        default="flag", description="`flag`: its dark is subtracted and it stays; `mask`: it is left out, as in the challenge's procedure"
+    )
     replace: Replace = Replace()
 
 
 class CosmicRays(Section):
-    enabled: bool = False
-    detector: Literal["temporal", "astroscrappy"] = "temporal"
-    sigma_threshold: float = Field(default=20.0, gt=0)
-    grow_radius_px: int = Field(default=0, ge=0)
-    replace_mode: Literal["interpolate", "median", "none"] = "interpolate"
-    max_replace_fraction: float = Field(default=0.01, gt=0, le=1)
+    """Detection and repair of cosmic-ray hits in each frame."""
+
+    enabled: bool = Field(default=False, description="look for cosmic rays")
+    detector: Literal["temporal", "astroscrappy"] = Field(
+        default="temporal",
+        description="`temporal`: against the pixel's neighbours in time; `astroscrappy`: L.A.Cosmic in each frame (optional package)",
+    )
+    sigma_threshold: float = Field(
+        default=20.0, gt=0, description="limit, in units of a pixel's own noise in time (`temporal`) or of the frame's (`astroscrappy`)"
+    )
+    grow_radius_px: int = Field(default=0, ge=0, description="hits grow by this radius")
+    replace_mode: Literal["interpolate", "median", "none"] = Field(
+        default="interpolate", description="`interpolate`: in time; `median`: of the neighbours in time; `none`: flag only"
+    )
+    max_replace_fraction: float = Field(
+        default=0.01, gt=0, le=1, description="largest share of a frame's usable pixels that is filled; a frame with more keeps its values"
+    )
 
 
 class Pedestal(Section):
-    enabled: bool = False
-    roi: list[int] | None = Field(default=None, min_length=4, max_length=4)
-    fixed_value: float | None = None
+    """A level that is subtracted from every frame."""
+
+    enabled: bool = Field(default=False, description="subtract `fixed_value` or the median in `roi`")
+    roi: list[int] | None = Field(
+        default=None, min_length=4, max_length=4, description="[y0,y1,x0,x1]: each frame's median there is subtracted"
+    )
+    fixed_value: float | None = Field(default=None, description="e-, in place of `roi`")
 
     @model_validator(mode="after")
     def _one_source(self) -> Pedestal:
@@ -82,11 +118,15 @@ class Pedestal(Section):
 
 
 class DarkQuality(QualityChecks):
-    max_hot_fraction: float = Field(default=0.05, ge=0, le=1)
+    """Bounds of the dark map and of the frames."""
+
+    max_hot_fraction: float = Field(default=0.05, ge=0, le=1, description="largest share of the detector's pixels that are hot")
 
 
 class DarkConfig(FrameStageConfig):
-    io: DarkIo = DarkIo()
+    """Dark current times each read's own time since reset; dead and hot pixels."""
+
+    io: _Io = Field(default={}, validate_default=True)
     dark_model: DarkModel = DarkModel()
     master: Master = Master()
     per_pixel_map: PerPixelMap = PerPixelMap()
@@ -98,14 +138,8 @@ class DarkConfig(FrameStageConfig):
 
     @model_validator(mode="after")
     def _has_its_files(self) -> DarkConfig:
-        method = self.dark_model.method
-        for name, key, value in (
-            ("master", "master.path", self.master.path),
-            ("per_pixel_map", "per_pixel_map.map_path", self.per_pixel_map.map_path),
-        ):
-            if (method == name) != (value is not None):
-                raise ValueError(f"{key} goes with dark_model.method={name}, and the method is {method}: give both or neither")
-        if method == "master" and self.master.scale_exposure and self.master.reference_exposure_s is None:
+        needs_its_key(self, "dark_model.method", {"master.path": ("master",), "per_pixel_map.map_path": ("per_pixel_map",)})
+        if self.dark_model.method == "master" and self.master.scale_exposure and self.master.reference_exposure_s is None:
             raise ValueError("master.scale_exposure needs master.reference_exposure_s, the master dark's own exposure in s: give it")
         if self.temperature.enabled and self.temperature.method == "linear" and self.temperature.slope_per_K == 0.0:
             raise ValueError("temperature.method=linear with slope_per_K=0 changes nothing: give the relative slope of the dark per K")

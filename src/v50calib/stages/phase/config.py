@@ -6,26 +6,25 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from v50calib.stages.config import QualityChecks, Section, SeriesStageConfig, ordered_windows
+from v50calib.stages.config import Io, Section, SeriesQualityChecks, SeriesStageConfig, ordered_windows
 from v50calib.stages.phase.ephemeris import EphemerisConfig
+
+_Io = Io[Literal["trace_norm"], Literal["phase_fold"]]
 
 
 class Fold(Section):
-    """enabled: phase is (t - t0)/P; false: hours since mid-transit. wrap: phases to [-0.5, 0.5), orbits stacked."""
+    """From time to phase."""
 
-    enabled: bool = True
-    wrap: bool = True
+    enabled: bool = Field(default=True, description="phase is (t - t0)/P; false: hours from mid-transit")
+    wrap: bool = Field(default=True, description="phases to [-0.5, 0.5), orbits of one visit stacked")
 
 
 class Windows(Section):
-    """margin: T14 is widened by this fraction where pairs are called in transit.
+    """Pairs in and out of transit, in place of those of T14."""
 
-    in_transit, out_of_transit: windows [[from, to], …] in hours from mid-transit, instead of T14 and of all the rest.
-    """
-
-    in_transit: list[list[float]] | None = None
-    out_of_transit: list[list[float]] | None = None
-    margin: float = Field(default=0.0, ge=0, le=1)
+    in_transit: list[list[float]] | None = Field(default=None, description="h from mid-transit, `[[from, to], …]`, instead of T14")
+    out_of_transit: list[list[float]] | None = Field(default=None, description="h from mid-transit: the only pairs a baseline is fitted on")
+    margin: float = Field(default=0.0, ge=0, le=1, description="widens T14 by this fraction for `in_transit`")
 
     @field_validator("in_transit", "out_of_transit")
     @classmethod
@@ -34,44 +33,44 @@ class Windows(Section):
 
 
 class Binning(Section):
-    """adaptive: denser about ingress and egress; snr_weighted: inverse-variance mean in equal bins."""
+    """The phase bins."""
 
-    nbins: int = Field(default=187, ge=1)
-    strategy: Literal["uniform", "adaptive", "snr_weighted"] = "uniform"
-    min_points: int = Field(default=1, ge=1)
+    nbins: int = Field(default=187, ge=1, description="bins over the whole visit")
+    strategy: Literal["uniform", "adaptive", "snr_weighted"] = Field(
+        default="uniform", description="`adaptive`: denser about ingress and egress; `snr_weighted`: inverse-variance means"
+    )
+    min_points: int = Field(default=1, ge=1, description="fewer samples leave the bin empty")
 
 
 class Outliers(Section):
     """Clip about a running level of the same bin, so a transit cannot be clipped."""
 
-    sigma: float = Field(default=6.0, gt=0)
-    max_iters: int = Field(default=2, ge=0)
-    replace_with: Literal["none", "median", "nan", "interpolate"] = "nan"
+    sigma: float = Field(default=6.0, gt=0, description="clip about the bin's own mean, in standard deviations of the channel's residuals")
+    max_iters: int = Field(default=2, ge=0, description="iterations of the clip")
+    replace_with: Literal["none", "median", "nan", "interpolate"] = Field(
+        default="nan", description="`nan`: out of the bin; `median` of the bin; `interpolate` in time; the last two flag the bin"
+    )
 
 
 class DepthFit(Section):
-    """enabled: fit (Rp/Rs)² of every channel with the orbit and limb darkening shared; the white depth is fitted always."""
+    """The fit of (Rp/Rs)² with orbit and limb darkening shared by all channels."""
 
-    enabled: bool = True
-
-
-class PhaseIO(Section):
-    """Variables that the stage reads and writes."""
-
-    input_key: Literal["trace_norm"] = "trace_norm"
-    output_key: Literal["phase_fold"] = "phase_fold"
+    enabled: bool = Field(default=True, description="depth of every channel; false: white depth only")
 
 
-class PhaseQuality(QualityChecks):
-    """Bounds of the folded curves and of the transit found; null: any, or none at all."""
+class PhaseQuality(SeriesQualityChecks):
+    """Bounds of the folded curves and of the transit found."""
 
-    max_nonfinite_fraction: float = Field(default=0.05, ge=0, le=1)
-    max_empty_fraction: float = Field(default=0.1, ge=0, le=1)
-    min_transit_snr: float | None = Field(default=None, gt=0)
+    max_empty_fraction: float = Field(default=0.1, ge=0, le=1, description="largest share of the phase bins that are empty")
+    min_transit_snr: float | None = Field(
+        default=None, gt=0, description="smallest signal-to-noise of the transit; null: a visit without a transit passes"
+    )
 
 
 class PhaseConfig(SeriesStageConfig):
-    io: PhaseIO = PhaseIO()
+    """Mid-transit time, phases, bins and depths."""
+
+    io: _Io = Field(default={}, validate_default=True)
     ephemeris: EphemerisConfig = EphemerisConfig()
     fold: Fold = Fold()
     windows: Windows = Windows()

@@ -31,17 +31,19 @@ SHALLOWEST = 2e-5
 
 
 class EphemerisConfig(Section):
-    """source: auto = given where t0_h and duration_h are, else fitted."""
+    """Mid-transit time and duration."""
 
-    source: Literal["auto", "given", "fit"] = "auto"
-    period_d: float | None = Field(default=None, gt=0)
-    t0_h: float | None = None
-    duration_h: float | None = Field(default=None, gt=0)
+    source: Literal["auto", "given", "fit"] = Field(default="auto", description="`auto`: given where t0_h and duration_h are, else fitted")
+    period_d: float | None = Field(default=None, gt=0, description="period [d]; null: the dataset's star parameters")
+    t0_h: float | None = Field(default=None, description="mid-transit [h since the start of the visit]")
+    duration_h: float | None = Field(default=None, gt=0, description="duration [h], first to last contact")
 
     @model_validator(mode="after")
     def _given_is_complete(self) -> EphemerisConfig:
         if self.source == "given" and (self.t0_h is None or self.duration_h is None):
-            raise ValueError("ephemeris.source=given needs t0_h [h since the start of the visit] and duration_h [h]")
+            raise ValueError(
+                "ephemeris.source=given needs t0_h [h since the start of the visit] and duration_h [h]: give both, or use source=auto"
+            )
         return self
 
 
@@ -112,9 +114,9 @@ def refit_white(
     prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
-        fix_t0=ephemeris.source == "given", additive=additive,
+        fix_t0=ephemeris.given, additive=additive,
     )  # fmt: skip
-    refitted = ephemeris if ephemeris.source == "given" else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
+    refitted = ephemeris if ephemeris.given else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
     return _with_fit(refitted, fit)
 
 

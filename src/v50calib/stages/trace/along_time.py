@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -18,62 +18,66 @@ from v50calib.stages.series.time_bins import TimeBins, powers
 from v50calib.stages.trace.regressors import Decorrelate
 
 Method = Literal["auto", "poly", "spline", "savgol", "biweight", "highpass", "gp"]
-#: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
-FILTERS = ("savgol", "biweight", "highpass", "gp")
 #: bins of the white light curve that filters and the Gaussian process work on
 FILTER_BINS, GP_BINS = 1125, 300
 #: a level beside the transit is the mean over this share of the filter's window
 BRIDGE_SHARE = 0.25
+#: length of a window that the config leaves open, in T14
+WINDOW_T14 = 3.0
 
 
 class Poly(Section):
-    degree: int = Field(default=1, ge=0, le=6)
+    """A polynomial in time."""
+
+    degree: int = Field(default=1, ge=0, le=6, description="degree of the trend in time; filters keep it beside their own trend")
 
 
 class TimeSpline(Section):
-    """knots: interior knots of a cubic spline, set so that equally many out-of-transit pairs lie between them."""
+    """A cubic spline in time."""
 
-    knots: int = Field(default=3, ge=1, le=50)
+    knots: int = Field(default=3, ge=1, le=50, description="interior knots, at quantiles of the out-of-transit pairs")
 
 
 class Savgol(Section):
-    """window_h: null = three times T14."""
+    """A Savitzky-Golay filter."""
 
-    window_h: float | None = Field(default=None, gt=0)
-    polyorder: int = Field(default=2, ge=0, le=6)
+    window_h: float | None = Field(default=None, gt=0, description="length of the window [h]; null: 3 T14")
+    polyorder: int = Field(default=2, ge=0, le=6, description="degree of the local polynomial")
 
 
 class Biweight(Section):
-    """window_h: null = three times T14; cval: robustness, in median absolute deviations."""
+    """Tukey's biweight location in a sliding window."""
 
-    window_h: float | None = Field(default=None, gt=0)
-    cval: float = Field(default=5.0, gt=0)
+    window_h: float | None = Field(default=None, gt=0, description="length of the window [h]; null: 3 T14")
+    cval: float = Field(default=5.0, gt=0, description="median absolute deviations at which a sample counts nothing")
 
 
 class Highpass(Section):
-    """window_frames: CDS pairs in the running mean; null = three times T14."""
+    """A running mean."""
 
-    window_frames: int | None = Field(default=None, ge=3)
+    window_frames: int | None = Field(default=None, ge=3, description="CDS pairs in the running mean; null: 3 T14")
 
 
 class GaussianProcess(Section):
-    """amplitude (relative flux) and length_h of a Matérn-3/2 process; null = of highest likelihood."""
+    """A Matérn-3/2 process."""
 
-    amplitude: float | None = Field(default=None, gt=0)
-    length_h: float | None = Field(default=None, gt=0)
-    shortest_h: float = Field(default=0.5, gt=0)
+    amplitude: float | None = Field(default=None, gt=0, description="amplitude [relative flux]; null: that of highest likelihood")
+    length_h: float | None = Field(default=None, gt=0, description="correlation length [h]; null: that of highest likelihood")
+    shortest_h: float = Field(default=0.5, gt=0, description="h, shortest length in the search")
 
 
 class TimeRobust(Section):
-    """Pairs off the white light curve's baseline take no part in it; max_iters 0: no clip."""
+    """Pairs off the white light curve's baseline."""
 
-    sigma_clip: float = Field(default=5.0, gt=0)
-    max_iters: int = Field(default=0, ge=0)
+    sigma_clip: float = Field(default=5.0, gt=0, description="pairs of the white light curve further off its baseline are not fitted")
+    max_iters: int = Field(default=0, ge=0, description="iterations of the clip; 0: none")
 
 
 class AlongTime(Section):
-    enabled: bool = True
-    method: Method = "auto"
+    """The trend in time that every channel is divided by."""
+
+    enabled: bool = Field(default=True, description="false: the level alone, neither trend nor pointing")
+    method: Method = Field(default="auto", description="`auto`: poly")
     poly: Poly = Poly()
     spline: TimeSpline = TimeSpline()
     savgol: Savgol = Savgol()
@@ -81,14 +85,20 @@ class AlongTime(Section):
     highpass: Highpass = Highpass()
     gp: GaussianProcess = GaussianProcess()
     robust: TimeRobust = TimeRobust()
-    target: Literal["divide", "subtract"] = "divide"
-    mask_transit: bool = True
-    mask_margin: float = Field(default=0.1, ge=0)
+    target: Literal["divide", "subtract"] = Field(default="divide", description="`subtract`: for a trend that does not dim with the star")
+    mask_transit: bool = Field(default=True, description="false: fits across the transit, which may take part of it; the product notes it")
+    mask_margin: float = Field(default=0.1, ge=0, description="fraction of T14 added to the mask")
     decorrelate: Decorrelate = Decorrelate()
 
     @property
-    def filter_name(self) -> str | None:
-        return self.method if self.enabled and self.method in FILTERS else None
+    def filters(self) -> bool:
+        """Whether a filter of the white light curve makes the trend, and linear terms are left beside it."""
+        return self.enabled and self.method in FILTERS
+
+    @property
+    def has_spline(self) -> bool:
+        """Whether the trend is a spline, whose knots depend on the pairs out of transit."""
+        return self.enabled and self.method == "spline"
 
 
 def spline_terms(knots: Float, first: float, last: float) -> Callable[[Float], Float]:
@@ -108,7 +118,7 @@ def time_terms(config: AlongTime, time_h: Float, outside: Mask | None) -> Callab
     """Linear terms in time; a filter leaves the polynomial beside it, so that it has little to bridge."""
     if not config.enabled:
         return powers(0)
-    if config.method == "spline" and outside is not None and outside.any():
+    if config.has_spline and outside is not None and outside.any():
         share = np.linspace(0.0, 1.0, config.spline.knots + 2)[1:-1]
         return spline_terms(np.quantile(time_h[outside], share), float(time_h[0]), float(time_h[-1]))
     return powers(config.poly.degree)
@@ -127,39 +137,50 @@ def clipped(white: Float, design: Float, use: Mask, config: TimeRobust) -> Mask:
     return kept
 
 
+class WindowFilter(NamedTuple):
+    """A filter with a window: its length [h] from the config and the cadence [h], None: by T14; and values -> trend, (bin,)."""
+
+    window_h: Callable[[AlongTime, float], float | None]
+    smooth: Callable[[AlongTime, Float, int], Float]
+
+
+def _running_h(config: AlongTime, cadence_h: float) -> float | None:
+    frames = config.highpass.window_frames
+    return frames * cadence_h if frames is not None else None
+
+
+#: methods that filter the white light curve with a window
+WINDOW_FILTERS = {
+    "savgol": WindowFilter(lambda c, _: c.savgol.window_h, lambda c, values, n: detrend.savgol(values, n, c.savgol.polyorder)),
+    "biweight": WindowFilter(lambda c, _: c.biweight.window_h, lambda c, values, n: detrend.biweight(values, n, c.biweight.cval)),
+    "highpass": WindowFilter(_running_h, lambda _, values, n: detrend.running_mean(values, n)),
+}
+#: the method that fits a Gaussian process to it
+PROCESS = "gp"
+#: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
+FILTERS = (*WINDOW_FILTERS, PROCESS)
+
+
 def filtered_trend(series: Series, white: Float, sigma: Float, config: AlongTime, ephemeris: Ephemeris, outside: Mask) -> Float:
     """Trend (pair,) of a white light curve about 1, by the filter of the config; samples not `outside` are not seen.
 
     white, sigma (pair,): light curve over its linear baseline, and its noise. The filters run on bins and are
     interpolated to the pairs: their windows are long against a bin.
     """
-    bins = TimeBins(series.time_h, GP_BINS if config.method == "gp" else FILTER_BINS, series.used)
+    chosen = WINDOW_FILTERS.get(config.method)
+    bins = TimeBins(series.time_h, GP_BINS if chosen is None else FILTER_BINS, series.used)
     values = bins.mean(white[:, None])[:, 0]
     free = bins.mean(outside[:, None].astype(np.float64))[:, 0] == 1.0
-    if config.method == "gp":
+    if chosen is None:
         noise = np.sqrt(bins.mean(np.square(sigma)[:, None])[:, 0] / bins.count)
         gp = config.gp
         trend, _, _ = detrend.gp_trend(
             bins.time_h, values, noise, np.ones((values.size, 1)), free, shortest=gp.shortest_h, fixed=(gp.amplitude, gp.length_h)
         )
     else:
-        step = float(np.median(np.diff(bins.time_h)))
-        window = detrend.odd(_window_h(series, config, ephemeris) / step, values.size)
+        given = chosen.window_h(config, float(np.median(np.diff(series.time_h))))
+        length_h = given if given is not None else WINDOW_T14 * ephemeris.duration_h
+        window = detrend.odd(length_h / float(np.median(np.diff(bins.time_h))), values.size)
         values = detrend.bridge(bins.time_h, values, free, max(3, round(BRIDGE_SHARE * window)))
-        if config.method == "savgol":
-            trend = detrend.savgol(values, window, config.savgol.polyorder)
-        elif config.method == "biweight":
-            trend = detrend.biweight(values, window, config.biweight.cval)
-        else:
-            trend = detrend.running_mean(values, window)
+        trend = chosen.smooth(config, values, window)
     return np.interp(series.time_h, bins.time_h, trend)
-
-
-def _window_h(series: Series, config: AlongTime, ephemeris: Ephemeris) -> float:
-    """Length [h] of the filter's window."""
-    if config.method == "highpass":
-        frames = config.highpass.window_frames
-        given = frames * float(np.median(np.diff(series.time_h))) if frames is not None else None
-    else:
-        given = config.savgol.window_h if config.method == "savgol" else config.biweight.window_h
-    return given if given is not None else 3.0 * ephemeris.duration_h

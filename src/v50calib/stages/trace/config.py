@@ -9,28 +9,30 @@ from pydantic import Field, field_validator, model_validator
 
 from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float, Mask
-from v50calib.stages.config import InstrumentWord, QualityChecks, Section, SeriesStageConfig, ordered_windows
+from v50calib.stages.config import InstrumentWord, Io, Section, SeriesQualityChecks, SeriesStageConfig, ordered_windows
 from v50calib.stages.trace.along_time import AlongTime
 from v50calib.stages.trace.along_wavelength import AlongWavelength
 
+_Io = Io[Literal["photometry"], Literal["trace_norm"]]
+
 
 class TraceInstrument(Section):
-    """per_channel must say what photometry does: a spectrum's channels are summed there."""
+    """The instrument, as photometry has it."""
 
-    name: InstrumentWord = "all"
-    per_channel: bool | None = None
+    name: InstrumentWord = Field(default="all", description="as calib.photometry.instrument.name")
+    per_channel: bool | None = Field(default=None, description="null, or what photometry does: channels are summed there")
 
 
 class Weights(Section):
-    """use_variance: fits along wavelength weight channels by the variance of their level."""
+    """Weights of channels."""
 
-    use_variance: bool = True
+    use_variance: bool = Field(default=True, description="fits along wavelength weight channels by the variance of their level")
 
 
 class TimeExclude(Section):
-    """Windows [[from, to], …] in hours since the start of the visit whose pairs no fit and no bin uses."""
+    """Pairs that are left out."""
 
-    windows: list[list[float]] = Field(default=[])
+    windows: list[list[float]] = Field(default=[], description="h since the start, `[[from, to], …]`: no fit and no bin uses these pairs")
 
     @field_validator("windows")
     @classmethod
@@ -38,23 +40,19 @@ class TimeExclude(Section):
         return ordered_windows(value, "h")
 
 
-class TraceIO(Section):
-    """Variables that the stage reads and writes."""
+class TraceQuality(SeriesQualityChecks):
+    """Bounds of the normalized curves."""
 
-    input_key: Literal["photometry"] = "photometry"
-    output_key: Literal["trace_norm"] = "trace_norm"
-
-
-class TraceQuality(QualityChecks):
-    """Bounds of the normalized curves; noise_over_limit is the white scatter out of transit over its predicted one."""
-
-    max_nonfinite_fraction: float = Field(default=0.05, ge=0, le=1)
-    max_noise_over_limit: float = Field(default=2.0, gt=0)
-    min_out_of_transit_fraction: float = Field(default=0.2, ge=0, le=1)
+    max_noise_over_limit: float = Field(
+        default=2.0, gt=0, description="largest white scatter out of transit over photon, dark, background and read noise"
+    )
+    min_out_of_transit_fraction: float = Field(default=0.2, ge=0, le=1, description="smallest share of the pairs that are out of transit")
 
 
 class TraceConfig(SeriesStageConfig):
-    io: TraceIO = TraceIO()
+    """Each channel over its out-of-transit level, with a slow trend in time and in pointing."""
+
+    io: _Io = Field(default={}, validate_default=True)
     instrument: TraceInstrument = TraceInstrument()
     along_wavelength: AlongWavelength = AlongWavelength()
     along_time: AlongTime = AlongTime()

@@ -1,4 +1,4 @@
-"""Regressors measured from the frames: pointing, width, sky; and patterns of the residuals (PCA, common mode)."""
+"""Regressors measured from the frames: pointing, width, background; and patterns of the residuals (PCA, common mode)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.series import bin_mean
 from v50calib.stages.config import Section
-from v50calib.stages.series.curves import Series
+from v50calib.stages.series.curves import Series, whole_channels
 from v50calib.stages.series.time_bins import TimeBins
 
 Vector = Literal["x", "y", "width", "sky"]
@@ -38,12 +38,16 @@ class Decorrelate(Section):
     fit: joint = the terms are free in the transit fit as well; masked = fitted out of transit and divided out.
     """
 
-    enabled: bool = True
-    vectors: list[Vector] = ["x", "y"]
-    degree: Literal["auto", 1, 2, 3, 4, 5] = "auto"
-    fit: Literal["joint", "masked"] = "joint"
-    pca_components: int = Field(default=0, ge=0, le=10)
-    common_mode: bool = False
+    enabled: bool = Field(default=True, description="fit terms of the measured vectors")
+    vectors: list[Vector] = Field(default=["x", "y"], description="pointing measured from the frames themselves")
+    degree: Literal["auto", 1, 2, 3, 4, 5] = Field(
+        default="auto", description="highest degree of the vectors' products; `auto`: 2, and higher terms where the frames show them"
+    )
+    fit: Literal["joint", "masked"] = Field(
+        default="joint", description="`joint`: free in the transit fits too; `masked`: fitted out of transit and divided out"
+    )
+    pca_components: int = Field(default=0, ge=0, le=10, description="patterns between channels that join the terms")
+    common_mode: bool = Field(default=False, description="divide by the white light curve over its transit model")
 
 
 def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"] | int) -> Float:
@@ -54,7 +58,7 @@ def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"]
 
 
 def _centred(series: Series, vectors: tuple[str, ...]) -> list[Float]:
-    known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.sky}
+    known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.background}
     chosen = []
     for name in vectors:
         values = known[name]
@@ -156,7 +160,7 @@ def residual_patterns(series: Series, residual: Float, sigma: Float, outside: Ma
     residuals out of transit, in units of the noise, in the space orthogonal to a dip common to all channels: an
     achromatic transit therefore does not enter its own regressors, a chromatic one may.
     """
-    whole = np.isfinite(residual.sum(axis=0, dtype=np.float64)) & np.isfinite(sigma) & (sigma > 0)
+    whole = whole_channels(residual) & np.isfinite(sigma) & (sigma > 0)
     bins = TimeBins(series.time_h, PATTERN_BINS, series.used)
     table = bins.mean(residual[:, whole]) / sigma[whole]
     common = 1.0 / sigma[whole]

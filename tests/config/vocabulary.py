@@ -1,18 +1,11 @@
-"""The vocabulary of stage keys and choices, built or not.
+"""The keys and named choices that a user may type, as an acceptance list: the config models must take every one of them.
 
-A key or choice that is in this table but not in the config models is refused as 'not built in this
-version', with what exists; anything else is an unknown key. Nothing here is ever accepted in place of
-something else: the models alone decide what runs.
-
-Notation: a dict is a section, a tuple lists the named choices of a key, ANY is a key with a free value,
-OPEN is a section
-whose keys are not named yet.
+Notation: a dict is a section, a tuple lists the named choices of a key, ANY is a key with a free value, OPEN is a section
+whose keys this list does not name. The models have further keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 ANY: tuple[str, ...] = ()
@@ -236,23 +229,10 @@ VOCABULARY: dict[str, Any] = {
     "output": OPEN,
 }
 
-
-@dataclass(frozen=True)
-class Planned:
-    """A name of the vocabulary: a section, or a key with its named choices (empty where the value is free)."""
-
-    is_section: bool
-    choices: tuple[str, ...] = ()
-
-
-def lookup(path: Sequence[str | int]) -> Planned | None:
-    """What the vocabulary says of a YAML path such as ("calib", "photometry", "psf", "mode"); None if nothing."""
-    node: Any = VOCABULARY
-    for name in path:
-        if isinstance(name, int):
-            # an item of a list is judged by the list's own choices
-            continue
-        if not isinstance(node, Mapping) or name not in node:
-            return None
-        node = node[name]
-    return Planned(is_section=True) if isinstance(node, Mapping) else Planned(False, node)
+#: keys of the list that no model has, with a reason: a run draws no random number, and light curves may have NaN channels
+REFUSED = {
+    ("runtime", "seed"),
+    ("calib", "photometry", "assert_finite_output"),
+    ("calib", "trace", "assert_finite_output"),
+    ("calib", "phase", "assert_finite_output"),
+}

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from v50calib.cli.main import main
+from v50calib.config.compose import compose_yaml
 
 
 def invoke(*args: object) -> Result:
@@ -114,7 +115,7 @@ def test_bad_data_is_told_in_one_paragraph(data: Path, tmp_path: Path, spoil: Ca
         ("runtime.scheduler=slum", ["'slum' is none of", "slurm", "tcp://HOST:PORT"]),
         ("compute=slum", ["no compute profile 'slum'", "did you mean 'slurm'"]),
         ("runtime.scheduler=tls://127.0.0.1:1", ["runtime.tls.ca"]),
-        ("runtime.memory_limit=100MB", ["memory would not hold", "AIRS-CH0", "95.37 MiB", "runtime.memory_limit"]),
+        ("runtime.memory_limit=100MB", ["too little memory", "AIRS-CH0", "95.37 MiB", "runtime.memory_limit"]),
     ],
 )
 def test_bad_config_names_path_and_remedy(dataset: Path, tmp_path: Path, override: str, words: list[str]) -> None:
@@ -123,6 +124,29 @@ def test_bad_config_names_path_and_remedy(dataset: Path, tmp_path: Path, overrid
     for word in words:
         assert word in result.stderr, result.stderr
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--resolve",)], ids=["as composed", "resolved"])
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("calib.photometry.aperture.radius_pxx=8", "unknown key calib.photometry.aperture.radius_pxx: did you mean"),
+        ("calib.phase.binning.nbins=many", "calib.phase.binning.nbins must be a whole number, but it is 'many' (text)"),
+        ("runtime.seed=1", "there is no key runtime.seed"),
+        ("calib.trace.enabled=false", "calib.phase needs the normalized light curves of calib.trace"),
+        ("runtime.memory_limit=${oc.env:V50CALIB_NOT_SET}", "Environment variable 'V50CALIB_NOT_SET' not found"),
+    ],
+)
+def test_a_config_that_a_run_refuses_is_not_printed(words: tuple[str, ...], override: str, said: str) -> None:
+    result = invoke("calibrate", "--cfg", "job", *words, override)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_a_good_config_is_printed() -> None:
+    result = invoke("calibrate", "--cfg", "job", "--resolve", "calib.phase.binning.nbins=60")
+    assert result.exit_code == 0
+    assert result.stdout == compose_yaml("calib/nominal", ["calib.phase.binning.nbins=60"])
 
 
 def test_unknown_planet_names_the_nearest(dataset: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from v50calib.cli.main import main
 from v50calib.errors import StoreError
-from v50calib.runs import manifest as journal
+from v50calib.runs import manifest
 from v50calib.runs.lock import run_lock
 from v50calib.runs.manifest import Entry
 from v50calib.runs.state import RunState
@@ -22,7 +22,7 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def entry(number: int, state: journal.State = "done", **more: object) -> Entry:
+def entry(number: int, state: manifest.State = "done", **more: object) -> Entry:
     qc = {"noise_over_limit": 1 + number / 1e4, "notes": ["a note of some length about this visit"] * 5}
     return Entry(str(number), 0, "FGS1", state, seconds=number / 100, qc=qc, at=time.time(), **more)  # type: ignore[arg-type]
 
@@ -31,9 +31,9 @@ def test_numbers_of_a_run(run_dir: Path) -> None:
     with run_lock(run_dir):
         state = RunState(run_dir, total=12, skipped=1, todo=11, scheduler="local")
         for number in range(6):
-            journal.append(run_dir, entry(number))
-        journal.append(run_dir, entry(7, "retry", attempts=1, error="worker lost", error_type="KilledWorker"))
-        journal.append(run_dir, entry(7, "failed", attempts=2, error="worker lost", error_type="KilledWorker"))
+            manifest.append(run_dir, entry(number))
+        manifest.append(run_dir, entry(7, "retry", attempts=1, error="worker lost", error_type="KilledWorker"))
+        manifest.append(run_dir, entry(7, "failed", attempts=2, error="worker lost", error_type="KilledWorker"))
         state._written = float("-inf")
         state.begin("9/0/FGS1")
         found = status(run_dir)
@@ -60,11 +60,11 @@ def test_four_thousand_entries_in_less_than_a_second(run_dir: Path) -> None:
 
 
 def test_a_torn_line_swallows_nothing(run_dir: Path) -> None:
-    journal.append(run_dir, entry(1))
+    manifest.append(run_dir, entry(1))
     path = run_dir / "manifest.jsonl"
     path.write_bytes(path.read_bytes() + b'{"planet_id": "2", "vis\xff')
-    journal.append(run_dir, entry(3))
-    assert [e.planet_id for e in journal.read(run_dir)] == ["1", "3"]
+    manifest.append(run_dir, entry(3))
+    assert [e.planet_id for e in manifest.read(run_dir)] == ["1", "3"]
 
 
 def test_no_run_directory(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_product_in_another_ones_place(run: Path) -> None:
     shutil.rmtree(first)
     shutil.copytree(second, first)
     label = first.relative_to(run / "calibrated.zarr").as_posix()
-    assert verify(run).broken == {label: [f"it says it is {second.relative_to(run / 'calibrated.zarr').as_posix()}"]}
+    assert verify(run).broken == {label: [f"its attributes name {second.relative_to(run / 'calibrated.zarr').as_posix()}"]}
 
 
 def test_leftovers_of_the_dead_go_and_their_old_products_come_back(run: Path) -> None:
