@@ -109,7 +109,7 @@ def frame_domain(data: Path, store: Path, out: Path) -> None:
 
 
 def numpy_recipe(data: Path, store: Path, out: Path) -> None:
-    """The host's published procedure; see `benchmarks.recipe`."""
+    """The challenge's published procedure; see `benchmarks.recipe`."""
     from benchmarks.recipe import calibrate_planet
 
     shutil.rmtree(out, ignore_errors=True)

@@ -36,7 +36,12 @@ NEEDED: dict[What, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Axes:
-    """Bins of time: number and width [h]; wavelength (N_CHANNELS,) µm, NaN where no visit tells it."""
+    """Bins of time: number and width [h]; wavelength (N_CHANNELS,) µm, NaN where no visit gives it.
+
+    >>> axes = Axes(n_bins=3, width_h=0.5, wavelength=np.full(N_CHANNELS, np.nan))
+    >>> axes.time_h, axes.index(np.array([0.0, 0.5, 1.4, 9.0]))
+    (array([0.25, 0.75, 1.25]), array([ 0,  1,  2, -1]))
+    """
 
     n_bins: int
     width_h: float
@@ -75,7 +80,7 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
             time = product_arrays(path, [axis])[axis]
             last_h = max(last_h, float(time[-1]))
             step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-            # bins of 30 exposures of 4.8 s are not wider than 144 s for the sake of rounding
+            # a sampling of 30 exposures of 4.8 s must not widen bins of 144 s by its rounding error
             width_h = step if step > 1.01 * width_h else width_h
     if what == "cubes":
         for instrument, path in products:
@@ -102,7 +107,11 @@ def _label(path: Location) -> str:
 
 
 def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
-    """The streamed arrays of an export; units: those of the products, which a profile may have changed."""
+    """The streamed arrays of an export; units: those of the products, which a profile may have changed.
+
+    >>> [(var.name, var.dims) for var in variables("spectra", {})][:2]
+    [('transit_depth', ('visit', 'wavelength')), ('transit_depth_sigma', ('visit', 'wavelength'))]
+    """
     dims = {"lightcurves": ("visit", "bin", "wavelength"), "cubes": ("visit", "bin", "y", "wavelength"), "spectra": ("visit", "wavelength")}
     whole = dims[what]
 
@@ -137,7 +146,7 @@ def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
 
 
 def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
-    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite take no part."""
+    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite are left out."""
     have = product_arrays(path, ["time", "photometry", "photometry_var", "photometry_dq", "trace_norm", "trace_norm_var"])
     bins, own = axes.index(have["time"]), CHANNELS[instrument]
     for name in ("photometry", "trace_norm"):
@@ -173,7 +182,7 @@ def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
 
 
 def spectrum_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
-    """Depths and their errors as they are."""
+    """Depths and their errors, unchanged."""
     have = product_arrays(path, NEEDED["spectra"])
     for name, values in have.items():
         row[name][CHANNELS[instrument]] = values
@@ -203,6 +212,6 @@ def _channels(instrument: str, frames: np.ndarray) -> np.ndarray:
 
 
 def _pairs_per_bin(time_h: np.ndarray, first_bin_h: float) -> int:
-    """Pairs of a bin: as many as have the mean time of the first one."""
+    """Pairs per bin: the number whose mean time is that of the first bin."""
     means = np.cumsum(time_h) / np.arange(1, len(time_h) + 1)
     return int(np.argmin(np.abs(means - first_bin_h))) + 1

@@ -2,7 +2,7 @@
 
 Gauss-Newton on ``y_c(t) = (1 + B(t)·c_c)·T(t; d_c, θ)`` with local parameters (c_c, d_c) and shared θ =
 (t0, a/R*, b, and offset and slope in wavelength of u1, offset of u2). Local parameters are eliminated
-channel by channel (Schur complement), so the error of a depth contains what the shape does not know.
+channel by channel (Schur complement), so the error of a depth contains the error of the shape.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ ITERATIONS = 2
 FIXED = 1e18
 #: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
 DEPTH_RANGE = (2e-5, 0.25)
-#: shallower than this, steps in depth are absolute and curvature is left out: both would drown in the model's own 1e-8
+#: shallower than this, steps in depth are absolute and curvature is left out: both would be below the model's own error of 1e-8
 SHALLOW = 1e-3
 
 
 @dataclass(frozen=True)
 class Depths:
-    """Depth and its standard error per channel, their covariance's shared part as one number per channel.
+    """Transit depth of each channel, and the shape that all channels share.
 
-    depth, sigma (channel,); sigma_photon (channel,): with the shape known exactly; chi2 (channel,) reduced.
+    depth, sigma (channel,): depth and its standard error, which contains the error of the shape; sigma_photon (channel,):
+    the standard error if the shape were known exactly; chi2 (channel,): reduced chi².
     """
 
     depth: Float
@@ -51,11 +52,17 @@ def fit_depths(
     first column constant; position (channel,) in [-1, 1] along wavelength; darkening (2, channel) prior u1, u2.
     fix_t0 holds the mid-time; additive: the terms after the first do not dim with the star.
     A depth is free to be negative: a channel whose noise exceeds its depth must scatter evenly about it.
+
+    >>> time, shape = np.linspace(0.0, 7.5, 150), Shape(t0=3.75, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.1, u2=0.1)
+    >>> flux, prior = Model(time, 0.05)(shape)[:, None], Prior(a=(12.0, 0.5), b=(0.3, 0.1), u1=(0.1, 0.05), u2=(0.1, 0.05))
+    >>> start, ones, darkening = replace(shape, k=0.105), np.ones((150, 1)), np.full((2, 1), 0.1)
+    >>> fit_depths(time, flux, 1e-4 * ones, 0.05, ones, start, prior, np.zeros(1), darkening).depth.round(5)  # k² = 0.01
+    array([0.01])
     """
     model = Model(time, width)
     n_channels = flux.shape[1]
     nodes = np.linspace(-1.0, 1.0, NODES if n_channels > NODES else 1) if n_channels > 1 else np.zeros(1)
-    index = np.zeros(n_channels) if nodes.size == 1 else (position + 1.0) / 2.0 * (NODES - 1)
+    node_index = np.zeros(n_channels) if nodes.size == 1 else (position + 1.0) / 2.0 * (NODES - 1)
     at_node = np.stack([np.interp(nodes, np.sort(position), d[np.argsort(position)]) for d in darkening])
     depth = np.full(n_channels, shape.k**2)
     theta = np.array([shape.t0, shape.a, shape.b, 0.0, 0.0, 0.0])
@@ -66,10 +73,10 @@ def fit_depths(
     if fix_t0:
         inverse[0] = FIXED
     local = np.zeros((n_channels, design.shape[1]))
-    mix = _interpolation(nodes, index)
+    mix = _interpolation(nodes, node_index)
     by_theta = np.moveaxis(_slopes(model, shape, theta, nodes, at_node) @ mix, 0, 1)
     for _ in range(ITERATIONS):
-        base, by_depth = _shapes(model, shape, theta, depth, nodes, index, at_node, mix)
+        base, by_depth = _shapes(model, shape, theta, depth, nodes, node_index, at_node, mix)
         step_local, step_theta, cov, chi2 = _solve(
             flux, sigma, design, base, by_depth, by_theta, local, inverse, (centre - theta) * inverse, additive
         )
@@ -103,22 +110,22 @@ def _slopes(model: Model, shape: Shape, theta: Float, nodes: Float, darkening: F
     return np.stack(columns, axis=-1)
 
 
-def _interpolation(nodes: Float, index: Float) -> Float:
-    """Linear interpolation from the nodes to each channel, (nodes, channel)."""
-    left = np.clip(np.floor(index).astype(int), 0, max(nodes.size - 2, 0))
-    share = np.clip(index - left, 0.0, 1.0)
-    mix, channel = np.zeros((nodes.size, index.size)), np.arange(index.size)
+def _interpolation(nodes: Float, node_index: Float) -> Float:
+    """Linear interpolation from the nodes to each channel, (nodes, channel); node_index (channel,) is fractional."""
+    left = np.clip(np.floor(node_index).astype(int), 0, max(nodes.size - 2, 0))
+    share = np.clip(node_index - left, 0.0, 1.0)
+    mix, channel = np.zeros((nodes.size, node_index.size)), np.arange(node_index.size)
     mix[left, channel] += 1.0 - share
     mix[np.minimum(left + 1, nodes.size - 1), channel] += share
     return mix
 
 
 def _shapes(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, index: Float, darkening: Float, mix: Float
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, node_index: Float, darkening: Float, mix: Float
 ) -> tuple[Float, Float]:
     """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
-    order = np.clip(np.round(index).astype(int), 0, nodes.size - 1)
-    node_depth = np.array([np.median(depth[order == j]) if (order == j).any() else np.median(depth) for j in range(nodes.size)])
+    nearest = np.clip(np.round(node_index).astype(int), 0, nodes.size - 1)
+    node_depth = np.array([np.median(depth[nearest == j]) if (nearest == j).any() else np.median(depth) for j in range(nodes.size)])
     node_depth = np.clip(node_depth, *DEPTH_RANGE)
     values, slopes, curves = [], [], []
     for j, s in enumerate(nodes):
@@ -129,7 +136,7 @@ def _shapes(
         slopes.append((t_high - t_low) / (high - low))
         curves.append((t_high - 2 * t_mid + t_low) / step**2 * (node_depth[j] >= SHALLOW))
     value, slope, curve = (np.stack(v, axis=1) for v in (values, slopes, curves))
-    # offsets of each channel from each node it is mixed from; the sum over nodes is a matrix product
+    # offset in depth of each channel from each node; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     first, second = mix * offset, mix * offset**2
     return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first
@@ -163,7 +170,7 @@ def _solve(
     absent = scale == 0
     scale[absent] = 1.0
     normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
-    # a term that does not vary has no say: its coefficient stays 0
+    # a term that does not vary keeps the coefficient 0
     each = np.arange(scale.shape[1])
     normal[:, each, each] += np.where(absent, 1.0, 1e-12)
     normal_inv = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])

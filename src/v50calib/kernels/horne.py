@@ -28,7 +28,7 @@ def _estimate(column: Float, background: float, profile: Float, weighting: Float
 def _worst(
     column: Float, background: float, flux: float, profile: Float, variance: Float, slope: Float, kept: NDArray[np.bool_], clip: float
 ) -> int:
-    """The kept pixel that is furthest off the profile, in sigma, if by more than clip; -1: none is."""
+    """The kept pixel furthest from the profile, in sigma, if further than clip; -1 where none is."""
     worst, where = clip * clip, -1
     for y in range(column.size):
         if kept[y]:
@@ -52,12 +52,18 @@ def extract_with_rejection(
     flux: Float,
     rejected: NDArray[np.int64],
 ) -> None:
-    """Optimal flux of each column of frames (n, ny, nx), the worst pixel rejected until none is off by more than clip sigma.
+    """Optimal flux of each column of frames (n, ny, nx), the worst pixel rejected until none differs by more than clip sigma.
 
-    background (n, nx) background per pixel; profile, variance (ny, nx): P and the model's V; weighting (ny, nx): P/V (0: pixel not
+    background (n, nx): per pixel; profile, variance (ny, nx): P and the model's V; weighting (ny, nx): P/V (0: pixel not
     used). slope (ny, nx) px⁻¹: what the profile may change by, as ``|∂P/∂y|·jitter``; it widens the limit, so that a
     moved star is not taken for a hit. One pixel is rejected an iteration (Horne's step 7). flux (n, nx) is
-    ``Σ w d`` with the background in the *full* aperture left in, as the fixed weights have it; rejected (n, nx) counts.
+    ``Σ w d`` with the background of the *full* aperture left in, as for fixed weights; rejected (n, nx) counts.
+
+    >>> profile, flux, rejected = np.full((4, 1), 0.25), np.empty((1, 1)), np.empty((1, 1), np.int64)
+    >>> frame = np.array([[[100.0], [100.0], [900.0], [100.0]]])  # 400 electrons and a hit
+    >>> extract_with_rejection(frame, np.zeros((1, 1)), profile, 400 * profile, profile / 400, 0 * profile, 5.0, 3, flux, rejected)
+    >>> flux, rejected
+    (array([[400.]]), array([[1]]))
     """
     n, ny, nx = frames.shape
     kept = np.empty(ny, np.bool_)
@@ -88,5 +94,9 @@ def extract_with_rejection(
 
 
 def rejection_slope(profile: Float, jitter_px: float) -> Float:
-    """What the profile (ny, nx) changes by when the star moves by jitter_px along y."""
+    """Change of the profile (ny, nx) when the star moves by jitter_px along y.
+
+    >>> rejection_slope(np.array([[0.0], [0.25], [0.5]]), 0.1).ravel()
+    array([0.025, 0.025, 0.025])
+    """
     return math.fabs(jitter_px) * np.abs(np.gradient(profile, axis=0))

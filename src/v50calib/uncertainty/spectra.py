@@ -1,7 +1,7 @@
 """A baseline to calibrate: mu and sigma per planet from the depths of calibrated visits, combined over visits.
 
 The depths are the phase products: a fit in and out of transit of all channels at once, orbit and limb darkening shared
-(`v50calib.kernels.depths`). Also the features: what the light curves out of transit say about each channel's noise.
+(`v50calib.kernels.depths`). Also the features: each channel's noise as measured in the light curves out of transit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WIDER = 3.0
 
 @dataclass
 class Spectra:
-    """predictions and features in submission layout; notes: what was filled in, for the user."""
+    """predictions and features in submission layout; notes: for the user, what was filled in."""
 
     predictions: Predictions
     features: Features
@@ -94,7 +94,14 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
 
 def scatter(ds: xr.Dataset) -> tuple[Float, Float]:
     """Of each channel's light curve out of transit, (wavelength,): the depth error that its scatter alone would give, and the
-    scatter over the noise model's. Depth error: scatter·sqrt(1/n_in + 1/n_out)."""
+    scatter over the noise model's. Depth error: scatter·sqrt(1/n_in + 1/n_out).
+
+    >>> flux, out = np.tile([[0.99], [1.01]], (50, 1)), np.arange(100) < 50
+    >>> ds = xr.Dataset({name: (("pair", "wavelength"), v) for name, v in {"trace_norm": flux, "trace_norm_var": 0 * flux + 1e-4}.items()})
+    >>> depth_error, ratio = scatter(ds.assign(out_of_transit=("pair", out), in_transit=("pair", ~out)))
+    >>> depth_error.round(6), ratio.round(6)  # 0.01·√(1/50 + 1/50), and the noise model is right
+    (array([0.002]), array([1.]))
+    """
     flux, var = (np.asarray(ds[v], dtype=np.float64) for v in ("trace_norm", "trace_norm_var"))
     outside, inside = (np.asarray(ds[v], dtype=bool) for v in ("out_of_transit", "in_transit"))
     if outside.sum() < 10:

@@ -1,4 +1,4 @@
-"""Files in, files out: fit on the planets with truth, save the model, recalibrate all planets, write them and a report."""
+"""From files to files: fit on the planets with truth, save the model, recalibrate all planets, write them and a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from v50calib.uncertainty.tables import Bands, Features, Predictions, Truth, mat
 
 @dataclass(frozen=True)
 class Outcome:
-    """A recalibration done: the model, what it made, and the numbers before and after on the planets with truth."""
+    """A finished recalibration: the model, its result, and the numbers before and after on the planets with truth."""
 
     calibrator: Calibrator
     result: Recalibrated
@@ -55,7 +55,12 @@ def recalibrate(
 
 
 def with_truth(predictions: Predictions, truth: Truth) -> Truth:
-    """The truth of planets that have a prediction. Raises DataError where none has."""
+    """The truth of planets that have a prediction. Raises DataError where none has.
+
+    >>> predictions = Predictions(("1", "2"), np.ones((2, 1)), np.ones((2, 1)))
+    >>> with_truth(predictions, Truth(("9", "2"), np.ones((2, 1)))).ids
+    ('2',)
+    """
     rows, _ = matched(truth.ids, predictions.ids, "truth and predictions")
     return Truth(tuple(truth.ids[i] for i in rows), truth.y[rows])
 
@@ -73,7 +78,11 @@ def report_page(
 
 
 def beside(path: Path, word: str) -> Path:
-    """predictions.csv, "intervals" -> predictions_intervals.csv."""
+    """predictions.csv, "intervals" -> predictions_intervals.csv.
+
+    >>> beside(Path("out/predictions.csv"), "intervals").name
+    'predictions_intervals.csv'
+    """
     return path.with_name(f"{path.stem}_{word}{path.suffix}")
 
 
