@@ -19,6 +19,17 @@ def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree
     """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened.
 
     Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`.
+
+    >>> import tempfile
+    >>> from v50calib import calibrate
+    >>> from v50calib.simulate import simulate_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
+    ...     _ = calibrate(data, folder + "/run", "calib/fast", ["runtime.scheduler=sync"])
+    ...     for node in open_calibrated(folder + "/run").leaves:
+    ...         print(node.name, node["photometry"].sizes["wavelength"])
+    AIRS-CH0 282
+    FGS1 1
     """
     root = locate(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
