@@ -1,6 +1,6 @@
 """Products of a run on one grid: which visits, time bins and channels, and one visit's row of it.
 
-Channel 0 is FGS1, the others AIRS-CH0 in ascending wavelength. A time bin i of width w holds what was measured in
+The channels are those of `schema.CHANNELS`: FGS1, then AIRS-CH0 in ascending wavelength. A time bin i of width w holds what was measured in
 [i w, (i + 1) w) since the start of the visit. What a visit lacks is NaN (counts 0) and False in `mask`.
 """
 
@@ -18,16 +18,13 @@ from v50calib.export.grid import GridVar
 from v50calib.io.storage.location import Location
 from v50calib.kernels.series import bin_mean
 from v50calib.runs.product import product_arrays
-from v50calib.schema import CALIBRATED, INSTRUMENT
+from v50calib.schema import CALIBRATED, CHANNELS, INSTRUMENT, N_CHANNELS
 
 What = Literal["lightcurves", "cubes", "spectra"]
 Row = dict[str, np.ndarray]
 #: columns of the grid's `instrument` axis
-NAMES = ("FGS1", "AIRS-CH0")
+NAMES = tuple(CHANNELS)
 _SCIENCE = INSTRUMENT["AIRS-CH0"].science or slice(None)
-CHANNELS = 1 + len(range(*_SCIENCE.indices(INSTRUMENT["AIRS-CH0"].shape[1])))
-#: an instrument's channels on the grid
-_INDEX = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, CHANNELS)}
 SCALARS = (*("white_depth", "white_depth_sigma", "mid_transit_time", "mid_transit_time_sigma", "transit_duration", "transit_snr"),)
 #: variables that a product must have to be exported as …
 NEEDED: dict[What, tuple[str, ...]] = {
@@ -39,9 +36,9 @@ NEEDED: dict[What, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Axes:
-    """Bins of time: number and width [h]; wavelength (CHANNELS,) µm, NaN where no visit gives it.
+    """Bins of time: number and width [h]; wavelength (N_CHANNELS,) µm, NaN where no visit gives it.
 
-    >>> axes = Axes(n_bins=3, width_h=0.5, wavelength=np.full(CHANNELS, np.nan))
+    >>> axes = Axes(n_bins=3, width_h=0.5, wavelength=np.full(N_CHANNELS, np.nan))
     >>> axes.time_h, axes.index(np.array([0.0, 0.5, 1.4, 9.0]))
     (array([0.25, 0.75, 1.25]), array([ 0,  1,  2, -1]))
     """
@@ -67,7 +64,7 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
     products: (instrument, path). Reads times and wavelengths only. Raises StoreError: a product lacks what is to be
     exported, or its channels are not those of the others.
     """
-    wavelength = np.full(CHANNELS, np.nan)
+    wavelength = np.full(N_CHANNELS, np.nan)
     width_h, last_h = bin_s / 3600, 0.0
     axis = "bin_time" if what == "cubes" else "time"
     for instrument, path in products:
@@ -95,14 +92,14 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
 def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Location) -> None:
     """Set an instrument's wavelengths, or check that they are those that are set."""
     own = product_arrays(path, ["wavelength"])["wavelength"]
-    known = wavelength[_INDEX[instrument]]
+    known = wavelength[CHANNELS[instrument]]
     if own.shape != known.shape:
         raise StoreError(
             f"{_label(path)} has {own.size} channels, the grid has {known.size} of {instrument}: export a run with all of them"
         )
     if np.isfinite(known).all() and not np.allclose(known, own, rtol=0, atol=1e-6):
         raise StoreError(f"{_label(path)} has other wavelengths than the visits before it: they do not fit on one grid")
-    wavelength[_INDEX[instrument]] = own
+    wavelength[CHANNELS[instrument]] = own
 
 
 def _label(path: Location) -> str:
@@ -151,7 +148,7 @@ def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
 def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
     """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite are left out."""
     have = product_arrays(path, ["time", "photometry", "photometry_var", "photometry_dq", "trace_norm", "trace_norm_var"])
-    bins, index = axes.index(have["time"]), _INDEX[instrument]
+    bins, own = axes.index(have["time"]), CHANNELS[instrument]
     for name in ("photometry", "trace_norm"):
         if name not in have:
             continue
@@ -159,17 +156,17 @@ def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> Non
         usable = np.isfinite(have[name]) & np.isfinite(have[f"{name}_var"])
         mean, number = bin_mean(np.where(usable, have[name], np.nan), bins, axes.n_bins)
         mean_var, _ = bin_mean(np.where(usable, have[f"{name}_var"], np.nan), bins, axes.n_bins)
-        row[name][:, index], row[f"{name}_var"][:, index] = mean, mean_var / np.maximum(number, 1)
+        row[name][:, own], row[f"{name}_var"][:, own] = mean, mean_var / np.maximum(number, 1)
         if name == "photometry":
-            row["count"][:, index] = number
-    np.bitwise_or.at(row["dq"][:, index], bins[bins >= 0], have["photometry_dq"][bins >= 0])
-    row["mask"][:, index] = row["count"][:, index] > 0
+            row["count"][:, own] = number
+    np.bitwise_or.at(row["dq"][:, own], bins[bins >= 0], have["photometry_dq"][bins >= 0])
+    row["mask"][:, own] = row["count"][:, own] > 0
 
 
 def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
     """Binned frames added up in the bins of the grid; masked pixels stay NaN."""
     have = product_arrays(path, [*NEEDED["cubes"], "time"])
-    bins, index = axes.index(have["bin_time"]), _INDEX[instrument]
+    bins, own = axes.index(have["bin_time"]), CHANNELS[instrument]
     per_bin = _pairs_per_bin(have["time"], float(have["bin_time"][0]))
     row["pairs"][:, NAMES.index(instrument)] = per_bin * np.bincount(bins[bins >= 0], minlength=axes.n_bins)
     filled = row["pairs"][:, NAMES.index(instrument)] > 0
@@ -179,17 +176,17 @@ def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
         total[~filled] = np.nan
         if instrument == "FGS1":
             row[name.replace("cube", "fgs1")][...] = total
-        row[name][:, :, index] = _channels(instrument, total)
-    row["read_var"][:, index] = _channels(instrument, have["cds_var_rnoise"][None])[0]
-    row["mask"][:, :, index] = np.isfinite(row["cube"][:, :, index])
+        row[name][:, :, own] = _channels(instrument, total)
+    row["read_var"][:, own] = _channels(instrument, have["cds_var_rnoise"][None])[0]
+    row["mask"][:, :, own] = np.isfinite(row["cube"][:, :, own])
 
 
 def spectrum_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
     """Depths and their errors, unchanged."""
     have = product_arrays(path, NEEDED["spectra"])
     for name, values in have.items():
-        row[name][_INDEX[instrument]] = values
-    row["mask"][_INDEX[instrument]] = np.isfinite(have["transit_depth"])
+        row[name][CHANNELS[instrument]] = values
+    row["mask"][CHANNELS[instrument]] = np.isfinite(have["transit_depth"])
 
 
 def scalar_row(row: Row, instrument: str, path: Location) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from v50calib.errors import DataError
+from v50calib.schema import CHANNELS
 
 
 class Folder(Protocol):
@@ -37,10 +38,10 @@ def true_depths(ds: xr.Dataset, spectrum: np.ndarray | None) -> np.ndarray | Non
     >>> true_depths(fgs1, np.linspace(0.01, 0.02, 283))
     array([0.01])
     """
-    if spectrum is None:
+    own = CHANNELS.get(str(ds.attrs.get("instrument")))
+    if spectrum is None or own is None:
         return None
-    part = {"FGS1": spectrum[:1], "AIRS-CH0": spectrum[1:]}.get(str(ds.attrs.get("instrument")))
-    return part if part is not None and part.size == ds.sizes.get("wavelength") else None
+    return spectrum[own] if spectrum[own].size == ds.sizes.get("wavelength") else None
 
 
 def load_truth(root: Folder) -> dict[tuple[str, int, str], float]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 
 #: smaller depths are set to this before the logarithm is taken
 SMALLEST_DEPTH = 1e-7
@@ -54,7 +55,7 @@ def covariates(mu: Float, sigma: Float, features: Float | None = None, *, smooth
     array([-0.768, -0.768,  1.535])
     """
     log_sigma = np.log(sigma)
-    airs = mu[:, 1:] if mu.shape[1] > 4 else mu
+    airs = mu[:, CHANNELS["FGS1"].stop :] if mu.shape[1] > 4 else mu
     rough = np.diff(airs, n=2, axis=1)
     per_planet = [
         log_sigma.mean(axis=1),

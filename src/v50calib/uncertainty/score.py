@@ -12,6 +12,7 @@ import numpy as np
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 from v50calib.uncertainty.metrics import gaussian_log_density, per_bin
 from v50calib.uncertainty.options import ScoreOptions
 from v50calib.uncertainty.tables import Predictions, Truth, matched
@@ -34,12 +35,12 @@ def bin_weights(n_bins: int, options: ScoreOptions) -> Float:
     """
     weights = np.ones(n_bins)
     if options.edition == "2025":
-        weights[0] = options.fgs1_weight
+        weights[CHANNELS["FGS1"]] = options.fgs1_weight
     return weights
 
 
 def score(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None) -> Score:
-    """Score of predictions mu, sigma on truth y, all (planet, bin); bin 0 is FGS1.
+    """Score of predictions mu, sigma on truth y, all (planet, bin); FGS1 is the first bin (`schema.CHANNELS`).
 
     Raises DataError for shapes that differ, NaN, negative mu or sigma. A sigma of 0 counts as options.sigma_floor.
 
@@ -68,7 +69,7 @@ def score(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None
         raw = float((predicted.sum() - naive.sum()) / (ideal.sum() - naive.sum()))
     else:
         best = np.full(y.shape[1], options.sigma_airs)
-        best[0] = options.sigma_fgs1
+        best[CHANNELS["FGS1"]] = options.sigma_fgs1
         ideal = np.broadcast_to(-0.5 * np.log(2.0 * np.pi) - np.log(best), y.shape)
         ratio = (predicted - naive) / (ideal - naive)
         each = ratio.mean(axis=0)

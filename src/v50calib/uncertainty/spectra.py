@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 from v50calib.uncertainty.tables import N_BINS, Features, Predictions
 
-#: an instrument's channels in a submission
-INDEX = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, N_BINS)}
 NEEDED = ("transit_depth", "transit_depth_sigma", "trace_norm", "trace_norm_var", "out_of_transit", "in_transit")
 FEATURES = ("depth_noise", "noise_over_model")
 #: sigma of a channel whose depth had to be taken from its neighbours, over the largest of the planet's
@@ -81,24 +80,24 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
     """Add one visit of one instrument."""
     name = str(ds.attrs["instrument"])
     label = f"planet {ds.attrs['planet_id']}, visit {ds.attrs['visit']}, {name}"
-    if name not in INDEX:
+    if name not in CHANNELS:
         raise DataError(f"{label}: spectra are made of FGS1 and AIRS-CH0, this is another instrument")
     missing = [v for v in NEEDED if v not in ds]
     if missing:
         raise DataError(f"{label} lacks {', '.join(missing)}: calibrate with calib.phase.enabled=true and calib.phase.depths.enabled=true")
-    index = INDEX[name]
-    if ds.sizes["wavelength"] != index.stop - index.start:
-        raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {index.stop - index.start} of {name}")
+    own = CHANNELS[name]
+    if ds.sizes["wavelength"] != own.stop - own.start:
+        raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {own.stop - own.start} of {name}")
     depth, sigma = (np.asarray(ds[v], dtype=np.float64) for v in ("transit_depth", "transit_depth_sigma"))
     good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
     weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
-    planet.weight[index] += weight
-    planet.weighted[index] += weight * np.where(good, depth, 0.0)
+    planet.weight[own] += weight
+    planet.weighted[own] += weight * np.where(good, depth, 0.0)
     noise, ratio = scatter(ds)
     known = np.isfinite(noise) & (noise > 0)
-    planet.inverse_noise[index] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
-    planet.ratio[index] += np.where(known, ratio, 0.0)
-    planet.visits[index] += known
+    planet.inverse_noise[own] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
+    planet.ratio[own] += np.where(known, ratio, 0.0)
+    planet.visits[own] += known
     planet.seen.add(name)
 
 
@@ -130,22 +129,22 @@ def _finish(planet_id: str, planet: _Planet, naive: Mapping[str, float] | None, 
     with np.errstate(divide="ignore", invalid="ignore"):
         mu, sigma = planet.weighted / planet.weight, planet.weight**-0.5
         features = np.stack([planet.inverse_noise**-0.5, planet.ratio / planet.visits], axis=1)
-    for name, index in INDEX.items():
-        part = have[index]
+    for name, own in CHANNELS.items():
+        part = have[own]
         if not part.any():
             if naive is None:
                 why = "no transit was found" if name in planet.seen else "was not calibrated"
                 raise DataError(f"planet {planet_id}: {name}: {why}; --missing naive writes the naive mean and sigma for such planets")
-            mu[index], sigma[index] = naive["mean"], naive["sigma"]
+            mu[own], sigma[own] = naive["mean"], naive["sigma"]
             notes.append(f"planet {planet_id}: {name} has no depth: the naive mean and sigma are written")
         elif not part.all():
-            mu[index], sigma[index] = _filled(mu[index], part), np.where(part, sigma[index], WIDER * sigma[index][part].max())
+            mu[own], sigma[own] = _filled(mu[own], part), np.where(part, sigma[own], WIDER * sigma[own][part].max())
             notes.append(f"planet {planet_id}: {int((~part).sum())} channels of {name} are taken from their neighbours")
         for f in range(features.shape[1]):
-            known = np.isfinite(features[index, f]) & (features[index, f] > 0)
-            # without a light curve out of transit: the error bar itself, and a ratio of 1
-            stand_in = (sigma[index] if f == 0 else np.ones(part.size)) if not known.any() else features[index, f]
-            features[index, f] = _filled(stand_in, known) if known.any() else stand_in
+            known = np.isfinite(features[own, f]) & (features[own, f] > 0)
+            # without a light curve out of transit there is nothing to tell: the error bar itself, and a ratio of 1
+            stand_in = (sigma[own] if f == 0 else np.ones(part.size)) if not known.any() else features[own, f]
+            features[own, f] = _filled(stand_in, known) if known.any() else stand_in
     return mu, sigma, features
 
 

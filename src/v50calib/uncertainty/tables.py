@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Index
+from v50calib.schema import N_CHANNELS
 
-#: channels of a submission: FGS1, then AIRS-CH0 by rising wavelength
-N_BINS = 283
+#: channels of a submission, see `schema.CHANNELS`
+N_BINS = N_CHANNELS
 FORMATS = (".csv", ".parquet", ".npz")
 
 

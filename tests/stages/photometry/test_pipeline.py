@@ -10,7 +10,7 @@ import xarray as xr
 from simulated import planet_of
 
 from v50calib import Pipeline, open_visit
-from v50calib.errors import ConfigError
+from v50calib.errors import ConfigError, DataError
 
 PHOTOMETRY = "calib.photometry."
 ONLY = [PHOTOMETRY + "output.save.flux=true", "calib.phase.depths.enabled=false", "output.cubes=binned"]
@@ -83,7 +83,7 @@ def test_flux_units_and_kept_variables(dataset: Path) -> None:
         ),
         ("FGS1", ["background.method=columns"], "per spectral column"),
         ("FGS1", ["background.annulus.inner_px=30"], "must be smaller than outer_px"),
-        ("FGS1", ["photometry.method=psf", "psf.kernel_path=nowhere.npy"], "does not exist"),
+        ("FGS1", ["photometry.method=psf", "psf.kernel_path=nowhere.npy"], "kernel_path='nowhere.npy' does not exist"),
         ("FGS1", ["aperture.recenter_on_centroid=true", "centroid.method=none"], "needs a centroid"),
     ],
 )
@@ -114,5 +114,5 @@ def test_a_damaged_kernel_is_refused(dataset: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=said):
             pipeline(open_visit(dataset, planet_of(dataset), 0, "FGS1"))
     path.write_bytes(b"no image")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"psf.kernel_path: .* cannot be read as npy"):
         pipeline(open_visit(dataset, planet_of(dataset), 0, "FGS1"))

@@ -64,9 +64,10 @@ def _load_kernel(path: str) -> Float:
     except DataError as exc:
         # read before any visit is: a fault of the config, not of the data
         raise ConfigError(str(exc)) from exc
-    if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
+    if kernel.ndim != 2 or kernel.dtype.kind not in "biuf" or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise ConfigError(
-            f"calib.photometry.psf.kernel_path={path} has shape {kernel.shape}: it must be a finite 2-D image with a positive sum"
+            f"calib.photometry.psf.kernel_path={path} has the shape {kernel.shape} and the type {kernel.dtype}: it must be a finite "
+            "2-D image with a positive sum"
         )
     return kernel.astype(np.float64)
 
