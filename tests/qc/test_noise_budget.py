@@ -1,4 +1,4 @@
-"""Noise ledger, QC rows of each stage, soft guards of the series stages, pictures and kept frames, on small visits."""
+"""Noise budget, QC rows of each stage, soft guards of the series stages, pictures and kept frames, on small visits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYNC = "runtime.scheduler=sync"
 
 @pytest.fixture(scope="module")
 def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("ledger") / "run"
+    out = tmp_path_factory.mktemp("noise") / "run"
     pictures = [f"calib.{s}.diagnostics.save_debug_images=true" for s in ("adc", "cds", "photometry", "trace", "phase")]
     kept = [f"calib.{s}.cache.write_intermediate=true" for s in ("flat", "cds")]
     off = ["calib.adc.diagnostics.export_stats_csv=false", "calib.nonlinearity.diagnostics.enabled=false"]
@@ -52,7 +52,7 @@ def test_components_add_up_to_the_variance(run: Path, instrument: str) -> None:
     var = ds["photometry_var"].to_numpy()[outside].mean(axis=0, dtype=float)
     total = sum(parts[n] for n in ("photon", "dark", "sky", "read", "background"))
     good = np.isfinite(var)
-    # the photons of the variance are those of each pair's flux, the ledger's those of the fitted level: their means agree
+    # the photons of the variance are those of each pair's flux, the budget's those of the fitted level: their means agree
     np.testing.assert_allclose(total[good], var[good], rtol=2e-3)
     rnoise = ds["photometry_var_rnoise"].to_numpy()
     np.testing.assert_allclose((parts["read"] + parts["background"])[good], rnoise[good], rtol=1e-5)

@@ -40,6 +40,13 @@ def open_visit(
     time, and the attributes planet_id, visit, instrument, split, adc_offset, adc_gain, star_*, layout,
     reference_hashes (JSON).
     Raises DataError for an unknown visit, an odd chunk, and missing, damaged or misshapen files.
+
+    >>> import tempfile
+    >>> from v50calib.simulate import simulate_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
+    ...     dict(open_visit(root, planet_id=66029709, instrument="FGS1")["raw_frames"].sizes)
+    {'time': 264, 'y': 32, 'x': 32}
     """
     where = open_root(root)
     visits = where.visits(normalise_planet_id(planet_id))

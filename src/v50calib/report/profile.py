@@ -15,6 +15,9 @@ def name_of(known: Mapping[str, object]) -> tuple[str, list[str]]:
     """(the nearest shipped profile, the keys in which `known` differs from it: `key = value (profile: value)`).
 
     known: the content of config.yaml; `runtime` is left out, because it changes no number.
+
+    >>> name_of(load("calib/fast", ["output.bin_s=300"]).model_dump(mode="json"))
+    ('calib/fast', ['output.bin_s = 300.0 (profile: 144.0)'])
     """
     mine = flat({name: known.get(name, {}) for name in ("calib", "output")})
     nearest: tuple[str, list[str]] | None = None

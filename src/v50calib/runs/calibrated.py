@@ -22,7 +22,9 @@ def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree
     Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`. Raises StoreError where
     `run_dir` holds no products.
 
-    >>> import tempfile; from v50calib import calibrate; from v50calib.simulate import simulate_dataset
+    >>> import tempfile
+    >>> from v50calib import calibrate
+    >>> from v50calib.simulate import simulate_dataset
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
     ...     summary = calibrate(data, folder + "/run", "calib/official", ["runtime.scheduler=sync"])

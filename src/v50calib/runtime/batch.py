@@ -63,7 +63,8 @@ def calibrate(
     later StoreError (disk full), ClusterError (workers or scheduler lost) and RunInterruptedError (SIGINT, SIGTERM): finished
     visits are kept, and the same call resumes the run.
 
-    >>> import tempfile; from v50calib.simulate import simulate_dataset
+    >>> import tempfile
+    >>> from v50calib.simulate import simulate_dataset
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
     ...     calibrate(data, folder + "/run", "calib/official", ["runtime.scheduler=sync"])

@@ -51,6 +51,15 @@ def combine(visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = No
     Visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
     depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or instruments of one, without a transit
     found; None: they are an error. Raises DataError for products without depths, and for such planets.
+
+    >>> flux, out = 1.0 + 1e-3 * np.tile([[-1.0], [1.0]], (50, 1)), np.arange(100) < 60
+    >>> curves = {"trace_norm": flux, "trace_norm_var": 0 * flux + 1e-6}
+    >>> ds = xr.Dataset({name: (("pair", "wavelength"), values) for name, values in curves.items()})
+    >>> ds = ds.assign(transit_depth=("wavelength", [0.01]), transit_depth_sigma=("wavelength", [1e-4]))
+    >>> ds = ds.assign(out_of_transit=("pair", out), in_transit=("pair", ~out)).assign_attrs(planet_id="7", visit=0, instrument="FGS1")
+    >>> spectra = combine([ds, ds], naive={"mean": 0.0145, "sigma": 0.006})  # two visits of FGS1, none of AIRS-CH0
+    >>> spectra.predictions.mu[0, :2].round(9), spectra.predictions.sigma[0, :2].round(9)
+    (array([0.01  , 0.0145]), array([7.0711e-05, 6.0000e-03]))
     """
     planets: dict[str, _Planet] = {}
     for ds in visits:

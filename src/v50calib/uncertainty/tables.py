@@ -80,7 +80,12 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def read_truth(path: str | Path) -> Truth:
-    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`."""
+    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`.
+
+    >>> read_truth("nowhere.csv")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: 'nowhere.csv' does not exist: give the file of truth
+    """
     ids, blocks = _read(Path(path), {"y": "wl"}, "truth")
     return Truth(ids, blocks["y"])
 
@@ -139,7 +144,14 @@ def write_truth(path: str | Path, truth: Truth) -> None:
 
 
 def write_features(path: str | Path, features: Features) -> None:
-    """Write an npz of features. Raises DataError."""
+    """Write an npz of features. Raises DataError.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_features(f"{folder}/features.npz", Features(("7",), np.ones((1, N_BINS, 2)), ("noise", "drift")))
+    ...     read_features(f"{folder}/features.npz").names
+    ('noise', 'drift')
+    """
     save_npz(Path(path), {"planet_id": np.array(features.ids), "features": features.values, "names": np.array(features.names)})
 
 

@@ -38,6 +38,15 @@ def recalibrate(
     """Fit on the planets of `truth`, recalibrate all planets of `predictions` into `out`; intervals go beside it.
 
     Raises DataError and ConfigError as `fit`; nothing is written before the fit is done.
+
+    >>> import tempfile
+    >>> ids, mu, sigma = tuple(map(str, range(40))), np.full((40, 2), 0.01), np.full((40, 2), 1e-5)
+    >>> truth = Truth(ids, mu + 2.0 * sigma * np.where(np.arange(40) % 2, 1.0, -1.0)[:, None])  # residuals of ±2 sigma
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     out = Path(folder, "new.csv")
+    ...     done = recalibrate(Predictions(ids, mu, sigma), truth, TopLevelCalib(method="temperature"), out=out)
+    >>> round(done.record["before"]["rms_z"], 6), round(done.record["after"]["rms_z"], 6)
+    (2.0, 1.0)
     """
     calibrator = fit(predictions, truth, options, features)
     result = apply(calibrator, predictions, features)
