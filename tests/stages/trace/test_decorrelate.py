@@ -82,7 +82,8 @@ def test_a_cubic_bend_is_left_by_quadratic_terms_and_taken_by_auto() -> None:
 @pytest.mark.parametrize("vector", ["width", "sky"])
 def test_width_and_sky_are_regressors_like_the_others(vector: str) -> None:
     measured = 2.0 + 0.05 * np.sin(TIME) + 0.01 * RNG.standard_normal(TIME.size)
-    curves = replace(make(4, factor=1 + 0.05 * (measured - 2.0)), **{vector: measured})
+    attribute = {"width": "width", "sky": "background"}[vector]
+    curves = replace(make(4, factor=1 + 0.05 * (measured - 2.0)), **{attribute: measured})
     _, with_it, depth, sigma = run(curves, vectors=["x", "y", vector])
     _, without, _, _ = run(curves)
     outside = with_it.out_of_transit
