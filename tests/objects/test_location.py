@@ -1,4 +1,4 @@
-"""What names a place, what is refused, and that local paths pay nothing for object stores."""
+"""What names a location, what is refused, and that local paths pay nothing for object stores."""
 
 from __future__ import annotations
 

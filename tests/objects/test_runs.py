@@ -273,8 +273,8 @@ def test_commands(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> Non
     only = ["--only", f"{scan(remote)[0].planet_id}/0"]
     assert "2 to calibrate (no product)" in invoke(*common, *only, "--dry-run").stdout
     assert invoke(*common, *only).stdout.startswith("2 calibrated, 0 already complete, 0 failed → s3://")
-    told = json.loads(invoke("status", out, "--json").stdout)
-    assert (told["phase"], told["done"]) == ("finished", 2)
+    found = json.loads(invoke("status", out, "--json").stdout)
+    assert (found["phase"], found["done"]) == ("finished", 2)
     assert invoke("verify", out).stdout.startswith("2 products whole, 0 broken")
     assert len(json.loads(invoke("summary", out, "--json").stdout)) == 2
     result = invoke("export", out, tmp_path / "curves.zarr")

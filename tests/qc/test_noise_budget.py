@@ -210,7 +210,7 @@ def test_diagnostics_off_for_the_whole_run(dataset: Path, tmp_path: Path) -> Non
     ("override", "said"),
     [
         ("calib.trace.cache.write_intermediate=true", "whole output is in the product already"),
-        ("calib.cds.diagnostics.sample_indices=[-1]", "counts pairs from 0"),
+        ("calib.cds.diagnostics.sample_indices=[-1]", "pairs are counted from 0"),
         ("calib.trace.io.output_key=other", "trace_norm"),
         ("calib.trace.instrument.per_channel=false", "channels are summed by photometry"),
     ],

@@ -171,7 +171,7 @@ class Flaky:
         return self.real(job)
 
 
-def test_what_may_pass_is_tried_again_and_told(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_pass_is_tried_again_and_recorded(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute, "run_job", flaky := Flaky(OSError(5, "Input/output error"), 2))
     assert counts(run(dataset, tmp_path / "r", limit=1)) == (1, 0, 0)
     assert flaky.calls == 3
