@@ -70,11 +70,7 @@ class Dark(PlainStage[DarkConfig]):
     name: ClassVar[str] = "dark"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "dark_corrected"
-    file_keys: ClassVar[tuple[str, ...]] = (
-        "master.path",
-        "per_pixel_map.map_path",
-        "bad_pixel_handling.bpm_path",
-    )
+    file_keys: ClassVar[tuple[str, ...]] = ("master.path", "per_pixel_map.map_path", "bad_pixel_handling.bpm_path")
 
     @property
     def halo(self) -> int:

@@ -53,10 +53,7 @@ class Nonlinearity(PlainStage[NonlinearityConfig]):
     name: ClassVar[str] = "nonlinearity"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "adc_corrected"
-    file_keys: ClassVar[tuple[str, ...]] = (
-        "lut_path",
-        "map_path",
-    )
+    file_keys: ClassVar[tuple[str, ...]] = ("lut_path", "map_path")
 
     @property
     def needs_measure(self) -> bool:
