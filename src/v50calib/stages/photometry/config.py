@@ -235,7 +235,8 @@ class Psf(Section):
         default="empirical", description="`empirical`: the mean frame; or a Gaussian or Moffat function integrated over pixels"
     )
     kernel_path: str | None = Field(
-        default=None, description="image of the PSF (.npy) at detector sampling, centred in its array, with model=empirical"
+        default=None,
+        description="image of the PSF (an array file, FILE::NAME) at detector sampling, centred in its array, with model=empirical",
     )
     fit_window: int = Field(default=6, ge=2, description="px to each side of the star")
     bounds: PsfBounds = PsfBounds()
