@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from benchmarks.independent import expected_flux, extraction_noise, judge, summary, table
 
 from v50calib import calibrate, open_calibrated
 from v50calib.simulate import simulate_dataset
 
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_path() -> Iterator[None]:
-    """`benchmarks` is found from the project's folder, as `python -m benchmarks.…` finds it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(PROJECT))
-        yield
-
 
 def test_expected_electrons_are_put_in_the_product_s_order(tmp_path: Path) -> None:
     """Columns fall in wavelength on the detector and rise in a product; the gain drift is interpolated between its samples."""
-    from benchmarks.independent import expected_flux
-
     (tmp_path / "truth").mkdir()
     columns = np.tile(np.arange(356.0), (11, 1))
     drift = np.linspace(1.0, 2.0, 3)[:, None] * np.ones(356)
@@ -42,8 +30,6 @@ def test_expected_electrons_are_put_in_the_product_s_order(tmp_path: Path) -> No
 
 
 def test_extraction_noise_is_1_at_the_limit_and_sees_no_transit() -> None:
-    from benchmarks.independent import extraction_noise
-
     rng = np.random.default_rng(0)
     expected = np.outer(1.0 - 0.01 * (np.abs(np.arange(4000) - 2000) < 800), np.full(20, 1e5))
     noise = rng.normal(size=expected.shape) * np.sqrt(expected)
@@ -55,8 +41,6 @@ def test_extraction_noise_is_1_at_the_limit_and_sees_no_transit() -> None:
 
 def test_pulls_are_of_the_truth_that_lies_beside(tmp_path: Path) -> None:
     """A small simulated dataset, its own truth written as a foreign simulator would: depths within 5 sigma, a line each in the table."""
-    from benchmarks.independent import judge, summary, table
-
     root = simulate_dataset(tmp_path / "data", planets=1, frames_fraction=0.01, seed=7)
     spectra = pd.read_csv(root / "train.csv", dtype={"planet_id": str})
     (root / "truth").mkdir()
