@@ -98,18 +98,18 @@ def frame_domain(data: Path, store: Path, out: Path) -> None:
     """adc … photometry of every pair from the store, sums and bins in memory; nothing written."""
     from v50calib import Pipeline
     from v50calib.io import open_source, scan
-    from v50calib.runtime.job import CHUNK_PAIRS, visit_of
+    from v50calib.runtime.job import visit_of
 
     pipeline = Pipeline(config("nominal"))
     for key in scan(store):
         source = open_source(store, key)
         frame = pipeline.engine.prepare(visit_of(source), source.frames.read)
-        for start, block in source.frames.blocks(2 * CHUNK_PAIRS[key.instrument]):
+        for start, block in source.frames.blocks(source.instrument.chunk_frames):
             pipeline.engine.run_chunk(frame, block, start // 2)
 
 
 def numpy_recipe(data: Path, store: Path, out: Path) -> None:
-    """The host's published procedure; see `benchmarks.recipe`."""
+    """The challenge's published procedure; see `benchmarks.recipe`."""
     from benchmarks.recipe import calibrate_planet
 
     shutil.rmtree(out, ignore_errors=True)

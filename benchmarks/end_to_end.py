@@ -3,7 +3,7 @@
     python -m benchmarks.end_to_end [--planets 60] [--frames-fraction 0.02] [--work DIR] [--write docs/explanation/uncertainty.md]
 
 Recalibration is cross-validated over planets: each is recalibrated by a model fitted on the other folds, so every figure is
-out of fold. --work keeps dataset, run and spectra, and goes on with what is there.
+out of fold. --work keeps dataset, run and spectra, and resumes from what is there.
 """
 
 from __future__ import annotations

@@ -123,14 +123,18 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for instrument in ("FGS1", "AIRS-CH0"):
         pulls = np.array([r["pull"] for r in rows if r["instrument"] == instrument and "pull" in r])
-        out[instrument] = {"rms": float(np.sqrt(np.nanmean(pulls**2))), "worst": float(np.nanmax(np.abs(pulls))), "mean": float(np.nanmean(pulls))}
+        out[instrument] = {
+            "rms": float(np.sqrt(np.nanmean(pulls**2))),
+            "worst": float(np.nanmax(np.abs(pulls))),
+            "mean": float(np.nanmean(pulls)),
+        }
     return out
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a line a visit and instrument."""
     lines = [
-        "| visit | effect | instrument | truth ppm | white depth ppm | pull | channels: mean, sd of pulls | noise / limit | t0 off, s | chi² |",
+        "| visit | effect | instrument | truth ppm | white depth ppm | pull | channels: mean, sd | noise / limit | t0 off, s | chi² |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:
@@ -140,7 +144,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         channels = f"{r['channel_mean']:+.2f}, {r['channel_sd']:.2f}" if r["channels"] > 1 else ""
         lines.append(
             f"| {r['visit']} | {r['label']} | {r['instrument']} | {r['truth_ppm']:.0f} | {r['white_ppm']:.0f} ± {r['sigma_ppm']:.0f} | "
-            f"{r['pull']:+.2f} | {channels} | {r.get('extraction', math.nan):.2f} | {r['t0_off_s']:+.1f} ± {r['t0_sigma_s']:.1f} | {r['chi2']:.2f} |"
+            f"{r['pull']:+.2f} | {channels} | {r.get('extraction', math.nan):.2f} | "
+            f"{r['t0_off_s']:+.1f} ± {r['t0_sigma_s']:.1f} | {r['chi2']:.2f} |"
         )
     return "\n".join(lines)
 

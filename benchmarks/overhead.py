@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 from distributed import Client, get_task_stream
@@ -36,9 +37,12 @@ from v50calib.runtime import execute
 from v50calib.runtime.bookkeeping import RunSummary
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.job import Done, Job, packed, run_job
+from v50calib.schema import INSTRUMENT
 
 Row = tuple[str, str, str]
 _SLURM = Path(__file__).resolve().parents[1] / "scripts" / "slurm" / "one-machine.sh"
+#: reads of a full visit
+AIRS_FRAMES = 11250
 #: a QC record of the usual size
 _QC = {f"number_{i}": i / 7 for i in range(40)}
 
@@ -138,14 +142,11 @@ def queue_overhead(folder: Path, visits: int, scheduler: str = "local") -> list[
 def _chunked(client: Client, job: Job, visits: int = 20) -> float:
     """Seconds per 1,000 empty tasks of the fanned-out shape of a full AIRS-CH0 visit."""
 
-    class Source:
-        class frames:  # noqa: N801 - stands for a source's `frames`
-            n_frames = 11250
-
     empty = {"prepare_job": trivial_prepare, "chunks_job": trivial_chunks, "finish_job": trivial_finish}
-    tasks = visits * (2 + -(-Source.frames.n_frames // 2 // job.chunk_pairs))
-    empty["input_identity"] = lambda *_: {}
-    empty["pairs_of_job"] = lambda _: Source.frames.n_frames // 2
+    pairs, step = AIRS_FRAMES // 2, INSTRUMENT["AIRS-CH0"].chunk_frames // 2
+    tasks = visits * (2 + -(-pairs // step))
+    empty["extent_of_job"] = lambda _: (pairs, step)
+    empty["open_root"] = lambda _: SimpleNamespace(identity=lambda _: {})
     with replaced(**empty):
         begun = time.perf_counter()
         for _ in range(visits):

@@ -1,4 +1,4 @@
-"""The peer on the same files: `ariel-data-preprocessing`, the host's procedure as a package, where it is installed.
+"""The peer on the same files: `ariel-data-preprocessing`, the challenge's procedure as a package, where it is installed.
 
 Its `DataProcessor` needs FGS1 brought to the length of AIRS-CH0 (1 pair of 12: it refuses anything else), handles
 visit 0 only and ends at one smoothed and standardized light curve per wavelength: no variances or flags, no background, no pointing,

@@ -1,4 +1,4 @@
-"""The challenge host's published calibration, as a NumPy script: what most teams started from.
+"""The challenge's published calibration, as a NumPy script: what most teams started from.
 
 Reference: "Calibrating and Binning Ariel Data" (A. Syty, V. Batista and others, the host's Kaggle notebook of 2024 and 2025), with its
 linearity switch on. The order, the array forms and the loops are the notebook's; the wording is ours. It keeps

@@ -59,7 +59,7 @@ def grid(name: str) -> list[Case]:
 
 def simulate_case(case: Case, out: Path, *, noise: bool, fraction: float, seed: int, planets: int = 1) -> Path:
     """A dataset of the case. Noise-free ones have an exact star table: no prior is off then; and a bright star whose codes are
-    rounded by chance, since the same rounding in every frame is an error of its own (up to 12 ppm in FGS1) that no chain can
+    rounded at random, since the same rounding in every frame is an error of its own (up to 12 ppm in FGS1) that no chain can
     tell from light, and that no detector with read noise makes."""
     clean = {} if noise else {"dither": True, "brightness": 2.0}
     return simulate_dataset(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A first look: simulate three planets (one with two visits), calibrate them with the nominal profile, compare with the truth.
-#     DEMO_DIR (demo) where everything goes; DEMO_FRACTION (0.04) length of a visit as a fraction of the real one.
+#     DEMO_DIR (demo) folder of the dataset and the run; DEMO_FRACTION (0.04) length of a visit as a fraction of the real one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
@@ -10,7 +10,7 @@ fraction="${DEMO_FRACTION:-0.04}"
 data="$demo/data-$fraction"
 run="$demo/run-$fraction"
 
-# simulated into a side folder and renamed when whole, so a broken-off simulation is never taken for a dataset
+# simulated into another folder and renamed when complete, so that an interrupted simulation is never taken for a dataset
 if [ ! -d "$data" ]; then
     echo "== simulate: 3 planets, 4 visits, $fraction of full length"
     rm -rf "$data.part"

@@ -1,7 +1,7 @@
 # Makes the private environment in .venv/ (once) and puts it first in PATH. Source it, from any directory:
 #     source scripts/env.sh
 # PYTHON=/path/to/python3 chooses the interpreter; V50CALIB_VENV another folder than .venv.
-# Nothing is reinstalled while pyproject.toml, constraints.txt, the interpreter and the checkout's place stay the same.
+# Nothing is reinstalled while pyproject.toml, constraints.txt, the interpreter and the path of the checkout stay the same.
 
 v50calib_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -23,7 +23,6 @@ v50calib_find_python() {
 
 v50calib_make_venv() {
     local python="$1" venv="$2"
-    # a failed attempt leaves its own log on the screen: nothing is hidden
     if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
         {
             echo "$("$python" -V) at $python has no 'venv' or 'ensurepip' module, so no private environment can be made."
@@ -48,13 +47,13 @@ print(digest.hexdigest())
 PY
 }
 
-# Only a build that is named as one for CPUs: on Linux the plain package brings several GB for GPUs.
+# Only a build for CPUs: on Linux the plain package brings several GB for GPUs.
 v50calib_torch() {
     local wanted
     wanted="$(sed -n 's/^torch==//p' "$v50calib_root/constraints.txt")+cpu"
     if ! "$1/bin/python" -m pip install -qq --disable-pip-version-check --no-input -c "$v50calib_root/constraints.txt" \
         "torch==$wanted" >"$1/torch.log" 2>&1; then
-        echo "torch $wanted is not to be had for this Python (log: $1/torch.log). Only calib.top_level_calib.method=corel needs it;" \
+        echo "torch $wanted is not available for this Python (log: $1/torch.log). Only calib.top_level_calib.method=corel needs it;" \
             "its tests are skipped. PyTorch's index of CPU builds has it: PIP_EXTRA_INDEX_URL, then remove $1/v50calib.stamp" >&2
     fi
 }
@@ -67,7 +66,7 @@ v50calib_env() {
     if [ "$(cat "$venv/v50calib.stamp" 2>/dev/null)" != "$stamp" ]; then
         echo "Setting up $venv with $("$python" -V); this happens once and takes a minute or two." >&2
         v50calib_make_venv "$python" "$venv" || return 1
-        # constrains what builds the few source packages too: the first name is for pip < 25.3, the second for later ones
+        # the constraints hold for the build requirements of source packages, too: PIP_CONSTRAINT for pip < 25.3, PIP_BUILD_CONSTRAINT later
         if ! PIP_CONSTRAINT="$v50calib_root/constraints.txt" PIP_BUILD_CONSTRAINT="$v50calib_root/constraints.txt" \
             "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
             -c "$v50calib_root/constraints.txt" -e "$v50calib_root[all]" >&2; then
@@ -76,7 +75,7 @@ v50calib_env() {
             return 1
         fi
         v50calib_torch "$venv"
-        # written last: a broken-off installation is started afresh
+        # written last: an installation that was interrupted starts again
         echo "$stamp" >"$venv/v50calib.stamp"
     fi
     export VIRTUAL_ENV="$venv"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The fault campaign: every kind of fault once, each followed by a resume whose store must equal an undisturbed run's, bit for bit.
-# Arguments go to pytest, e.g. `bash scripts/faults.sh -k signal`. Minutes; faults of a file system of its own need root.
+# The fault campaign: every kind of fault once, each followed by a resumed run, whose store must equal that of an undisturbed run
+# bit for bit.
+# Arguments go to pytest, e.g. `bash scripts/faults.sh -k signal`. Takes minutes; faults of a file system need root.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh

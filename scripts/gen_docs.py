@@ -144,12 +144,14 @@ def commands_text() -> str:
 
 
 def paragraphs(text: str | None) -> str:
-    """A docstring or a help text as Markdown; what is indented or kept in its lines becomes a block of text."""
+    """A docstring or a help text as Markdown; what is indented or kept in its lines becomes a block of text, an example a session."""
     parts = []
     for part in inspect.cleandoc(text or "").split("\n\n"):
         lines = part.strip("\n").removeprefix("\b\n")
-        as_block = "\b" in part or any(line.startswith(" ") or "  " in line.strip() for line in lines.splitlines())
-        parts.append(f"```text\n{inspect.cleandoc(lines)}\n```" if as_block else " ".join(lines.split()))
+        session = lines.lstrip().startswith(">>>")
+        as_block = session or "\b" in part or any(line.startswith(" ") or "  " in line.strip() for line in lines.splitlines())
+        kind = "pycon" if session else "text"
+        parts.append(f"```{kind}\n{inspect.cleandoc(lines)}\n```" if as_block else " ".join(lines.split()))
     return "\n\n".join(parts)
 
 

@@ -1,12 +1,12 @@
-"""Calibrates the challenge's mounted folder within a session's limits: plan first, stop in time, go on in the next session.
+"""Calibrates the challenge's mounted folder within a session's limits: plan first, stop in time, resume in the next session.
 
     python scripts/kaggle.py                                    # finds the data under /kaggle/input, writes /kaggle/working/run
     python scripts/kaggle.py --data DATA --out RUN_DIR runtime.num_workers=2 calib.phase.binning.nbins=120
-    python scripts/kaggle.py --earlier /kaggle/input/my-earlier-session/run    # go on with what an earlier session saved
+    python scripts/kaggle.py --earlier /kaggle/input/my-earlier-session/run    # resume from what an earlier session saved
 
-Needs nothing but the installed package: no network. Arguments without `--` are overrides of the profile. The default leaves out of
-the products what a model does not read (LEAN), because nominal's full products of a whole challenge exceed 20 GB; `--full`
-keeps them. Exit code 0: complete; 1: a visit failed, or the plan breaks a limit; 75: out of time, run it again.
+Needs only the installed package and no network. Arguments without `--` are overrides of the profile. By default products lack
+what a model does not read (LEAN), because the full products of nominal for a whole challenge exceed 20 GB; `--full`
+keeps them. Exit code 0: complete; 1: a visit failed, or the plan exceeds a limit; 75: out of time, run it again.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import sys
 import time
 from pathlib import Path
 
-#: no cubes, and of the light curves the normalized ones alone
+#: overrides for lean products: no cubes, and only the normalized light curves
 LEAN = (
     "output.cubes=none",
     "calib.photometry.output.save.flux=false",
     "calib.photometry.output.save.variance=false",
     "calib.photometry.output.save.background=false",
 )
-#: kept free at the end of the session for the last visits, the summary and saving the output, s
+#: time reserved at the end of the session for the last visits, the summary and saving the output, s
 RESERVE_S = 300.0
 #: EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 OUT_OF_TIME = 75
 
 
 def find_data(mounted: Path) -> Path:
-    """The one folder below `mounted`, at most three levels down, that holds train/ or test/. Raises SystemExit."""
+    """The only folder below `mounted`, at most three levels down, that holds train/ or test/. Raises SystemExit."""
     levels = ("*", "*/*", "*/*/*")
     found = sorted(
         {path.parent for level in levels for name in ("train", "test") for path in mounted.glob(f"{level}/{name}") if path.is_dir()}
@@ -51,7 +51,7 @@ def program(*words: str) -> list[str]:
 
 
 def planned(args: argparse.Namespace, overrides: list[str]) -> bool:
-    """Print the plan; whether the run may start. Raises SystemExit where there is none."""
+    """Print the plan; whether it keeps the limits. Raises SystemExit where there is no plan."""
     limits = ["--hours", str(args.hours), "--out-limit", args.out_limit]
     command = program("plan", str(args.data), "--config-name", args.config_name, "--out", str(args.out), *limits, *overrides)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -62,20 +62,20 @@ def planned(args: argparse.Namespace, overrides: list[str]) -> bool:
 
 
 def calibrate(args: argparse.Namespace, overrides: list[str], deadline: float) -> int:
-    """Run until it is done or `deadline` (monotonic) has come; its exit code, or OUT_OF_TIME."""
+    """Calibrate until all is done or until `deadline` (time.monotonic, s); the exit code, or OUT_OF_TIME."""
     command = program("calibrate", "--config-name", args.config_name, "--data", str(args.data), "--out", str(args.out), *overrides)
     with subprocess.Popen(command) as run:
         try:
             return run.wait(timeout=max(2.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            # stops cleanly within 10 s; what is finished stays
+            # stops cleanly within 10 s; finished visits are kept
             run.send_signal(signal.SIGTERM)
             run.wait()
             return OUT_OF_TIME
 
 
-def left(args: argparse.Namespace) -> None:
-    """What the session leaves behind, and what to do with it."""
+def print_status(args: argparse.Namespace) -> None:
+    """Print how many visits are done and how many are left."""
     done = subprocess.run(program("status", str(args.out), "--json"), stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     print(f"{found['done']} of {found['total']} visits x instruments done, {found['failed']} failed, {found['left']} left")
@@ -89,16 +89,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("/kaggle/working/run"), help="run directory")
     parser.add_argument("--earlier", type=Path, help="run directory of an earlier session; it is copied to --out")
     parser.add_argument("--config-name", default="calib/nominal", help="profile")
-    parser.add_argument("--hours", type=float, default=9.0, help="of the session")
-    parser.add_argument("--out-limit", default="20GB", help="of what is written")
-    parser.add_argument("--full", action="store_true", help="whole products, not the lean ones")
-    parser.add_argument("--anyway", action="store_true", help="start although the plan breaks a limit")
+    parser.add_argument("--hours", type=float, default=9.0, help="length of the session")
+    parser.add_argument("--out-limit", default="20GB", help="limit of the output")
+    parser.add_argument("--full", action="store_true", help="full products, not the lean ones")
+    parser.add_argument("--anyway", action="store_true", help="start even if the plan exceeds a limit")
     parser.add_argument("overrides", nargs="*", help="key=value")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Plan, calibrate, tell; the exit code."""
+    """Plan, calibrate, print the status; the exit code."""
     begun = time.monotonic()
     args = arguments(argv)
     args.data = args.data or find_data(args.mounted)
@@ -107,11 +107,11 @@ def main(argv: list[str] | None = None) -> int:
         shutil.copytree(args.earlier, args.out)
         print(f"copied {args.earlier} → {args.out}", flush=True)
     if not planned(args, overrides) and not args.anyway:
-        print("not started. --anyway starts it: what is finished in time stays, and the next session goes on with --earlier")
+        print("not started. --anyway starts it: what is finished in time is kept, and the next session resumes with --earlier")
         return 1
     code = calibrate(args, overrides, begun + 3600.0 * args.hours - RESERVE_S)
     if (args.out / "run.json").is_file():
-        left(args)
+        print_status(args)
     if code == OUT_OF_TIME:
         print(f"out of time: save {args.out} as this session's output and give it to the next one with --earlier")
     return code

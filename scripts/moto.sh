@@ -6,7 +6,7 @@ root="$(cd "$(dirname "$0")/.." && pwd)"
 python="${PYTHON:-python3}"
 venv="$root/.venv-moto"
 if [ ! -x "$venv/bin/moto_server" ]; then
-    # moto has thousands of modules and the server loads few: not compiled ahead, and without a pip of its own where there is one
+    # moto has thousands of modules, of which the server loads few: they are not compiled here, and a pip that is there is used
     pip=("$python" -m pip --python "$venv/bin/python")
     if "$python" -m pip --version >/dev/null 2>&1; then
         "$python" -m venv --clear --without-pip "$venv"

@@ -31,7 +31,7 @@ from v50calib.simulate import read_truth
 
 Float = NDArray[np.float64]
 
-#: blue and vermilion of the Okabe-Ito palette, told apart with any colour vision
+#: blue and vermilion of the Okabe-Ito palette, which differ for any colour vision
 COLOURS = {"FGS1": "#0072B2", "AIRS-CH0": "#D55E00"}
 BANDS = {"FGS1": "FGS1 · 0.60-0.80 µm", "AIRS-CH0": "AIRS-CH0 · 1.95-3.90 µm, white light"}
 TRUTH_COLOUR = "black"
@@ -203,7 +203,7 @@ def truth_of(root: Path, planet_id: str, visits: dict[str, xr.Dataset]) -> dict[
 def load_visit(run_dir: Path, planet: str | None, visit: int) -> tuple[str, dict[str, xr.Dataset]]:
     """Planet id and the Datasets of its instruments, FGS1 first. Raises DataError where there is no such product."""
     with warnings.catch_warnings():
-        # zarr mentions the commit record, which is no part of its hierarchy
+        # zarr warns of the commit record, which is not part of its hierarchy
         warnings.simplefilter("ignore")
         tree = open_calibrated(run_dir)
     planet = planet or min(tree.children)

@@ -2,7 +2,7 @@
 
     python scripts/run_notebooks.py [NAME ...]     # default: all
 
-Only outputs are kept: no time stamps, no execution times, no kernel of this machine.
+Outputs are kept without time stamps, execution times and the name of the machine's kernel.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 TIMEOUT_S = 600
-#: the kernel of whoever runs it, named as every installation has it
+#: the kernel that every installation of Jupyter has
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     """The notebook with its outputs. Raises nbclient's CellExecutionError where a cell fails."""
-    # without a display, warnings of a first import would stand among the outputs
+    # without a display, warnings of a first import would be among the outputs
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     client = NotebookClient(
         notebook, timeout=TIMEOUT_S, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(folder)}}

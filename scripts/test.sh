@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
-# one process a core, up to four; each file's tests stay together, since they share their simulated data
+# one process per core, at most four; the tests of a file run in one process, because they share simulated data
 exec python -m pytest -n "${V50CALIB_TEST_PROCESSES:-$(python -c 'import os; print(min(4, os.cpu_count() or 1))')}" --dist loadfile "$@"

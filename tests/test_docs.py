@@ -67,7 +67,7 @@ def run(words: list[str], *extra: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a short version of the demo: first planet, dataset and run."""
     root = tmp_path_factory.mktemp("docs")
     (root / "demo").mkdir()
@@ -137,8 +137,8 @@ def test_every_page_is_reached_from_the_overview() -> None:
 
 
 @pytest.mark.parametrize("body", blocks("python"))
-def test_python_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(place)
+def test_python_example_runs(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
     exec(compile(body, "example", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out.strip()
 
@@ -147,7 +147,7 @@ def test_python_example_runs(body: str, place: Path, monkeypatch: pytest.MonkeyP
 NOT_RUN = {
     "bash scripts/demo.sh": ".ci/run runs the demo and the tests themselves",
     "--scheduler slurm": "needs Slurm and a running scheduler; tests/slurm runs a queue where Slurm is installed",
-    "s3://ariel": "needs an object store; tests/io runs the same commands against a local one",
+    "s3://ariel": "needs an object store; tests/objects runs the same commands against a local one",
     "wheelhouse": ".ci/run makes a wheelhouse and installs from it without an index",
     "dvc repro": "tests/test_dvc.py runs the pipeline under the real dvc",
     "uncertainty fit": "takes files of a model's predictions; tests/uncertainty runs the commands",
@@ -172,13 +172,13 @@ def test_no_reason_is_left_over() -> None:
 
 
 @pytest.mark.parametrize("body", blocks("bash"))
-def test_shell_example_runs(body: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shell_example_runs(body: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if why := reason_not_to_run(body):
         pytest.skip(why)
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(folder)
     for number, words in enumerate(commands(body)):
         # commands that name neither take them from the environment; each has a run directory of its own
-        monkeypatch.setenv("DATA_DIR", str(place / DEMO_DATA))
+        monkeypatch.setenv("DATA_DIR", str(folder / DEMO_DATA))
         monkeypatch.setenv("RUN_DIR", str(tmp_path / f"run{number}"))
         words, environment = assignments(words)
         if environment or words[0] in TOOLS:
@@ -226,9 +226,9 @@ def test_shell_example_parses(body: str) -> None:
 
 
 @pytest.mark.parametrize("body", blocks("console"))
-def test_quoted_sessions_are_what_the_program_says(body: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quoted_sessions_are_what_the_program_says(body: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo").symlink_to(place / "demo")
+    (tmp_path / "demo").symlink_to(folder / "demo")
     for session in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
         line, _, expected = session.partition("\n")
         result = run(shlex.split(line))
@@ -259,9 +259,9 @@ def test_quoted_messages_exist_in_the_source() -> None:
     assert missing == []
 
 
-def test_figure_is_drawn_from_a_run(place: Path, tmp_path: Path) -> None:
+def test_figure_is_drawn_from_a_run(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "transit.png"
-    script("readme_figure").main([str(place / DEMO_RUN), "--truth", str(place / DEMO_DATA), "--out", str(out)])
+    script("readme_figure").main([str(folder / DEMO_RUN), "--truth", str(folder / DEMO_DATA), "--out", str(out)])
     head = out.read_bytes()[:24]
     assert head[1:4] == b"PNG"
     assert int.from_bytes(head[16:20], "big") == 1400

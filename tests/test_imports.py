@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
     "io": DATA | {"channels", "array_files", "kernels"},
-    "runs": BASE | {"schema", "kernels", "io", "config", "qc"},
+    "runs": BASE | {"schema", "kernels", "io", "config", "qc", "accessor"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},
@@ -188,6 +188,18 @@ def test_no_stage_imports_another() -> None:
             parts = name.split(".")
             if parts[:2] == ["v50calib", "stages"] and len(parts) > 2 and parts[2] not in SHARED_BY_STAGES | {own}:
                 wrong.append(f"{own}/{path.name}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_no_command_module_imports_another() -> None:
+    """main.py alone adds the commands to the program."""
+    shared = {"arguments", "progress"}
+    wrong = []
+    for path in sorted((SOURCE / "cli").glob("*.py")):
+        for name, line in imported(ast.parse(path.read_text(encoding="utf-8")), path):
+            parts = name.split(".")
+            if path.stem not in ("main", "__init__") and parts[:2] == ["v50calib", "cli"] and parts[2] not in shared:
+                wrong.append(f"cli/{path.name}:{line} imports {name}")
     assert wrong == []
 
 

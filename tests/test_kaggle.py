@@ -1,4 +1,4 @@
-"""scripts/kaggle.py: finds the data, prints the plan, keeps to the limits, goes on."""
+"""scripts/kaggle.py: finds the data, prints the plan, keeps to the limits, resumes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def kaggle() -> ModuleType:
 
 @pytest.fixture
 def mounted(dataset: Path, tmp_path: Path) -> Path:
-    place = tmp_path / "input" / "competitions"
-    place.mkdir(parents=True)
-    (place / "ariel-data-challenge-2025").symlink_to(dataset)
+    folder = tmp_path / "input" / "competitions"
+    folder.mkdir(parents=True)
+    (folder / "ariel-data-challenge-2025").symlink_to(dataset)
     return tmp_path / "input"
 
 

@@ -25,8 +25,7 @@ from v50calib.config import load
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.io import normalise_planet_id, scan
-from v50calib.io.custom_arrays import array_file
-from v50calib.io.detector_yaml.load import load_description
+from v50calib.io.detector_yaml.load import array_file, load_description
 from v50calib.runs.directory import read_mark
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.queues import kubernetes_arguments

@@ -20,7 +20,7 @@ if [ "$action" = down ]; then
 fi
 
 mkdir -p "$base"/state "$base"/log "$base"/run "$base"/munge
-# a key and a socket of its own: the machine's munge, if there is one, is left alone
+# a key and a socket of its own: the machine's own munge, if there is one, is not touched
 dd if=/dev/urandom of="$base/munge/key" bs=1024 count=1 status=none
 chown -R munge: "$base/munge"
 chmod 400 "$base/munge/key"

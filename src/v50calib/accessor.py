@@ -1,6 +1,12 @@
 """`ds.v50.plot.white_light()`: the figures of a calibrated visit as methods, on a Dataset and on a node of the tree.
 
-Registered when a product is opened or a Pipeline is imported.
+Registered by importing `open_calibrated` or `Pipeline`.
+
+>>> visit = xr.Dataset(attrs={"planet_id": "1103775", "visit": 0, "instrument": "FGS1"})
+>>> visit.v50.plot
+figures of 1103775/0/FGS1
+>>> "white_light" in dir(visit.v50.plot)
+True
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import xarray as xr
 
 
 class Plots:
-    """The functions of `v50calib.plot` on one product; without Axes they draw on a new pyplot figure, as xarray's own do."""
+    """The functions of `v50calib.plot` on one product; without Axes they draw on a new pyplot figure, as xarray's plots do."""
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
@@ -44,13 +50,14 @@ class Plots:
 
 
 class Accessor:
-    """What `ds.v50` is."""
+    """The attribute `v50` of a Dataset or a node."""
 
     def __init__(self, node: xr.Dataset | xr.DataTree) -> None:
         self._node = node
 
     @cached_property
     def plot(self) -> Plots:
+        """The figures of this product."""
         return Plots(self._node.to_dataset() if isinstance(self._node, xr.DataTree) else self._node)
 
 

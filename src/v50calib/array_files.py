@@ -1,26 +1,117 @@
-"""A user's own calibration maps by path: NumPy, Zarr, NetCDF and CSV files, read whole and checked.
+"""Arrays in a user's own files, by path: NumPy, Zarr, NetCDF and CSV. Maps and tables are read whole and checked.
 
-`FILE::NAME` names an array inside an .npz, a Zarr group or a NetCDF file that holds several.
+`FILE::NAME` names an array inside an .npz, a Zarr group or a NetCDF file that holds several. Zarr and xarray are imported where a
+file is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
 
+FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]
+_SUFFIXES: dict[str, FileKind] = {
+    ".npy": "npy", ".npz": "npz", ".zarr": "zarr", ".nc": "netcdf", ".nc4": "netcdf", ".cdf": "netcdf", ".csv": "csv",
+}  # fmt: skip
+#: what can be read, for messages
 FORMATS = ".npy, .npz, .zarr, .nc, .csv"
+#: a folder with one of these files is a Zarr array or group, whatever its name
+_ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
+#: attributes by which a NetCDF variable says that its numbers are packed
+_PACKED = ("scale_factor", "add_offset")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an array is, known without reading its values; `dims` where the file names them, `chunks` where it has some."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    dims: tuple[str, ...] | None = None
+    chunks: tuple[int, ...] | None = None
+    packed: bool = False
+
+
+class _Sliceable(Protocol):
+    def __getitem__(self, index: tuple[slice | int, ...], /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """One array in a file: `name` where the file holds several.
+
+    Every access opens the file again: a memory map, a Zarr handle or a NetCDF header costs milliseconds, and an object that
+    is a path and a name pickles to workers and shares nothing between threads.
+    """
+
+    path: Path
+    name: str | None
+    kind: FileKind
+
+    def __str__(self) -> str:
+        return f"{self.path}::{self.name}" if self.name else str(self.path)
+
+    def header(self) -> Header:
+        """Shape and type. Raises DataError where the file is not what its ending says or lacks the array."""
+        with self._open(decoded=False) as (_, header):
+            return header
+
+    def values(self) -> NDArray[Any]:
+        """The whole array; packed or masked NetCDF numbers decoded (missing = NaN). Raises DataError."""
+        with self._open(decoded=True) as (array, header):
+            return np.array(array[(slice(None),) * len(header.shape)])
+
+    def part(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
+        """A slice of the stored numbers. Raises DataError where they cannot be decoded."""
+        with self._open(decoded=False) as (array, _):
+            return np.asarray(array[index])
+
+    def stamp(self) -> tuple[str, str, int, int]:
+        """Changes when the file does (a Zarr array: when its metadata does)."""
+        file = next((self.path / name for name in _ZARR_FILES if (self.path / name).is_file()), self.path)
+        status = file.stat()
+        return str(self.path), self.name or "", status.st_mtime_ns, status.st_size
+
+    @contextlib.contextmanager
+    def _open(self, *, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+        if not self.path.exists():
+            raise DataError(f"no file {self.path}: correct the path")
+        opened = {"npy": _npy, "npz": _npz, "zarr": _zarr, "netcdf": _netcdf, "csv": _csv}[self.kind]
+        try:
+            with opened(self, decoded) as pair:
+                yield pair
+        except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise DataError(f"{self} cannot be read as {self.kind}: {reason}; write the file again") from error
 
 
 def split_name(path: str) -> tuple[Path, str | None]:
-    """File and array name of `FILE` or `FILE::NAME`."""
+    """File and array name of `FILE` or `FILE::NAME`.
+
+    >>> split_name("maps.npz::dark")[1], split_name("dark.npy")[1]
+    ('dark', None)
+    """
     file, _, name = path.partition("::")
     return Path(file).expanduser(), name or None
+
+
+def file_kind(path: Path) -> FileKind | None:
+    """What kind of file it is, by its ending or, of a Zarr folder, by what it holds; None where it is none that can be read.
+
+    >>> file_kind(Path("maps.npz")), file_kind(Path("notes.txt"))
+    ('npz', None)
+    """
+    known = _SUFFIXES.get(path.suffix.lower())
+    return "zarr" if known is None and any((path / name).is_file() for name in _ZARR_FILES) else known
 
 
 def require_paths(files: Mapping[str, str | None]) -> None:
@@ -34,18 +125,17 @@ def require_paths(files: Mapping[str, str | None]) -> None:
 
 
 def load_array(path: str, *, key: str) -> NDArray[Any]:
-    """The array at `path` as stored. Raises ConfigError (no such file or format), DataError (not readable as such)."""
+    """The array at `path`, the value of config key `key`. Raises ConfigError (no such file or format), DataError (damaged)."""
     file, name = split_name(path)
     if not file.exists():
         raise ConfigError(f"{key}='{path}' does not exist: correct the path")
-    reader = _READERS.get(file.suffix)
-    if reader is None:
+    kind = file_kind(file)
+    if kind is None:
         raise ConfigError(f"{key}='{path}' has the ending '{file.suffix}': what can be read is {FORMATS}")
     try:
-        return np.asarray(reader(file, name))
-    except (ValueError, KeyError, OSError, EOFError, RuntimeError) as exc:
-        reason = " ".join(str(exc).split())
-        raise DataError(f"{key}='{path}' cannot be read as {file.suffix}: {reason or type(exc).__name__}; write the file again") from exc
+        return ArrayFile(file, name, kind).values()
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
 
 
 def load_map(
@@ -87,34 +177,68 @@ def load_table(path: str, *, key: str) -> NDArray[np.float64]:
     return table
 
 
-def _npy(file: Path, name: str | None) -> Any:
-    return np.load(file, allow_pickle=False)
+@contextlib.contextmanager
+def _npy(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+    _refuse_name(file)
+    array = np.load(file.path, mmap_mode="r", allow_pickle=False)
+    yield array, Header(array.shape, array.dtype)
 
 
-def _npz(file: Path, name: str | None) -> Any:
-    with np.load(file, allow_pickle=False) as content:
-        return content[_only(list(content.files), name)]
+@contextlib.contextmanager
+def _npz(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+    with np.load(file.path, allow_pickle=False) as members:
+        array = members[_named(file, list(members.files))]
+        yield array, Header(array.shape, array.dtype)
 
 
-def _zarr(file: Path, name: str | None) -> Any:
+@contextlib.contextmanager
+def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     import zarr
 
-    node = zarr.open(str(file), mode="r")
-    if isinstance(node, zarr.Array):
-        return node[...]
-    return node[_only(sorted(k for k, _ in node.arrays()), name)][...]  # type: ignore[index, unused-ignore]
+    node = zarr.open(file.path, mode="r")
+    if isinstance(node, zarr.Group):
+        # an array of a group below has a path in its place: GROUP/NAME
+        name = file.name if file.name and file.name in node else _named(file, sorted(name for name, _ in node.arrays()))
+        node = node[name]
+    if not isinstance(node, zarr.Array):
+        raise DataError(f"{file} is a Zarr group, not an array: name one of its arrays")
+    dims = node.metadata.dimension_names if node.metadata.zarr_format == 3 else node.attrs.get("_ARRAY_DIMENSIONS")
+    named = tuple(str(d) for d in dims) if isinstance(dims, (list, tuple)) and all(dims) else None
+    yield node, Header(node.shape, node.dtype, named, node.chunks)
 
 
-def _netcdf(file: Path, name: str | None) -> Any:
+@contextlib.contextmanager
+def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     import xarray as xr
 
-    with xr.open_dataset(file) as ds:
-        return ds[_only([str(n) for n in ds.data_vars], name)].to_numpy()
+    try:
+        opened = xr.open_dataset(file.path, mask_and_scale=decoded, decode_times=False, cache=False)
+    except ValueError as error:
+        if "IO backends" in str(error) and not any(map(find_spec, ("h5netcdf", "netCDF4"))):
+            raise DataError(f"cannot read {file}: NetCDF-4 needs a reader; install v50calib[netcdf], or write NPY or Zarr") from error
+        raise
+    with opened as ds:
+        # the only variable beside its coordinates need not be named; a coordinate is read by its name
+        name = file.name if file.name in ds.variables else _named(file, [str(n) for n in ds.data_vars or ds.variables])
+        var = ds.variables[name]
+        yield _Values(var), Header(var.shape, var.dtype, tuple(map(str, var.dims)), None, any(a in var.attrs for a in _PACKED))
 
 
-def _csv(file: Path, name: str | None) -> Any:
+@dataclass(frozen=True)
+class _Values:
+    """Indexing of a variable that gives numbers."""
+
+    var: Any
+
+    def __getitem__(self, index: tuple[slice | int, ...], /) -> Any:
+        return self.var[index].values
+
+
+@contextlib.contextmanager
+def _csv(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     """Numbers separated by commas; a first line of column names is skipped; one column gives a 1-D array."""
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    _refuse_name(file)
+    lines = [line for line in file.path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not lines:
         raise ValueError("the file is empty")
     try:
@@ -122,21 +246,21 @@ def _csv(file: Path, name: str | None) -> Any:
     except ValueError:
         lines = lines[1:]
     table = np.array([[float(cell) for cell in line.split(",")] for line in lines])
-    return table[:, 0] if table.ndim == 2 and table.shape[1] == 1 else table
+    values = table[:, 0] if table.ndim == 2 and table.shape[1] == 1 else table
+    yield values, Header(values.shape, values.dtype)
 
 
-def _only(names: list[str], name: str | None) -> str:
-    if name is None and len(names) != 1:
-        raise ValueError(f"it holds {len(names)} arrays ({', '.join(names)}): name one as FILE::NAME")
-    if name is not None and name not in names:
-        raise ValueError(f"it has no array '{name}', only {', '.join(names)}")
-    return name if name is not None else names[0]
+def _refuse_name(file: ArrayFile) -> None:
+    if file.name:
+        raise DataError(f"{file.path} is one array: leave out '::{file.name}'")
 
 
-_READERS: dict[str, Callable[[Path, str | None], Any]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".zarr": _zarr,
-    ".nc": _netcdf,
-    ".csv": _csv,
-}
+def _named(file: ArrayFile, names: list[str]) -> str:
+    """The array asked for, or the only one there is. Raises DataError naming what there is."""
+    if file.name is None and len(names) == 1:
+        return names[0]
+    if file.name is None:
+        raise DataError(f"{file.path} holds {len(names)} arrays ({', '.join(names)}): name one as {file.path.name}::NAME")
+    if file.name not in names:
+        raise DataError(f"{file.path} has no array '{file.name}', only {', '.join(names)}")
+    return file.name

@@ -1,7 +1,7 @@
 """Several detectors read together, [time, channel, y, x]: one Dataset of them all, and its parts.
 
-A channel is a detector of its own: its maps, gain, wavelength and photometry have nothing to do with its neighbours'.
-So stages and products know nothing of channels; a joined Dataset is taken apart, calibrated, and put together again.
+A channel is a detector of its own, with its own maps, gain, wavelength and photometry. So stages and products know
+nothing of channels: a joined Dataset is split, calibrated channel by channel, and joined again.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ CHANNELS_ATTR = "channels"
 
 
 def join_visits(instrument: str, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """One raw visit with `channel` before y, x out of the visits of an instrument's channels, in their order.
+    """One raw visit with `channel` before y, x, joined from the visits of an instrument's channels, in their order.
 
     Raises DataError where one is a band and another a spectrum.
+
+    >>> def visit(number):
+    ...     attrs = {"channel": number, "instrument": f"CAM.C{number}", "adc_offset": 0.0, "adc_gain": 1.0 + number, "detector": "CAM"}
+    ...     return xr.Dataset({"frames": (("time", "y", "x"), np.zeros((2, 4, 5)))}, {"wavelength": 1.0 + number}, attrs)
+    >>> joined = join_visits("CAM", [visit(1), visit(0)])
+    >>> joined["frames"].dims, joined["channel"].values.tolist(), [part.attrs["adc_gain"] for part in split_visit(joined)]
+    (('time', 'channel', 'y', 'x'), ['C0', 'C1'], [1.0, 2.0])
     """
     ordered = sorted(parts, key=lambda ds: int(ds.attrs["channel"]))
     if len({ds["wavelength"].ndim for ds in ordered}) > 1:
@@ -31,7 +38,7 @@ def join_visits(instrument: str, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         )
     every = [ds.attrs for ds in ordered]
     shared = {k: v for k, v in every[0].items() if all(a.get(k) == v for a in every) and k != "channel"}
-    # of constants that differ from channel to channel the first one's stand here; the parts have their own
+    # where constants differ between channels, the joined visit has the first one's; the parts have their own
     attrs = {**{k: every[0][k] for k in ("adc_offset", "adc_gain", "detector")}, **shared, "instrument": instrument}
     joined = _concat([ds.drop_attrs(deep=False) for ds in ordered], "channel").assign_attrs(attrs, **{CHANNELS_ATTR: json.dumps(every)})
     names = [str(a["instrument"]).rpartition(".")[2] for a in every]
@@ -39,12 +46,16 @@ def join_visits(instrument: str, parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def is_joined(ds: xr.Dataset) -> bool:
-    """Whether a Dataset holds several channels."""
+    """Whether a Dataset holds several channels.
+
+    >>> is_joined(xr.Dataset({"frames": (("time", "channel", "y", "x"), np.zeros((2, 3, 4, 4)))}))
+    True
+    """
     return "channel" in ds.dims
 
 
 def split_visit(ds: xr.Dataset) -> list[xr.Dataset]:
-    """The raw visits of a joined Dataset's channels, each with its own attributes. Raises DataError where it lost them."""
+    """The raw visits of a joined Dataset's channels, each with its own attributes. Raises DataError where these are lost."""
     every = json.loads(ds.attrs.get(CHANNELS_ATTR, "[]"))
     if len(every) != ds.sizes["channel"]:
         raise DataError(
@@ -85,7 +96,7 @@ def _concat(parts: Sequence[xr.Dataset], dim: str) -> xr.Dataset:
 
 
 def _in_order(ds: xr.Dataset) -> xr.Dataset:
-    """Every variable with `channel` where the contract wants it: before y, x, else last."""
+    """Every variable with `channel` where the schema has it: before y, x, else last."""
     variables = {}
     for name, var in ds.variables.items():
         if "channel" in var.dims and var.ndim > 1:

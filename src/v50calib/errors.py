@@ -1,4 +1,4 @@
-"""Errors a user can act on: each message says the cause, the value seen and what to do."""
+"""Errors that a user can act on: each message says the cause, the value seen and the remedy."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ class DataError(V50CalibError):
 
 
 class StoreError(V50CalibError):
-    """A Zarr store or run directory cannot be written, or is not what it should be."""
+    """A Zarr store or run directory cannot be written, or is damaged or of another kind."""
 
     exit_code = 4
 
 
 class ClusterError(V50CalibError):
-    """Workers or the scheduler are lost or cannot be had; what was finished stays."""
+    """Workers or the scheduler are lost or cannot be started; finished work is kept."""
 
     exit_code = 5
 
 
 class RunInterruptedError(V50CalibError):
-    """A run was stopped by a signal, cleanly; the exit code is 128 + the signal's number, as a shell has it."""
+    """A run was stopped by a signal, cleanly; the exit code is 128 + the signal's number, as a shell has it.
+
+    >>> RunInterruptedError("stopped by SIGINT", 2).exit_code
+    130
+    """
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)

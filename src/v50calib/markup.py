@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-#: the reader's own colours and letters: a notebook may be dark
+#: colours and fonts are the reader's: a notebook may be dark
 _CELL = 'style="text-align: left; vertical-align: top"'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
-    """A table of texts."""
+    """A table of texts.
+
+    >>> table(["stage"], [["<dark>"]])
+    '<table>...<td ...>&lt;dark&gt;</td></tr></tbody></table>'
+    """
     above = f"<caption {_CELL}>{escape(caption)}</caption>" if caption else ""
     heads = "".join(f"<th {_CELL}>{escape(name)}</th>" for name in head)
     lines = "".join("<tr>" + "".join(f"<td {_CELL}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
@@ -18,7 +22,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str = 
 
 
 def tree(name: str, values: Mapping[str, object], *, is_open: bool = True) -> str:
-    """Keys and values, nested mappings folded away."""
+    """Keys and values, nested mappings folded away.
+
+    >>> tree("dark", {"enabled": True})
+    '<details open ...><summary>dark</summary><ul><li><code>enabled</code>: true</li></ul></details>'
+    """
     plain = "".join(
         f"<li><code>{escape(key)}</code>: {escape(say(value))}</li>" for key, value in values.items() if not isinstance(value, Mapping)
     )
@@ -29,14 +37,22 @@ def tree(name: str, values: Mapping[str, object], *, is_open: bool = True) -> st
 
 
 def say(value: object) -> str:
-    """A value as YAML has it: true, false, null."""
+    """A value as YAML has it: true, false, null.
+
+    >>> say(None), say(True), say(4.5)
+    ('null', 'true', '4.5')
+    """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
 
 
 def flat(values: Mapping[str, object], path: str = "") -> dict[str, object]:
-    """{dotted path: value} of nested mappings."""
+    """{dotted path: value} of nested mappings.
+
+    >>> flat({"calib": {"dark": {"enabled": True}}, "seed": 1})
+    {'calib.dark.enabled': True, 'seed': 1}
+    """
     found: dict[str, object] = {}
     for key, value in values.items():
         name = f"{path}.{key}" if path else key

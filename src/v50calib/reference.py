@@ -15,7 +15,7 @@ from v50calib.errors import DataError
 
 #: the maps, in the order in which they are stored and hashed
 MAP_NAMES: tuple[str, ...] = ("dark", "dead", "flat", "read", "linear_corr")
-#: attribute of a raw visit: names of the maps that its user does not have, separated by blanks
+#: attribute of a raw visit: names of the maps that are not given, separated by blanks
 ABSENT_ATTR = "absent_maps"
 #: flag of every pixel where a map is absent and a benign value stands in: dark 0, flat 1, linearity the identity
 ABSENT_DQ = {"dark": DQ.UNRELIABLE_DARK, "flat": DQ.NO_FLAT_FIELD, "linear_corr": DQ.NO_LIN_CORR}
@@ -61,7 +61,11 @@ class Reference:
 
 
 def hash_array(values: NDArray[np.generic]) -> str:
-    """sha256 of an array's dtype, shape and values in C order; independent of the machine's byte order."""
+    """sha256 of an array's dtype, shape and values in C order; independent of the machine's byte order.
+
+    >>> hash_array(np.arange(3)) == hash_array(np.arange(3)[::-1][::-1]), hash_array(np.arange(3)) == hash_array(np.arange(3.0))
+    (True, False)
+    """
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode())
     digest.update(little.tobytes())
@@ -69,7 +73,11 @@ def hash_array(values: NDArray[np.generic]) -> str:
 
 
 def hash_text(text: str) -> str:
-    """sha256 of a text."""
+    """sha256 of a text.
+
+    >>> hash_text("")[:12]
+    'e3b0c44298fc'
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -77,6 +85,12 @@ def make_reference(maps: Mapping[str, NDArray[np.generic]], adc_offset: float, a
     """Build a Reference from its five maps, computing the hashes; `absent` names those that hold benign values only.
 
     Raises DataError where a map is missing.
+
+    >>> one = np.ones((2, 3))
+    >>> maps = {"dark": one, "dead": 0 * one, "flat": one, "read": one, "linear_corr": np.zeros((6, 2, 3))}
+    >>> reference = make_reference(maps, adc_offset=-1000.0, adc_gain=0.437, absent=["dark"])
+    >>> reference.shape, reference.hashes["dark"], DQ(reference.absent_dq)
+    ((2, 3), 'none', <DQ.UNRELIABLE_DARK: 8388608>)
     """
     missing = [name for name in MAP_NAMES if name not in maps]
     if missing:
@@ -94,6 +108,10 @@ def reference_from_dataset(ds: xr.Dataset) -> Reference:
 
     The hashes are computed from the maps as they are now, so a map that a user has edited is seen.
     Raises DataError where a map or an ADC constant is missing.
+
+    >>> reference_from_dataset(xr.Dataset(attrs={"adc_offset": -1000.0, "adc_gain": 0.437}))
+    Traceback (most recent call last):
+    v50calib.errors.DataError: calibration maps ['dark', 'dead', 'flat', 'read', 'linear_corr'] are missing; ...
     """
     absent = [a for a in ("adc_offset", "adc_gain") if a not in ds.attrs]
     if absent:

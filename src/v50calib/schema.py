@@ -47,12 +47,28 @@ class Instrument:
         columns = np.arange(self.shape[1])[self.science if self.science is not None else slice(None)]
         return columns[::-1].copy() if wavelength_um[columns[0]] > wavelength_um[columns[-1]] else columns
 
+    @property
+    def chunk_frames(self) -> int:
+        """Frames of a time chunk, even: of a raw store's chunks, of a task's and of a lazy array's.
+
+        >>> INSTRUMENT["AIRS-CH0"].chunk_frames, Instrument("CAM", (32, 32), None, (1.0, 2.0), 0.5, False).chunk_frames
+        (450, 4882)
+        """
+        return CHUNK_FRAMES.get(self.name, default_chunk_frames(self.shape))
+
 
 INSTRUMENT: dict[str, Instrument] = {
     "AIRS-CH0": Instrument("AIRS-CH0", (32, 356), slice(39, 321), (0.1, 4.6), None, True),
     "FGS1": Instrument("FGS1", (32, 32), None, (0.1, 0.2), 0.7, False),
 }
 
+#: channels of the challenge's spectra, wl_1 … wl_283: FGS1 is channel 0, the science columns of AIRS-CH0 follow by rising wavelength
+N_CHANNELS = 283
+#: which channels of a spectrum are an instrument's, in this order
+CHANNELS: dict[str, slice] = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, N_CHANNELS)}
+
+#: frames of a time chunk of the built-in instruments: 1/25 of a full visit (18 minutes), about 10 MB, no ragged tail
+CHUNK_FRAMES = {"AIRS-CH0": 450, "FGS1": 5400}
 #: attribute of a visit of any other detector: its facts, as JSON
 DETECTOR_ATTR = "detector"
 #: bytes of uint16 frames in a time chunk of a detector that has no measured chunk size
@@ -85,7 +101,11 @@ def instrument_of(attrs: Mapping[Any, Any]) -> Instrument:
 
 
 def default_chunk_frames(shape: tuple[int, int]) -> int:
-    """Even number of uint16 frames that make about CHUNK_BYTES, at least one pair."""
+    """Even number of uint16 frames (ny, nx) that make about CHUNK_BYTES, at least one pair.
+
+    >>> default_chunk_frames((32, 32)), default_chunk_frames((4096, 4096))
+    (4882, 2)
+    """
     return max(2, 2 * (CHUNK_BYTES // (4 * shape[0] * shape[1])))
 
 
@@ -150,21 +170,20 @@ def check_raw_visit(ds: xr.Dataset, *, in_pairs: bool = True) -> None:
 
 def with_channel(dims: tuple[str, ...]) -> tuple[str, ...]:
     """Dims with `channel` before y, x: a visit whose frames hold several detectors."""
-    place = dims.index("y") if "y" in dims else len(dims)
-    return (*dims[:place], "channel", *dims[place:]) if "y" in dims else dims
+    index = dims.index("y") if "y" in dims else len(dims)
+    return (*dims[:index], "channel", *dims[index:]) if "y" in dims else dims
 
 
 def pair_chunks(n_frames: int, chunk: int) -> tuple[int, ...]:
-    """Even chunk lengths that cover `n_frames`; a chunk never splits a CDS pair. Raises DataError if odd."""
+    """Even chunk lengths that cover `n_frames`; a chunk never splits a CDS pair. Raises DataError if odd.
+
+    >>> pair_chunks(10, 4)
+    (4, 4, 2)
+    """
     if chunk % 2 or chunk < 2:
         raise DataError(f"time chunk of {chunk} frames would split a CDS pair: use an even number >= 2")
     full, rest = divmod(n_frames, chunk)
     return (chunk,) * full + ((rest,) if rest else ())
-
-
-def is_finite(values: np.ndarray) -> bool:
-    """True where every value is finite (bool and integer arrays always are)."""
-    return values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
 
 
 #: a calibrated visit: what `calibrate` writes and `open_calibrated` gives (variables that a profile does not make are absent)

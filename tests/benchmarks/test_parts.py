@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from simulated import planet_of
 
 from v50calib import calibrate, open_calibrated, open_visit
 from v50calib.io import ingest
@@ -35,10 +36,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(data: Path) -> Path:
     ingest(data, data.parent / "raw.zarr")
     return data.parent / "raw.zarr"
-
-
-def planet_of(data: Path) -> str:
-    return min(p.name for p in (data / "train").iterdir())
 
 
 def test_the_recipe_gives_what_the_official_profile_gives(data: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ SPOILS: list[tuple[Callable[[Path], None], list[str]]] = [
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILS, ids=[s.__name__ for s, _ in SPOILS])
-def test_bad_data_is_told_in_one_paragraph(data: Path, tmp_path: Path, spoil: Callable[[Path], None], words: list[str]) -> None:
+def test_bad_data_is_one_paragraph(data: Path, tmp_path: Path, spoil: Callable[[Path], None], words: list[str]) -> None:
     spoil(data)
     result = invoke("calibrate", "--data", data, "--out", tmp_path / "r", "runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1")
     assert result.exit_code != 0

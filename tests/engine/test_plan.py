@@ -11,6 +11,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from simulated import planet_of
 
 from v50calib import Pipeline, calibrate, open_visit
 from v50calib.config import validate
@@ -34,10 +35,6 @@ TEMPORAL = [
 ]
 #: pairs of the short visits that chunkings are compared on
 PAIRS = {"AIRS-CH0": 44, "FGS1": 400}
-
-
-def planet_of(root: Path) -> str:
-    return min(p.name for p in (root / "train").iterdir())
 
 
 def visit(root: Path, instrument: str, chunks: int | None = None) -> xr.Dataset:

@@ -49,7 +49,7 @@ def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @dataclass
 class Site:
-    """One fault's place: dataset, run directory, and the command line in processes of their own."""
+    """Where one fault happens: dataset, run directory, and the command line in processes of their own."""
 
     data: Path
     run: Path

@@ -1,4 +1,4 @@
-"""Every kind of fault once: the run ends as told, is resumed, and its store equals that of an undisturbed run, bit for bit.
+"""Every kind of fault once: the run ends as documented, is resumed, and its store equals that of an undisturbed run, bit for bit.
 
 `scripts/faults.sh` runs them all; those marked slow as well, the quicker ones, run with the other slow tests.
 Processes are started as a user starts them; faults come from tests/faults/inject.
@@ -172,7 +172,7 @@ def test_reads_that_fail_now_and_then(site: Site) -> None:
 
 
 def test_clock_jumps(site: Site) -> None:
-    """Dask's own deadlines may pass by a jump: then the run ends as one whose scheduler was lost, and goes on."""
+    """Dask's own deadlines may pass by a jump: then the run ends as one whose scheduler was lost, and is resumed."""
     for _ in range(3):
         code, text = site.calibrate(faults=[site.fault("", "", "clock")], scheduler="local")
         assert code in (0, 5), text
@@ -238,7 +238,7 @@ def test_committed_product_is_damaged(site: Site, spoil: Callable[[Path], None])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("scheduler", ["local", pytest.param("sync", marks=pytest.mark.slow)])
 def test_signal(site: Site, number: signal.Signals, code: int, scheduler: str) -> None:
-    """SIGINT goes to the whole group, as Ctrl-C does. Stops in less than 10 s, told in exit code, message and manifest."""
+    """SIGINT goes to the whole group, as Ctrl-C does. Stops in less than 10 s, reported in exit code, message and manifest."""
     seconds = 60 if scheduler == "local" else 3
     process = site.start(faults=[site.fault(*COMPUTE, f"sleep:{seconds}")], scheduler=scheduler)
     site.wait_for(site.marker(), process)
@@ -251,9 +251,9 @@ def test_signal(site: Site, number: signal.Signals, code: int, scheduler: str) -
     assert time.monotonic() - began < 10
     assert found == code, text
     assert f"stopped by {number.name}; run the same command again" in text
-    told = site.status()
-    assert told["phase"] == "interrupted"
-    assert told["interrupted"] >= 1
+    found = site.status()
+    assert found["phase"] == "interrupted"
+    assert found["interrupted"] >= 1
     site.resume()
 
 

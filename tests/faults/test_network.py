@@ -84,7 +84,7 @@ def test_short_cut_is_not_noticed(network: Callable[[float], Network]) -> None:
 
 
 def test_all_workers_are_cut_off(network: Callable[[float], Network]) -> None:
-    """Told after runtime.worker_timeout_s. When the network is back and workers are started anew, the run goes on over it."""
+    """Reported after runtime.worker_timeout_s. When the network is back and workers are started again, the run is resumed over it."""
     net = network(60)
     process = net.cut_midway("one", "two", overrides=("runtime.worker_timeout_s=5",))
     code, text = net.site.end(process)
@@ -100,7 +100,7 @@ def test_all_workers_are_cut_off(network: Callable[[float], Network]) -> None:
 
 
 def test_client_is_cut_off(network: Callable[[float], Network]) -> None:
-    """What it asked for is forgotten by the scheduler; the same command goes on when the network is back."""
+    """What it asked for is forgotten by the scheduler; the same command resumes when the network is back."""
     net = network(60)
     process = net.cut_midway("client")
     code, text = net.site.end(process)

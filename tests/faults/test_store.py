@@ -106,7 +106,7 @@ def test_outage_that_ends(bucket: Bucket) -> None:
 
 @pytest.mark.slow
 def test_credentials_run_out(bucket: Bucket) -> None:
-    """Refused is not asked again: told at once, with the remedy; the next run, with new ones, goes on."""
+    """A refusal is not retried: it is reported at once, with the remedy; the next run, with new credentials, resumes."""
     code, text = bucket.calibrate(trouble=Trouble("denied", every=1, times=10**9))
     assert code == 4, text
     assert "Traceback" not in text

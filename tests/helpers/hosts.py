@@ -108,7 +108,7 @@ class Hosts:
         return process
 
     def cut(self, name: str) -> None:
-        """No packet goes in or out any more; nobody is told."""
+        """No packet goes in or out any more; nobody is informed."""
         _ip("-n", self.namespace(name), "link", "set", "eth0", "down")
 
     def restore(self, name: str) -> None:

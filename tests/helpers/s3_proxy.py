@@ -1,4 +1,4 @@
-"""An S3 server's bad days: a proxy on loopback that passes requests on, until it is told to answer otherwise."""
+"""An S3 server's bad days: a proxy on loopback that passes requests on, until it is set to answer otherwise."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from v50calib.errors import DataError
-from v50calib.io.catalog import find, root_kind, scan
+from v50calib.io.catalog import find, open_root, scan
+from v50calib.io.challenge.root import ChallengeRoot
 from v50calib.io.keys import VisitKey, normalise_planet_id
 
 
@@ -17,7 +18,7 @@ def test_scan_finds_visits_from_file_names(dataset: Path) -> None:
         VisitKey("342072318", 0, "FGS1"),
         VisitKey("342072318", 1, "FGS1"),
     ]
-    assert root_kind(dataset) == "dataset"
+    assert isinstance(open_root(dataset), ChallengeRoot)
 
 
 def test_scan_of_the_2024_layout_is_visit_zero(dataset_2024: Path) -> None:

@@ -23,7 +23,7 @@ def photutils_image(aperture: object, method: str, subpixels: int = 5) -> np.nda
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-3, 35), st.floats(-3, 35), st.floats(0.3, 14), st.floats(0.3, 1.0), st.floats(-3.2, 3.2))
 def test_ellipse_equals_photutils_exact(cy: float, cx: float, a: float, ratio: float, theta: float) -> None:
-    ours = apertures.elliptical_aperture(SHAPE, (cy, cx), (a, a * ratio), theta)
+    ours = apertures.overlap(SHAPE, (cy, cx), apertures.ELLIPSE, a, a * ratio, theta)
     theirs = photutils_image(EllipticalAperture((cx, cy), a, a * ratio, theta=theta), "exact")
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
 
@@ -32,11 +32,12 @@ def test_ellipse_equals_photutils_exact(cy: float, cx: float, a: float, ratio: f
 def test_sampled_edges_equal_photutils(n: int, method: str) -> None:
     centre = (15.31, 15.43)
     pairs = [
-        (apertures.circular_aperture(SHAPE, centre, 6.7, subpixels=n), CircularAperture(centre[::-1], 6.7)),
-        (apertures.elliptical_aperture(SHAPE, centre, (8.1, 5.2), 0.4, subpixels=n), EllipticalAperture(centre[::-1], 8.1, 5.2, theta=0.4)),
-        (apertures.box_aperture(SHAPE, centre, (7.3, 9.1), subpixels=n), RectangularAperture(centre[::-1], 9.1, 7.3)),
+        ((apertures.CIRCLE, 6.7, 6.7, 0.0), CircularAperture(centre[::-1], 6.7)),
+        ((apertures.ELLIPSE, 8.1, 5.2, 0.4), EllipticalAperture(centre[::-1], 8.1, 5.2, theta=0.4)),
+        ((apertures.BOX, 9.1 / 2, 7.3 / 2, 0.0), RectangularAperture(centre[::-1], 9.1, 7.3)),
     ]
-    for ours, aperture in pairs:
+    for outline, aperture in pairs:
+        ours = apertures.overlap(SHAPE, centre, *outline, subpixels=n)
         np.testing.assert_allclose(ours, photutils_image(aperture, method, n), rtol=0, atol=1e-12)
 
 

@@ -132,7 +132,9 @@ def test_covariance_of_the_channels_is_that_of_their_scatter() -> None:
     means, said, independent = [], [], []
     for seed in range(40):
         time, flux, width = curves(3.7, np.full(30, 0.01), 4e-4, 500 + seed)
-        fit = fit_joint([Block(time, flux, np.full(flux.shape, 4e-4), width, powers(time))], [band(30)], TRUE, np.array([3.7]), PRIOR).bands[0]
+        fit = fit_joint(
+            [Block(time, flux, np.full(flux.shape, 4e-4), width, powers(time))], [band(30)], TRUE, np.array([3.7]), PRIOR
+        ).bands[0]
         own = np.diag(fit.sigma**2 - np.square(fit.shared).sum(axis=1))
         covariance = own + fit.shared @ fit.shared.T
         means.append(fit.depth.mean())

@@ -53,9 +53,9 @@ def test_previous_by_brute_force(seed: int) -> None:
 
 def test_position_and_direction() -> None:
     order = np.array([4, 2, 0, 1, 3])
-    first, second = pairing.by_position(order, second_first=False)
+    first, second = pairing.by_index(order, second_first=False)
     assert (first.tolist(), second.tolist()) == ([4, 0], [2, 1])
-    first, second = pairing.by_position(order, second_first=True)
+    first, second = pairing.by_index(order, second_first=True)
     assert (first.tolist(), second.tolist()) == ([2, 1], [0, 3])
 
 

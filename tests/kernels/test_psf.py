@@ -62,7 +62,7 @@ def fit(
     return out, good
 
 
-def test_noise_free_flux_and_place_are_exact() -> None:
+def test_noise_free_flux_and_position_are_exact() -> None:
     rng = np.random.default_rng(9)
     places = 6 + rng.uniform(-0.8, 0.8, (20, 2))
     variance = 300 + 1e5 * psf.image(psf.GAUSSIAN, GAUSS, NONE, (6.0, 6.0), SIZE)

@@ -85,7 +85,7 @@ def test_same_bytes_as_a_local_run(cluster: DaskHosts, dataset: Path, tmp_path: 
 
 @pytest.mark.parametrize("kind", ["stranger", "plain"])
 def test_who_is_refused(cluster: DaskHosts, dataset: Path, tmp_path: Path, kind: str) -> None:
-    """A certificate of another CA, and a connection without encryption: told in one line, and nothing is written."""
+    """A certificate of another CA, and a connection without encryption: reported in one line, and nothing is written."""
     if kind == "stranger":
         code, text = calibrated(cluster, dataset, tmp_path / "run", *tls_overrides(make_tls(tmp_path / "tls")), "runtime.comm_timeout_s=2")
     else:

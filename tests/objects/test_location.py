@@ -1,4 +1,4 @@
-"""What names a place, what is refused, and that local paths pay nothing for object stores."""
+"""What names a location, what is refused, and that local paths pay nothing for object stores."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def test_local_paths_are_paths(tmp_path: Path) -> None:
         ("s3://verysecret@bucket/data", "refused"),
         ("s3://bucket/data?X-Amz-Signature=verysecret", "refused"),
         ("gs://bucket/data#verysecret", "refused"),
-        ("https://user:verysecret@host/data", "https:// is no place that is known"),
+        ("https://user:verysecret@host/data", "https:// is no known kind of location"),
         ("ftp://host/verysecret", "s3://, gs://, az://"),
-        ("s3://", "names no place"),
-        ("s3:///data", "names no place"),
+        ("s3://", "names no location"),
+        ("s3:///data", "names no location"),
         ("s3://bucket/../other/data", "without '..'"),
     ],
 )

@@ -15,7 +15,7 @@ from v50calib.runs import lock
 from v50calib.runs.lock import holder, is_held, run_lock
 
 
-def test_a_second_run_is_refused_and_told_by_whom(tmp_path: Path) -> None:
+def test_a_second_run_is_refused_and_names_the_holder(tmp_path: Path) -> None:
     with run_lock(tmp_path):
         assert is_held(tmp_path)
         assert holder(tmp_path)["pid"] == os.getpid()

@@ -52,7 +52,7 @@ def test_every_single_byte_counts(run: Path) -> None:
     assert check_product(product)[1] == []
 
 
-def test_broken_missing_partial_are_told_set_aside_and_redone(run: Path, dataset: Path) -> None:
+def test_broken_missing_partial_are_reported_set_aside_and_redone(run: Path, dataset: Path) -> None:
     first, second, third = products(run)
     whole = {p: tree_hash(p) for p in products(run)}
     (first / "photometry" / "c.0.0").write_bytes(b"")
@@ -69,7 +69,7 @@ def test_broken_missing_partial_are_told_set_aside_and_redone(run: Path, dataset
     assert {p: tree_hash(p) for p in products(run)} == whole
 
 
-def test_a_product_in_another_ones_place(run: Path) -> None:
+def test_a_product_in_another_ones_folder(run: Path) -> None:
     first, second, _ = products(run)
     shutil.rmtree(first)
     shutil.copytree(second, first)

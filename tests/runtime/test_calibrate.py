@@ -103,7 +103,7 @@ def test_one_bad_visit_is_recorded_and_the_others_are_done(dataset: Path, tmp_pa
     kept = {e.label: e.state for e in manifest.read(out)}
     assert kept[failed.label] == "failed"
     assert sum(s == "done" for s in kept.values()) == 5
-    # mended, the run goes on where it was
+    # repaired: the same call resumes the run
     shutil.copy(dataset / "train" / planet / "FGS1_calibration_1" / "flat.parquet", broken / "train" / planet / "FGS1_calibration_1")
     again = calibrate(broken, out, overrides=SYNC)
     assert (again.count("done"), again.count("skipped")) == (1, 5)

@@ -113,7 +113,7 @@ def test_no_scheduler_answers() -> None:
 
 
 def test_the_network_is_cut_while_a_result_is_fetched() -> None:
-    """The client may not know yet that its scheduler is gone: told as that, not as a traceback of Dask."""
+    """The client may not know yet that its scheduler is gone: reported as that, not as a traceback of Dask."""
 
     def cut() -> None:
         raise CommClosedError("in TLS: Stream is closed")

@@ -1,4 +1,4 @@
-"""`doctor`: every lack is seen and comes with what mends it."""
+"""`doctor`: every fault is seen and comes with its remedy."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_extras_for_development_are_not_asked_for() -> None:
     assert not names & {f"extra {name}" for name in doctor.EXTRAS}
 
 
-def test_little_memory_and_disk_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_and_disk_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "MEMORY_LIMIT", 2 * 2**30)
     monkeypatch.setattr(doctor, "cores", lambda: 4)
     monkeypatch.setattr(doctor, "DISK_NEEDED", 2**80)

@@ -77,7 +77,7 @@ def test_sample_is_spread_and_covers_every_instrument() -> None:
     assert lonely in sample(sorted([*keys, lonely]), 1)
 
 
-def test_a_queue_is_measured_here_and_told(dataset: Path) -> None:
+def test_a_queue_is_measured_here_and_said(dataset: Path) -> None:
     config = load("calib/fast", ["compute=slurm", "runtime.num_workers=64", "calib.photometry.instrument.name=FGS1"])
     assert slots(config.runtime) == 64
     found = forecast(dataset, config, visits=1)

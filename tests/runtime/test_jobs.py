@@ -46,8 +46,8 @@ def test_chunks_are_dealt_into_runs_however_many_workers_are_there(monkeypatch: 
     """Nine chunks, in order and each once; none of the workers may be left when a visit is tried again."""
     submitted: list[tuple[Any, ...]] = []
     client = SimpleNamespace(submit=lambda *args, **_: submitted.append(args))
-    monkeypatch.setattr("v50calib.runtime.execute.pairs_of_job", lambda _: 85)
-    monkeypatch.setattr("v50calib.runtime.execute.input_identity", lambda *_: {})
+    monkeypatch.setattr("v50calib.runtime.execute.extent_of_job", lambda job: (85, job.config.runtime.chunk_pairs))
+    monkeypatch.setattr("v50calib.runtime.execute.open_root", lambda _: SimpleNamespace(identity=lambda _: {}))
     job = Job("root", "out", VisitKey("1", 0, "FGS1"), packed(load("calib/nominal", ["runtime.chunk_pairs=10"])))
     execute._submit_chunks(client, job, slots)  # type: ignore[arg-type]
     dealt = [args[4] for args in submitted if args[1] is chunks_job]

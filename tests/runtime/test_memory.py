@@ -6,7 +6,7 @@ import pytest
 
 from v50calib.config import load
 from v50calib.errors import ConfigError
-from v50calib.io.catalog import scan
+from v50calib.io.catalog import open_root, scan
 from v50calib.runtime.batch import make_jobs
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import BASE, check_memory, projected
@@ -19,15 +19,15 @@ def jobs(root: Path, *overrides: str) -> list[Job]:
 
 def test_parts_follow_the_frames(dataset: Path, store: Path) -> None:
     """AIRS-CH0: 226 reads of 32 x 356; a file is held whole, a store's chunk twice."""
-    file = projected(jobs(dataset)[0], whole_file=True)
+    file = projected(jobs(dataset)[0], open_root(dataset))
     assert file.instrument == "AIRS-CH0"
     source_bytes = 2 * 226 * 32 * 356
     assert file.frames == pytest.approx(1.6 * source_bytes, rel=0.02)
     assert file.base == BASE
-    chunked = projected(jobs(store)[0], whole_file=False)
+    chunked = projected(jobs(store)[0], open_root(store))
     assert chunked.frames <= 2 * 2 * 450 * 32 * 356
-    none = projected(jobs(dataset, "output.cubes=none")[0], whole_file=True)
-    full = projected(jobs(dataset, "output.cubes=full")[0], whole_file=True)
+    none = projected(jobs(dataset, "output.cubes=none")[0], open_root(dataset))
+    full = projected(jobs(dataset, "output.cubes=full")[0], open_root(dataset))
     assert none.cubes == 0
     assert full.cubes == pytest.approx(2.2 * 4 * 113 * 32 * 356, rel=0.02)
 
@@ -66,11 +66,12 @@ def test_projection_covers_the_measured_peak(dataset: Path, tmp_path: Path, inst
 from pathlib import Path
 from v50calib.config import load
 from v50calib.io.catalog import scan
-from v50calib.runtime.visit import Job, packed, run_job
+from v50calib.runtime.job import Job, packed, run_job
 key = next(k for k in scan({str(dataset)!r}) if k.instrument == {instrument!r})
 run_job(Job({str(dataset)!r}, {str(tmp_path)!r}, key, packed(load("calib/nominal"))))
 print(1024 * int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]))
 """
     peak = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     job = next(j for j in jobs(dataset) if j.key.instrument == instrument)
-    assert 0.6 * projected(job, whole_file=True).total < peak < projected(job, whole_file=True).total
+    expected = projected(job, open_root(dataset)).total
+    assert 0.6 * expected < peak < expected

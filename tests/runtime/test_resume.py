@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from v50calib import calibrate
 from v50calib.cli.main import main
 from v50calib.errors import ConfigError, DataError, StoreError
-from v50calib.io import identity
+from v50calib.io.challenge.root import ChallengeRoot
 from v50calib.runs import manifest, quarantine, state
 from v50calib.runtime import execute
 from v50calib.runtime.bookkeeping import RunSummary
@@ -72,7 +72,7 @@ def test_what_has_not_changed_is_not_opened(dataset: Path, tmp_path: Path, monke
     def opened(*_: object) -> None:
         raise AssertionError("a visit was opened")
 
-    monkeypatch.setattr(identity, "open_source", opened)
+    monkeypatch.setattr(ChallengeRoot, "open", opened)
     monkeypatch.setattr("v50calib.runtime.batch.check_memory", lambda *_: [])
     assert counts(run(dataset, tmp_path / "r")) == (0, 3, 0)
 
@@ -171,7 +171,7 @@ class Flaky:
         return self.real(job)
 
 
-def test_what_may_pass_is_tried_again_and_told(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_pass_is_tried_again_and_recorded(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute, "run_job", flaky := Flaky(OSError(5, "Input/output error"), 2))
     assert counts(run(dataset, tmp_path / "r", limit=1)) == (1, 0, 0)
     assert flaky.calls == 3

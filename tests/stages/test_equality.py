@@ -8,6 +8,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from simulated import planet_of
 
 from v50calib import Pipeline, open_visit
 from v50calib.errors import ConfigError, DataError
@@ -15,10 +16,6 @@ from v50calib.errors import ConfigError, DataError
 INSTRUMENTS = ["AIRS-CH0", "FGS1"]
 #: float32 storage: one unit in the last place either way
 FLOAT32 = 2.4e-7
-
-
-def planet_of(root: Path) -> str:
-    return min(p.name for p in (root / "train").iterdir())
 
 
 def assert_same(a: xr.Dataset, b: xr.Dataset, names: list[str] | None = None, rtol: float = FLOAT32) -> None:

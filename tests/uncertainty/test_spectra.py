@@ -1,4 +1,4 @@
-"""Spectra of calibrated visits: combined over visits, holes told, features that know the noise."""
+"""Spectra of calibrated visits: combined over visits, holes reported, features that reflect the noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of predictions, truth and features: three formats give the same arrays, and each fault is told."""
+"""Files of predictions, truth and features: three formats give the same arrays, and each fault is reported."""
 
 from __future__ import annotations
 

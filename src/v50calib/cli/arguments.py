@@ -1,7 +1,8 @@
-"""Types of the command line's arguments: locations of data, which may be URLs."""
+"""What the commands' arguments share: types of locations, which may be URLs, and options that several commands have."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +10,47 @@ import click
 
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location, check_answers, locate
+from v50calib.io.storage.objects import ObjectPath
 
 
 class LocationType(click.ParamType[Any]):
-    """The local path or the URL of a dataset, a store or a run directory.
-
-    Raises ConfigError for a URL that is refused, StoreError where its object store does not answer.
-    """
+    """The local path or the URL of a dataset, a store or a run directory. Raises ConfigError for a URL that is refused."""
 
     name = "location"
 
-    def __init__(self, *, check: bool = True) -> None:
-        self._check = check
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Location:
-        found = locate(value)
-        if self._check:
-            check_answers(found)
-        return found
+        return locate(value)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return "PATH|URL" if isinstance(param, click.Option) else None
 
 
 class LocalType(click.ParamType[Any]):
-    """A local path, where a URL cannot be used; ConfigError for a URL."""
+    """A local path where the URL of an object store cannot be used. Raises ConfigError for a URL."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         found = locate(value)
         if not isinstance(found, Path):
-            raise ConfigError(f"'{value}' is in an object store, and this must be a local path: copy or ingest from there")
+            raise ConfigError(f"'{value}' must be a local path, not the URL of an object store: give a folder of this machine")
         return found
 
 
-LOCATION = LocationType()
-#: for a command that itself reports which store does not answer
-UNCHECKED_LOCATION = LocationType(check=False)
-LOCAL = LocalType()
+LOCATION, LOCAL = LocationType(), LocalType()
+
+
+class DataCommand(click.Command):
+    """A command on data, which may be in an object store. Raises StoreError at once where a store does not answer."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        check_answers(*(value for value in ctx.params.values() if isinstance(value, ObjectPath)))
+        return super().invoke(ctx)
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def one_of(*names: str, words: Sequence[str], help: str) -> Callable[..., Any]:  # noqa: A002 - click's own name
+    """An option that takes one of `words`; the first is the default."""
+    return click.option(*names, type=click.Choice(words), default=words[0], show_default=True, help=help)

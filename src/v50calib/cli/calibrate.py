@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import LOCATION
+from v50calib.cli.arguments import LOCATION, DataCommand
 from v50calib.io.storage.location import Location, locate
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.option(
     "--config-name",
     default="calib/nominal",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from v50calib.cli.arguments import LOCAL, LOCATION
+from v50calib.cli.arguments import LOCAL, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 
@@ -24,13 +24,7 @@ from v50calib.io.storage.location import Location
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same dataset.")
 @click.option("--jitter", type=float, nargs=2, default=(0.10, 0.12), show_default=True, help="White pointing jitter in x and y, px rms.")
 @click.option("--drift", type=float, default=0.05, show_default=True, help="Slow pointing drift, px.")
-@click.option(
-    "--layout",
-    type=click.Choice(["2025", "2024"]),
-    default="2025",
-    show_default=True,
-    help="Edition of the challenge whose file layout is written.",
-)
+@one_of("--layout", words=("2025", "2024"), help="Edition of the challenge whose file layout is written.")
 @click.option("--workers", default=1, show_default=True, help="Number of processes.")
 def simulate(
     out: Path,
@@ -59,7 +53,7 @@ def simulate(
     click.echo(f"wrote {planets} planets to {path}")
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("dataset", type=LOCATION)
 @click.argument("store", type=LOCATION)
 @click.option("--workers", default=1, show_default=True, help="Number of processes; each streams one visit.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from v50calib.cli.arguments import LOCAL, LOCATION, UNCHECKED_LOCATION
+from v50calib.cli.arguments import AS_JSON, LOCAL, LOCATION, DataCommand
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from v50calib.runtime.forecast import Forecast
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("data", type=LOCATION)
 @click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
 @click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--out-limit", default=None, metavar="SIZE", help="Limit of the output, e.g. 20GB.")
 @click.option("--memory-limit", default=None, metavar="SIZE", help="Limit of all workers together.  [default: this machine's memory]")
 @click.option("--scratch", type=LOCAL, default=None, help="Folder for the temporary products.  [default: $TMPDIR]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@AS_JSON
 @click.argument("overrides", nargs=-1)
 def plan(
     data: Location, config_name: str, config_dir: Path | None, out: Location | None, visits: int, hours: float | None,
@@ -111,9 +111,9 @@ def _of(limit: str | None) -> str:
 
 
 @click.command()
-@click.option("--data", type=UNCHECKED_LOCATION, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
-@click.option("--out", type=UNCHECKED_LOCATION, default=None, help="Run directory that products will go to.  [default: here]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--data", type=LOCATION, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
+@click.option("--out", type=LOCATION, default=None, help="Run directory that products will go to.  [default: here]")
+@AS_JSON
 def doctor(data: Location | None, out: Location | None, as_json: bool) -> None:
     """What this machine has for a run, what is missing, and the command that fixes it.
 

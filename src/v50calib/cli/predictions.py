@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import LOCATION
+from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 _FILE = click.Path(path_type=Path)
@@ -31,15 +31,9 @@ def _options(words: tuple[str, ...], **set_here: str) -> Any:
 @click.command()
 @click.argument("pred", type=_FILE)
 @click.argument("truth", type=_FILE)
-@click.option(
-    "--edition",
-    type=click.Choice(["2025", "2024"]),
-    default="2025",
-    show_default=True,
-    help="Edition of the metric.",
-)
+@one_of("--edition", words=("2025", "2024"), help="Edition of the metric.")
 @click.option("--per-wavelength", type=_FILE, default=None, help="Write a CSV with the numbers of each channel.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@AS_JSON
 @click.argument("overrides", nargs=-1)
 def score(pred: Path, truth: Path, edition: str, per_wavelength: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
     """The challenge's score of PRED on TRUTH, with bias, coverage, ECE and CRPS.
@@ -69,13 +63,7 @@ def uncertainty() -> None:
 @click.option("--truth", type=_FILE, required=True, help="Truth of planets that the model was not trained on: planet_id, wl_1..wl_283.")
 @_FEATURES
 @click.option("--out", type=_FILE, required=True, help="Model file to write (.npz).")
-@click.option(
-    "--method",
-    type=click.Choice(["temperature", "affine", "corel"]),
-    default="temperature",
-    show_default=True,
-    help="See docs/uncertainty.md.",
-)
+@one_of("--method", words=("temperature", "affine", "corel"), help="See docs/uncertainty.md.")
 @click.argument("overrides", nargs=-1)
 def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, overrides: tuple[str, ...]) -> None:
     """Fit a model on the planets that predictions and truth share.
@@ -131,7 +119,7 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
 @click.option("--model", type=_FILE, default=None, help="Model to apply; without it the predictions are evaluated as they are.")
 @_FEATURES
 @click.option("--report", type=_FILE, default=None, help="Write an HTML page with figures.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@AS_JSON
 @click.argument("overrides", nargs=-1)
 def evaluate(
     pred: Path, truth: Path, model: Path | None, features: Path | None, report: Path | None, as_json: bool, overrides: tuple[str, ...]
@@ -155,17 +143,11 @@ def evaluate(
     _print(found, as_json)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=_FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
 @click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
-@click.option(
-    "--missing",
-    type=click.Choice(["error", "naive"]),
-    default="error",
-    show_default=True,
-    help="Planets in which no transit was found: refuse, or write the naive mean and sigma.",
-)
+@one_of("--missing", words=("error", "naive"), help="Planets in which no transit was found: refuse, or write the naive mean and sigma.")
 def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -> None:
     """A baseline of mu and sigma per planet, from the transit depths of the run in RUN_DIR, combined over visits."""
     from v50calib.runs.calibrated import calibrated_visits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from v50calib.cli.arguments import LOCATION
+from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from v50calib.runs.verify import Verification
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@AS_JSON
 def status(run_dir: Location, as_json: bool) -> None:
     """State of the run in RUN_DIR: counts, rate, time left, failures with reasons, slowest visits, worst quality.
 
@@ -31,17 +32,13 @@ def status(run_dir: Location, as_json: bool) -> None:
     """
     from v50calib.runs.status import status as ask
 
-    found = ask(run_dir)
-    if as_json:
-        click.echo(json.dumps(found, indent=1))
-    else:
-        _print_status(found)
+    _show(ask(run_dir), as_json, _print_status)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them again.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@AS_JSON
 def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
     """Check every product of RUN_DIR against its commit record: metadata, shapes, checksums.
 
@@ -58,22 +55,18 @@ def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@AS_JSON
 def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
     """Table of a run: depth, noise over the photon limit and seconds of each visit."""
     from v50calib.runs.summary import rows
 
-    table = rows(run_dir, truth)
-    if as_json:
-        click.echo(json.dumps(table, indent=1))
-    else:
-        _print_summary(table)
+    _show(rows(run_dir, truth), as_json, _print_summary)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
 @click.option("--csv", "csv_path", type=LOCATION, default=None, help="Write the table to this file, as CSV.")
@@ -104,7 +97,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
         _print_qc(rows)
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
@@ -122,19 +115,11 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
 
 
-@click.command()
+@click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.argument("out")
-@click.option(
-    "--what",
-    type=click.Choice(["lightcurves", "cubes", "spectra"]),
-    default="lightcurves",
-    show_default=True,
-    help="Content of the grid.",
-)
-@click.option(
-    "--format", "fmt", type=click.Choice(["zarr", "netcdf", "npz", "hdf5", "csv"]), default="zarr", show_default=True, help="Format of OUT."
-)
+@one_of("--what", words=("lightcurves", "cubes", "spectra"), help="Content of the grid.")
+@one_of("--format", "fmt", words=("zarr", "netcdf", "npz", "hdf5", "csv"), help="Format of OUT.")
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
@@ -157,6 +142,14 @@ def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | 
     with counter("export") as step:
         write(run_dir, out, what, fmt, overwrite=overwrite, progress=step, plan=plan)
     click.echo(f"wrote {out}")
+
+
+def _show(found: Any, as_json: bool, as_text: Callable[[Any], None]) -> None:
+    """Print what a command found, as JSON or by a function that prints text."""
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        as_text(found)
 
 
 def _print_status(found: dict[str, Any]) -> None:

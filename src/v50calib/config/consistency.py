@@ -6,7 +6,7 @@ from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.errors import ConfigError
 from v50calib.stages.adc.config import AdcConfig
 from v50calib.stages.cds.config import CdsConfig
-from v50calib.stages.dark.cosmic_rays import require_astroscrappy
+from v50calib.stages.dark.cosmic_rays import require_installed
 
 #: overrides that leave the frames and nothing after them
 _FRAMES_ALONE = "calib.photometry.enabled=false calib.trace.enabled=false calib.phase.enabled=false"
@@ -22,17 +22,13 @@ def refuse_inconsistent(config: RunConfig) -> None:
     calib = config.calib
     _refuse_missing_stages(calib)
     _refuse_missing_electrons(calib)
-    if calib.dark.enabled and calib.dark.cosmic_rays.enabled and calib.dark.cosmic_rays.detector == "astroscrappy":
-        require_astroscrappy()
+    if calib.dark.enabled:
+        require_installed(calib.dark.cosmic_rays)
 
 
 def frame_units(adc: AdcConfig, cds: CdsConfig) -> str:
     """Units of the CDS frames of a config."""
-    if cds.normalization.method == "mad":
-        return "sigma"
-    if cds.normalization.method != "none":
-        return "1"
-    return "ADU" if adc.units_out == "ADU" else "e-"
+    return cds.normalization.units or ("ADU" if adc.units_out == "ADU" else "e-")
 
 
 def _refuse_missing_stages(calib: CalibConfig) -> None:
@@ -71,7 +67,7 @@ def _refuse_missing_electrons(calib: CalibConfig) -> None:
     if calib.adc.units_out == "ADU" and (remedies := _takers_of_electrons(calib)):
         takers = f"{', '.join(remedies)} {'take' if len(remedies) > 1 else 'takes'}"
         raise ConfigError(f"calib.adc.units_out=ADU, but {takers} electrons: set calib.adc.units_out=e, or {' '.join(remedies.values())}")
-    if calib.cds.normalization.method != "none" and calib.photometry.enabled:
+    if calib.cds.normalization.units is not None and calib.photometry.enabled:
         raise ConfigError(
             f"calib.cds.normalization.method={calib.cds.normalization.method} leaves no electrons, and photometry's noise model needs "
             f"them: set {_FRAMES_ALONE}, or calib.cds.normalization.method=none (trace normalizes light curves)"
@@ -79,7 +75,7 @@ def _refuse_missing_electrons(calib: CalibConfig) -> None:
 
 
 def _linearizes(calib: CalibConfig) -> bool:
-    return calib.nonlinearity.enabled and calib.nonlinearity.method != "none"
+    return calib.nonlinearity.enabled and calib.nonlinearity.corrects
 
 
 def _takers_of_electrons(calib: CalibConfig) -> dict[str, str]:

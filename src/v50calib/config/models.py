@@ -89,6 +89,16 @@ class OutputConfig(Section):
     )
     diagnostics: bool = Field(default=True, description="the run's switch of every stage's diagnostics, of the noise budget and of qc.csv")
 
+    @property
+    def binned_cube(self) -> bool:
+        """Whether the time bins' CDS frames are kept."""
+        return self.cubes in ("binned", "both")
+
+    @property
+    def full_cube(self) -> bool:
+        """Whether every CDS frame is kept."""
+        return self.cubes in ("full", "both")
+
 
 class RunConfig(Section):
     """A whole run. Resolved and written beside its products; its hash is written into them."""
@@ -99,7 +109,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _width_needs_the_cube(self) -> RunConfig:
-        if self.calib.trace.enabled and "width" in self.calib.trace.vectors and self.output.cubes not in ("binned", "both"):
+        if self.calib.trace.enabled and "width" in self.calib.trace.vectors and not self.output.binned_cube:
             raise ValueError(
                 "calib.trace.along_time.decorrelate.vectors names width, which is measured on the binned cube, and "
                 f"output.cubes={self.output.cubes} makes none: use output.cubes=binned, or leave width out"

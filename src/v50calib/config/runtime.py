@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from v50calib.schema import CHUNK_FRAMES
 from v50calib.stages.config import Section
 
 #: schedulers by name; a running one is given by its address
@@ -16,6 +17,10 @@ SCHEDULERS = (*HERE, *QUEUES, "kubernetes")
 _ADDRESS = re.compile(r"(?:tcp|tls)://[^\s/@]+:\d+")
 _WALLTIME = r"^(?:\d+-)?\d{1,3}:\d{2}(?::\d{2})?$"
 _SIZE = r"^\d+(?:\.\d+)?\s*(?:[kMGT]i?B|B)$"
+
+
+#: as the documentation of chunk_pairs says them
+_DEFAULT_PAIRS = ", ".join(f"{frames // 2} ({name})" for name, frames in CHUNK_FRAMES.items())
 
 
 class AdaptiveConfig(Section):
@@ -100,7 +105,7 @@ class RuntimeConfig(Section):
     chunk_pairs: int | None = Field(
         default=None,
         ge=1,
-        description="pairs in a time chunk; null: 225 (AIRS-CH0), 2700 (FGS1), about 10 MB of frames of another detector",
+        description=f"pairs in a time chunk; null: {_DEFAULT_PAIRS}, about 10 MB of frames of another detector",
     )
     retries: int = Field(default=2, ge=0, description="further attempts at a visit whose failure may pass")
     retry_wait_s: float = Field(default=1.0, ge=0, description="s until the first further attempt; doubled each time, at most 60")

@@ -20,7 +20,7 @@ def run_chunk(
 
     keep  (first, end) of the pairs that are wanted; the others are the halo of steps that look at neighbours in time (default: all)
     """
-    per_frame = visit.photometry is not None and visit.photometry.frame is not None
+    per_frame = visit.photometry is not None and visit.photometry.per_frame is not None
     if not visit.plan.left and not per_frame:
         assert keep is None or keep == (start_pair, start_pair + len(raw) // 2)
         return one_pass(visit, raw, start_pair, wanted)

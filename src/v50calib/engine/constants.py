@@ -9,7 +9,7 @@ import numpy as np
 from v50calib.engine.plan import FramePlan
 from v50calib.kernels.arrays import Float, Index
 from v50calib.stages.photometry.constants import PhotometryConstants
-from v50calib.stages.photometry.weights import MeanFrame
+from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.tile import VisitState
 
 

@@ -74,15 +74,13 @@ class Engine:
         """What a chunk is asked for."""
         output = self.config.output
         # the light's width is measured on the time bins
-        binned = output.cubes in ("binned", "both") or "width" in self.config.calib.trace.vectors
-        return Wanted(binned, output.dtype if output.cubes in ("full", "both") else None, output.dtype)
+        binned = output.binned_cube or "width" in self.config.calib.trace.vectors
+        return Wanted(binned, output.dtype if output.full_cube else None, output.dtype)
 
     @property
     def reads_in_stored_order(self) -> bool:
         """Whether reads 2i and 2i+1 of a visit are taken as its pairs without looking at stamps or flags."""
-        pairing = self.config.calib.cds.pairing
-        plain = pairing.even_odd.direction == "odd_minus_even" and pairing.order_by == "index"
-        return plain and self.config.calib.cds.policy == "even_odd"
+        return self.config.calib.cds.in_stored_order
 
     def pairs_per_bin(self, time_h: Float) -> int:
         """Pairs in a time bin of `output.bin_s`, at the visit's cadence (at least 1)."""

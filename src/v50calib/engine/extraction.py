@@ -20,7 +20,8 @@ from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import PhotometryConstants
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.photometry.weights import MeanFrame, build_constants
+from v50calib.stages.photometry.mean_frame import MeanFrame
+from v50calib.stages.photometry.weights import build_constants
 from v50calib.stages.tile import VisitState
 
 #: extractions of a spectrum, the one that is kept where both do first
@@ -74,7 +75,7 @@ def scatter_of(photometry: Photometry, constants: PhotometryConstants, tiles: li
     steps, pointing, level, predicted = [], [], [], []
     for values in tiles:
         sums = photometry.measure(values, constants, "float64")
-        curves = photometry.finish(sums, np.zeros((len(values), constants.area.size), np.uint32), constants)
+        curves = photometry.finish(sums, np.zeros((len(values), constants.areas.flux.size), np.uint32), constants)
         flux = np.asarray(curves.flux, np.float64)
         steps.append(np.diff(flux, axis=0))
         x, y = curves.x - curves.x.mean(), curves.y - curves.y.mean()

@@ -1,4 +1,4 @@
-"""Soft guards of photometry, trace and phase: numbers of their output on sample pairs, and what breaks a bound.
+"""Soft guards of the stages: numbers of their output on sample frames or pairs, and which of them break a bound.
 
 A guard measures and warns or stops; it never changes data.
 """
@@ -6,21 +6,21 @@ A guard measures and warns or stops; it never changes data.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.errors import DataError
-from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.arrays import Index
 from v50calib.kernels.series import drift
 from v50calib.stages.base import FrameStage
 from v50calib.stages.config import QualityChecks, SeriesStageConfig
 from v50calib.stages.phase.config import PhaseQuality
 from v50calib.stages.photometry.config import PhotometryQuality
 from v50calib.stages.photometry.constants import LightCurves
-from v50calib.stages.series.curves import Ephemeris, Folded, Normalized
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_normalized
 from v50calib.stages.tile import Tile, VisitState, cut
 from v50calib.stages.trace.config import TraceQuality
 
@@ -28,22 +28,34 @@ Numbers = dict[str, Any]
 
 
 def guard(
-    stage: str, checks: QualityChecks, instrument: str, n_pairs: int,
-    measure: Callable[[Index], tuple[Numbers, list[str]]],
+    stage: str, checks: QualityChecks, measure: Callable[[int], tuple[Numbers, list[str]]], *,
+    instrument: str, total: int, unit: Literal["frames", "pairs"],
 ) -> tuple[Numbers, tuple[str, ...]]:  # fmt: skip
-    """Numbers of a stage on its share of the pairs, and notes on broken bounds; nothing where the guard is off.
+    """Numbers of a stage on its share of `total` samples, and notes on broken bounds; nothing where the guard is off.
 
+    measure: number of samples -> numbers and faults; the number itself is recorded under `unit`, where measure gives no other.
     Raises DataError where a bound is broken and action_on_fail is `error`.
     """
     if not checks.enabled:
         return {}, ()
-    count = max(1, round(n_pairs * checks.sampling_fraction))
+    count = max(1, round(total * checks.sampling_fraction))
     if count < checks.min_samples:
-        return {}, (f"{stage} quality: {count} sample pairs are fewer than min_samples={checks.min_samples}; not judged",)
-    numbers, faults = measure(np.linspace(0, n_pairs - 1, count).astype(np.int64))
-    if faults and checks.action_on_fail == "error":
+        return {}, (f"{stage} quality: {count} sample {unit} are fewer than min_samples={checks.min_samples}; not judged",)
+    numbers, faults = measure(count)
+    if faults and checks.stops:
         raise DataError(f"{instrument}: calib.{stage}.quality_checks: {'; '.join(faults)}; look at the visit, or set action_on_fail=warn")
-    return {"pairs": count, **numbers}, tuple(f"{stage} quality: {fault}" for fault in faults)
+    return {unit: count, **numbers}, tuple(f"{stage} quality: {fault}" for fault in faults)
+
+
+def guard_frames(stage: FrameStage, constants: Any, tiles: list[Tile], state: VisitState) -> None:
+    """The guard of a frame stage on its output on the sample frames; its numbers and notes go into the state."""
+    numbers, notes = guard(
+        stage.name, stage.config.quality_checks, lambda _: frame_numbers(stage, constants, tiles, state),
+        instrument=str(state.instrument), total=sum(len(t.values) for t in tiles), unit="frames",
+    )  # fmt: skip
+    if numbers:
+        state.qc[stage.name] = state.qc.get(stage.name, {}) | numbers
+    state.notes += notes
 
 
 def require_finite(stage: str, config: SeriesStageConfig, values: NDArray[Any], what: str, instrument: str) -> None:
@@ -56,8 +68,22 @@ def require_finite(stage: str, config: SeriesStageConfig, values: NDArray[Any], 
         )
 
 
-def photometry_numbers(checks: PhotometryQuality, curves: LightCurves, index: Index) -> tuple[Numbers, list[str]]:
+def frame_numbers(stage: FrameStage, constants: Any, tiles: list[Tile], state: VisitState) -> tuple[Numbers, list[str]]:
+    """Statistics of the usable values of a share of the sample frames, and what the stage itself inspects."""
+    checks = stage.config.quality_checks
+    kept = _share(tiles, checks.sampling_fraction)
+    good = np.concatenate([t.values[:, ~state.masked] for t in kept])
+    finite = good[np.isfinite(good)]
+    numbers: Numbers = {"frames": sum(len(t.values) for t in kept), "nonfinite_fraction": float((~np.isfinite(good)).mean())}
+    if finite.size:
+        numbers |= {"mean": float(finite.mean()), "std": float(finite.std()), "min": float(finite.min()), "max": float(finite.max())}
+    own, faults = stage.inspect(kept, constants, state)
+    return numbers | own, _above(numbers, checks, "nonfinite_fraction") + faults
+
+
+def photometry_numbers(checks: PhotometryQuality, curves: LightCurves, count: int) -> tuple[Numbers, list[str]]:
     """Shares of samples that are not finite, outliers or saturated, and the drift of the star."""
+    index = _spread(len(curves.x), count)
     flags = curves.dq[index]
     numbers = {
         "nonfinite_fraction": _lost(curves.flux[index]),
@@ -65,15 +91,13 @@ def photometry_numbers(checks: PhotometryQuality, curves: LightCurves, index: In
         "saturated_fraction": _carrying(flags, DQ.SATURATED),
         "drift_px": float(np.hypot(drift(curves.x), drift(curves.y))),
     }
-    names = {key: f"max_{key}" for key in numbers}
-    return numbers, _above(numbers, names, checks)
+    return numbers, _above(numbers, checks, *numbers)
 
 
-def trace_numbers(
-    checks: TraceQuality, normalized: Normalized, white: tuple[Float, Float], index: Index
-) -> tuple[Numbers, list[str]]:  # fmt: skip
+def trace_numbers(checks: TraceQuality, series: Series, normalized: Normalized, count: int) -> tuple[Numbers, list[str]]:
     """Scatter of the white light curve out of transit over its prediction, and how much there is out of transit."""
-    flux, var = white
+    flux, var = white_normalized(series, normalized)
+    index = _spread(len(flux), count)
     outside = index[normalized.out_of_transit[index]]
     ratio = float(np.std(flux[outside]) / np.sqrt(var[outside].mean())) if outside.size > 1 else float("nan")
     numbers = {
@@ -81,13 +105,8 @@ def trace_numbers(
         "noise_over_limit": ratio,
         "out_of_transit_fraction": outside.size / index.size,
     }
-    faults = _above(numbers, {k: f"max_{k}" for k in ("nonfinite_fraction", "noise_over_limit")}, checks)
-    if numbers["out_of_transit_fraction"] < checks.min_out_of_transit_fraction:
-        faults.append(
-            f"out_of_transit_fraction is {numbers['out_of_transit_fraction']:.4g}, less than "
-            f"min_out_of_transit_fraction={checks.min_out_of_transit_fraction:g}"
-        )
-    return numbers, faults
+    least = checks.min_out_of_transit_fraction
+    return numbers, _above(numbers, checks, "nonfinite_fraction", "noise_over_limit") + _below(numbers, "out_of_transit_fraction", least)
 
 
 def phase_numbers(checks: PhaseQuality, folded: Folded, ephemeris: Ephemeris) -> tuple[Numbers, list[str]]:
@@ -96,15 +115,23 @@ def phase_numbers(checks: PhaseQuality, folded: Folded, ephemeris: Ephemeris) ->
     filled = folded.flux[~empty]
     snr = float(ephemeris.snr) if ephemeris.found else 0.0
     numbers = {"empty_fraction": float(empty.mean()), "nonfinite_fraction": _lost(filled), "transit_snr": snr}
-    faults = _above(numbers, {k: f"max_{k}" for k in ("empty_fraction", "nonfinite_fraction")}, checks)
-    if checks.min_transit_snr is not None and snr < checks.min_transit_snr:
-        faults.append(f"transit_snr is {snr:.4g}, less than min_transit_snr={checks.min_transit_snr:g}")
-    return numbers, faults
+    return numbers, _above(numbers, checks, "empty_fraction", "nonfinite_fraction") + _below(numbers, "transit_snr", checks.min_transit_snr)
 
 
-def _above(numbers: Numbers, names: dict[str, str], checks: QualityChecks) -> list[str]:
-    limits = {key: float(getattr(checks, name)) for key, name in names.items()}
-    return [f"{key} is {numbers[key]:.4g}, more than {names[key]}={limit:g}" for key, limit in limits.items() if numbers[key] > limit]
+def _above(numbers: Numbers, checks: QualityChecks, *names: str) -> list[str]:
+    """What is said of numbers above their bounds max_<name>."""
+    limits = {name: float(getattr(checks, f"max_{name}")) for name in names}
+    return [f"{name} is {numbers[name]:.4g}, more than max_{name}={limit:g}" for name, limit in limits.items() if numbers[name] > limit]
+
+
+def _below(numbers: Numbers, name: str, limit: float | None) -> list[str]:
+    """What is said of a number below its bound min_<name>; None: no bound."""
+    return [f"{name} is {numbers[name]:.4g}, less than min_{name}={limit:g}"] if limit is not None and numbers[name] < limit else []
+
+
+def _spread(total: int, count: int) -> Index:
+    """Indices of `count` samples spread evenly over all."""
+    return np.linspace(0, total - 1, count).astype(np.int64)
 
 
 def _lost(values: NDArray[Any]) -> float:
@@ -113,32 +140,6 @@ def _lost(values: NDArray[Any]) -> float:
 
 def _carrying(flags: NDArray[np.uint32], bit: DQ) -> float:
     return float((flags & np.uint32(bit)).astype(bool).mean())
-
-
-def _guard(stage: FrameStage, constants: Any, tiles: list[Tile], state: VisitState) -> None:
-    """Numbers of a stage's sample output into state.qc; broken bounds become notes, or an error."""
-    checks = stage.config.quality_checks
-    total = sum(len(t.values) for t in tiles)
-    wanted = max(1, round(total * checks.sampling_fraction))
-    if wanted < checks.min_samples:
-        state.notes.append(f"{stage.name} quality: {wanted} sample frames are fewer than min_samples={checks.min_samples}; not judged")
-        return
-    kept = _share(tiles, checks.sampling_fraction)
-    good = np.concatenate([t.values[:, ~state.masked] for t in kept])
-    lost = float((~np.isfinite(good)).mean())
-    finite = good[np.isfinite(good)]
-    numbers: dict[str, Any] = {"frames": sum(len(t.values) for t in kept), "nonfinite_fraction": lost}
-    if finite.size:
-        numbers |= {"mean": float(finite.mean()), "std": float(finite.std()), "min": float(finite.min()), "max": float(finite.max())}
-    own, faults = stage.inspect(kept, constants, state)
-    if lost > checks.max_nonfinite_fraction:
-        faults = [f"{lost:.3%} of the values are not finite, more than max_nonfinite_fraction={checks.max_nonfinite_fraction}", *faults]
-    state.qc[stage.name] = state.qc.get(stage.name, {}) | numbers | own
-    if faults and checks.action_on_fail == "error":
-        raise DataError(
-            f"{state.instrument}: calib.{stage.name}.quality_checks: {'; '.join(faults)}; look at the visit, or set action_on_fail=warn"
-        )
-    state.notes += [f"{stage.name} quality: {fault}" for fault in faults]
 
 
 def _share(tiles: list[Tile], fraction: float) -> list[Tile]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from v50calib.engine.constants import VisitConstants
-from v50calib.engine.series import SeriesResult, white_of
+from v50calib.engine.series import SeriesResult
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.noise import block_sizes, expected_rms, rms_of_blocks
 from v50calib.kernels.series import robust_sigma
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import PhotometryConstants
+from v50calib.stages.series.curves import white_normalized
 
 #: rows of noise_budget. The first five add up to photometry_var; `background` is a pair's share of the error of the
 #: subtracted background, smoothed in time (`rms_expected` has all of it); `flat` is NaN unless
@@ -30,7 +31,7 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
     divisor = _mean(normalized.baseline, outside)
     level = divisor * normalized.level
     scatter = _variance(normalized.flux, outside)
-    white, var = white_of(result.series, normalized)
+    white, var = white_normalized(result.series, normalized)
     slow = result.series.slow_var
     total = float(np.nansum(level))
     whole = np.isfinite(level)
@@ -41,31 +42,27 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
         "noise_budget": _budget(constants, config, level, result, outside),
         "noise_measured": scatter * divisor**2,
         "rms_measured": rms_of_blocks(white, outside, sizes),
-        "rms_expected": expected_rms(expected, white_slow, constants.smooth_pairs, sizes),
+        "rms_expected": expected_rms(expected, white_slow, constants.background.smooth_pairs, sizes),
     }
 
 
 def _budget(
     constants: PhotometryConstants, config: PhotometryConfig, level: Float, result: SeriesResult, outside: np.ndarray
 ) -> Float:  # fmt: skip
-    columns = constants.columns if constants.columns is not None else np.array([0])
-    curves = result.curves
+    columns, noise, curves = constants.channels.columns, constants.noise, result.curves
     motion = [float(robust_sigma(np.asarray(p, np.float64)[outside, None])[0]) ** 2 for p in (curves.y, curves.x)]
     error = config.noise_model.flat_error
-    flat = np.full(columns.size, np.nan) if error is None else error**2 * np.tensordot(motion, constants.flat_gain[:, columns], 1)
-    sky = constants.poisson_var - constants.dark_var
-    parts = [constants.dark_var[columns], sky[columns], constants.read_var[columns], _background(constants)[columns], flat]
+    flat = np.full(columns.size, np.nan) if error is None else error**2 * np.tensordot(motion, noise.flat_gain[:, columns], 1)
+    photons = noise.constant - noise.dark
+    # a pair's share in the variance of the subtracted background under its weights
+    subtracted = constants.background_flux_var / max(constants.background.smooth_pairs, 1)
+    parts: list[Float] = [noise.dark[columns], photons[columns], noise.read[columns], subtracted[columns], flat]
     if level.size == 1 and columns.size > 1:
         # channels summed to a band: their photons are what the summed variance has beside the rest
         parts = [np.nansum(p, keepdims=True) if np.isfinite(p).any() else np.full(1, np.nan) for p in parts]
         photon = _mean(result.series.var, outside) - sum(parts[:4])
         return np.stack([photon, *parts])
-    return np.stack([constants.photon_gain[columns] * np.maximum(level, 0.0), *parts])
-
-
-def _background(constants: PhotometryConstants) -> Float:
-    """Share (column,) of a pair in the variance of the subtracted background under its weights, e-²."""
-    return constants.area**2 * constants.background_var / max(constants.smooth_pairs, 1)
+    return np.stack([noise.photon_gain[columns] * np.maximum(level, 0.0), *parts])
 
 
 def _mean(values: np.ndarray, use: np.ndarray) -> Float:

@@ -18,7 +18,8 @@ from v50calib.engine.result import ChunkResult, Wanted
 from v50calib.kernels.arrays import Flags, Float, Index
 from v50calib.kernels.fused import code_flags, extract_pairs
 from v50calib.schema import LINEARITY_TERMS
-from v50calib.stages.photometry.constants import PhotometryConstants, Sums
+from v50calib.stages.photometry.constants import PhotometryConstants
+from v50calib.stages.photometry.weight_maps import Sums
 
 #: pairs of a tile, as float64 bytes: their codes and sums stay in the L2 cache while the detector's rows pass by once
 TILE_BYTES = 1536 * 1024
@@ -90,8 +91,9 @@ def _maps(visit: VisitConstants, constants: PhotometryConstants | None) -> _Maps
     if constants is None:
         none = np.zeros(0, np.int64)
         return _Maps(shape, coef, rate, np.zeros((0, *shape)), 0, none, none)
-    first, last = constants.first // group, -(-constants.last // group)
-    return _Maps(shape, coef, rate, constants.weights.reshape(-1, *shape), constants.per_column, first, last)
+    maps = constants.maps
+    first, last = maps.first // group, -(-maps.last // group)
+    return _Maps(shape, coef, rate, maps.weights.reshape(-1, *shape), maps.per_column, first, last)
 
 
 def _tiles(between: Float, rate: Float, step: int) -> Iterator[tuple[int, int, Float]]:

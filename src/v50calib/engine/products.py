@@ -116,11 +116,11 @@ def _weights(config: RunConfig) -> bool:
 
 
 def _binned(config: RunConfig) -> bool:
-    return config.output.cubes in ("binned", "both")
+    return config.output.binned_cube
 
 
 def _full(config: RunConfig) -> bool:
-    return config.output.cubes in ("full", "both")
+    return config.output.full_cube
 
 
 def _trace(config: RunConfig) -> bool:
@@ -151,7 +151,7 @@ PRODUCTS: tuple[Product, ...] = (
     Product("cds_mean", "frames", _diagnostics, _static(lambda c: np.where(c.state.masked, np.nan, c.mean.cds))),
     Product("dark_applied", "frames", _diagnostics, _static(lambda c: c.state.dark_rate)),
     Product("flat_applied", "frames", _diagnostics, _static(lambda c: 1.0 / c.state.inverse_flat)),
-    Product("extraction_weights", "frames", _weights, lambda v: v.constants.photometry.weights[0]),  # type: ignore[union-attr]
+    Product("extraction_weights", "frames", _weights, lambda v: v.constants.photometry.maps.flux),  # type: ignore[union-attr]
     Product("cds_binned", "frames", _binned, lambda v: v.binned[0], binned=True),
     Product("cds_binned_var_poisson", "frames", _binned, lambda v: v.binned[1], binned=True),
     Product("cds_corrected", "frames", _full, Visit.full_cube),

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from v50calib.dq import frame_to_pixel_dq
 from v50calib.engine.constants import VisitConstants
 from v50calib.kernels.arrays import Flags, Float, Index, Mask
-from v50calib.stages.photometry.constants import Sums
 from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.photometry.weight_maps import Sums
 from v50calib.stages.tile import Tile
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from v50calib.engine.frames import ReadFrames, sample_pairs
-from v50calib.engine.guards import _guard
+from v50calib.engine.guards import guard_frames
 from v50calib.engine.plan import FramePlan
 from v50calib.engine.steps import check_finite
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.stages.base import FrameStage
 from v50calib.stages.cds.stage import Cds
-from v50calib.stages.photometry.weights import MeanFrame
+from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.tile import VisitState, raw_tile
 
 
@@ -37,8 +37,7 @@ def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, r
         for tile in tiles:
             check_finite(stage, tile, state.masked)
         out.append(constant)
-        if stage.config.quality_checks.enabled:
-            _guard(stage, constant, tiles, state)
+        guard_frames(stage, constant, tiles, state)
     return out
 
 

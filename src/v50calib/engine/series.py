@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,15 @@ from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, req
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Depths
-from v50calib.kernels.lightcurves import weighted_totals
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
-from v50calib.stages.phase.ephemeris import (
-    refit_white,
-    white_residual,
-)
+from v50calib.stages.phase.ephemeris import refit_white, white_residual
 from v50calib.stages.phase.stage import Phase
-from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants, joined
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.lost import flag_lost
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve
+from v50calib.stages.photometry.weight_maps import joined
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_normalized
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.regressors import rms_height, to_pairs
 from v50calib.stages.trace.stage import Trace
@@ -124,45 +122,38 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
 
 def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:
     """The result with what the stages' soft guards say of it. Raises DataError where one must stop the visit."""
-    pairs, normalized, folded, ephemeris = len(result.curves.x), result.normalized, result.folded, result.ephemeris
-    found = {
-        "photometry": guard(
-            "photometry", calib.photometry.quality_checks, instrument, pairs,
-            lambda index: photometry_numbers(calib.photometry.quality_checks, result.curves, index),
-        )
-    }  # fmt: skip
+    curves, normalized, folded, ephemeris = result.curves, result.normalized, result.folded, result.ephemeris
+    judge = partial(guard, instrument=instrument, total=len(curves.x), unit="pairs")
+    bounds = calib.photometry.quality_checks
+    found = {"photometry": judge("photometry", bounds, lambda count: photometry_numbers(bounds, curves, count))}
     if normalized is not None:
-        checks = calib.trace.quality_checks
-        found["trace"] = guard(
-            "trace", checks, instrument, pairs, lambda index: trace_numbers(checks, normalized, white_of(result.series, normalized), index)
-        )  # fmt: skip
+        of_trace = calib.trace.quality_checks
+        found["trace"] = judge("trace", of_trace, lambda count: trace_numbers(of_trace, result.series, normalized, count))
     if folded is not None and ephemeris is not None:
-        found["phase"] = guard(
-            "phase", calib.phase.quality_checks, instrument, pairs,
-            lambda _: phase_numbers(calib.phase.quality_checks, folded, ephemeris),
-        )  # fmt: skip
+        of_phase = calib.phase.quality_checks
+        found["phase"] = judge("phase", of_phase, lambda _: phase_numbers(of_phase, folded, ephemeris))
     qc = {stage: numbers for stage, (numbers, _) in found.items() if numbers}
     return replace(result, qc=qc, notes=tuple(note for _, notes in found.values() for note in notes))
 
 
 def with_regressors(series: Series, curves: LightCurves, visit: VisitConstants, results: list[ChunkResult], config: TraceConfig) -> Series:
     """The series with the regressors that the config names beyond x and y, and its excluded pairs."""
-    width = sky = None
+    width = background = None
     if "width" in config.vectors:
         width = to_pairs(widths(curves, visit, results), visit.pair_bins, series.time_h)
     if "sky" in config.vectors:
-        # no sky is subtracted where the background is off: then there is nothing to regress on
-        sky = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
+        # where the background is off none is subtracted, and there is nothing to regress on
+        background = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
     asked = config.used_pairs(series.time_h)
     used = asked if series.used is None else series.used if asked is None else series.used & asked
-    return replace(series, width=width, sky=sky, used=used)
+    return replace(series, width=width, background=background, used=used)
 
 
-def without_star(sky: Float, white: Float) -> Float:
+def without_star(background: Float, white: Float) -> Float:
     """Background (pair,) less its share that follows the star's light: the wings in it dim in transit, and a regressor
     that dims in transit would take part of the depth."""
     light = white - white.mean()
-    return sky - light * float(light @ (sky - sky.mean())) / max(float(light @ light), 1e-300)
+    return background - light * float(light @ (background - background.mean())) / max(float(light @ light), 1e-300)
 
 
 def widths(curves: LightCurves, visit: VisitConstants, results: list[ChunkResult]) -> Float:
@@ -178,7 +169,7 @@ def widths(curves: LightCurves, visit: VisitConstants, results: list[ChunkResult
 def whitened(series: Series, normalized: Normalized, ephemeris: Ephemeris, config: TraceConfig) -> tuple[Ephemeris, Normalized]:
     """The white transit fitted to the normalized curves, and the common mode divided out of them where asked for."""
     assert normalized.joint is not None
-    flux, var = white_of(series, normalized)
+    flux, var = white_normalized(series, normalized)
     if normalized.refit_white:
         ephemeris = refit_white(series, flux, var, ephemeris, normalized.joint, additive=config.additive)
     if not config.along_time.decorrelate.common_mode:
@@ -192,22 +183,10 @@ def whitened(series: Series, normalized: Normalized, ephemeris: Ephemeris, confi
     )  # fmt: skip
 
 
-def white_of(series: Series, normalized: Normalized) -> tuple[Float, Float]:
-    """Sum of the normalized channels weighted by their light (pair,), and its variance; a lost channel takes no part."""
-    level = np.broadcast_to(normalized.level, series.flux.shape[1:])
-    light = normalized.baseline.mean(axis=0, dtype=np.float64)
-    whole = np.isfinite(light) & np.isfinite(normalized.flux.sum(axis=0, dtype=np.float64))
-    weight = light[whole]
-    curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
-    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
-    total = float((weight * level[whole]).sum())
-    return flux / total, var / total**2
-
-
 def assemble_flags(results: list[ChunkResult], constants: PhotometryConstants) -> NDArray[np.uint32]:
     """Flags (pair, column) or (pair, 1) of all chunks in order; chunks without any are zero."""
     lengths = [len(r.sums.totals) for r in results if r.sums is not None]
-    dq = np.zeros((sum(lengths), constants.area.size), np.uint32)
+    dq = np.zeros((sum(lengths), constants.areas.flux.size), np.uint32)
     for result, stop, n in zip(results, np.cumsum(lengths), lengths, strict=True):
         if result.dq is not None:
             dq[stop - n : stop] = result.dq

@@ -1,6 +1,6 @@
 """Products of a run on one grid: which visits, time bins and channels, and one visit's row of it.
 
-Channel 0 is FGS1, the others AIRS-CH0 in ascending wavelength. A time bin i of width w holds what was measured in
+The channels are those of `schema.CHANNELS`: FGS1, then AIRS-CH0 in ascending wavelength. A time bin i of width w holds what was measured in
 [i w, (i + 1) w) since the start of the visit. What a visit lacks is NaN (counts 0) and False in `mask`.
 """
 
@@ -18,16 +18,13 @@ from v50calib.export.grid import GridVar
 from v50calib.io.storage.location import Location
 from v50calib.kernels.series import bin_mean
 from v50calib.runs.product import product_arrays
-from v50calib.schema import CALIBRATED, INSTRUMENT
+from v50calib.schema import CALIBRATED, CHANNELS, INSTRUMENT, N_CHANNELS
 
 What = Literal["lightcurves", "cubes", "spectra"]
 Row = dict[str, np.ndarray]
 #: columns of the grid's `instrument` axis
-NAMES = ("FGS1", "AIRS-CH0")
+NAMES = tuple(CHANNELS)
 _SCIENCE = INSTRUMENT["AIRS-CH0"].science or slice(None)
-CHANNELS = 1 + len(range(*_SCIENCE.indices(INSTRUMENT["AIRS-CH0"].shape[1])))
-#: where an instrument's channels lie
-_PLACE = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, CHANNELS)}
 SCALARS = (*("white_depth", "white_depth_sigma", "mid_transit_time", "mid_transit_time_sigma", "transit_duration", "transit_snr"),)
 #: variables that a product must have to be exported as …
 NEEDED: dict[What, tuple[str, ...]] = {
@@ -39,7 +36,12 @@ NEEDED: dict[What, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Axes:
-    """Bins of time: number and width [h]; wavelength (CHANNELS,) µm, NaN where no visit tells it."""
+    """Bins of time: number and width [h]; wavelength (N_CHANNELS,) µm, NaN where no visit gives it.
+
+    >>> axes = Axes(n_bins=3, width_h=0.5, wavelength=np.full(N_CHANNELS, np.nan))
+    >>> axes.time_h, axes.index(np.array([0.0, 0.5, 1.4, 9.0]))
+    (array([0.25, 0.75, 1.25]), array([ 0,  1,  2, -1]))
+    """
 
     n_bins: int
     width_h: float
@@ -62,7 +64,7 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
     products: (instrument, path). Reads times and wavelengths only. Raises StoreError: a product lacks what is to be
     exported, or its channels are not those of the others.
     """
-    wavelength = np.full(CHANNELS, np.nan)
+    wavelength = np.full(N_CHANNELS, np.nan)
     width_h, last_h = bin_s / 3600, 0.0
     axis = "bin_time" if what == "cubes" else "time"
     for instrument, path in products:
@@ -78,7 +80,7 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
             time = product_arrays(path, [axis])[axis]
             last_h = max(last_h, float(time[-1]))
             step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-            # bins of 30 exposures of 4.8 s are not wider than 144 s for the sake of rounding
+            # a sampling of 30 exposures of 4.8 s must not widen bins of 144 s by its rounding error
             width_h = step if step > 1.01 * width_h else width_h
     if what == "cubes":
         for instrument, path in products:
@@ -90,14 +92,14 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
 def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Location) -> None:
     """Set an instrument's wavelengths, or check that they are those that are set."""
     own = product_arrays(path, ["wavelength"])["wavelength"]
-    known = wavelength[_PLACE[instrument]]
+    known = wavelength[CHANNELS[instrument]]
     if own.shape != known.shape:
         raise StoreError(
             f"{_label(path)} has {own.size} channels, the grid has {known.size} of {instrument}: export a run with all of them"
         )
     if np.isfinite(known).all() and not np.allclose(known, own, rtol=0, atol=1e-6):
         raise StoreError(f"{_label(path)} has other wavelengths than the visits before it: they do not fit on one grid")
-    wavelength[_PLACE[instrument]] = own
+    wavelength[CHANNELS[instrument]] = own
 
 
 def _label(path: Location) -> str:
@@ -105,7 +107,11 @@ def _label(path: Location) -> str:
 
 
 def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
-    """The streamed arrays of an export; units: those of the products, which a profile may have changed."""
+    """The streamed arrays of an export; units: those of the products, which a profile may have changed.
+
+    >>> [(var.name, var.dims) for var in variables("spectra", {})][:2]
+    [('transit_depth', ('visit', 'wavelength')), ('transit_depth_sigma', ('visit', 'wavelength'))]
+    """
     dims = {"lightcurves": ("visit", "bin", "wavelength"), "cubes": ("visit", "bin", "y", "wavelength"), "spectra": ("visit", "wavelength")}
     whole = dims[what]
 
@@ -140,9 +146,9 @@ def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
 
 
 def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
-    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite take no part."""
+    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite are left out."""
     have = product_arrays(path, ["time", "photometry", "photometry_var", "photometry_dq", "trace_norm", "trace_norm_var"])
-    bins, place = axes.index(have["time"]), _PLACE[instrument]
+    bins, own = axes.index(have["time"]), CHANNELS[instrument]
     for name in ("photometry", "trace_norm"):
         if name not in have:
             continue
@@ -150,17 +156,17 @@ def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> Non
         usable = np.isfinite(have[name]) & np.isfinite(have[f"{name}_var"])
         mean, number = bin_mean(np.where(usable, have[name], np.nan), bins, axes.n_bins)
         mean_var, _ = bin_mean(np.where(usable, have[f"{name}_var"], np.nan), bins, axes.n_bins)
-        row[name][:, place], row[f"{name}_var"][:, place] = mean, mean_var / np.maximum(number, 1)
+        row[name][:, own], row[f"{name}_var"][:, own] = mean, mean_var / np.maximum(number, 1)
         if name == "photometry":
-            row["count"][:, place] = number
-    np.bitwise_or.at(row["dq"][:, place], bins[bins >= 0], have["photometry_dq"][bins >= 0])
-    row["mask"][:, place] = row["count"][:, place] > 0
+            row["count"][:, own] = number
+    np.bitwise_or.at(row["dq"][:, own], bins[bins >= 0], have["photometry_dq"][bins >= 0])
+    row["mask"][:, own] = row["count"][:, own] > 0
 
 
 def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
     """Binned frames added up in the bins of the grid; masked pixels stay NaN."""
     have = product_arrays(path, [*NEEDED["cubes"], "time"])
-    bins, place = axes.index(have["bin_time"]), _PLACE[instrument]
+    bins, own = axes.index(have["bin_time"]), CHANNELS[instrument]
     per_bin = _pairs_per_bin(have["time"], float(have["bin_time"][0]))
     row["pairs"][:, NAMES.index(instrument)] = per_bin * np.bincount(bins[bins >= 0], minlength=axes.n_bins)
     filled = row["pairs"][:, NAMES.index(instrument)] > 0
@@ -170,17 +176,17 @@ def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
         total[~filled] = np.nan
         if instrument == "FGS1":
             row[name.replace("cube", "fgs1")][...] = total
-        row[name][:, :, place] = _channels(instrument, total)
-    row["read_var"][:, place] = _channels(instrument, have["cds_var_rnoise"][None])[0]
-    row["mask"][:, :, place] = np.isfinite(row["cube"][:, :, place])
+        row[name][:, :, own] = _channels(instrument, total)
+    row["read_var"][:, own] = _channels(instrument, have["cds_var_rnoise"][None])[0]
+    row["mask"][:, :, own] = np.isfinite(row["cube"][:, :, own])
 
 
 def spectrum_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
-    """Depths and their errors as they are."""
+    """Depths and their errors, unchanged."""
     have = product_arrays(path, NEEDED["spectra"])
     for name, values in have.items():
-        row[name][_PLACE[instrument]] = values
-    row["mask"][_PLACE[instrument]] = np.isfinite(have["transit_depth"])
+        row[name][CHANNELS[instrument]] = values
+    row["mask"][CHANNELS[instrument]] = np.isfinite(have["transit_depth"])
 
 
 def scalar_row(row: Row, instrument: str, path: Location) -> None:
@@ -206,6 +212,6 @@ def _channels(instrument: str, frames: np.ndarray) -> np.ndarray:
 
 
 def _pairs_per_bin(time_h: np.ndarray, first_bin_h: float) -> int:
-    """Pairs of a bin: as many as have the mean time of the first one."""
+    """Pairs per bin: the number whose mean time is that of the first bin."""
     means = np.cumsum(time_h) / np.arange(1, len(time_h) + 1)
     return int(np.argmin(np.abs(means - first_bin_h))) + 1

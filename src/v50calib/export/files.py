@@ -30,11 +30,11 @@ class _File:
         self.close()
 
     def close(self) -> None:
-        """Write what is left and let go of the file."""
+        """Write what is left and close the file."""
 
 
 class NetcdfGrid(_File):
-    """netCDF-4 through h5netcdf; bool as int8 with the attribute `dtype` that xarray turns back, as it writes bool itself."""
+    """netCDF-4 through h5netcdf; bool as int8 with the attribute `dtype`, as xarray writes and reads it."""
 
     def __init__(self, path: Path, grid: Grid) -> None:
         super().__init__(path, grid)
@@ -92,8 +92,8 @@ class Hdf5Grid(_File):
 class NpzGrid(_File):
     """An uncompressed npz: `numpy.load(path, allow_pickle=False)`, dimensions and attributes as JSON in `meta`.
 
-    A zip takes its members one after the other, so each array is gathered in a file of its own beside and then copied in:
-    needs twice the size on disk, and no memory.
+    A zip takes its members one after the other, so each array is gathered in a file of its own and then copied in:
+    that needs twice the size on disk, and no memory.
     """
 
     def __init__(self, path: Path, grid: Grid) -> None:
@@ -131,9 +131,9 @@ class NpzGrid(_File):
 
 
 class CsvGrid(_File):
-    """One line for each place of the grid (visit x bin x channel): names of the axes' coordinates, then the values.
+    """One line for each element of the grid (visit x bin x channel): coordinates, then the values.
 
-    Places that hold nothing have no line.
+    Elements without a value have no line.
     """
 
     def __init__(self, path: Path, grid: Grid) -> None:
@@ -150,12 +150,12 @@ class CsvGrid(_File):
         count = len(rows["mask"])
         shape = (count, *(self._grid.sizes[d] for d in self._dims[1:]))
         spread = {n: np.broadcast_to(_expand(rows[n], self._find(n).dims, self._dims), shape) for n in self._names}
-        for row, *place in itertools.product(*(range(n) for n in shape)):
-            at = (row, *place)
-            if spread["mask"][at]:
-                index = dict(zip(self._dims, (row + start, *place), strict=True))
-                axes = [_cell(v.values[index[v.dims[0]]]) for v in self._axes if v.values is not None]
-                self._rows.writerow([*axes, *(_cell(spread[n][at]) for n in self._names if n != "mask")])
+        for row, *index in itertools.product(*(range(n) for n in shape)):
+            element = (row, *index)
+            if spread["mask"][element]:
+                by_dim = dict(zip(self._dims, (row + start, *index), strict=True))
+                axes = [_cell(v.values[by_dim[v.dims[0]]]) for v in self._axes if v.values is not None]
+                self._rows.writerow([*axes, *(_cell(spread[n][element]) for n in self._names if n != "mask")])
 
     def close(self) -> None:
         self._stream.close()
@@ -165,7 +165,7 @@ class CsvGrid(_File):
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """A new member, without a time of writing: the same grid gives the same bytes."""
+    """A new member without a time stamp: the same grid gives the same bytes."""
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 

@@ -1,7 +1,7 @@
 """Aligned arrays of many visits, written block by block: what a grid holds, and the formats it may be written in.
 
 A writer takes rows (visits) in order and never holds more than the block that it was given, so that a grid may be
-larger than memory. The formats are here and in `gridfiles`; each makes one thing, a directory (zarr) or a file.
+larger than memory. The formats are here (Zarr, a directory) and in `export.files` (one file each).
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ BLOCK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class GridVar:
-    """One array of a grid. `values` where it is known beforehand (axes, names); else rows along `visit` arrive later."""
+    """One array of a grid. `values` where it is known beforehand (axes, names); else rows along `visit` arrive later.
+
+    >>> flux, count = GridVar("flux", ("visit",), np.dtype("float32")), GridVar("count", ("visit",), np.dtype("int32"))
+    >>> flux.missing, count.missing
+    (nan, 0)
+    """
 
     name: str
     dims: tuple[str, ...]
@@ -39,13 +44,19 @@ class GridVar:
 
     @property
     def missing(self) -> float | int | bool:
-        """What a place holds that no visit filled."""
+        """Value of an element that no visit filled."""
         return float("nan") if self.dtype.kind == "f" else self.dtype.type(0).item()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Sizes of the dimensions, the arrays, and attributes of the whole; the first dimension of streamed arrays is `visit`."""
+    """Sizes of the dimensions, the arrays, and attributes of the whole; the first dimension of streamed arrays is `visit`.
+
+    >>> flux = GridVar("flux", ("visit", "wavelength"), np.dtype("float32"))
+    >>> grid = Grid({"visit": 10, "wavelength": 283}, (flux,), {})
+    >>> grid.row_bytes(), grid.nbytes  # 283 channels of 4 bytes
+    (1132, 11320)
+    """
 
     sizes: dict[str, int]
     variables: tuple[GridVar, ...]
@@ -107,7 +118,7 @@ class ZarrGrid:
                 compressors="auto" if var.is_text else BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
                 dimension_names=var.dims,
                 attributes=var.attrs,
-                # every chunk is on disk, so that one that is not was lost
+                # every chunk is written, so that a missing one means a loss
                 config={"write_empty_chunks": True},
             )
             self._arrays[var.name] = array

@@ -28,7 +28,7 @@ from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
-WHATS, FORMATS = get_args(What), get_args(Format)
+FORMATS = get_args(Format)
 _WRITERS: dict[Format, Callable[[Path, Grid], GridWriter]] = {
     "zarr": ZarrGrid,
     "netcdf": NetcdfGrid,
@@ -36,7 +36,7 @@ _WRITERS: dict[Format, Callable[[Path, Grid], GridWriter]] = {
     "hdf5": Hdf5Grid,
     "csv": CsvGrid,
 }
-#: disk that a format needs beside its own size: npz gathers each array before it is packed
+#: disk space that a format needs while it is written, in units of its own size: npz gathers each array before it is packed
 _DISK = {"npz": 2.0}
 Progress = Callable[[str, int, int], None]
 
@@ -82,9 +82,9 @@ def export(
     run_dir: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str], what: What, fmt: Format = "zarr", *,
     bin_s: float | None = None, overwrite: bool = False, progress: Progress | None = None, plan: Plan | None = None,
 ) -> Plan:  # fmt: skip
-    """Write all visits of a run to `out`, which is there as a whole or not at all.
+    """Write all visits of a run to `out`, wholly or not at all.
 
-    Raises as `plan_export`; StoreError besides where `out` exists (without `overwrite`) or the disk has no room for it.
+    Raises as `plan_export`; StoreError also where `out` exists (without `overwrite`) or the disk has no room for it.
     """
     run_dir, out = locate(run_dir), _local(out)
     plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s)
@@ -188,7 +188,7 @@ def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:
 
 
 def _publish(part: Path, out: Path) -> None:
-    """Move the finished grid to its place; what was there goes when it has."""
+    """Move the finished grid to `out`; what was there is deleted afterwards."""
     if not out.exists() or (part.is_file() and out.is_file()):
         part.replace(out)
         return

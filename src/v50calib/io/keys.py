@@ -8,10 +8,24 @@ from typing import Literal
 
 from v50calib.errors import DataError
 
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+#: what a planet's id is made of: it becomes a part of paths
+PLANET_ID = re.compile(r"[0-9A-Za-z_-]+")
+#: an instrument becomes a part of paths as well: `NAME` or `NAME.CHANNEL`
+INSTRUMENT_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]+)?")
+_FLOAT_ID = re.compile(r"(\d+)\.0*")
+
 
 @dataclass(frozen=True, order=True)
 class VisitKey:
-    """Names one visit of one planet by one instrument; sorts by planet, visit, instrument, split."""
+    """Names one visit of one planet by one instrument; sorts by planet, visit, instrument, split.
+
+    >>> key = VisitKey("1103775", 0, "FGS1")
+    >>> key.label, str(key)
+    ('1103775/0/FGS1', 'train/1103775/0/FGS1')
+    """
 
     planet_id: str
     visit: int
@@ -19,19 +33,19 @@ class VisitKey:
     split: Split = "train"
 
     def __str__(self) -> str:
-        return f"{self.split}/{self.planet_id}/{self.visit}/{self.instrument}"
+        return f"{self.split}/{self.label}"
 
-
-Split = Literal["train", "test"]
-
-
-SPLITS: tuple[Split, ...] = ("train", "test")
+    @property
+    def label(self) -> str:
+        """planet/visit/instrument: the visit in the manifest, in messages and in the path of its product."""
+        return f"{self.planet_id}/{self.visit}/{self.instrument}"
 
 
 def normalise_planet_id(value: object) -> str:
-    """Planet id as text: `1103775.0`, `1103775` and `"1103775.0"` are all "1103775".
+    """Planet id as text. Raises DataError for what cannot be a folder name (an id becomes part of paths).
 
-    Raises DataError for what cannot be a folder name (an id becomes part of paths).
+    >>> normalise_planet_id(1103775.0), normalise_planet_id(" 1103775.0 "), normalise_planet_id("lamp-1")
+    ('1103775', '1103775', 'lamp-1')
     """
     if isinstance(value, float):
         if not value.is_integer():  # NaN and infinity are not either
@@ -40,20 +54,6 @@ def normalise_planet_id(value: object) -> str:
     text = str(value).strip()
     if match := _FLOAT_ID.fullmatch(text):
         text = match[1]
-    if not _ID.fullmatch(text):
+    if not PLANET_ID.fullmatch(text):
         raise DataError(f"planet id {value!r} is not valid: ids are made of letters, digits, '_' and '-' only")
     return text
-
-
-#: the file that makes a folder a dataset of one's own detectors (`io.custom`)
-DETECTOR_FILE = "detector.yaml"
-
-
-_ID = re.compile(r"[0-9A-Za-z_-]+")
-
-
-#: an instrument becomes a part of paths, like a planet's id: `NAME` or `NAME.CHANNEL`
-_INSTRUMENT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]+)?")
-
-
-_FLOAT_ID = re.compile(r"(\d+)\.0*")

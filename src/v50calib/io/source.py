@@ -1,4 +1,4 @@
-"""What the batch runtime reads with: a visit's frames as plain arrays, no Dask inside."""
+"""An opened visit: frames that are read as plain arrays, calibration products, axes; no Dask inside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.errors import DataError
 from v50calib.io.keys import VisitKey
 from v50calib.reference import Reference, hash_array, hash_text
 from v50calib.schema import DETECTOR_ATTR, Instrument, instrument_of
@@ -46,15 +47,24 @@ class FrameSource(Protocol):
         ...
 
     def release(self) -> None:
-        """Drop what is kept of decoded frames."""
+        """Drop decoded frames that are kept between reads."""
         ...
 
     def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
         """(start, frames) in order, `size` frames each; decodes everything once, in bounded memory.
 
-        A block is good until the next one is asked for: its buffer may be used again.
+        A block is valid until the next one is taken: its buffer may be used again.
         """
         ...
+
+
+def check_range(start: int, stop: int, n_frames: int) -> None:
+    """Refuse a range of frames that is not inside the visit (DataError).
+
+    >>> check_range(0, 20, 20)
+    """
+    if not 0 <= start < stop <= n_frames:
+        raise DataError(f"frames {start}:{stop} asked of a visit with {n_frames}: use 0 <= start < stop <= {n_frames}")
 
 
 @dataclass(frozen=True)

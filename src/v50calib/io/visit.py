@@ -14,16 +14,13 @@ from dask.base import tokenize
 from numpy.typing import NDArray
 
 from v50calib.channels import join_visits
-from v50calib.io.catalog import channels_of, find, open_source
+from v50calib.io.catalog import open_root
 from v50calib.io.keys import Split, normalise_planet_id
+from v50calib.io.root import find_visit
 from v50calib.io.source import FrameSource, VisitSource
-from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES
-from v50calib.schema import RAW_VISIT, check_raw_visit, default_chunk_frames, pair_chunks
-
-#: frames per chunk, both of 18 CDS exposures: 1/25 of a full visit (36 minutes), 10 MB of uint16
-DEFAULT_CHUNKS = {"AIRS-CH0": 450, "FGS1": 5400}
+from v50calib.schema import RAW_VISIT, check_raw_visit, pair_chunks
 
 
 def open_visit(
@@ -35,28 +32,35 @@ def open_visit(
     *,
     split: Split | None = None,
 ) -> xr.Dataset:
-    """Open one visit lazily from a dataset folder, a raw Zarr store or a detector.yaml; all give the same Dataset.
+    """Open one visit lazily from a challenge folder, a raw Zarr store or a detector.yaml; all give the same Dataset.
 
     chunks: frames per time chunk, even (default 450 AIRS-CH0, 5400 FGS1, about 10 MB of another detector); split: needed
-    only for a planet in both. The name of an instrument with channels gives them all, dimension `channel` before y, x.
+    only for a planet that is in both. The name of an instrument with channels opens all of them, dimension `channel` before y, x.
     Returns the variables of `schema.RAW_VISIT`, `wavelength` (µm; along x for AIRS-CH0, a scalar for FGS1), telemetry on
     time, and the attributes planet_id, visit, instrument, split, adc_offset, adc_gain, star_*, layout,
     reference_hashes (JSON).
     Raises DataError for an unknown visit, an odd chunk, and missing, damaged or misshapen files.
+
+    >>> import tempfile
+    >>> from v50calib.simulate import simulate_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
+    ...     dict(open_visit(root, planet_id=66029709, instrument="FGS1")["raw_frames"].sizes)
+    {'time': 264, 'y': 32, 'x': 32}
     """
-    parts = channels_of(locate(root), normalise_planet_id(planet_id), visit, instrument, split)
-    if parts:
-        opened = [visit_dataset(open_source(locate(root), key), chunks) for key in parts]
-        joined = join_visits(instrument, opened)
+    where = open_root(root)
+    visits = where.visits(normalise_planet_id(planet_id))
+    channels = [k for k in visits if k.visit == visit and k.instrument.startswith(f"{instrument}.") and split in (None, k.split)]
+    if channels:
+        joined = join_visits(instrument, [visit_dataset(where.open(key), chunks) for key in channels])
         check_raw_visit(joined)
         return joined
-    key = find(root, planet_id, visit, instrument, split=split)
-    return visit_dataset(open_source(locate(root), key), chunks)
+    return visit_dataset(where.open(find_visit(where, planet_id, visit, instrument, split)), chunks)
 
 
 def visit_dataset(source: VisitSource, chunks: int | None = None) -> xr.Dataset:
     """The lazy Dataset of an opened source; see `open_visit`."""
-    size = DEFAULT_CHUNKS.get(source.key.instrument, default_chunk_frames(source.frames.shape)) if chunks is None else chunks
+    size = source.instrument.chunk_frames if chunks is None else chunks
     maps = source.reference.maps()
     per_pixel = isinstance(source.wavelength, np.ndarray)
     wavelength_attrs = {"units": "um", "long_name": "wavelength"}

@@ -123,6 +123,11 @@ def fill_aperture(cy: float, cx: float, kind: int, a: float, b: float, theta: fl
 
     kind CIRCLE: radius a; ELLIPSE: semi-axes a along x and b along y, turned by theta rad from +x to +y; BOX: half
     width a, half height b. subpixels 0: exact areas; n: the share of n x n sub-pixel centres inside (1: pixel centres).
+
+    >>> out = np.empty((1, 5))
+    >>> fill_aperture(0.0, 2.0, BOX, 1.25, 0.5, 0.0, 0, out)
+    >>> out
+    array([[0.  , 0.75, 1.  , 0.75, 0.  ]])
     """
     ny, nx = out.shape
     cos, sin = math.cos(theta), math.sin(theta)
@@ -144,37 +149,44 @@ def fill_aperture(cy: float, cx: float, kind: int, a: float, b: float, theta: fl
                 out[y, x] = _interval(float(y), cy - b, cy + b) * _interval(float(x), cx - a, cx + a)
 
 
-def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float, *, subpixels: int = 0) -> Float:
-    """Overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px; see `fill_aperture`."""
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], CIRCLE, radius, radius, 0.0, subpixels, out)
-    return out
-
-
-def elliptical_aperture(
-    shape: tuple[int, int], centre: tuple[float, float], axes: tuple[float, float], theta: float, *, subpixels: int = 0
+def overlap(
+    shape: tuple[int, int], centre: tuple[float, float], kind: int, a: float, b: float, theta: float, *, subpixels: int = 0
 ) -> Float:
-    """Overlap of each pixel with an ellipse of semi-axes (a, b) px, a turned by theta rad from +x towards +y."""
+    """Overlap (0-1) of each pixel with an aperture; centre (y, x) in pixel indices, lengths in px; see `fill_aperture`.
+
+    >>> round(overlap((9, 9), (4.2, 3.9), ELLIPSE, 3.0, 2.0, 0.5).sum() / np.pi, 12)  # a·b = 6
+    np.float64(6.0)
+    """
     out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], ELLIPSE, axes[0], axes[1], theta, subpixels, out)
+    fill_aperture(centre[0], centre[1], kind, a, b, theta, subpixels, out)
     return out
 
 
-def box_aperture(shape: tuple[int, int], centre: tuple[float, float], size: tuple[float, float], *, subpixels: int = 0) -> Float:
-    """Overlap of each pixel with a box of size (height, width) px."""
-    out = np.empty(shape)
-    fill_aperture(centre[0], centre[1], BOX, size[1] / 2, size[0] / 2, 0.0, subpixels, out)
-    return out
+def circular_aperture(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> Float:
+    """Exact overlap (0-1) of each pixel with a circle; centre (y, x) in pixel indices, radius in px.
+
+    >>> round(circular_aperture((9, 9), (4.2, 3.9), 3.0).sum() / np.pi, 12)  # r² = 9
+    np.float64(9.0)
+    """
+    return overlap(shape, centre, CIRCLE, radius, radius, 0.0)
 
 
 def interval_overlap(n: int, low: float, high: float) -> Float:
-    """Overlap (0-1) of pixels 0..n-1 (each ±0.5) with the interval [low, high]."""
+    """Overlap (0-1) of pixels 0..n-1 (each ±0.5) with the interval [low, high].
+
+    >>> interval_overlap(4, 0.0, 2.0)
+    array([0.5, 1. , 0.5, 0. ])
+    """
     index = np.arange(n, dtype=np.float64)
     return np.clip(np.minimum(index + 0.5, high) - np.maximum(index - 0.5, low), 0.0, 1.0)
 
 
 def interval_samples(n: int, low: float, high: float, subpixels: int) -> Float:
-    """As `interval_overlap`, by sampling: the share of each pixel's `subpixels` sub-pixel centres inside."""
+    """As `interval_overlap`, by sampling: the share of each pixel's `subpixels` sub-pixel centres inside.
+
+    >>> interval_samples(4, 0.0, 2.0, 10)
+    array([0.5, 1. , 0.5, 0. ])
+    """
     points = np.arange(n)[:, None] + (np.arange(subpixels) + 0.5) / subpixels - 0.5
     return np.asarray(((points > low) & (points < high)).mean(axis=1))
 
@@ -183,7 +195,13 @@ def interval_samples(n: int, low: float, high: float, subpixels: int) -> Float:
 def recentred_sums(
     frames: Float, centres: Float, kind: int, a: float, b: float, theta: float, subpixels: int, flux: Float, area: Float
 ) -> None:
-    """Sum of each frame (n, ny, nx) in an aperture about its own centre (n, 2) [y, x], and the aperture's area on the detector."""
+    """Sum of each frame (n, ny, nx) in an aperture about its own centre (n, 2) [y, x], and the aperture's area on the detector.
+
+    >>> flux, area = np.empty(1), np.empty(1)
+    >>> recentred_sums(np.full((1, 9, 9), 2.0), np.array([[4.2, 3.9]]), CIRCLE, 3.0, 3.0, 0.0, 0, flux, area)
+    >>> np.round(np.concatenate([flux, area]) / np.pi, 12)
+    array([18.,  9.])
+    """
     n, ny, nx = frames.shape
     weight = np.empty((ny, nx))
     for i in range(n):
@@ -198,7 +216,13 @@ def recentred_sums(
 
 @_jit
 def recentred_strips(frames: Float, centres: Float, half: float, flux: Float) -> None:
-    """Sum of each column (n, ny, nx) in a strip of rows ``centre ± half`` that follows centres (n,), exact edges; flux (n, nx)."""
+    """Sum of each column (n, ny, nx) in a strip of rows ``centre ± half`` that follows centres (n,), exact edges; flux (n, nx).
+
+    >>> flux = np.empty((1, 2))
+    >>> recentred_strips(np.ones((1, 5, 2)), np.array([2.1]), 1.25, flux)  # a strip of 2.5 rows
+    >>> np.round(flux, 12)
+    array([[2.5, 2.5]])
+    """
     n, ny, nx = frames.shape
     for i in range(n):
         flux[i, :] = 0.0

@@ -25,13 +25,23 @@ MEDIAN_VARIANCE = math.pi / 2.0
 
 
 def polynomial_basis(shape: tuple[int, int], degree: int) -> Float:
-    """Products of Legendre polynomials in y and x of total degree <= degree: (terms, ny, nx), axes scaled to -1 … 1."""
+    """Products of Legendre polynomials in y and x of total degree <= degree: (terms, ny, nx), axes scaled to -1 … 1.
+
+    >>> constant, by_x, by_y = polynomial_basis((2, 3), 1)
+    >>> by_x
+    array([[-1.,  0.,  1.],
+           [-1.,  0.,  1.]])
+    """
     rows, columns = (np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, n), degree).T for n in shape)
     return np.stack([rows[i][:, None] * columns[j] for i in range(degree + 1) for j in range(degree + 1 - i)])
 
 
 def spline_axis(n: int, intervals: int) -> Float:
-    """Cubic B-splines on equal intervals over pixels 0 … n-1: (intervals + 3, n)."""
+    """Cubic B-splines on equal intervals over pixels 0 … n-1: (intervals + 3, n).
+
+    >>> spline_axis(5, 2).shape, spline_axis(5, 2).sum(axis=0).round(12)  # B-splines add up to 1
+    ((5, 5), array([1., 1., 1., 1., 1.]))
+    """
     step = (n - 1) / intervals
     knots = np.arange(-3, intervals + 4) * step
     inside = np.clip(np.arange(n, dtype=np.float64), 0.0, (n - 1) * (1.0 - 1e-12))
@@ -42,7 +52,12 @@ def spline_basis(shape: tuple[int, int], intervals: int) -> tuple[Float, Float]:
     """Tensor products of cubic B-splines (terms, ny, nx) and their roughness penalty (terms, terms).
 
     The penalty is on second differences of neighbouring coefficients along both axes (P-splines, Eilers & Marx 1996,
-    Stat. Sci. 11, 89): planes cost nothing, and a gap in the sky (the star) is bridged smoothly.
+    Stat. Sci. 11, 89): planes cost nothing, and a gap in the sky pixels (the star) is bridged smoothly.
+
+    >>> basis, penalty = spline_basis((8, 8), 2)
+    >>> plane = np.add.outer(np.arange(5.0), 2.0 * np.arange(5.0)).ravel()
+    >>> round(float(plane @ penalty @ plane), 12)
+    0.0
     """
     rows, columns = (spline_axis(n, intervals) for n in shape)
     basis = np.einsum("iy,jx->ijyx", rows, columns).reshape(-1, *shape)
@@ -55,6 +70,11 @@ def least_squares_maps(basis: Float, sky: NDArray[np.bool_], penalty: Float | No
     """Maps (terms, ny, nx) of the coefficients of an unweighted least-squares surface through the pixels `sky`.
 
     basis (terms, ny, nx); penalty (terms, terms) is added to the normal matrix. Each coefficient is ``Σ map·frame``.
+
+    >>> basis = polynomial_basis((5, 5), 1)
+    >>> maps = least_squares_maps(basis, np.ones((5, 5), bool), None)
+    >>> (maps * (7.0 + 2.0 * basis[1])).sum(axis=(1, 2)).round(12) + 0.0  # the plane 7 + 2 x
+    array([7., 2., 0.])
     """
     chosen = basis[:, sky]
     normal = chosen @ chosen.T + (0.0 if penalty is None else penalty)
@@ -66,7 +86,11 @@ def least_squares_maps(basis: Float, sky: NDArray[np.bool_], penalty: Float | No
 def mesh_boxes(sky: NDArray[np.bool_], box: tuple[int, int]) -> tuple[Index, Index, Float]:
     """Boxes of sky pixels: flat pixel indices grouped by box, start of each group (boxes + 1,), centres (boxes, 2) [y, x].
 
-    box (height, width) px; a box with less than a quarter of its pixels on the sky is left out.
+    box (height, width) px; a box with sky on less than a quarter of its pixels is left out.
+
+    >>> pixels, starts, centres = mesh_boxes(np.ones((2, 4), bool), (2, 2))
+    >>> pixels, starts, centres
+    (array([0, 1, 4, 5, 2, 3, 6, 7]), array([0, 4, 8]), array([[0.5, 0.5], [0.5, 2.5]]))
     """
     ny, nx = sky.shape
     pixels, starts, centres = [], [0], []
@@ -88,6 +112,12 @@ def interpolation_maps(centres: Float, shape: tuple[int, int]) -> Float:
 
     Thin-plate spline (Duchon 1977): the smoothest surface through the values, on gaps and beyond the edge too. Fewer than three
     centres, or centres on a line, get the mean over them.
+
+    >>> centres = np.array([[0.0, 0.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]])
+    >>> values = centres @ [1.0, 10.0]  # the plane y + 10 x
+    >>> np.tensordot(values, interpolation_maps(centres, (2, 3)), 1).round(9) + 0.0
+    array([[ 0., 10., 20.],
+           [ 1., 11., 21.]])
     """
     k = len(centres)
     scaled = (centres - centres.mean(axis=0)) / max(shape)
@@ -144,6 +174,11 @@ def group_statistics(frames: Float, pixels: Index, starts: Index, statistic: int
     """A statistic of groups of pixels of each frame (n, npix): out (n, groups); clip in sigma (inf: none).
 
     Group k is pixels[starts[k] : starts[k + 1]]; an empty one gives 0.
+
+    >>> out = np.empty((1, 2))
+    >>> group_statistics(np.array([[1.0, 2.0, 30.0, 4.0]]), np.array([0, 1, 2, 3]), np.array([0, 3, 4]), MEDIAN, np.inf, 0, out)
+    >>> out
+    array([[2., 4.]])
     """
     for i in range(frames.shape[0]):
         for k in range(starts.size - 1):
@@ -177,7 +212,7 @@ def _fit_kept(
 
 @_jit
 def _reject(frame: Float, pixels: Index, basis: Float, solution: Float, clip: float, kept: NDArray[np.bool_]) -> bool:
-    """Keep the pixels within clip standard deviations of the surface; whether that changed anything."""
+    """Keep the pixels within clip standard deviations of the surface; returns whether that changed anything."""
     residual = frame[pixels] - solution @ basis
     limit = clip * math.sqrt((residual[kept] ** 2).mean())
     now = np.abs(residual) <= limit
@@ -192,6 +227,12 @@ def clipped_surface(frames: Float, pixels: Index, basis: Float, penalty: Float, 
 
     basis (terms, sky pixels) at `pixels`; penalty (terms, terms). Sigma is the standard deviation of the kept residuals.
     A frame whose system is singular keeps its last coefficients (0 at first). out (n, terms).
+
+    >>> frame, out = np.full((1, 10), 5.0), np.empty((1, 1))
+    >>> frame[0, 3] = 100.0
+    >>> clipped_surface(frame, np.arange(10), np.ones((1, 10)), np.zeros((1, 1)), 2.0, 5, out)
+    >>> out
+    array([[5.]])
     """
     terms, m = basis.shape
     normal, right, solution = np.empty((terms, terms)), np.empty(terms), np.empty(terms)

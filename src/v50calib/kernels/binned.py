@@ -13,7 +13,13 @@ _jit = nb.njit(cache=True, nogil=True)
 
 @_jit
 def sum_in_bins(values: Float, bins: Index, total: Float, count: Float) -> None:
-    """Add finite values (n, channel) to total (bin, channel) and their number to count; bins (n,), negative left out."""
+    """Add finite values (n, channel) to total (bin, channel) and their number to count; bins (n,), negative: left out.
+
+    >>> total, count = np.zeros((2, 1)), np.zeros((2, 1))
+    >>> sum_in_bins(np.array([[1.0], [2.0], [np.nan], [4.0]]), np.array([0, 0, 1, 1]), total, count)
+    >>> total.ravel(), count.ravel()
+    (array([3., 4.]), array([2., 1.]))
+    """
     for i in range(values.shape[0]):
         b = bins[i]
         if b >= 0:
@@ -27,7 +33,13 @@ def sum_in_bins(values: Float, bins: Index, total: Float, count: Float) -> None:
 
 @_jit
 def sum_finite_in_bins(values: Float, bins: Index, total: Float) -> None:
-    """As `sum_in_bins` for values known to be finite: no test in the inner loop, which then vectorizes."""
+    """As `sum_in_bins` for values known to be finite: no test in the inner loop, which then vectorizes.
+
+    >>> total = np.zeros((2, 1))
+    >>> sum_finite_in_bins(np.array([[1.0], [2.0], [4.0]]), np.array([0, 0, 1]), total)
+    >>> total.ravel()
+    array([3., 4.])
+    """
     for i in range(values.shape[0]):
         b = bins[i]
         if b >= 0:
@@ -38,7 +50,13 @@ def sum_finite_in_bins(values: Float, bins: Index, total: Float) -> None:
 
 @_jit
 def square_residuals(values: Float, bins: Index, mean: Float, total: Float, count: Float) -> None:
-    """Add finite (value - mean of its bin)² to total (channel,), their number to count."""
+    """Add finite (value - mean of its bin)² to total (channel,), their number to count.
+
+    >>> total, count = np.zeros(1), np.zeros(1)
+    >>> square_residuals(np.array([[1.0], [3.0]]), np.array([0, 0]), np.array([[2.0]]), total, count)
+    >>> total, count
+    (array([2.]), array([2.]))
+    """
     for i in range(values.shape[0]):
         row, level = values[i], mean[bins[i]]
         for c in range(row.size):
@@ -50,7 +68,12 @@ def square_residuals(values: Float, bins: Index, mean: Float, total: Float, coun
 
 @_jit
 def blank_residuals(values: Float, bins: Index, mean: Float, limit: Float) -> int:
-    """Set values further than limit (channel,) off their bin's mean to NaN, in place; returns how many."""
+    """Set values further than limit (channel,) from their bin's mean to NaN, in place; returns how many.
+
+    >>> values = np.array([[1.0], [9.0]])
+    >>> blank_residuals(values, np.array([0, 0]), np.array([[2.0]]), np.array([5.0])), values.ravel()
+    (1, array([ 1., nan]))
+    """
     found = 0
     for i in range(values.shape[0]):
         row, level = values[i], mean[bins[i]]
@@ -68,6 +91,11 @@ def cube_and_variance(
     """Summed frames (bin, ny, nx) as stored, and their photon variance ``max(S + rate·between, 0) / flat``.
 
     rate, inverse_flat, unmasked (ny, nx), the last two NaN at masked pixels and 1 elsewhere; between (bin,) s.
+
+    >>> cube, variance, one = np.empty((1, 1, 1)), np.empty((1, 1, 1)), np.ones((1, 1))
+    >>> cube_and_variance(np.full((1, 1, 1), 100.0), 0.5 * one, np.array([4.0]), 0.5 * one, one, cube, variance)
+    >>> cube.item(), variance.item()  # (100 + 0.5·4) / 2
+    (100.0, 51.0)
     """
     for b in range(total.shape[0]):
         for y in range(total.shape[1]):

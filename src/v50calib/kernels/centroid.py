@@ -1,6 +1,6 @@
-"""Position of a star in each of many stamps, compiled. A stamp that has none gives NaN, never a guess.
+"""Position of a star in each of many stamps, compiled. A stamp without a star gives NaN, never a guess.
 
-All take stamps (n, ny, nx), background taken off, and fill out (n, 2) with (y, x) in the stamp's pixel indices.
+All take background-subtracted stamps (n, ny, nx) and fill out (n, 2) with (y, x) in the stamp's pixel indices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ MAX_STEPS = 60
 
 @_jit
 def peak(stamps: Float, out: Float) -> None:
-    """The brightest pixel of each stamp."""
+    """The brightest pixel of each stamp.
+
+    >>> out = np.empty((1, 2))
+    >>> peak(np.array([[[0.0, 1.0], [5.0, 2.0]]]), out)
+    >>> out
+    array([[1., 0.]])
+    """
     nx = stamps.shape[2]
     for i in range(stamps.shape[0]):
         best = np.argmax(stamps[i])
@@ -36,6 +42,12 @@ def quadratic(stamps: Float, out: Float) -> None:
 
     The least-squares coefficients on the 3x3 grid in closed form. NaN where the brightest pixel is at the
     stamp's edge, the surface has no maximum, or it lies outside the stamp.
+
+    >>> y, x = np.mgrid[:5, :5]
+    >>> out = np.empty((1, 2))
+    >>> quadratic((10.0 - (y - 2.25) ** 2 - 2.0 * (x - 1.875) ** 2)[None], out)
+    >>> out.round(12)
+    array([[2.25 , 1.875]])
     """
     ny, nx = stamps.shape[1:]
     for i in range(stamps.shape[0]):
@@ -118,6 +130,12 @@ def gaussian2d(stamps: Float, out: Float) -> None:
     """Centre of an elliptical Gaussian fitted by unweighted least squares (Levenberg-Marquardt), as `photutils.centroid_2dg`.
 
     NaN where the fit does not converge or its centre leaves the stamp.
+
+    >>> y, x = np.mgrid[:9, :9]
+    >>> out = np.empty((1, 2))
+    >>> gaussian2d(100.0 * np.exp(-0.5 * ((y - 4.3) ** 2 + (x - 3.9) ** 2))[None], out)
+    >>> out.round(6)
+    array([[4.3, 3.9]])
     """
     ny, nx = stamps.shape[1:]
     p, trial, step, right, spare = np.empty(6), np.empty(6), np.empty(6), np.empty(6), np.empty(6)
@@ -156,7 +174,7 @@ def gaussian2d(stamps: Float, out: Float) -> None:
 
 @_jit
 def _climb(cross: NDArray[np.complex128], ky: Float, kx: Float, dy: float, dx: float) -> tuple[float, float, bool]:
-    """Newton's steps to the maximum of ``Re Σ cross exp(i(ky dy + kx dx))`` from (dy, dx)."""
+    """Newton's method to the maximum of ``Re Σ cross exp(i(ky dy + kx dx))`` from (dy, dx)."""
     for _ in range(MAX_STEPS):
         gy = gx = hyy = hxx = hxy = 0.0
         for j in range(ky.size):
@@ -194,6 +212,11 @@ def correlation_shift(stamps: Float, reference: Float) -> Float:
     The limit of the up-sampled correlation of Guizar-Sicairos et al. (2008, Opt. Lett. 33, 156): from the peak of
     the FFT correlation, Newton's method on its trigonometric interpolation. No phase normalization: for white noise the
     plain correlation is the maximum-likelihood shift. NaN where there is no maximum within a pixel of the peak.
+
+    >>> y, x = np.mgrid[:17, :17]
+    >>> star = lambda cy, cx: np.exp(-0.25 * ((y - cy) ** 2 + (x - cx) ** 2))
+    >>> correlation_shift(star(8.25, 7.9)[None], star(8.0, 8.0)).round(6)
+    array([[ 0.25, -0.1 ]])
     """
     ny, nx = reference.shape
     ky, kx = (np.asarray(2.0 * np.pi * np.fft.fftfreq(k), np.float64) for k in (ny, nx))

@@ -27,7 +27,7 @@ LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 FIXED = 1e18
 #: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
 DEPTH_RANGE = (2e-5, 0.25)
-#: shallower than this, steps in depth are absolute and curvature is left out: both would drown in the model's own 1e-8
+#: shallower than this, steps in depth are absolute and curvature is left out: both would be below the model's own error of 1e-8
 SHALLOW = 1e-3
 
 
@@ -422,7 +422,7 @@ def _shapes(
         slopes.append((t_high - t_low) / (high - low))
         curves.append((t_high - 2 * t_mid + t_low) / step**2 * (node_depth[j] >= SHALLOW))
     value, slope, curve = (np.stack(v, axis=1) for v in (values, slopes, curves))
-    # offsets of each channel from each node it is mixed from; the sum over nodes is a matrix product
+    # offset in depth of each channel from each node; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     first, second = mix * offset, mix * offset**2
     return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first

@@ -20,7 +20,13 @@ _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 
 
 def barycenter(image: Float, masked: Mask, *, half_width: int = 6) -> tuple[float, float]:
-    """Flux-weighted centre (y, x) about the brightest 3x3 block, iterated twice; masked pixels are left out."""
+    """Flux-weighted centre (y, x) about the brightest 3x3 block, iterated twice; masked pixels are left out.
+
+    >>> image = np.zeros((9, 9))
+    >>> image[4, 3:5] = 1.0, 3.0
+    >>> barycenter(image, np.zeros((9, 9), bool))
+    (4.0, 3.75)
+    """
     ny, nx = image.shape
     good = np.where(masked, 0.0, image)
     padded = np.pad(good, 1)
@@ -41,6 +47,11 @@ def fill_masked(image: Float, masked: Mask) -> Float:
     """Replace masked pixels by a local quadratic surface through the log of their 5x5 neighbours.
 
     Where fewer than 8 usable neighbours exist, or they are not positive, their median is taken.
+
+    >>> y, x = np.mgrid[:7, :7]
+    >>> star, masked = np.exp(-0.1 * ((y - 3) ** 2 + (x - 3) ** 2)), (y == 3) & (x == 3)
+    >>> fill_masked(np.where(masked, 0.0, star), masked)[3, 3].round(12)  # the peak of a Gaussian
+    np.float64(1.0)
     """
     out = image.copy()
     ny, nx = image.shape
@@ -69,6 +80,12 @@ def masked_shares(image: Float, masked: Mask) -> tuple[NDArray[np.int64], NDArra
     ``Σ a_j·I_j = I_d`` and ``Σ a_j·∇I_j = ∇I_d`` (I: the filled mean image): the estimate then follows a
     change of flux exactly and a shift of the image to first order. Returns flat indices of the masked pixels (m,), the start
     of each one's neighbours (m + 1,), their flat indices and coefficients.
+
+    >>> masked = np.zeros((5, 5), bool)
+    >>> masked[2, 2] = True
+    >>> targets, starts, neighbours, shares = masked_shares(np.full((5, 5), 8.0), masked)
+    >>> targets, neighbours.size, round(float(shares.sum()), 12)  # the mean of its 24 neighbours
+    (array([12]), 24, 1.0)
     """
     filled = fill_masked(image, masked)
     gy, gx = np.gradient(filled, axis=0), np.gradient(filled, axis=1)
@@ -92,6 +109,12 @@ def redistribute_masked(maps: Float, masked: Mask, image: Float) -> tuple[Float,
     """Move the weight of masked pixels to their neighbours so that neither flux nor pointing changes it.
 
     By the shares of `masked_shares`. maps (m, ny, nx); returns new maps and where weight was moved (FLUX_ESTIMATED).
+
+    >>> masked = np.zeros((5, 5), bool)
+    >>> masked[2, 2] = True
+    >>> maps, moved = redistribute_masked(np.ones((1, 5, 5)), masked, np.full((5, 5), 8.0))
+    >>> maps[0, 2, 2], maps.sum().round(12)
+    (np.float64(0.0), np.float64(25.0))
     """
     moved = masked & (maps != 0).any(axis=0)
     flat = maps.reshape(len(maps), -1).copy()
@@ -108,7 +131,13 @@ def redistribute_masked(maps: Float, masked: Mask, image: Float) -> tuple[Float,
 def repair_frames(
     frames: Float, targets: NDArray[np.int64], starts: NDArray[np.int64], neighbours: NDArray[np.int64], shares: Float
 ) -> None:
-    """Fill the masked pixels of frames (n, npix) in place with their neighbours' weighted sum (see `masked_shares`)."""
+    """Fill the masked pixels of frames (n, npix) in place with their neighbours' weighted sum (see `masked_shares`).
+
+    >>> frames = np.array([[4.0, np.nan, 8.0]])
+    >>> repair_frames(frames, np.array([1]), np.array([0, 2]), np.array([0, 2]), np.array([0.5, 0.5]))
+    >>> frames
+    array([[4., 6., 8.]])
+    """
     for i in range(frames.shape[0]):
         for k in range(targets.size):
             total = 0.0
@@ -118,7 +147,13 @@ def repair_frames(
 
 
 def rescale_masked_columns(weights: Float, masked: Mask, profile: Float) -> Float:
-    """Zero masked pixels and scale each column by ``Σ w·P / Σ_good w·P``: a missing pixel keeps the flux."""
+    """Zero masked pixels and scale each column by ``Σ w·P / Σ_good w·P``: a missing pixel keeps the flux.
+
+    >>> profile, masked = np.array([[0.25], [0.5], [0.25]]), np.array([[False], [False], [True]])
+    >>> weights = rescale_masked_columns(np.ones((3, 1)), masked, profile)
+    >>> (weights * profile).sum(), weights.ravel()
+    (np.float64(1.0), array([1.33333333, 1.33333333, 0.        ]))
+    """
     kept = np.where(masked, 0.0, weights)
     whole, rest = (weights * profile).sum(axis=0), (kept * profile).sum(axis=0)
     usable = rest > 0
@@ -129,7 +164,11 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice | M
     """Normalized spatial profile P (ny, nx), Σ_y P = 1 over `rows` (a slice, or a mask (ny, nx)): Horne (1986) step 5.
 
     Each row's fraction of the column flux is a Chebyshev polynomial of the column, fitted with inverse
-    variances to the mean image over the columns `fit`; masked pixels take no part and get the polynomial's value.
+    variances to the mean image over the columns `fit`; masked pixels are left out of the fit and get the polynomial's value.
+
+    >>> image = np.outer([1.0, 2.0, 1.0], np.linspace(50.0, 100.0, 20))
+    >>> spatial_profile(image, np.ones((3, 20)), np.zeros((3, 20), bool), slice(0, 3), degree=1)[:, 7].round(9)
+    array([0.25, 0.5 , 0.25])
     """
     nx = image.shape[1]
     window = np.zeros(image.shape, bool)
@@ -163,6 +202,11 @@ def profile_outliers(image: Float, variance: Float, profile: Float, good: Mask, 
 
     Sigma is the larger of the model's and the row's own robust scatter: what the smooth profile cannot follow in a whole row
     is not an outlier.
+
+    >>> image, profile = np.full((4, 6), 100.0), np.full((4, 6), 0.25)
+    >>> image[2, 3] = 900.0
+    >>> np.argwhere(profile_outliers(image, np.full((4, 6), 100.0), profile, np.ones((4, 6), bool), clip=5.0))
+    array([[2, 3]])
     """
     flux = np.where(good, image, 0.0).sum(axis=0) / np.maximum(np.where(good, profile, 0.0).sum(axis=0), 1e-12)
     off = (image - flux * profile) / np.sqrt(variance)
@@ -173,7 +217,12 @@ def profile_outliers(image: Float, variance: Float, profile: Float, good: Mask, 
 
 
 def gaussian_profile(shape: tuple[int, int], centre: Float, sigma: Float, window: Mask) -> Float:
-    """Pixel-integrated Gaussian about centre (nx,) of width sigma (nx,), of unit sum over the window's rows of each column."""
+    """Pixel-integrated Gaussian about centre (nx,) of width sigma (nx,), of unit sum over the window's rows of each column.
+
+    >>> profile = gaussian_profile((5, 1), np.array([2.0]), np.array([1.0]), np.ones((5, 1), bool))
+    >>> profile.sum().round(12), profile.ravel().round(4)
+    (np.float64(1.0), array([0.0614, 0.2448, 0.3877, 0.2448, 0.0614]))
+    """
     edges = (np.arange(shape[0] + 1)[:, None] - 0.5 - centre) / (sigma * math.sqrt(2.0))
     profile = np.where(window, np.diff(erf(edges), axis=0), 0.0)
     return np.asarray(profile / np.maximum(profile.sum(axis=0), 1e-300))
@@ -184,6 +233,11 @@ def optimal_weights(profile: Float, variance: Float, masked: Mask) -> Float:
 
     `variance` is the model's (read noise plus the profile's own photons), never the data's: weights that
     follow the data's noise bias the flux.
+
+    >>> profile = np.array([[0.25], [0.5], [0.25]])
+    >>> weights = optimal_weights(profile, np.ones((3, 1)), np.zeros((3, 1), bool))
+    >>> (weights * 1000.0 * profile).sum().round(9)  # a column of 1000 electrons
+    np.float64(1000.0)
     """
     weight = np.where(masked, 0.0, profile / variance)
     norm = (weight * profile).sum(axis=0)

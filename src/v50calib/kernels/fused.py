@@ -24,7 +24,13 @@ _jit_nan = nb.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "arcp"})
 
 @_jit_nan
 def read_polynomial(raw: NDArray[np.uint16], coef: Float, rate: Float, exposure: Float, out: Float) -> None:
-    """``out = Σ_k coef[k]·raw^k - rate·exposure`` for reads raw (n, npix); coef (terms, npix) ascending, rate (npix,), exposure (n,)."""
+    """``out = Σ_k coef[k]·raw^k - rate·exposure`` for reads raw (n, npix); coef (terms, npix) ascending, rate (npix,), exposure (n,).
+
+    >>> raw, out = np.array([[10]], np.uint16), np.empty((1, 1))
+    >>> read_polynomial(raw, np.array([[1.0], [2.0], [0.5]]), np.array([3.0]), np.array([2.0]), out)
+    >>> out  # 1 + 2·10 + 0.5·10² - 3·2
+    array([[65.]])
+    """
     n, npix = out.shape
     terms = coef.shape[0]
     for i in range(n):
@@ -45,6 +51,11 @@ def cds_polynomial(raw: NDArray[np.uint16], coef: Float, dark: Float, out: Float
 
     raw (2n, npix) uint16, even rows first reads; coef (terms, npix) ascending powers of ADU;
     dark (npix,) electrons between the reads; out (n, npix). The constant term cancels.
+
+    >>> raw, out = np.array([[10], [20]], np.uint16), np.empty((1, 1))
+    >>> cds_polynomial(raw, np.array([[7.0], [2.0], [0.5]]), np.array([3.0]), out)
+    >>> out  # 2·(20 - 10) + 0.5·(20² - 10²) - 3
+    array([[167.]])
     """
     n, npix = out.shape
     terms = coef.shape[0]
@@ -84,6 +95,11 @@ def weighted_column_sums(cds: Float, weights: Float, first: NDArray[np.int64], l
 
     cds (n, ny, nx); weights (maps, ny, nx); out (n, maps, nx). Every static extraction (aperture sum,
     optimal extraction, background mean, first moment) is one such map.
+
+    >>> cds, out = np.array([[[1.0, 2.0], [3.0, 4.0]]]), np.empty((1, 1, 2))
+    >>> weighted_column_sums(cds, np.array([[[1.0, 1.0], [0.5, 2.0]]]), np.array([0]), np.array([2]), out)
+    >>> out
+    array([[[ 2.5, 10. ]]])
     """
     n = cds.shape[0]
     nx = cds.shape[2]
@@ -126,6 +142,12 @@ def extract_pairs(
     first[m] <= y < last[m]; bins (n,) bin of each pair (negative: left out). Adds to columns (n, k, nx), the sums per
     column of the first k maps, to totals (n, maps - k), the sums over the frame of the others, and to binned
     (nbins, ny, nx). One row of coefficients and results stays in the L1 cache for all n pairs.
+
+    >>> raw, one, first, last, bins = np.array([[[10]], [[20]]], np.uint16), np.ones((1, 1, 1)), *np.array([[0], [1], [0]])
+    >>> columns, totals, binned = np.zeros((1, 1, 1)), np.zeros((1, 0)), np.zeros((1, 1, 1))
+    >>> extract_pairs(raw, np.eye(6)[1][:, None, None], 3.0 * one[0], 2.0 * one, first, last, bins, columns, totals, binned)
+    >>> columns.item(), binned.item()  # 2·(20 - 10 - 3), and the frame's own sum
+    (14.0, 7.0)
     """
     n, k = columns.shape[0], columns.shape[1]
     ny, nx = dark.shape
@@ -158,7 +180,11 @@ def extract_pairs(
 
 @_jit
 def extreme_codes(raw: NDArray[np.uint16], block: int) -> tuple[int, int]:
-    """Smallest and largest of flat raw codes, block by block (one reduction a loop vectorizes; the block stays in the cache)."""
+    """Smallest and largest of flat raw codes, block by block (one reduction a loop vectorizes; the block stays in the cache).
+
+    >>> extreme_codes(np.array([7, 3, 9], np.uint16), 2)
+    (3, 9)
+    """
     lo, hi = np.uint16(65535), np.uint16(0)
     for start in range(0, raw.size, block):
         part = raw[start : start + block]
@@ -176,6 +202,10 @@ def code_flags(
 
     raw (2n, ny, nx); used (ny, nx): pixels that enter the column's flux. A pair is flagged where either
     of its reads is at or above `saturation` (sat_bit) or at or below `floor` (floor_bit). None where no code is.
+
+    >>> raw = np.array([[[5, 9]], [[8, 60000]]], np.uint16)
+    >>> code_flags(raw, np.ones((1, 2), bool), saturation=60000, floor=5, sat_bit=2, floor_bit=64)
+    array([[64,  2]], dtype=uint32)
     """
     n, _, nx = raw.shape
     lo, hi = extreme_codes(raw.reshape(-1), 8192)

@@ -14,25 +14,25 @@ _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 
 
 @_jit
-def _estimate(column: Float, sky: float, profile: Float, weighting: Float, kept: NDArray[np.bool_]) -> float:
+def _estimate(column: Float, background: float, profile: Float, weighting: Float, kept: NDArray[np.bool_]) -> float:
     """Optimal flux of one column from its kept pixels; NaN where none is left."""
     top = bottom = 0.0
     for y in range(column.size):
         if kept[y]:
-            top += weighting[y] * (column[y] - sky)
+            top += weighting[y] * (column[y] - background)
             bottom += weighting[y] * profile[y]
     return top / bottom if bottom > 0.0 else np.nan
 
 
 @_jit
 def _worst(
-    column: Float, sky: float, flux: float, profile: Float, variance: Float, slope: Float, kept: NDArray[np.bool_], clip: float
+    column: Float, background: float, flux: float, profile: Float, variance: Float, slope: Float, kept: NDArray[np.bool_], clip: float
 ) -> int:
-    """The kept pixel that is furthest off the profile, in sigma, if by more than clip; -1: none is."""
+    """The kept pixel furthest from the profile, in sigma, if further than clip; -1 where none is."""
     worst, where = clip * clip, -1
     for y in range(column.size):
         if kept[y]:
-            r = column[y] - sky - flux * profile[y]
+            r = column[y] - background - flux * profile[y]
             v = variance[y] + (flux * slope[y]) ** 2
             if r * r > worst * v:
                 worst, where = r * r / v, y
@@ -42,7 +42,7 @@ def _worst(
 @_jit
 def extract_with_rejection(
     frames: Float,
-    sky: Float,
+    background: Float,
     profile: Float,
     variance: Float,
     weighting: Float,
@@ -52,12 +52,18 @@ def extract_with_rejection(
     flux: Float,
     rejected: NDArray[np.int64],
 ) -> None:
-    """Optimal flux of each column of frames (n, ny, nx), the worst pixel rejected until none is off by more than clip sigma.
+    """Optimal flux of each column of frames (n, ny, nx), the worst pixel rejected until none differs by more than clip sigma.
 
-    sky (n, nx) background per pixel; profile, variance (ny, nx): P and the model's V; weighting (ny, nx): P/V (0: pixel not
+    background (n, nx): per pixel; profile, variance (ny, nx): P and the model's V; weighting (ny, nx): P/V (0: pixel not
     used). slope (ny, nx) px⁻¹: what the profile may change by, as ``|∂P/∂y|·jitter``; it widens the limit, so that a
     moved star is not taken for a hit. One pixel is rejected an iteration (Horne's step 7). flux (n, nx) is
-    ``Σ w d`` with the background under the *full* aperture left in, as the fixed weights have it; rejected (n, nx) counts.
+    ``Σ w d`` with the background of the *full* aperture left in, as for fixed weights; rejected (n, nx) counts.
+
+    >>> profile, flux, rejected = np.full((4, 1), 0.25), np.empty((1, 1)), np.empty((1, 1), np.int64)
+    >>> frame = np.array([[[100.0], [100.0], [900.0], [100.0]]])  # 400 electrons and a hit
+    >>> extract_with_rejection(frame, np.zeros((1, 1)), profile, 400 * profile, profile / 400, 0 * profile, 5.0, 3, flux, rejected)
+    >>> flux, rejected
+    (array([[400.]]), array([[1]]))
     """
     n, ny, nx = frames.shape
     kept = np.empty(ny, np.bool_)
@@ -73,20 +79,24 @@ def extract_with_rejection(
                 continue
             for y in range(ny):
                 kept[y] = weighting[y, x] != 0.0
-            estimate = _estimate(frames[i, :, x], sky[i, x], profile[:, x], weighting[:, x], kept)
+            estimate = _estimate(frames[i, :, x], background[i, x], profile[:, x], weighting[:, x], kept)
             for _ in range(max_iters):
-                worst = _worst(frames[i, :, x], sky[i, x], estimate, profile[:, x], variance[:, x], slope[:, x], kept, clip)
+                worst = _worst(frames[i, :, x], background[i, x], estimate, profile[:, x], variance[:, x], slope[:, x], kept, clip)
                 if worst < 0:
                     break
                 kept[worst] = False
-                tried = _estimate(frames[i, :, x], sky[i, x], profile[:, x], weighting[:, x], kept)
+                tried = _estimate(frames[i, :, x], background[i, x], profile[:, x], weighting[:, x], kept)
                 if not np.isfinite(tried):
                     break
                 estimate = tried
                 rejected[i, x] += 1
-            flux[i, x] = estimate + sky[i, x] * whole / full
+            flux[i, x] = estimate + background[i, x] * whole / full
 
 
 def rejection_slope(profile: Float, jitter_px: float) -> Float:
-    """What the profile (ny, nx) changes by when the star moves by jitter_px along y."""
+    """Change of the profile (ny, nx) when the star moves by jitter_px along y.
+
+    >>> rejection_slope(np.array([[0.0], [0.25], [0.5]]), 0.1).ravel()
+    array([0.025, 0.025, 0.025])
+    """
     return math.fabs(jitter_px) * np.abs(np.gradient(profile, axis=0))

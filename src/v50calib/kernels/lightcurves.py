@@ -1,7 +1,7 @@
 """Compiled passes over light curves (time, channel), float32 or float64, each reading and writing its series once.
 
 Arithmetic is float64 in registers; results are stored in the dtype of the input. A visit's series are larger
-than the cache, so the number of passes is what they cost.
+than the cache, so their cost is the number of passes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ _jit_sum = nb.njit(cache=True, nogil=True, fastmath=_FAST | {"reassoc"}, boundsc
 
 
 @_jit
-def _smooth_into(flux: Real, sky: Real, low: Float, high: Float, centre: Float, area: Float, window: int, columns: int, out: Real) -> None:
-    n, nc = sky.shape
+def _smooth_into(
+    flux: Real, background: Real, low: Float, high: Float, centre: Float, area: Float, window: int, columns: int, out: Real
+) -> None:
+    n, nc = background.shape
     left, right = window // 2, window - window // 2 - 1
     c_left, c_right = columns // 2, columns - columns // 2 - 1
     total, mean = np.zeros(nc), np.zeros(nc)
     for k in range(-left, right + 1):
-        row = sky[min(max(k, 0), n - 1)]
+        row = background[min(max(k, 0), n - 1)]
         for c in range(nc):
             v = row[c]
             total[c] += centre[c] if v > high[c] or v < low[c] else v
     for i in range(n):
         if i > 0:
-            old, new = sky[max(i - 1 - left, 0)], sky[min(i + right, n - 1)]
+            old, new = background[max(i - 1 - left, 0)], background[min(i + right, n - 1)]
             for c in range(nc):
                 a, b = np.float64(new[c]), np.float64(old[c])
                 a = centre[c] if a > high[c] or a < low[c] else a
@@ -55,15 +57,19 @@ def _smooth_into(flux: Real, sky: Real, low: Float, high: Float, centre: Float, 
             f[c] -= v * area[c]
 
 
-def subtract_smooth(flux: Real, sky: Real, centre: Float, limit: Float, area: Float, window: int, columns: int) -> Real:
-    """Subtract ``area·sky`` from flux (n, nc) in place, sky smoothed; returns the smoothed sky.
+def subtract_smooth(flux: Real, background: Real, centre: Float, limit: Float, area: Float, window: int, columns: int) -> Real:
+    """Subtract ``area·background`` from flux (n, nc) in place, the background smoothed; returns the smoothed background.
 
-    sky (n, nc): samples further than limit (nc,) off centre (nc,) count as centre; then a centred running mean over
+    background (n, nc): samples further than limit (nc,) from centre (nc,) count as centre; then a centred running mean over
     `window` samples and `columns` channels, end values repeated (as scipy.ndimage.uniform_filter, mode nearest).
+
+    >>> flux, level = np.full((4, 1), 100.0), np.array([[1.0], [1.0], [90.0], [1.0]])
+    >>> subtract_smooth(flux, level, np.ones(1), np.full(1, 5.0), np.full(1, 10.0), 3, 1).ravel(), flux.ravel()
+    (array([1., 1., 1., 1.]), array([90., 90., 90., 90.]))
     """
-    out = np.empty(sky.shape, sky.dtype)
-    window, columns = min(max(window, 1), len(sky)), min(max(columns, 1), sky.shape[1])
-    _smooth_into(flux, np.ascontiguousarray(sky), centre - limit, centre + limit, centre, area, window, columns, out)
+    out = np.empty(background.shape, background.dtype)
+    window, columns = min(max(window, 1), len(background)), min(max(columns, 1), background.shape[1])
+    _smooth_into(flux, np.ascontiguousarray(background), centre - limit, centre + limit, centre, area, window, columns, out)
     return out
 
 
@@ -77,7 +83,11 @@ def _linear_into(flux: Real, gain: Float, constant: Float, out: Real) -> None:
 
 
 def linear_variance(flux: Real, gain: Float, constant: Float) -> Real:
-    """``gain·max(flux, 0) + constant`` per channel: photon variance plus the constant terms; NaN stays NaN."""
+    """``gain·max(flux, 0) + constant`` per channel: photon variance plus the constant terms; NaN stays NaN.
+
+    >>> linear_variance(np.array([[100.0], [-3.0]]), np.array([2.0]), np.array([5.0])).ravel()
+    array([205.,   5.])
+    """
     out = np.empty(flux.shape, flux.dtype)
     _linear_into(flux, gain, constant, out)
     return out
@@ -112,7 +122,11 @@ def _project_into(spectra: Real, gradient: Float, out: Float) -> None:
 
 
 def weighted_totals(spectra: Real, weights: Float) -> Float:
-    """Σ_c weights[c]·spectra[:, c], (time,), in float64 without a float64 copy. spectra (time, column)."""
+    """Σ_c weights[c]·spectra[:, c], (time,), in float64 without a float64 copy. spectra (time, column).
+
+    >>> weighted_totals(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([10.0, 1.0]))
+    array([12., 34.])
+    """
     out = np.empty(len(spectra))
     _project_into(spectra, np.ascontiguousarray(weights, np.float64), out)
     return out
@@ -123,6 +137,11 @@ def spectral_shift(spectra: Real) -> tuple[Float, Float]:
 
     spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of
     the mean spectrum; band edges dominate, so the columns should reach past them.
+
+    >>> column = np.arange(41.0)
+    >>> spectra = np.stack([np.exp(-0.02 * (column - 20.0 - shift) ** 2) for shift in (-0.05, 0.05)])
+    >>> spectral_shift(spectra)[0].round(2)
+    array([-0.05,  0.05])
     """
     n, nc = spectra.shape
     total, mean, projected = np.empty(n), np.zeros(nc), np.empty(n)
@@ -145,7 +164,11 @@ def _isolated_into(series: Real, limit: Float, out: NDArray[np.bool_]) -> None:
 
 
 def isolated(series: Real, limit: Float) -> NDArray[np.bool_]:
-    """Samples that stand off both neighbours to the same side by more than limit (channel,); the ends are never one."""
+    """Samples above both neighbours, or below both, by more than limit (channel,); the first and the last are never one.
+
+    >>> isolated(np.array([[1.0], [1.0], [9.0], [1.0]]), np.array([5.0])).ravel()
+    array([False, False,  True, False])
+    """
     out = np.zeros(series.shape, np.bool_)
     _isolated_into(series, limit, out)
     return out
@@ -162,7 +185,11 @@ def _gather(operator: Float, rows: NDArray[np.int64], series: Real, out: Float) 
 
 
 def apply_operator(operator: Float, rows: NDArray[np.int64], series: Real) -> Float:
-    """``operator (terms, m) @ series[rows]`` as (terms, channel), without copying the rows."""
+    """``operator (terms, m) @ series[rows]`` as (terms, channel), without copying the rows.
+
+    >>> apply_operator(np.array([[0.5, 0.5]]), np.array([0, 2]), np.array([[1.0], [9.0], [3.0]]))
+    array([[2.]])
+    """
     out = np.zeros((len(operator), series.shape[1]))
     _gather(np.ascontiguousarray(operator), rows, series, out)
     return out
@@ -180,7 +207,11 @@ def _divide_into(flux: Real, var: Real, baseline: Real, norm: Real, norm_var: Re
 
 
 def divide(flux: Real, var: Real, baseline: Real) -> tuple[Real, Real]:
-    """``flux / baseline`` and its variance ``var / baseline²``."""
+    """``flux / baseline`` and its variance ``var / baseline²``.
+
+    >>> divide(np.array([[50.0]]), np.array([[8.0]]), np.array([[2.0]]))
+    (array([[25.]]), array([[2.]]))
+    """
     norm, norm_var = np.empty(flux.shape, flux.dtype), np.empty(flux.shape, flux.dtype)
     _divide_into(flux, var, baseline, norm, norm_var)
     return norm, norm_var

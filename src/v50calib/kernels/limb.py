@@ -18,6 +18,10 @@ def quadratic_limb_darkening(wavelength_um: ArrayLike, teff_k: float) -> tuple[N
     Returns (u1, u2), each of the shape of `wavelength_um`: u1 0.45 at 0.7 µm and 0.10 at 3 µm for 5500 K, smaller
     for hotter stars; u2 0.20 falling to 0.12. They follow tabulated values for FGK dwarfs (Claret & Bloemen 2011,
     A&A 529, A75) to about 0.05 each: a starting point for a fit, not a replacement for the tables.
+
+    >>> u1, u2 = quadratic_limb_darkening([0.7, 3.0], 5500.0)
+    >>> u1.round(2), u2.round(2)
+    (array([0.45, 0.1 ]), array([0.2 , 0.12]))
     """
     wavelength = np.asarray(wavelength_um, dtype=np.float64)
     teff = float(np.clip(teff_k, *_T_RANGE_K))

@@ -1,4 +1,4 @@
-"""Small symmetric systems inside compiled loops: no exception, no allocation of the caller's concern."""
+"""Small symmetric systems of equations inside compiled loops, solved without exceptions and without allocation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 
 @_jit
 def solve_positive(matrix: Float, right: Float, solution: Float) -> bool:
-    """Solve ``matrix·solution = right`` by Cholesky; matrix (k, k) is overwritten. False where it is not positive definite."""
+    """Solve ``matrix·solution = right`` by Cholesky; matrix (k, k) is overwritten. False where it is not positive definite.
+
+    >>> solution = np.empty(2)
+    >>> solve_positive(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([6.0, 8.0]), solution), solution
+    (True, array([3., 2.]))
+    """
     k = right.size
     for j in range(k):
         for i in range(j, k):

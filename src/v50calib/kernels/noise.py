@@ -11,19 +11,27 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float, Mask
 
-#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS tell no scatter
+#: lengths in a curve, at most; fewer blocks than MIN_BLOCKS give no scatter
 SIZES, MIN_BLOCKS = 20, 8
 
 
 def block_sizes(n: int) -> NDArray[np.int64]:
-    """Lengths of blocks of n samples, 1 … n/10, evenly in their logarithm; depends on n alone."""
+    """Lengths of blocks of n samples, 1 … n/10, evenly in their logarithm; depends on n alone.
+
+    >>> block_sizes(100)
+    array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10])
+    """
     return np.unique(np.round(np.geomspace(1, max(1, n // 10), SIZES)).astype(np.int64))
 
 
 def rms_of_blocks(residual: Float, usable: Mask, sizes: NDArray[np.int64]) -> Float:
-    """Standard deviation of the means of consecutive blocks, (sizes,); NaN where fewer than MIN_BLOCKS are usable throughout.
+    """Standard deviation of the means of consecutive blocks, (sizes,); NaN where fewer than MIN_BLOCKS are wholly usable.
 
     residual, usable (n,): blocks with a sample that is not usable are left out.
+
+    >>> alternating = np.tile([1.0, -1.0], 50)
+    >>> rms_of_blocks(alternating, np.ones(100, bool), np.array([1, 2])).round(3)  # means of pairs are 0
+    array([1.005, 0.   ])
     """
     total = np.concatenate([[0.0], np.cumsum(np.where(usable, residual, 0.0))])
     good = np.concatenate([[0], np.cumsum(usable)])
@@ -37,10 +45,13 @@ def rms_of_blocks(residual: Float, usable: Mask, sizes: NDArray[np.int64]) -> Fl
 
 
 def expected_rms(variance: float, slow: float, smooth: int, sizes: NDArray[np.int64]) -> Float:
-    """What `rms_of_blocks` is for the predicted noise, (sizes,).
+    """`rms_of_blocks` that the noise model predicts, (sizes,).
 
-    variance  of a sample; slow: what a shared signal, smoothed over `smooth` samples, adds for anything slower than that
-    (a sample has 1/smooth of its whole variance in `variance` already).
+    variance: of a sample. slow: variance that a shared signal, smoothed over `smooth` samples, adds to anything slower than that
+    (1/smooth of its whole variance is in `variance` already).
+
+    >>> expected_rms(4.0, 0.0, 1, np.array([1, 4, 16]))  # white noise: 2/√n
+    array([2. , 1. , 0.5])
     """
     if smooth <= 1:
         return np.sqrt(variance / sizes)

@@ -97,7 +97,13 @@ def _empirical(cy: float, cx: float, table: Float, value: Float, by_y: Float, by
 
 @_jit
 def evaluate(model: int, shape: Float, table: Float, cy: float, cx: float, value: Float, by_y: Float, by_x: Float) -> None:
-    """Fill value (ny, nx) with the PSF centred on (cy, cx) (EMPIRICAL: moved by it), and its derivatives by the centre."""
+    """Fill value (ny, nx) with the PSF centred on (cy, cx) (EMPIRICAL: moved by it), and its derivatives by the centre.
+
+    >>> value, by_y, by_x = np.empty((21, 21)), np.empty((21, 21)), np.empty((21, 21))
+    >>> evaluate(GAUSSIAN, np.array([1.0, 2.0]), np.zeros((1, 1)), 10.2, 9.7, value, by_y, by_x)
+    >>> value.sum().round(6), by_y.sum().round(6) + 0.0  # all light is on the stamp, wherever the centre is
+    (np.float64(1.0), np.float64(0.0))
+    """
     if model == GAUSSIAN:
         ny, nx = value.shape
         py, gy, px, gx = np.empty(ny), np.empty(ny), np.empty(nx), np.empty(nx)
@@ -120,6 +126,12 @@ def fit_frames(
 
     inverse (ny, nx): 1/V of the model (0: pixel not used), the same for every stamp, so the flux is not biased by its own noise.
     start (2,) [y, x]; a centre further than reach px from it, or no convergence, leaves good False. out (n, 3): flux, y, x.
+
+    >>> width, none = np.array([1.0, 1.2]), np.zeros((1, 1))
+    >>> stamp, out, good = 500.0 * image(GAUSSIAN, width, none, (4.1, 3.8), (9, 9)), np.empty((1, 3)), np.empty(1, bool)
+    >>> fit_frames(stamp[None], np.ones((9, 9)), GAUSSIAN, width, none, np.array([4.0, 4.0]), 2.0, out, good)
+    >>> out.round(6), good
+    (array([[500. ,   4.1,   3.8]]), array([ True]))
     """
     ny, nx = stamps.shape[1:]
     value, by_y, by_x = np.empty((ny, nx)), np.empty((ny, nx)), np.empty((ny, nx))
@@ -166,7 +178,11 @@ def fit_frames(
 
 
 def image(model: int, shape: Float, table: Float, centre: tuple[float, float], size: tuple[int, int]) -> Float:
-    """The PSF on a grid of pixels (see `evaluate`)."""
+    """The PSF on a grid of pixels (see `evaluate`).
+
+    >>> image(GAUSSIAN, np.array([1.0, 1.0]), np.zeros((1, 1)), (10.2, 9.7), (21, 21)).sum().round(6)
+    np.float64(1.0)
+    """
     value, by_y, by_x = np.empty(size), np.empty(size), np.empty(size)
     evaluate(model, shape, table, centre[0], centre[1], value, by_y, by_x)
     return value
@@ -176,6 +192,11 @@ def spline_table(stamp: Float) -> Float:
     """B-spline coefficients of an image of unit sum, zero beyond its edge, for the EMPIRICAL model.
 
     Coefficients reach two pixels past the image, so that it is exact at rest up to the border too.
+
+    >>> stamp = image(GAUSSIAN, np.array([1.0, 1.0]), np.zeros((1, 1)), (5.0, 5.0), (11, 11))
+    >>> still = image(EMPIRICAL, np.zeros(0), spline_table(stamp), (0.0, 0.0), (11, 11))
+    >>> bool(np.abs(still - stamp / stamp.sum()).max() < 1e-12)
+    True
     """
     padded = np.pad(stamp / stamp.sum(), 12)
     cut = slice(12 - PAD, PAD - 12)
@@ -188,6 +209,12 @@ def fit_shape(
     """Shape parameters, centre and flux of a Gaussian or Moffat PSF on a mean image, all free within bounds.
 
     start, lower, upper: (flux, y, x, and the two shape parameters). Weighted least squares; False where it does not converge.
+
+    >>> stamp = 500.0 * image(GAUSSIAN, np.array([1.0, 1.2]), np.zeros((1, 1)), (4.1, 3.8), (9, 9))
+    >>> low, high = [0.0, 0.0, 0.0, 0.3, 0.3], [1e4, 8.0, 8.0, 5.0, 5.0]
+    >>> shape, centre, flux, good = fit_shape(stamp, np.ones((9, 9)), GAUSSIAN, (400.0, 4.0, 4.0, 1.5, 1.5), low, high)
+    >>> shape.round(6), np.round(centre, 6), round(flux, 6), good
+    (array([1. , 1.2]), array([4.1, 3.8]), 500.0, True)
     """
     root, empty = np.sqrt(inverse), np.zeros((1, 1))
     unit = np.array([max(abs(start[0]), 1.0), 1.0, 1.0, 1.0, 1.0])

@@ -18,7 +18,15 @@ _WEIGHT = {(dy, dx): float(np.exp(-0.5 * (dy * dy + dx * dx))) for dy, dx in _RI
 
 
 def grow(mask: Mask, radius: int) -> Mask:
-    """Mask (…, ny, nx) widened by a disc of `radius` px in the last two axes."""
+    """Mask (…, ny, nx) widened by a disc of `radius` px in the last two axes.
+
+    >>> grow(np.eye(5, dtype=bool) & (np.arange(5) == 2), 1).astype(int)
+    array([[0, 0, 0, 0, 0],
+           [0, 0, 1, 0, 0],
+           [0, 1, 1, 1, 0],
+           [0, 0, 1, 0, 0],
+           [0, 0, 0, 0, 0]])
+    """
     if radius <= 0 or not mask.any():
         return mask
     yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
@@ -27,7 +35,12 @@ def grow(mask: Mask, radius: int) -> Mask:
 
 
 def fillable(bad: Mask, mode: Mode) -> Mask:
-    """Bad pixels (ny, nx) that have at least one good neighbour of the mode's kind."""
+    """Bad pixels (ny, nx) that have at least one good neighbour of the mode's kind.
+
+    >>> fillable(np.array([[True, False], [True, True]]), "median4")  # the pixel at the bottom left has bad ones about it
+    array([[ True, False],
+           [False,  True]])
+    """
     around = _CROSS if mode == "median4" else _RING
     good = np.pad(~bad, 1)
     ny, nx = bad.shape
@@ -40,10 +53,14 @@ def fillable(bad: Mask, mode: Mode) -> Mask:
 def fill_pixels(frames: Float, bad: Mask, mode: Mode) -> Float:
     """Frames (n, ny, nx) with bad pixels (ny, nx) replaced from their good neighbours; one without any keeps its value.
 
-    The number of bad pixels should be small: they are gone through one by one.
+    The number of bad pixels should be small: they are filled one at a time.
 
     median4, median8   median of the 4 or 8 neighbours that are good
     gaussian3          mean of the 8 neighbours that are good, weighted by a Gaussian of sigma 1 px
+
+    >>> frame, bad = np.array([[[1.0, 2.0, 3.0], [4.0, 99.0, 6.0], [7.0, 8.0, 9.0]]]), np.arange(9).reshape(3, 3) == 4
+    >>> fill_pixels(frame, bad, "median4")[0, 1, 1]  # of 2, 4, 6 and 8
+    np.float64(5.0)
     """
     out = frames.copy()
     ny, nx = bad.shape

@@ -34,7 +34,13 @@ def _projector(basis: Float, weights: Float, penalty: Float | None = None) -> Fl
 
 
 def poly_operator(x: Float, weights: Float, *, degree: int) -> Float:
-    """Weighted least-squares polynomial in x (n,), Legendre basis."""
+    """Weighted least-squares polynomial in x (n,), Legendre basis.
+
+    >>> x = np.linspace(1.9, 3.9, 8)
+    >>> spectrum = 3.0 - x + 0.5 * x**2
+    >>> bool(np.abs(poly_operator(x, np.ones(8), degree=2) @ spectrum - spectrum).max() < 1e-12)  # a parabola is kept
+    True
+    """
     scaled = 2.0 * (x - x.min()) / max(float(np.ptp(x)), 1e-300) - 1.0
     return _projector(np.polynomial.legendre.legvander(scaled, degree), weights)
 
@@ -45,6 +51,11 @@ def spline_operator(
     """Weighted cubic spline with interior knots (k,); minimizes ``Σ w (y - s)² + smoothing·∫ s''² dx``.
 
     natural: s'' = 0 at both ends (straight outward), which steadies ends with few points; free: no condition.
+
+    >>> x = np.linspace(0.0, 1.0, 12)
+    >>> smooth = spline_operator(x, np.ones(12), knots=np.array([0.3, 0.6]), smoothing=1e3)
+    >>> bool(np.abs(smooth @ (2.0 + 3.0 * x) - (2.0 + 3.0 * x)).max() < 1e-9)  # a line has no ∫ s''²
+    True
     """
     grid = np.concatenate([[x.min()], np.sort(knots), [x.max()]])
     full = np.concatenate([[grid[0]] * 3, grid, [grid[-1]] * 3])
@@ -72,6 +83,10 @@ def lowess_operator(x: Float, weights: Float, *, frac: float) -> Float:
     """Local straight lines with tricube weights over the nearest ``frac·n`` points (Cleveland 1979, JASA 74, 829).
 
     x (n,); weights (n,) multiply the tricube weights, points of weight 0 are no neighbours.
+
+    >>> x = np.arange(6.0)
+    >>> (lowess_operator(x, np.ones(6), frac=0.5) @ (2.0 + 3.0 * x)).round(9)
+    array([ 2.,  5.,  8., 11., 14., 17.])
     """
     used = np.flatnonzero(weights > 0)
     near = min(max(int(frac * len(used) + 1e-10), 2), len(used))
@@ -92,7 +107,11 @@ def lowess_operator(x: Float, weights: Float, *, frac: float) -> Float:
 
 
 def bisquare_weights(residual: Float, used: Mask) -> Float:
-    """Robust weights of lowess: ``(1 - (r / 6 MAD)²)²`` within 6 median absolute residuals (Cleveland 1979)."""
+    """Robust weights of lowess: ``(1 - (r / 6 MAD)²)²`` within 6 median absolute residuals (Cleveland 1979).
+
+    >>> bisquare_weights(np.array([0.0, 1.0, -1.0, 3.0, 60.0]), np.ones(5, bool)).round(4)  # (1 - (r/6)²)²
+    array([1.    , 0.9452, 0.9452, 0.5625, 0.    ])
+    """
     scale = 6.0 * float(np.median(np.abs(residual[used])))
     if scale == 0:
         return np.ones_like(residual)
@@ -103,11 +122,17 @@ def bisquare_weights(residual: Float, used: Mask) -> Float:
 def robust_continuum(
     spectrum: Float, use: Mask, weights: Float, build: Callable[[Float], Float], *, sigma: float, iterations: int, mode: ClipMode
 ) -> tuple[Float, Mask]:
-    """Operator H (n, n) of a smoother, and the channels (n,) it kept, after clipping channels off the continuum.
+    """Operator H (n, n) of a smoother, and the channels (n,) it kept, after clipping the channels that are not on the continuum.
 
     build(weights) makes H; channels whose relative residual exceeds ``sigma`` robust standard deviations (on both
     sides, or only below for absorption, or only above for emission) get weight 0 and the fit is repeated, as long as
     half of the channels are left.
+
+    >>> x, line = np.linspace(0.0, 1.0, 20), np.arange(20) == 7
+    >>> spectrum = np.where(line, 0.5, 1.0 + 1e-3 * np.cos(40 * x))
+    >>> build = lambda weights: poly_operator(x, weights, degree=1)
+    >>> np.flatnonzero(~robust_continuum(spectrum, x >= 0, np.ones(20), build, sigma=5.0, iterations=3, mode="lower")[1])
+    array([7])
     """
     kept = use.copy()
     operator = build(np.where(kept, weights, 0.0))
@@ -117,7 +142,7 @@ def robust_continuum(
         limit = sigma * _MAD_TO_SIGMA * float(np.median(np.abs(residual[kept] - np.median(residual[kept]))))
         far = {"both": np.abs(residual), "lower": -residual, "upper": residual}[mode] > limit
         now = kept & ~far
-        # a clip that would take most channels tells of a smoother that does not fit, not of lines
+        # a clip that would reject most channels means a smoother that does not fit, not lines
         if limit == 0 or now.sum() == kept.sum() or now.sum() < 0.5 * use.sum():
             break
         kept = now

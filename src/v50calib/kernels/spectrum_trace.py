@@ -1,4 +1,4 @@
-"""Where a spectrum lies on the detector: its centre and width in each column, and a smooth line through them."""
+"""The trace of a spectrum: its centre and width in each detector column, and a smooth line through the centres."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from v50calib.kernels.series import robust_sigma
 
 #: rows to each side of the trace that its centre is measured on
 REACH = 4.0
-#: columns off the line by more than this many sigma are left out of it
+#: columns further than this many sigma from the line are left out of its fit
 CLIP = 5.0
 
 
@@ -17,6 +17,12 @@ def moment_centres(image: Float, variance: Float, guess: float) -> tuple[Float, 
     """Flux-weighted row of each column of image (ny, nx) within 4 rows of itself, its standard error, and the rms width.
 
     Columns without light get NaN.
+
+    >>> y = np.arange(25.0)[:, None]
+    >>> image = np.exp(-0.5 * (y - np.array([12.0, 12.3])) ** 2)
+    >>> centre, error, width = moment_centres(image, np.full((25, 2), 1e-6), guess=12.0)
+    >>> centre.round(3), width.round(2)
+    (array([12. , 12.3]), array([1., 1.]))
     """
     yy = np.arange(image.shape[0], dtype=np.float64)[:, None]
     centre = np.full(image.shape[1], float(guess))
@@ -38,7 +44,13 @@ def moment_centres(image: Float, variance: Float, guess: float) -> tuple[Float, 
 def gaussian_centres(image: Float, variance: Float, guess: float) -> tuple[Float, Float, Float]:
     """Centre, its standard error and sigma of a Gaussian fitted to each column within 4 rows of `guess` (Gauss-Newton).
 
-    Weighted by 1/variance; columns whose fit does not settle get NaN.
+    Weighted by 1/variance; columns whose fit does not converge get NaN.
+
+    >>> y = np.arange(25.0)[:, None]
+    >>> image = np.exp(-0.5 * ((y - np.array([12.0, 12.3])) / 1.5) ** 2)
+    >>> centre, error, sigma = gaussian_centres(image, np.full((25, 2), 1e-6), guess=12.0)
+    >>> centre.round(6), sigma.round(6)
+    (array([12. , 12.3]), array([1.5, 1.5]))
     """
     ny, nx = image.shape
     centre, _, width = moment_centres(image, variance, guess)
@@ -66,8 +78,13 @@ def gaussian_centres(image: Float, variance: Float, guess: float) -> tuple[Float
 def smooth_line(values: Float, error: Float, basis: Float, use: Mask) -> Float:
     """Weighted least-squares combination of basis (terms, n) through values (n,) with standard errors, clipped at 5 sigma.
 
-    `use` chooses the samples; NaN take no part. Errors get the samples' own scatter added, so that a few bright ones do not
-    rule. Where fewer samples than terms are left, their median is returned everywhere.
+    `use` chooses the samples; NaN are left out. The samples' own scatter is added to the errors, so that a few bright ones do not
+    dominate. Where fewer samples than terms are left, their median is returned everywhere.
+
+    >>> x = np.linspace(-1.0, 1.0, 21)
+    >>> centres, basis = np.where(x == x[4], 30.0, 15.0 + 2.0 * x), np.stack([np.ones(21), x])
+    >>> bool(np.abs(smooth_line(centres, np.full(21, 0.01), basis, x >= -1.0) - (15.0 + 2.0 * x)).max() < 1e-9)
+    True
     """
     kept = use & np.isfinite(values) & np.isfinite(error) & (error > 0)
     terms, n = basis.shape

@@ -37,7 +37,13 @@ def _middle(window: Float, count: int) -> float:
 
 @_jit
 def neighbour_median(series: Float, out: Float) -> None:
-    """Median of the up to 2·REACH nearest samples in time, the sample itself left out; alone: itself."""
+    """Median of the up to 2·REACH nearest samples in time, the sample itself left out; a lone sample keeps its value.
+
+    >>> out = np.empty((5, 1))
+    >>> neighbour_median(np.array([[1.0], [2.0], [99.0], [4.0], [5.0]]), out)
+    >>> out[2]  # of 1, 2, 4 and 5
+    array([3.])
+    """
     n, npix = series.shape
     window = np.empty(2 * REACH)
     for i in range(n):
@@ -53,11 +59,15 @@ def neighbour_median(series: Float, out: Float) -> None:
 
 @_jit
 def find_spikes(series: Float, limit: Float, out: Mask) -> int:
-    """Samples above the median of their neighbours by more than limit, and above both nearest by half of it; how many.
+    """Mark samples above the median of their neighbours by more than limit, and above both nearest by half of it; returns how many.
 
     series (n, npix); limit (lag, npix): row i is compared with rows i ± lag, i ± 2·lag, … and judged by limit[i % lag], so
     that the first and the second reads of ramps are series of their own. What a cosmic-ray hit leaves in one ramp;
     a step or a slow change never qualifies, because it carries a nearest neighbour with it.
+
+    >>> series, out = np.array([[1.0], [1.0], [9.0], [1.0], [1.0]]), np.empty((5, 1), bool)
+    >>> find_spikes(series, np.array([[5.0]]), out), np.flatnonzero(out)
+    (1, array([2]))
     """
     n, npix = series.shape
     lag = limit.shape[0]
@@ -91,10 +101,14 @@ def find_spikes(series: Float, limit: Float, out: Mask) -> int:
 
 @_jit
 def find_isolated(series: Float, limit: Float, out: Mask) -> int:
-    """Samples that stand off both nearest neighbours to the same side by more than limit (npix,); how many.
+    """Mark samples above both nearest neighbours, or below both, by more than limit (npix,); returns how many.
 
     The first and last sample are compared with the mean of the next two, at 1.25 times the limit (as
     `series.isolated_outliers`).
+
+    >>> series, out = np.array([[1.0], [1.0], [-9.0], [1.0], [1.0]]), np.empty((5, 1), bool)
+    >>> find_isolated(series, np.array([5.0]), out), np.flatnonzero(out)
+    (1, array([2]))
     """
     n, npix = series.shape
     found = 0
@@ -123,6 +137,11 @@ def bridge(series: Float, bad: Mask, lag: int, rows: Index, pixels: Index, use_m
 
     A straight line in time between the nearest good one on either side, or their median; with good samples on one
     side only, the nearest; with none, NaN. bad (n, npix) marks what must not be used.
+
+    >>> out = np.empty(1)
+    >>> bridge(np.array([[1.0], [9.0], [3.0]]), np.array([[False], [True], [False]]), 1, np.array([1]), np.array([0]), False, out)
+    >>> out
+    array([2.])
     """
     n = series.shape[0]
     window = np.empty(2 * REACH)
@@ -152,7 +171,13 @@ def bridge(series: Float, bad: Mask, lag: int, rows: Index, pixels: Index, use_m
 
 
 def fill_marked(series: Float, bad: Mask, wanted: Mask, *, lag: int, use_median: bool) -> tuple[Float, Mask]:
-    """Series with the `wanted` samples bridged over the `bad` ones, and where that could be done. Copies only where it writes."""
+    """Series with the `wanted` samples bridged over the `bad` ones, and where that was possible. The series is copied only if needed.
+
+    >>> series, bad = np.array([[1.0], [9.0], [3.0]]), np.array([[False], [True], [False]])
+    >>> filled, done = fill_marked(series, bad, bad, lag=1, use_median=False)
+    >>> filled.ravel(), done.ravel()
+    (array([1., 2., 3.]), array([False,  True, False]))
+    """
     rows, pixels = np.nonzero(wanted)
     values = np.empty(rows.size)
     bridge(series, bad, lag, rows, pixels, use_median, values)
@@ -168,7 +193,13 @@ def fill_marked(series: Float, bad: Mask, wanted: Mask, *, lag: int, use_median:
 
 @_jit
 def running_mean(series: Float, half: int, out: Float) -> None:
-    """Mean over the 2·half + 1 samples about each; the window is cut at the ends of the series."""
+    """Mean over the 2·half + 1 samples about each; the window is cut at the ends of the series.
+
+    >>> out = np.empty((3, 1))
+    >>> running_mean(np.array([[0.0], [3.0], [6.0]]), 1, out)
+    >>> out.ravel()
+    array([1.5, 3. , 4.5])
+    """
     n, npix = series.shape
     for i in range(n):
         low, high = max(0, i - half), min(n, i + half + 1)
@@ -189,6 +220,11 @@ def baseline(series: Float, before: int, after: int, use_centre: bool, use_media
 
     An outlier is further than clip·1.4826·MAD from the window's median. share (n,): 1/number of samples of a
     window. A window that holds nothing but its excluded centre gives the centre.
+
+    >>> series, out, share = np.array([[1.0], [2.0], [9.0], [4.0]]), np.empty((4, 1)), np.empty(4)
+    >>> baseline(series, 1, 1, False, False, 0.0, out, share)
+    >>> out.ravel(), share
+    (array([2., 5., 3., 9.]), array([1. , 0.5, 0.5, 1. ]))
     """
     n, npix = series.shape
     size = before + after + 1

@@ -18,7 +18,7 @@ from v50calib.kernels.limb import from_kipping, kipping
 
 #: the planet's shadow is averaged over each bin by this many sub-samples
 SUPERSAMPLE = 3
-#: period [h] that a shape is given where the dataset has none (2024)
+#: period [h] of a shape where the dataset states none (2024)
 UNKNOWN_PERIOD_H = 96.0
 #: depths that a fit starts from
 MIN_DEPTH, MAX_DEPTH = 2e-5, 0.2
@@ -33,6 +33,9 @@ class Shape:
     """Orbit and star of a transit: mid-time t0 [h], period [h], a/R*, impact parameter b, Rp/R*, u1, u2.
 
     Noise about no transit may ask for a brightening: k below 0 is the shape of |k| turned upside down, depth -k².
+
+    >>> round(Shape(t0=3.75, period=96.0, a=12.0, b=0.0, k=0.1, u1=0.0, u2=0.0).duration, 3)  # h
+    2.805
     """
 
     t0: float
@@ -64,7 +67,13 @@ def radius_ratio(depth: float) -> float:
 
 
 def transit_duration(period: float, a: float, b: float, k: float) -> float:
-    """First to fourth contact T14, in the unit of `period` (Winn 2010, eq. 14, circular orbit); 0 if no transit."""
+    """First to fourth contact T14, in the unit of `period` (Winn 2010, eq. 14, circular orbit); 0 if no transit.
+
+    >>> round(transit_duration(96.0, 12.0, 0.0, 0.1), 3), 96.0 / np.pi * 1.1 / 12.0  # arcsin(1.1/12) is about 1.1/12
+    (2.805, 2.801126...)
+    >>> transit_duration(96.0, 12.0, 1.2, 0.1)
+    0.0
+    """
     chord = (1.0 + k) ** 2 - b**2
     if chord <= 0:
         return 0.0
@@ -73,7 +82,12 @@ def transit_duration(period: float, a: float, b: float, k: float) -> float:
 
 
 class Model:
-    """Relative flux of a transit at fixed times; each value is the mean over `width` hours."""
+    """Relative flux of a transit at fixed times; each value is the mean over `width` hours.
+
+    >>> model = Model(np.array([0.0, 3.75]), width=0.01)
+    >>> model(Shape(t0=3.75, period=96.0, a=12.0, b=0.0, k=0.1, u1=0.0, u2=0.0)).round(9)  # a uniform disc: 1 - k²
+    array([1.  , 0.99])
+    """
 
     def __init__(self, time: Float, width: float) -> None:
         offsets = (np.arange(SUPERSAMPLE) - (SUPERSAMPLE - 1) / 2) / SUPERSAMPLE * width
@@ -106,7 +120,13 @@ class BoxFit:
 def search_box(time: Float, flux: Float, sigma: Float, durations: Float, design: Float, *, centres: Float | None = None) -> BoxFit:
     """Deepest-chi² box transit over a grid of mid-times (or the given centres) and durations, jointly with a linear baseline.
 
-    time, flux, sigma (n,), design (n, terms): baseline and regressors. The box column is made orthogonal to the design first.
+    time, flux, sigma (n,), design (n, terms): baseline and regressors. The box column is first made orthogonal to the design.
+
+    >>> time = np.linspace(0.0, 7.5, 301)
+    >>> flux = 1000.0 * (1.0 - 0.01 * (np.abs(time - 3.75) < 1.24))
+    >>> box = search_box(time, flux, np.ones(301), np.array([1.5, 2.5, 3.5]), np.ones((301, 1)))
+    >>> round(box.t0, 2), box.duration, round(box.depth, 3)
+    (3.75, 2.5, 0.01)
     """
     root = 1.0 / sigma
     q, _ = np.linalg.qr(design * root[:, None])
@@ -191,6 +211,11 @@ class WhiteFit:
     cost      chi² with the priors' part, what fits from several starts are compared by
     red       factor on the errors for noise that does not average down (`red_noise`), already in the covariance
     converged false: the last step was still large
+
+    >>> shape = Shape(t0=3.75, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.1, u2=0.1)
+    >>> fit = WhiteFit(shape, np.diag([0.01, 0.0002, 0.1, 0.1, 0.01, 0.01]) ** 2, chi2_reduced=1.0)
+    >>> round(fit.depth, 9), round(fit.depth_sigma, 9), fit.t0_sigma
+    (0.01, 0.0002, 0.01)
     """
 
     shape: Shape
@@ -230,6 +255,12 @@ def fit_white(
     mid-time at `start`. additive: ``c0·T + the other terms`` instead. Limb darkening is fitted as Kipping's (q1, q2), its prior is
     one of (u1, u2). The covariance includes baseline and priors (variable projection; Golub & Pereyra 2003) and is scaled up where
     chi²/n exceeds 1 and where the residuals do not average down.
+
+    >>> time, shape = np.linspace(0.0, 7.5, 150), Shape(t0=3.7, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.1, u2=0.1)
+    >>> prior, start = Prior((12.0, 0.5), (0.3, 0.1), (0.1, 0.05), (0.1, 0.05)), Shape(3.8, 96.0, 11.8, 0.3, 0.11, 0.1, 0.1)
+    >>> fit = fit_white(time, 1000.0 * Model(time, 0.05)(shape), np.ones(150), 0.05, np.ones((150, 1)), start, prior)
+    >>> round(fit.shape.t0, 3), round(fit.depth, 5)
+    (3.7, 0.01)
     """
     model = Model(time, width)
     held = np.array([fix_t0, False, False, False, False, False])
@@ -339,7 +370,13 @@ def _with_transit(design: Float, curve: Float, additive: bool) -> Float:
 def white_model(
     time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, *, additive: bool = False
 ) -> tuple[Float, Float]:
-    """Best linear terms of a known shape, (terms,), and the light curve they make, (n,). Arguments as `fit_white`."""
+    """Best linear terms of a known shape, (terms,), and the light curve they make, (n,). Arguments as `fit_white`.
+
+    >>> time, shape = np.linspace(0.0, 7.5, 150), Shape(t0=3.75, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.1, u2=0.1)
+    >>> terms, curve = white_model(time, 1000.0 * Model(time, 0.05)(shape), np.ones(150), 0.05, np.ones((150, 1)), shape)
+    >>> terms.round(6)
+    array([1000.])
+    """
     basis = _with_transit(design, Model(time, width)(shape), additive)
     solution = np.linalg.lstsq(basis / sigma[:, None], flux / sigma, rcond=None)[0]
     return np.asarray(solution), np.asarray(basis @ solution)

@@ -12,7 +12,13 @@ from v50calib.qc.metrics import white_light as white_series
 
 
 def transit_model(ds: xr.Dataset, time_h: np.ndarray) -> np.ndarray | None:
-    """White transit fitted to a visit, averaged over the steps of times (n,) in h, 1 out of transit; None where none was fitted."""
+    """White transit fitted to a visit, averaged over the steps of times (n,) in h, 1 out of transit; None where none was fitted.
+
+    >>> attrs = {"source": "fit", "t0_h": 3.75, "period_h": 96.0, "a": 12.0, "b": 0.0, "depth": 0.01, "u1": 0.0, "u2": 0.0}
+    >>> ds = xr.Dataset(attrs={f"ephemeris_{name}": value for name, value in attrs.items()})
+    >>> transit_model(ds, np.array([0.0, 0.01, 3.74, 3.75])).round(6)
+    array([1.  , 1.  , 0.99, 0.99])
+    """
     names = ("t0_h", "period_h", "a", "b", "depth", "u1", "u2")
     t0, period, a, b, depth, u1, u2 = (float(ds.attrs.get(f"ephemeris_{name}", np.nan)) for name in names)
     if ds.attrs.get("ephemeris_source", "none") == "none" or not np.isfinite([t0, a, b, depth, u1, u2]).all():
@@ -25,6 +31,12 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
     """White light curve with the fitted transit and, below it on the same scale, the residuals; means of short blocks.
 
     x: h since the start of the visit; y: flux over its out-of-transit model, residuals in ppm on the right.
+
+    >>> dims, flux = ("pair", "wavelength"), np.full((100, 1), 400.0)
+    >>> ds = xr.Dataset({"photometry": (dims, flux), "trace_norm": (dims, flux / 400), "photometry_var": (dims, flux)})
+    >>> ax = white_light(ds.assign_coords(time=("pair", np.linspace(0.0, 7.5, 100))))
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('time since the start of the visit (h)', 'relative flux')
     """
     need(ds, "photometry", "trace_norm", "photometry_var", "time")
     ax = axes(ax)
@@ -48,7 +60,13 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
 
 
 def light_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Normalized flux over time and wavelength, means of short blocks; a band is drawn as one row."""
+    """Normalized flux over time and wavelength, means of short blocks; a band is drawn as one row.
+
+    >>> coords = {"time": ("pair", [0.0, 1.0]), "wavelength": [2.0, 2.5, 3.0]}
+    >>> ds = xr.Dataset({"trace_norm": (("pair", "wavelength"), np.ones((2, 3)))}, coords)
+    >>> np.array(light_curves(ds).images[0].get_extent())  # channels reach half a step beyond their wavelengths
+    array([0.  , 1.  , 1.75, 3.25])
+    """
     need(ds, "trace_norm", "time", "wavelength")
     ax = axes(ax)
     time, wavelength = np.asarray(ds["time"], np.float64), np.asarray(ds["wavelength"], np.float64)
@@ -66,7 +84,12 @@ def light_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def spectrum(ds: xr.Dataset, ax: Axes | None = None, *, truth: np.ndarray | None = None) -> Axes:
-    """Transit depth of each channel with its standard error, in ppm, and the true depths (wavelength,) where known."""
+    """Transit depth of each channel with its standard error, in ppm, and the true depths (wavelength,) where known.
+
+    >>> ds = xr.Dataset({name: ("wavelength", [value] * 3) for name, value in {"transit_depth": 0.01, "transit_depth_sigma": 1e-4}.items()})
+    >>> spectrum(ds.assign_coords(wavelength=[2.0, 2.5, 3.0])).lines[0].get_ydata()  # ppm
+    array([10000., 10000., 10000.])
+    """
     need(ds, "transit_depth", "transit_depth_sigma", "wavelength")
     ax = axes(ax)
     wavelength = np.asarray(ds["wavelength"], np.float64)
@@ -80,7 +103,13 @@ def spectrum(ds: xr.Dataset, ax: Axes | None = None, *, truth: np.ndarray | None
 
 
 def drift(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Pointing along x and y against the visit's median, px, means of short blocks with their scatter as a band."""
+    """Pointing along x and y against the visit's median, px, means of short blocks with their scatter as a band.
+
+    >>> time = np.linspace(0.0, 7.5, 9)
+    >>> ds = xr.Dataset({"x_position": ("pair", 15.0 + 0.1 * time), "y_position": ("pair", 0 * time)}, {"time": ("pair", time)})
+    >>> drift(ds).lines[0].get_ydata()[[0, -1]].round(9)  # about the visit's median
+    array([-0.375,  0.375])
+    """
     need(ds, "x_position", "y_position", "time")
     ax = axes(ax)
     time = np.asarray(ds["time"], np.float64)
@@ -99,7 +128,13 @@ def drift(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def folded(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Folded white light curve: phase bins averaged over the channels, with their errors."""
+    """Folded white light curve: phase bins averaged over the channels, with their errors.
+
+    >>> dims, flux = ("phase_bin", "wavelength"), np.array([[1.0, 1.0], [0.98, 1.0]])
+    >>> ds = xr.Dataset({"phase_fold": (dims, flux), "phase_fold_var": (dims, 0 * flux + 1e-6)}, {"bin_phase": ("phase_bin", [-0.1, 0.0])})
+    >>> folded(ds).lines[0].get_ydata().round(9)
+    array([1.  , 0.99])
+    """
     need(ds, "phase_fold", "phase_fold_var", "bin_phase")
     ax = axes(ax)
     flux, var = (np.asarray(ds[name], np.float64) for name in ("phase_fold", "phase_fold_var"))

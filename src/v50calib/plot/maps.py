@@ -20,7 +20,12 @@ WIDE = (8.0, 3.0)
 
 def mean_frame(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Mean CDS frame of the sample pairs, e- per pair on a logarithmic scale, with the pixels that hold 99 % of the
-    extraction weight outlined and the centre of the trace or star."""
+    extraction weight outlined and the centre of the trace or star.
+
+    >>> ax = mean_frame(xr.Dataset({"cds_mean": (("y", "x"), np.full((4, 4), 100.0))}))
+    >>> ax.images[0].get_array().max()
+    np.float64(100.0)
+    """
     need(ds, "cds_mean")
     ax = axes(ax, WIDE)
     image = np.asarray(ds["cds_mean"], np.float64)
@@ -36,8 +41,8 @@ def mean_frame(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
                 centre = (weight * rows).sum(axis=0) / np.where(per_column > 0, per_column, np.nan)
                 ax.plot(centre, color=VERMILION, lw=0.8, label="centre of the weights")
             else:
-                place = [(weight * v).sum() / weight.sum() for v in (columns, rows)]
-                ax.plot(*place, "+", color=VERMILION, label="centre of the weights")
+                position = [(weight * v).sum() / weight.sum() for v in (columns, rows)]
+                ax.plot(*position, "+", color=VERMILION, label="centre of the weights")
             ax.legend(fontsize="x-small", loc="upper right")
     ax.set_title(title(ds, "mean frame and extraction"))
     return ax
@@ -53,12 +58,20 @@ def _outline(ax: Axes, weight: np.ndarray) -> None:
 
 
 def dark(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Dark rate as subtracted, e-/s, between its 1st and 99th percentile."""
+    """Dark rate as subtracted, e-/s, between its 1st and 99th percentile.
+
+    >>> dark(xr.Dataset({"dark_applied": (("y", "x"), np.full((4, 4), 0.01))})).get_title()
+    'dark current: planet ?, visit ?, ?'
+    """
     return _map(ds, "dark_applied", "dark current (e-/s)", ax)
 
 
 def flat(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Flat field as divided by, between its 1st and 99th percentile."""
+    """Flat field as divided by, between its 1st and 99th percentile.
+
+    >>> flat(xr.Dataset({"flat_applied": (("y", "x"), np.ones((4, 4)))})).images[0].get_array().mean()
+    np.float64(1.0)
+    """
     return _map(ds, "flat_applied", "flat field", ax)
 
 
@@ -73,7 +86,12 @@ def _map(ds: xr.Dataset, name: str, label: str, ax: Axes | None) -> Axes:
 
 
 def flags(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Number of flags that each pixel carries all through the visit; the flags that occur, with their shares, below."""
+    """Number of flags that each pixel carries throughout the visit; the title gives the flags that occur, with their shares.
+
+    >>> ds = xr.Dataset({"pixel_dq": (("y", "x"), np.array([[0, 1], [3, 0]], np.uint32))})
+    >>> flags(ds).get_title().splitlines()[1], flags(ds).images[0].get_array().astype(int).tolist()
+    ('DO_NOT_USE 50 %, SATURATED 25 %', [[0, 1], [2, 0]])
+    """
     need(ds, "pixel_dq")
     ax = axes(ax, WIDE)
     mask = np.asarray(ds["pixel_dq"]).astype(np.uint32)
@@ -90,6 +108,10 @@ def frames(pairs: Sequence[tuple[int, np.ndarray, np.ndarray]], stage: str, visi
     """Frames of some pairs as a stage leaves them, e-, samples with any flag marked.
 
     pairs: (index of the pair, values (reads, ny, nx), flags (reads, ny, nx)).
+
+    >>> values, marks = np.ones((1, 4, 4)), np.zeros((1, 4, 4), np.uint32)
+    >>> [ax.get_title() for ax in frames([(0, values, marks), (9, values, marks)], "dark", "7/0/FGS1").axes if ax.get_title()]
+    ['pair 0', 'pair 9']
     """
     reads = [(f"pair {i}" + (f", read {k + 1}" if len(values) > 1 else ""), values[k], flags[k])
              for i, values, flags in pairs for k in range(len(values))]  # fmt: skip

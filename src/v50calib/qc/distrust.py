@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: a visit without a product stands before all others
+#: score of a visit without a product: it is ranked before all others
 NO_PRODUCT = 1000.0
-#: a reason counts value / limit, at most this: one wild number does not hide the other reasons
+#: a reason weighs value / limit, at most this: one extreme number does not hide the other reasons
 CAP = 10.0
 NO_TRANSIT = 5.0
-#: a note of a soft guard, and one that only says that there was too little to judge
+#: in a note of a soft guard, and in one that only says that there was too little to judge
 _GUARD, _NOT_JUDGED = " quality: ", "not judged"
 
 
@@ -31,7 +31,7 @@ RULES: tuple[Rule, ...] = (
     Rule("noise_over_limit", 1.3, "", "scatter of the white light curve out of transit over what the noise model predicts"),
     Rule("red_noise", 2.0, "", "the same after averaging over the longest blocks that are known: noise that is correlated in time"),
     Rule("channels_lost", 0.01, "", "share of channels without usable light"),
-    Rule("drift_px", 0.5, " px", "way of the star between the first and the last tenth of the visit"),
+    Rule("drift_px", 0.5, " px", "displacement of the star between the first and the last tenth of the visit"),
     Rule("jitter_px", 0.3, " px", "scatter of the star's position, the larger of x and y"),
     Rule("bad_samples", 0.05, "", "share of light-curve samples not fit for science"),
     Rule("saturated", 0.001, "", "share of light-curve samples with a saturated pixel"),
@@ -61,7 +61,12 @@ class Verdict:
 
 
 def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
-    """What the rules look at, from a QC record; NaN where the record does not tell."""
+    """The numbers that the rules use, from a QC record; NaN where the record lacks one.
+
+    >>> numbers = numbers_of({"noise_over_limit": 1.1, "stages": {"photometry": {"drift_x_px": 0.3, "drift_y_px": 0.4}}})
+    >>> numbers["noise_over_limit"], numbers["drift_px"], numbers["red_noise"]
+    (1.1, 0.5, nan)
+    """
     stages = qc.get("stages", {})
     photometry, trace, phase = (stages.get(name, {}) for name in ("photometry", "trace", "phase"))
     flagged, jitter = qc.get("samples_flagged"), qc.get("jitter_px", {})
@@ -87,6 +92,10 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
     """The reasons that a visit's QC record gives.
 
     transit_found: None where no transit was looked for (phase off) or it is not known.
+
+    >>> verdict = judge({"noise_over_limit": 2.6}, transit_found=True)
+    >>> verdict.reasons  # 2.6 is twice the limit
+    (Reason(text='noise_over_limit 2.6 > 1.3', weight=2.0),)
     """
     numbers = numbers_of(qc)
     reasons = [Reason("no transit found", NO_TRANSIT)] if transit_found is False else []
@@ -106,11 +115,19 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
 
 
 def no_product(state: str, error: str) -> Verdict:
-    """The verdict on a visit without a product: its state is the reason."""
+    """The verdict on a visit without a product: its state is the reason.
+
+    >>> no_product("failed", "the disk is full").reasons
+    (Reason(text='failed: the disk is full', weight=1000.0),)
+    """
     return Verdict((Reason(f"{state}: {error}" if error else state, NO_PRODUCT),), {}, ())
 
 
 def number(value: object) -> float:
-    """A finite number as float, anything else as NaN."""
+    """A finite number as float, anything else as NaN.
+
+    >>> number(3), number(None), number(True), number(float("inf"))
+    (3.0, nan, nan, nan)
+    """
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known and isinstance(value, (int, float)) else math.nan

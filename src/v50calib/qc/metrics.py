@@ -1,4 +1,4 @@
-"""Quality numbers of a visit: measured scatter against the noise model, flags, the transit found."""
+"""Quality numbers of a visit: measured scatter over the noise model's, flags, pointing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from v50calib.kernels.series import point_to_point_sigma, robust_sigma
 
 
 def white_light(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Normalized white light curve (pair,) and its predicted variance: channels weighted by their flux level."""
+    """Normalized white light curve (pair,) and its predicted variance: channels weighted by their flux level.
+
+    >>> dims, flux = ("pair", "wavelength"), np.array([[100.0, 300.0], [99.0, 297.0]])
+    >>> ds = xr.Dataset({"photometry": (dims, flux), "trace_norm": (dims, flux / flux[0]), "photometry_var": (dims, flux)})
+    >>> white_light(ds)[0]  # 396 of 400 electrons
+    array([1.  , 0.99])
+    """
     flux, norm, var = (np.asarray(ds[name]) for name in ("photometry", "trace_norm", "photometry_var"))
     whole = np.isfinite(norm.sum(axis=0)) & np.isfinite(flux.sum(axis=0))
     if not whole.all():
@@ -27,10 +33,16 @@ NOISE = ("scatter_ppm", "limit_ppm", "noise_over_limit", "point_to_point_over_li
 
 
 def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
-    """Out-of-transit scatter of the white light curve over the photon + read noise limit, and the parts of both.
+    """Out-of-transit scatter of the white light curve over the limit set by photon and read noise, and the numbers that it is made of.
 
     scatter      standard deviation over the out-of-transit pairs, ppm
     limit        root of the mean predicted variance there, ppm (photon, dark, background and read noise)
+
+    >>> dims, flux = ("pair", "wavelength"), np.tile([[9990.0], [10010.0]], (50, 1))
+    >>> ds = xr.Dataset({"photometry": (dims, flux), "trace_norm": (dims, flux / 1e4), "photometry_var": (dims, 0 * flux + 400.0)})
+    >>> numbers = noise_ratio(ds.assign(out_of_transit=("pair", np.ones(100, bool))))
+    >>> round(numbers["scatter_ppm"]), round(numbers["limit_ppm"]), round(numbers["noise_over_limit"], 6)  # 10 e-, √400 e- of 10 000
+    (1000, 2000, 0.5)
     """
     white, var = white_light(ds)
     outside = np.asarray(ds["out_of_transit"], dtype=bool)
@@ -46,7 +58,13 @@ def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
 
 
 def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
-    """One visit's QC record, JSON-ready."""
+    """One visit's QC record, JSON-ready.
+
+    >>> attrs = {"planet_id": "7", "visit": 0, "instrument": "FGS1"}
+    >>> ds = xr.Dataset({"pixel_dq": (("y", "x"), np.array([[0, 1]], np.uint32))}, attrs=attrs)
+    >>> record(ds, ["dark quality: too many hot pixels"])["pixels_flagged"]
+    {'DO_NOT_USE': 0.5}
+    """
     pixel_dq = np.asarray(ds["pixel_dq"])
     out: dict[str, Any] = {
         "planet_id": ds.attrs["planet_id"],

@@ -1,4 +1,4 @@
-"""What each stage made of a visit, as one row of numbers a stage."""
+"""One row of numbers for each stage of a visit."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ Rows = dict[str, dict[str, Any]]
 def stage_rows(
     ds: xr.Dataset, found: Mapping[str, Mapping[str, Any]], asked: Mapping[str, bool], notes: list[str], record: Mapping[str, Any]
 ) -> Rows:
-    """Numbers of each stage that `asked` names: those found on the way (`found`), those of the product `ds` and of its QC record.
+    """Numbers of each stage that `asked` is true for: those recorded while it ran (`found`), those of the product `ds` and its QC record.
 
     Every row starts with `notes`, the number of the visit's notes that name the stage.
+
+    >>> stage_rows(xr.Dataset(), {"dark": {"hot_pixels": 12}}, {"dark": True, "flat": False}, ["dark quality: many hot pixels"], {})
+    {'dark': {'notes': 1, 'hot_pixels': 12}}
     """
     own = {"photometry": _photometry, "trace": _trace, "phase": _phase}
     rows: Rows = {}

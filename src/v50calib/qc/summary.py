@@ -1,4 +1,4 @@
-"""The run as a table: depth with its error beside the truth where there is one, noise over its limit, seconds."""
+"""A run as a table: each depth with its error, beside the truth where it is known, noise over its limit, seconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from v50calib.errors import DataError
+from v50calib.schema import CHANNELS
 
 
 class Folder(Protocol):
@@ -31,11 +32,16 @@ def load_spectra(root: Folder) -> dict[str, np.ndarray]:
 
 
 def true_depths(ds: xr.Dataset, spectrum: np.ndarray | None) -> np.ndarray | None:
-    """Of a planet's depths wl_1 … wl_283 those of a product's channels: FGS1 is wl_1, AIRS-CH0 the others; else None."""
-    if spectrum is None:
+    """Those of a planet's depths wl_1 … wl_283 that are of a product's channels: FGS1 is wl_1, AIRS-CH0 the others; else None.
+
+    >>> fgs1 = xr.Dataset(coords={"wavelength": [0.7]}, attrs={"instrument": "FGS1"})
+    >>> true_depths(fgs1, np.linspace(0.01, 0.02, 283))
+    array([0.01])
+    """
+    own = CHANNELS.get(str(ds.attrs.get("instrument")))
+    if spectrum is None or own is None:
         return None
-    part = {"FGS1": spectrum[:1], "AIRS-CH0": spectrum[1:]}.get(str(ds.attrs.get("instrument")))
-    return part if part is not None and part.size == ds.sizes.get("wavelength") else None
+    return spectrum[own] if spectrum[own].size == ds.sizes.get("wavelength") else None
 
 
 def load_truth(root: Folder) -> dict[tuple[str, int, str], float]:
@@ -50,7 +56,14 @@ def load_truth(root: Folder) -> dict[tuple[str, int, str], float]:
 
 
 def row(ds: xr.Dataset, seconds: float, truth: float | None) -> dict[str, Any]:
-    """Numbers of one product, depths in ppm."""
+    """Numbers of one product, depths in ppm.
+
+    >>> attrs = {"planet_id": "7", "visit": 0, "instrument": "FGS1"}
+    >>> ds = xr.Dataset({"white_depth": 0.0101, "white_depth_sigma": 5e-5}, attrs=attrs)
+    >>> numbers = row(ds, seconds=1.5, truth=0.01)
+    >>> round(numbers["depth_ppm"], 6), round(numbers["pull"], 6)
+    (10100.0, 2.0)
+    """
     qc = json.loads(ds.attrs.get("qc", "{}"))
     depth = float(ds["white_depth"]) if "white_depth" in ds else np.nan
     sigma = float(ds["white_depth_sigma"]) if "white_depth_sigma" in ds else np.nan

@@ -1,4 +1,4 @@
-"""A run as one HTML page: what was done, every visit ranked by how far it is to be trusted, figures of some."""
+"""A run as one HTML page: what was done, every visit ranked by the reasons to distrust it, figures of some."""
 
 from v50calib.report.build import Report, write_report
 

@@ -1,4 +1,4 @@
-"""Puts the page together and writes it in one piece."""
+"""Builds the page and writes it in one piece."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from v50calib.runs.status import status
 NAME = "report.html"
 #: visits with figures unless the caller says otherwise
 LIMIT = 10
-#: failures listed with their reasons; all stand in the table
+#: failures listed with their reasons, at most; all are in the table
 FAILURES = 50
 
 Progress = Callable[[str, int, int], None]
@@ -66,10 +66,10 @@ def write_report(
     """Write the page of a run: one HTML file without any link to the outside.
 
     out     default: RUN_DIR/report.html
-    limit   figures are drawn of so many of the least trusted visits, and of the first planet's first visit
+    limit   figures are drawn of at most this many of the least trusted visits, and of the first planet's first visit
     truth   a simulated dataset, whose depths are shown beside the recovered ones
 
-    The run may be going on. Raises StoreError where `run_dir` is no run directory or the page cannot be written,
+    The run may still be running. Raises StoreError where `run_dir` is no run directory or the page cannot be written,
     DataError where `truth` has no truth.json.
     """
     run_dir = locate(run_dir)

@@ -17,11 +17,11 @@ from v50calib import dq, plot
 from v50calib.errors import DataError
 from v50calib.qc.summary import true_depths
 
-#: inches and dots an inch: sharp on a dense screen, letters still read when scaled to a phone's width
+#: inches and dots per inch: sharp on a dense screen, text still legible when scaled to a phone's width
 SIZE, WIDE, DPI = (5.4, 3.3), (5.4, 2.6), 150
-#: margins in inches: left, right, top, bottom. A layout that is searched for takes as long as the drawing itself
+#: margins in inches: left, right, top, bottom. A computed layout takes as long as the drawing itself
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.85, 0.15, 0.12, 0.55
-#: a colour bar takes its place from the axes and stands further right by its labels
+#: a colour bar takes its width from the axes, and its labels need this much more on the right
 _BAR = 0.55
 
 
@@ -42,7 +42,7 @@ class Drawing:
     draw: Callable[[xr.Dataset, Axes], Any]
     caption: Callable[[xr.Dataset], str]
     size: tuple[float, float] = SIZE
-    #: names on the axes are long: margins are searched for
+    #: names on the axes are long: margins are computed
     fitted: bool = False
 
 
@@ -61,15 +61,15 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
             # the page's headings say whose figure it is
             ax.set_title("")
             if not drawing.fitted:
-                _place(figure)
+                _set_margins(figure)
             images.append(_image(figure, drawing.title, drawing.caption(ds)))
         except (DataError, ValueError) as exc:
-            # numbers that the profile left out, or none that is finite: said on the page in place of the figure
+            # numbers that the profile left out, or none that is finite: the page says so instead of the figure
             missing.setdefault(str(exc), []).append(drawing.title)
     return images, missing
 
 
-def _place(figure: Figure) -> None:
+def _set_margins(figure: Figure) -> None:
     width, height = figure.get_size_inches()
     right = _RIGHT + (_BAR if len(figure.axes) > 1 else 0.0)
     figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - right / width, 1 - _TOP / height)
@@ -92,7 +92,7 @@ def _drawings(truth: np.ndarray | None) -> list[Drawing]:
         Drawing("Dark", plot.dark, lambda _: "Dark current as subtracted, e-/s; the scale spans percentiles 1 to 99.", WIDE),
         Drawing("Flat", plot.flat, lambda _: "Flat field as divided by; the scale spans percentiles 1 to 99.", WIDE),
         Drawing("Flags", plot.flags, _flags, WIDE),
-        Drawing("Noise ledger", plot.noise_budget, lambda _: _LEDGER, fitted=True),
+        Drawing("Noise budget", plot.noise_budget, lambda _: _BUDGET, fitted=True),
         Drawing("Scatter against averaging time", plot.rms_versus_time, lambda _: _RMS),
         Drawing("Drift", plot.drift, lambda _: _DRIFT),
     ]
@@ -104,7 +104,7 @@ _FRAME = (
     "Mean difference of the two reads, e- per pair, logarithmic. Orange: pixels that hold 99 % of the extraction weight. "
     "Vermilion: centre of the weights."
 )
-_LEDGER = "Noise of one pair out of transit by cause, all causes together, and as measured, e-."
+_BUDGET = "Noise of one pair out of transit by cause, all causes together, and as measured, e-."
 _RMS = "Scatter of the white light curve out of transit, averaged over longer and longer blocks. Above the line: noise correlated in time."
 _DRIFT = "Position of the light against the visit's median, px: means of short blocks (lines) and the scatter in them (bands)."
 
@@ -130,4 +130,4 @@ def _spectrum(ds: xr.Dataset, truth: np.ndarray | None) -> str:
 def _flags(ds: xr.Dataset) -> str:
     mask = np.asarray(ds["pixel_dq"]).astype(np.uint32)
     shares = ", ".join(f"{name} {100 * n / mask.size:.2g} %" for name, n in dq.counts(mask).items()) or "none"
-    return f"Number of flags that a pixel carries all through the visit. Shares of the detector: {shares}."
+    return f"Number of flags that a pixel carries throughout the visit. Shares of the detector: {shares}."

@@ -1,4 +1,4 @@
-"""Which profile a run's config is, told by comparing it with those that are shipped."""
+"""The shipped profile that is nearest to a run's config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ SHOWN = 12
 def name_of(known: Mapping[str, object]) -> tuple[str, list[str]]:
     """(the nearest shipped profile, the keys in which `known` differs from it: `key = value (profile: value)`).
 
-    known: the content of config.yaml; `runtime` is left out, it decides no number.
+    known: the content of config.yaml; `runtime` is left out, because it changes no number.
+
+    >>> name_of(load("calib/fast", ["output.bin_s=300"]).model_dump(mode="json"))
+    ('calib/fast', ['output.bin_s = 300.0 (profile: 144.0)'])
     """
     mine = flat({name: known.get(name, {}) for name in ("calib", "output")})
     nearest: tuple[str, list[str]] | None = None

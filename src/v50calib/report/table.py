@@ -11,7 +11,7 @@ from v50calib.report.visits import Visit
 
 @dataclass(frozen=True)
 class Column:
-    """numeric: numbers, set to the right; the reasons are words that are sorted by their number."""
+    """numeric: numbers, aligned right; the reasons are words that are sorted by how many there are."""
 
     label: str
     meaning: str
@@ -24,7 +24,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """text shown; value sorted by, empty where it is not known."""
+    """text: shown; value: sorted by, empty where it is not known."""
 
     label: str
     text: str
@@ -40,7 +40,7 @@ class Row:
 
 
 _ALL = (
-    Column("rank", "1: least to be trusted"),
+    Column("rank", "1: least trusted"),
     Column("visit", "planet/visit/instrument", False),
     Column("state", "how the last attempt ended", False),
     Column("score", "sum of the reasons' weights"),
@@ -48,14 +48,18 @@ _ALL = (
     Column("red noise", "the same, averaged over the longest blocks"),
     Column("depth (ppm)", "white-light transit depth and its standard error"),
     Column("pull", "(depth - truth) / standard error"),
-    Column("drift (px)", "way of the star, first to last tenth of the visit"),
-    Column("time (s)", "work on the visit"),
+    Column("drift (px)", "displacement of the star, first to last tenth of the visit"),
+    Column("time (s)", "seconds of work on the visit"),
     Column("reasons", "why to distrust it", False),
 )
 
 
 def columns(with_truth: bool) -> list[Column]:
-    """The columns; `pull` only where there is a truth."""
+    """The columns; `pull` only where there is a truth.
+
+    >>> [column.label for column in columns(with_truth=True)][:4], "pull" in [column.label for column in columns(with_truth=False)]
+    (['rank', 'visit', 'state', 'score'], False)
+    """
     return [column for column in _ALL if with_truth or column.label != "pull"]
 
 
@@ -63,7 +67,7 @@ def row(rank: int, visit: Visit, anchor: str | None, with_truth: bool) -> Row:
     """A visit's cells, in the order of `columns`."""
     numbers = visit.verdict.numbers
     score = visit.verdict.score
-    said: dict[str, tuple[str, str | float]] = {
+    shown: dict[str, tuple[str, str | float]] = {
         "rank": (str(rank), float(rank)),
         "visit": (visit.label, visit.label),
         "state": (visit.entry.state, visit.entry.state),
@@ -77,7 +81,7 @@ def row(rank: int, visit: Visit, anchor: str | None, with_truth: bool) -> Row:
         "drift (px)": _three(numbers.get("drift_px", math.nan)),
         "time (s)": (f"{visit.entry.seconds:.1f}", visit.entry.seconds),
     }
-    cells = [Cell(c.label, said[c.label][0], _value(said[c.label][1]), c.numeric) for c in columns(with_truth)]
+    cells = [Cell(c.label, shown[c.label][0], _value(shown[c.label][1]), c.numeric) for c in columns(with_truth)]
     return Row(anchor, cells, [reason.text for reason in visit.verdict.reasons])
 
 

@@ -1,4 +1,4 @@
-"""Every visit of a run with its numbers and the reasons to distrust it, from the manifest and, where that is silent, products."""
+"""Every visit of a run with its numbers and the reasons to distrust it, from the manifest or, where that lacks them, from the products."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from v50calib.runs.product import committed_products, open_product
 
 @dataclass
 class Visit:
-    """One visit x instrument. product: its place, None where there is none (or an older one under a failed attempt)."""
+    """One visit x instrument. product: its location, None where there is none (or an older one under a failed attempt)."""
 
     entry: manifest.Entry
     verdict: Verdict
@@ -40,7 +40,7 @@ class Visit:
 
 
 def collect(run_dir: Location, truth: Mapping[tuple[str, int, str], float]) -> list[Visit]:
-    """All visits of the manifest and all committed products, the least to be trusted first.
+    """All visits of the manifest and all committed products, the least trusted first.
 
     truth: white depths of a simulated dataset. Raises StoreError where a product cannot be opened.
     """
@@ -91,7 +91,7 @@ def _depth(ds: xr.Dataset) -> tuple[float, float, bool | None]:
 
 
 def facts(visits: list[Visit], stages: Iterable[str]) -> dict[str, Any]:
-    """What the run's products have in common: versions, config hashes, number of planets, and what each stage did by instrument.
+    """What the run's products have in common: versions, config hashes, number of planets, and what each stage did, by instrument.
 
     stages: names in the order of the pipeline. Taken from the first product of each instrument.
     """
@@ -100,7 +100,7 @@ def facts(visits: list[Visit], stages: Iterable[str]) -> dict[str, Any]:
     done = {instrument: json.loads(a.get("stage_status", "{}")) for instrument, a in attrs.items()}
     return {
         "versions": next((json.loads(a["versions"]) for a in attrs.values() if "versions" in a), {}),
-        "stages": {instrument: {name: told[name] for name in stages if name in told} for instrument, told in done.items()},
+        "stages": {instrument: {name: status[name] for name in stages if name in status} for instrument, status in done.items()},
         "hashes": sorted({v.entry.config_hash for v in visits if v.entry.config_hash}),
         "planets": len({v.entry.planet_id for v in visits}),
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import xarray as xr
 
+from v50calib import accessor as _accessor  # noqa: F401  products draw themselves: ds.v50.plot
 from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.product import committed_products, open_product
@@ -18,7 +19,17 @@ PRODUCTS = "calibrated.zarr"
 def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
     """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened.
 
-    Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`.
+    Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`. Raises StoreError where
+    `run_dir` holds no products.
+
+    >>> import tempfile
+    >>> from v50calib import calibrate
+    >>> from v50calib.simulate import simulate_dataset
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
+    ...     summary = calibrate(data, folder + "/run", "calib/official", ["runtime.scheduler=sync"])
+    ...     [leaf.path for leaf in open_calibrated(summary.run_dir).leaves]
+    ['/66029709/0/AIRS-CH0', '/66029709/0/FGS1']
     """
     root = locate(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}

@@ -1,4 +1,4 @@
-"""Several visits of one planet and instrument folded together: mean transit, odd against even, river.
+"""Several visits of one planet and instrument folded together: mean transit, odd and even transits compared, river plot.
 
 Visits have no common clock, only hours since their own start: each is aligned on its own mid-transit time, and the
 period is common to all. Works on calibrated visits as `open_calibrated` gives them.
@@ -29,6 +29,19 @@ def river(visits: Sequence[xr.Dataset], *, nbins: int = 100, span: float = 1.5) 
     Returns flux (visit, phase_bin), its variance, the number of pairs, phase_h (phase_bin) in hours from mid-transit and
     phase in cycles (NaN where no period is known). A row without a transit found is left out; bins that a visit does not
     reach are NaN. Raises DataError where the visits do not belong together or none has a transit.
+
+    >>> time = np.linspace(0.0, 7.5, 750)
+    >>> def visit(number, mid):
+    ...     flux = 1.0 - 0.01 * (np.abs(time - mid) < 1.0)[:, None]
+    ...     series = {"trace_norm": (("pair", "wavelength"), flux), "trace_norm_var": (("pair", "wavelength"), 0 * flux + 1e-6)}
+    ...     numbers = {"mid_transit_time": mid, "transit_duration": 2.0, "white_depth": 0.01, "white_depth_sigma": 1e-4}
+    ...     out = {"out_of_transit": ("pair", np.abs(time - mid) > 1.0)}
+    ...     attrs = {"planet_id": "7", "instrument": "FGS1", "visit": number}
+    ...     return xr.Dataset(series | numbers | out, {"time": ("pair", time)}, attrs)
+    >>> rows = river([visit(0, 3.6), visit(1, 3.9)], nbins=3)  # visits of different mid-transit times, aligned
+    >>> rows["flux"].values.round(3)  # half of the outer bins is in transit
+    array([[0.995, 0.99 , 0.995],
+           [0.995, 0.99 , 0.995]])
     """
     used = _usable(visits)
     reach = 0.5 * span * max(float(v["transit_duration"]) for v in used)
@@ -59,8 +72,20 @@ def fold(visits: Sequence[xr.Dataset], *, nbins: int = 100, span: float = 1.5, e
 
     Returns the river and the inverse-variance means flux_all, flux_odd, flux_even (phase_bin) with variances (NaN
     where no visit of that parity reaches), and as attributes the weighted depth of the odd and the even transits with
-    their errors and odd_even_sigma, their difference in units of its error: a planet has none, an eclipsing binary at
-    twice the period does. Raises DataError as `river`, and where epochs do not match the visits.
+    their errors and odd_even_sigma, their difference in units of its error: for a planet it is 0, for an
+    eclipsing binary of twice the period it is not. Raises DataError as `river`, and where epochs do not match the visits.
+
+    >>> time = np.linspace(0.0, 7.5, 750)
+    >>> def visit(number, mid, depth):
+    ...     flux = 1.0 - depth * (np.abs(time - mid) < 1.0)[:, None]
+    ...     series = {"trace_norm": (("pair", "wavelength"), flux), "trace_norm_var": (("pair", "wavelength"), 0 * flux + 1e-6)}
+    ...     numbers = {"mid_transit_time": mid, "transit_duration": 2.0, "white_depth": depth, "white_depth_sigma": 1e-4}
+    ...     out = {"out_of_transit": ("pair", np.abs(time - mid) > 1.0)}
+    ...     attrs = {"planet_id": "7", "instrument": "FGS1", "visit": number}
+    ...     return xr.Dataset(series | numbers | out, {"time": ("pair", time)}, attrs)
+    >>> folded = fold([visit(0, 3.6, 0.0100), visit(1, 3.9, 0.0102), visit(2, 3.7, 0.0100)])
+    >>> round(folded.attrs["depth_even"], 9), round(folded.attrs["depth_odd"], 9), round(folded.attrs["odd_even_sigma"], 3)
+    (0.01, 0.0102, 1.633)
     """
     numbers = [int(v.attrs["visit"]) for v in visits] if epochs is None else list(epochs)
     if len(numbers) != len(visits):
@@ -86,7 +111,7 @@ def _has_transit(visit: xr.Dataset) -> bool:
 
 
 def _usable(visits: Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """The visits with a transit. Raises DataError where variables are missing or the visits are of different things."""
+    """The visits with a transit. Raises DataError where variables are missing or the visits are of several planets or instruments."""
     for visit in visits:
         missing = [n for n in NEEDED if n not in visit]
         if missing:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
 
@@ -49,7 +50,12 @@ class Entry:
 
     @property
     def label(self) -> str:
-        return f"{self.planet_id}/{self.visit}/{self.instrument}"
+        """planet/visit/instrument.
+
+        >>> Entry("1103775", 0, "FGS1", "done").label
+        '1103775/0/FGS1'
+        """
+        return VisitKey(self.planet_id, self.visit, self.instrument).label
 
 
 _FIELDS = {f.name for f in fields(Entry)}

@@ -22,8 +22,13 @@ from v50calib.io.storage.zarr_groups import read_array, write_group
 
 
 def product_path(root: Location, key: VisitKey) -> Location:
-    """Final location of a product."""
-    return root / key.planet_id / str(key.visit) / key.instrument
+    """Final location of a product.
+
+    >>> from pathlib import Path
+    >>> product_path(Path("run/calibrated.zarr"), VisitKey("1103775", 0, "FGS1")).as_posix()
+    'run/calibrated.zarr/1103775/0/FGS1'
+    """
+    return root / key.label
 
 
 def product_record(root: Location, key: VisitKey) -> dict[str, Any] | None:

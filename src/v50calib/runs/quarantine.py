@@ -26,7 +26,12 @@ class Held:
     inputs: dict[str, str] = field(default_factory=dict)
 
     def recurs(self, config_hash: str, version: str, inputs: dict[str, str] | None) -> bool:
-        """Whether another attempt would fail in the same way."""
+        """Whether another attempt with this config, version and input would fail in the same way.
+
+        >>> held = Held("flat.parquet is cut", "DataError", 1, "3f9a", "1.0", inputs={"signal": "a"})
+        >>> held.recurs("3f9a", "1.0", {"signal": "a"}), held.recurs("3f9a", "1.0", {"signal": "b"})
+        (True, False)
+        """
         # imported here: `status` reads this file and must not wait for arrays and parquet
         from v50calib.io.identity import same
 

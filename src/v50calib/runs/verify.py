@@ -44,9 +44,11 @@ class Verification:
 
     @property
     def ok(self) -> bool:
+        """Whether no product is broken, missing or partial."""
         return not (self.broken or self.missing or self.partial)
 
     def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
         return asdict(self) | {"ok": self.ok}
 
 

@@ -11,7 +11,7 @@ from distributed import Client
 from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.engine.engine import Engine
-from v50calib.io.catalog import instrument_at, scan
+from v50calib.io.catalog import open_root
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_run_dir, mark_run_dir
@@ -63,10 +63,11 @@ def calibrate(
     later StoreError (disk full), ClusterError (workers or scheduler lost) and RunInterruptedError (SIGINT, SIGTERM): finished
     visits are kept, and the same call resumes the run.
 
-    >>> import tempfile; from v50calib.simulate import simulate_dataset
+    >>> import tempfile
+    >>> from v50calib.simulate import simulate_dataset
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.002, seed=1)
-    ...     calibrate(data, folder + "/run", "calib/fast", ["runtime.scheduler=sync"])
+    ...     calibrate(data, folder + "/run", "calib/official", ["runtime.scheduler=sync"])
     RunSummary(.../run: 2 done)
     """
     refuse_in_a_starting_worker()
@@ -125,9 +126,10 @@ def make_jobs(
     (`own_workers`). Raises ConfigError, DataError.
     """
     engine = Engine(config)
-    keys = select(scan(root), config, planets, root, only)
+    source = open_root(root)
+    keys = select(source.visits(), config, planets, source, only)
     for key in {key.instrument: key for key in keys}.values():
-        engine.check_instrument(instrument_at(root, key))
+        engine.check_instrument(source.instrument(key))
     settings = packed(config)
     jobs = [Job(str(root), str(out), key, settings) for key in keys]
     if own_workers and not config.runtime.is_address:

@@ -20,7 +20,7 @@ from v50calib.runs.state import RunState
 from v50calib.runtime.execute import Outcome
 from v50calib.runtime.failures import Failure
 from v50calib.runtime.job import Done, Job
-from v50calib.runtime.worklist import Decision, identity_or_none, label_of
+from v50calib.runtime.worklist import Decision, identity_or_none
 
 #: visits in a notebook's table of a run, failed ones first
 _SHOWN = 20
@@ -85,13 +85,13 @@ class Bookkeeping:
 
     def begin(self, job: Job) -> None:
         """A visit was given to a worker."""
-        self._state.begin(label_of(job))
+        self._state.begin(job.key.label)
 
     def follow(self, outcomes: Generator[Outcome]) -> None:
         """Record outcomes as they come. Raises StoreError or ClusterError for a failure that every other visit would share."""
         with closing(outcomes):
             for outcome in outcomes:
-                self._state.end(label_of(outcome.job))
+                self._state.end(outcome.job.key.label)
                 if outcome.done is not None:
                     self._finished(outcome, outcome.done)
                 elif outcome.failure is not None:
@@ -115,7 +115,7 @@ class Bookkeeping:
             write_table(self.summary.run_dir, self.summary.run_dir / QC_TABLE, self._exported)
 
     def _finished(self, outcome: Outcome, done: Done) -> None:
-        if self._held.pop(label_of(outcome.job), None) is not None:
+        if self._held.pop(outcome.job.key.label, None) is not None:
             self._save_held()
         key = done.key
         self._enter(
@@ -140,7 +140,7 @@ class Bookkeeping:
         held = quarantine.Held(
             failure.message, failure.error_type, attempts, self._fingerprint, versions()["v50calib"], identity_or_none(job) or {}
         )
-        self._held[label_of(job)] = held
+        self._held[job.key.label] = held
         self._save_held()
 
     def _interrupt(self, reason: str) -> None:

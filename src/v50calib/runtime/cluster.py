@@ -26,7 +26,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def n_workers(runtime: RuntimeConfig) -> int:
-    """Number of worker processes: as configured, else the cores of this machine over `threads_per_worker`."""
+    """Number of worker processes: as configured, else the cores of this machine over `threads_per_worker`.
+
+    >>> n_workers(RuntimeConfig(num_workers=3))
+    3
+    """
     return runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
 
 

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from v50calib.config.compose import list_profiles
 from v50calib.errors import DataError, V50CalibError
-from v50calib.io.catalog import root_kind, scan
+from v50calib.io.catalog import open_root
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
@@ -180,21 +180,20 @@ def _dataset(data: Location | None) -> Check:
     """What kind of root the dataset is and what it holds."""
     given = data if data is not None else os.environ.get("DATA_DIR", "data")
     try:
-        root = locate(given)
-        check_answers(root)
-        keys = scan(root)
+        location = locate(given)
+        check_answers(location)
+        root = open_root(location)
+        keys = root.visits()
     except (V50CalibError, OSError) as exc:
         remedy = "--data FOLDER, or export DATA_DIR=FOLDER, or: v50calib simulate data --planets 2 --frames-fraction 0.05"
         unanswered = "://" in str(given) and not isinstance(exc, DataError)
         return Check("dataset", "note" if data is None else "problem", str(exc), CREDENTIALS if unanswered else remedy)
-    kind = {"dataset": "challenge folder", "store": "raw Zarr store", "custom": "detector.yaml"}[root_kind(root)]
     planets = {key.planet_id for key in keys}
     visits = {(key.planet_id, key.visit) for key in keys}
     if not keys:
-        return Check("dataset", "problem", f"{root} holds no visit", "download the data again, or give another --data")
-    return Check(
-        "dataset", "ok", f"{root}: {kind}, planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
-    )
+        return Check("dataset", "problem", f"{location} holds no visit", "download the data again, or give another --data")
+    numbers = f"planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
+    return Check("dataset", "ok", f"{location}: {root.kind}, {numbers}")
 
 
 def _instruments(keys: list[Any]) -> list[str]:

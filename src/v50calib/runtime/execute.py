@@ -21,11 +21,10 @@ from distributed import Client, Future
 
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, V50CalibError
-from v50calib.io.catalog import root_kind
-from v50calib.io.identity import input_identity
+from v50calib.io.catalog import open_root
 from v50calib.runs.stop import STOP, VisitStoppedError
 from v50calib.runtime.failures import Failure, attempt, judge
-from v50calib.runtime.job import Done, Job, chunks_job, finish_job, pairs_of_job, prepare_job, run_job
+from v50calib.runtime.job import Done, Job, chunks_job, extent_of_job, finish_job, prepare_job, run_job
 
 #: visits submitted at a time, per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
@@ -123,8 +122,8 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
     Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are lost. Unfinished tasks are cancelled.
     """
     backlog, watch = Backlog(jobs, runtime), _Watch(client, runtime)
-    # a parquet file is one row group: its time chunks cannot be decoded separately
-    fan_out = len(jobs) < watch.slots and root_kind(jobs[0].root) != "dataset"
+    # the time chunks of a file that decodes as a whole cannot be decoded separately
+    fan_out = len(jobs) < watch.slots and not open_root(jobs[0].root).whole_files
     running: dict[Any, tuple[Future[Done], Job, int]] = {}
     finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
     try:
@@ -212,12 +211,11 @@ class _Watch:
 def _submit_chunks(client: Client, job: Job, slots: int) -> Future[Done]:
     """One visit as prepare → runs of time chunks → finish."""
     try:
-        n_pairs, inputs = pairs_of_job(job), input_identity(job.root, job.key)
+        (n_pairs, step), inputs = extent_of_job(job), open_root(job.root).identity(job.key)
     except (V50CalibError, OSError):
         # a worker meets the same error, which is then recorded as this visit's failure
         return client.submit(attempt, run_job, job, pure=False)
     visit = client.submit(attempt, prepare_job, job, pure=False)
-    step = job.chunk_pairs
     ranges = [(i, min(i + step, n_pairs)) for i in range(0, n_pairs, step)]
     # there may be no worker for the moment
     each = -(-len(ranges) // (RUNS * max(1, slots)))

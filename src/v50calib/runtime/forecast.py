@@ -157,7 +157,11 @@ def forecast(
 
 
 def slots(runtime: RuntimeConfig) -> int:
-    """Number of visits x instruments that are calibrated at once."""
+    """Number of visits x instruments that are calibrated at once.
+
+    >>> slots(RuntimeConfig(scheduler="local", num_workers=4, threads_per_worker=2))
+    8
+    """
     return runtime.threads_per_worker if runtime.scheduler == "sync" else n_workers(runtime) * runtime.threads_per_worker
 
 
@@ -203,7 +207,7 @@ def _measure(
     root: Location, run: Path, config: RunConfig, chosen: Sequence[VisitKey], progress: Progress | None
 ) -> tuple[list[Entry], float, int]:
     """(entries in order of completion, seconds of the whole call, peak bytes of a process)."""
-    only = [f"{key.planet_id}/{key.visit}/{key.instrument}" for key in chosen]
+    only = [key.label for key in chosen]
     begun = time.monotonic()
     if config.runtime.scheduler == "sync":
         entries = calibrate(root, run, config=config, only=only, progress=progress).entries

@@ -20,8 +20,7 @@ from v50calib.engine.frames import Frames, windows, with_halo
 from v50calib.engine.products import unsaved
 from v50calib.engine.result import ChunkResult
 from v50calib.engine.visit import VisitInput, star_of
-from v50calib.io.catalog import instrument_at, open_source
-from v50calib.io.identity import identity_of
+from v50calib.io.catalog import open_root, open_source
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource
 from v50calib.io.storage.location import locate
@@ -31,10 +30,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import write_product
 from v50calib.runs.stop import check as check_stop
 from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
-from v50calib.schema import default_chunk_frames
-
-#: pairs in a time chunk by default: the same time span for both instruments
-CHUNK_PAIRS = {"AIRS-CH0": 225, "FGS1": 2700}
+from v50calib.schema import Instrument
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,9 @@ class Job:
     def config(self) -> RunConfig:
         return _unpacked(self.settings)
 
-    @property
-    def chunk_pairs(self) -> int:
-        """Pairs of a time chunk: as configured, the instrument's own, or about 10 MB of frames."""
-        known = self.config.runtime.chunk_pairs or CHUNK_PAIRS.get(self.key.instrument)
-        return known or default_chunk_frames(instrument_at(self.root, self.key).shape) // 2
+    def chunk_pairs(self, instrument: Instrument) -> int:
+        """Pairs of a time chunk: as configured, else the instrument's own."""
+        return self.config.runtime.chunk_pairs or instrument.chunk_frames // 2
 
 
 def packed(config: RunConfig) -> str:
@@ -104,10 +98,11 @@ def prepare_job(job: Job) -> VisitConstants:
     return engine.prepare(raw, frames.read)
 
 
-def pairs_of_job(job: Job) -> int:
-    """Number of CDS pairs of a visit; reads no frame."""
+def extent_of_job(job: Job) -> tuple[int, int]:
+    """Number of CDS pairs of a visit and of each of its time chunks; reads no frame."""
     source = open_source(job.root, job.key)
-    return Engine(job.config).ordered(visit_of(source), source.frames)[1].n_frames // 2
+    frames = Engine(job.config).ordered(visit_of(source), source.frames)[1]
+    return frames.n_frames // 2, job.chunk_pairs(source.instrument)
 
 
 def chunks_job(job: Job, visit: VisitConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
@@ -137,20 +132,20 @@ def run_job(job: Job) -> Done:
     engine, source = Engine(job.config), open_source(job.root, job.key, threads=job.threads)
     engine.check_instrument(source.instrument)
     # taken before the frames: a file that changes while it is read counts as changed in the next run
-    inputs = identity_of(job.root, source)
+    inputs = open_root(job.root).identity(job.key, source)
     raw, frames = engine.ordered(visit_of(source), source.frames)
     visit = engine.prepare(raw, frames.read)
-    results = list(_chunks(job, engine, frames, visit))
+    results = list(_chunks(engine, frames, visit, job.chunk_pairs(source.instrument), job.threads))
     return _finish(job, engine, source, visit, results, inputs, started)
 
 
-def _chunks(job: Job, engine: Engine, frames: Frames, visit: VisitConstants) -> Iterator[ChunkResult]:
-    """Chunks of a visit in order of time, by `job.threads` threads: both decoding and kernels release the GIL.
+def _chunks(engine: Engine, frames: Frames, visit: VisitConstants, step: int, threads: int) -> Iterator[ChunkResult]:
+    """Chunks of `step` pairs in order of time, by `threads` threads: both decoding and kernels release the GIL.
 
     The visit is abandoned between two of them if the run is asked to stop.
     """
-    step, n_pairs, halo = job.chunk_pairs, frames.n_frames // 2, engine.halo
-    if job.threads == 1:
+    n_pairs, halo = frames.n_frames // 2, engine.halo
+    if threads == 1:
         for w in windows(frames, step, halo):
             check_stop()
             yield engine.run_chunk(visit, w.raw, w.first, (w.start, w.stop))
@@ -163,7 +158,7 @@ def _chunks(job: Job, engine: Engine, frames: Frames, visit: VisitConstants) -> 
         return engine.run_chunk(visit, frames.read(2 * low, 2 * high), low, (start, stop))
 
     try:
-        with ThreadPoolExecutor(job.threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             yield from pool.map(chunk, range(0, n_pairs, step))
     finally:
         frames.release()
@@ -184,13 +179,13 @@ def _finish(
     notes = [*visit.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
     qc = record(ds, notes)
-    qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), told(job.config), notes, qc)
+    qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), stages_with_numbers(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(engine, visit), sort_keys=True)
     if wanted_images(engine) or wanted_frames(engine):
         frames = engine.ordered(visit_of(source), source.frames)[1]
         save_images(locate(job.out), job.key, engine, frames, visit, ds)
-        save_frames(locate(job.out), job.key, engine, frames, visit, job.chunk_pairs)
+        save_frames(locate(job.out), job.key, engine, frames, visit, job.chunk_pairs(source.instrument))
     # after the pictures, which show variables that are not stored, too
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     check_stop()
@@ -200,7 +195,7 @@ def _finish(
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 
 
-def told(config: RunConfig) -> dict[str, bool]:
+def stages_with_numbers(config: RunConfig) -> dict[str, bool]:
     """Which stages have their numbers in the QC record."""
     return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in config.calib.stages()}
 

@@ -19,8 +19,9 @@ from distributed.system import MEMORY_LIMIT
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import QUEUES, RuntimeConfig
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.catalog import open_source, root_kind
+from v50calib.io.catalog import open_root
 from v50calib.io.challenge.parquet import IN_MEMORY_BYTES
+from v50calib.io.root import Root
 from v50calib.io.storage.machine import cores
 from v50calib.runtime.cluster import n_workers
 from v50calib.runtime.job import Job
@@ -60,27 +61,27 @@ class Need:
         return f"{format_bytes(self.total)} for a visit of {self.instrument} ({format_bytes(self.base)} for the process, {parts})"
 
 
-def projected(job: Job, *, whole_file: bool) -> Need:
+def projected(job: Job, root: Root) -> Need:
     """The memory that one visit needs. Raises DataError where it cannot be opened."""
-    source = open_source(job.root, job.key)
+    source = root.open(job.key)
     frames, output = source.frames, job.config.output
     ny, nx = frames.shape
     pairs = frames.n_frames // 2
     raw = 2 * frames.n_frames * ny * nx
-    chunk = 4 * job.chunk_pairs * ny * nx
-    if whole_file:
+    chunk = 4 * job.chunk_pairs(source.instrument) * ny * nx
+    if root.whole_files:
         held = int(DECODED * raw) if raw <= IN_MEMORY_BYTES else SPILLED + 2 * chunk
     else:
         held = 2 * max(chunk, 2 * max(frames.units) * ny * nx)
     channels = nx if source.instrument.band_um is None else 1
     item = 8 if output.dtype == "float64" else 4
     bins = 0
-    if output.cubes in ("binned", "both"):
+    if output.binned_cube:
         span_s = 3600.0 * float(source.time_h[-1] - source.time_h[0])
         bins = min(pairs, int(span_s / output.bin_s) + 1)
     cubes = CUBE_COPIES * 8 * bins * ny * nx
     series = 8 * pairs * (SERIES_COPIES * channels + PAIR_COPIES)
-    if output.cubes in ("full", "both"):
+    if output.full_cube:
         cubes += int(FULL_COPIES * item * pairs * ny * nx)
     return Need(job.key.instrument, BASE, held, series, cubes)
 
@@ -91,16 +92,16 @@ def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None =
     Raises ConfigError with the numbers where a worker has too little memory for the visits of its threads.
     """
     limit, threads, said = _worker_limit(config.runtime, client)
-    whole_file = root_kind(jobs[0].root) == "dataset"
+    root = open_root(jobs[0].root)
     instruments = dict.fromkeys(job.key.instrument for job in jobs)
-    firsts = [next(filter(None, (_need(j, whole_file) for j in jobs if j.key.instrument == name)), None) for name in instruments]
+    firsts = [next(filter(None, (_need(j, root) for j in jobs if j.key.instrument == name)), None) for name in instruments]
     # the largest first: it is the one that a refusal names
     needs = sorted((need for need in firsts if need is not None), key=lambda need: -need.total)
     for need in needs:
         wanted = need.base + threads * (need.total - need.base)
         if limit is not None and wanted > USABLE * limit:
             together = f", {threads} at once {format_bytes(wanted)}" if threads > 1 else ""
-            less = "ingest the dataset into a raw Zarr store first (v50calib ingest: frames come in chunks), " if whole_file else ""
+            less = "ingest the dataset into a raw Zarr store first (v50calib ingest: frames come in chunks), " if root.whole_files else ""
             raise ConfigError(
                 f"too little memory: {need}{together}, but a worker has {format_bytes(limit)} ({said}) and is ended at "
                 f"{USABLE:.0%} of it; raise the limit, use fewer workers or threads, {less}or ask for less (output.cubes=none)"
@@ -108,10 +109,10 @@ def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None =
     return needs
 
 
-def _need(job: Job, whole_file: bool) -> Need | None:
+def _need(job: Job, root: Root) -> Need | None:
     """What a visit needs; None if it cannot be opened, which is recorded as that visit's failure."""
     try:
-        return projected(job, whole_file=whole_file)
+        return projected(job, root)
     except (DataError, OSError):
         return None
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.catalog import find
 from v50calib.io.keys import VisitKey, normalise_planet_id
-from v50calib.io.storage.location import Location
+from v50calib.io.root import Root, find_visit
 
 
-def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Location, only: Sequence[str] = ()) -> list[VisitKey]:
+def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Root, only: Sequence[str] = ()) -> list[VisitKey]:
     """The visits a run works on, in order.
 
     planets, only: a visit is chosen if its planet is one of `planets` or it is part of one of `only`
@@ -24,23 +23,23 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
     parts = [parse_visit(text) for text in only]
     for planet in [*planets, *(part[0] for part in parts)]:
         if planet not in known:
-            find(root, planet)  # raises, naming the nearest ids
+            find_visit(root, planet)  # raises, naming the nearest ids
     covered = [k for k in keys if config.calib.covers(k.instrument)]
     if keys and not covered:
         names = sorted({k.instrument for k in keys})
         raise ConfigError(
-            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.name}' has {', '.join(names)} only: "
+            f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.location.name}' has {', '.join(names)} only: "
             "use one of these, or all"
         )
     for part in parts:
         if not any(_is_of(k, part) for k in covered):
-            have = ", ".join(f"{k.planet_id}/{k.visit}/{k.instrument}" for k in covered if k.planet_id == part[0])
+            have = ", ".join(k.label for k in covered if k.planet_id == part[0])
             raise DataError(f"nothing to calibrate at '{'/'.join(part)}': the planet has {have or 'no visit of this instrument'}")
     everything = not planets and not parts
     chosen = [k for k in covered if everything or k.planet_id in planets or any(_is_of(k, part) for part in parts)]
     if not chosen:
         raise DataError(
-            f"no visit to calibrate under '{root.name}': expected train/ or test/ with a folder per planet holding "
+            f"no visit to calibrate under '{root.location.name}': expected train/ or test/ with a folder per planet holding "
             "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
         )
     return sorted(chosen)

@@ -9,7 +9,9 @@ from typing import Literal
 
 from v50calib.config.provenance import config_hash, versions
 from v50calib.errors import StoreError, V50CalibError
-from v50calib.io.identity import input_identity, unchanged
+from v50calib.io.catalog import open_root
+from v50calib.io.identity import unchanged
+from v50calib.io.root import Root
 from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest, quarantine
@@ -34,8 +36,7 @@ class Decision:
 
     @property
     def label(self) -> str:
-        key = self.job.key
-        return f"{key.planet_id}/{key.visit}/{key.instrument}"
+        return self.job.key.label
 
 
 def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool = False, limit: int | None = None) -> list[Decision]:
@@ -49,7 +50,7 @@ def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool =
     held = quarantine.load(run_dir)
     if retry_failed:
         failed = {e.label for e in manifest.read(run_dir) if e.state == "failed"} | set(held)
-        jobs, held = [j for j in jobs if label_of(j) in failed], {}
+        jobs, held = [j for j in jobs if j.key.label in failed], {}
     decisions, todo = [], 0
     for decision in _decisions(jobs, fingerprint, held, overwrite):
         if decision.action == "do" and limit is not None:
@@ -64,22 +65,17 @@ def _decisions(jobs: Sequence[Job], fingerprint: str, held: dict[str, quarantine
     """`_decide` for each job in order; AT_ONCE at a time if each answer is a request over the network."""
     if not jobs:
         return
-    if not isinstance(locate(jobs[0].out), ObjectPath) and not isinstance(locate(jobs[0].root), ObjectPath):
-        yield from (_decide(job, fingerprint, held, overwrite) for job in jobs)
+    root = open_root(jobs[0].root)
+    if not isinstance(locate(jobs[0].out), ObjectPath) and not isinstance(root.location, ObjectPath):
+        yield from (_decide(root, job, fingerprint, held, overwrite) for job in jobs)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(lambda job: _decide(job, fingerprint, held, overwrite), jobs)
+        yield from pool.map(lambda job: _decide(root, job, fingerprint, held, overwrite), jobs)
 
 
-def label_of(job: Job) -> str:
-    """planet/visit/instrument."""
-    return f"{job.key.planet_id}/{job.key.visit}/{job.key.instrument}"
-
-
-def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Decision:
-    label = label_of(job)
-    if label in held:
-        known = held[label]
+def _decide(root: Root, job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Decision:
+    if job.key.label in held:
+        known = held[job.key.label]
         if known.recurs(fingerprint, versions()["v50calib"], identity_or_none(job)):
             reason = f"in quarantine after {known.attempts} attempt(s): {known.error}"
             return Decision(job, "hold", reason, Failure("give_up", reason, known.error_type, ""))
@@ -94,7 +90,7 @@ def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwr
     if record.get("config_hash") != fingerprint:
         return Decision(job, "do", "config changed")
     try:
-        complete = unchanged(job.root, job.key, record.get("inputs"))
+        complete = unchanged(root, job.key, record.get("inputs"))
     except (V50CalibError, OSError) as exc:
         return Decision(job, "broken", "input cannot be opened", judge(exc))
     return Decision(job, "skip", "complete") if complete else Decision(job, "do", "input changed")
@@ -103,6 +99,6 @@ def _decide(job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwr
 def identity_or_none(job: Job) -> dict[str, str] | None:
     """Identity of the input as it is now; None if it cannot be opened."""
     try:
-        return input_identity(job.root, job.key)
+        return open_root(job.root).identity(job.key)
     except (V50CalibError, OSError):
         return None

@@ -41,6 +41,10 @@ def time_axis(instrument: str, frames_fraction: float) -> TimeAxis:
     """Reads of `instrument` when a visit keeps `frames_fraction` of its pairs, spread evenly over 7.5 h.
 
     FGS1 always has 12 pairs for each AIRS pair; at least two AIRS pairs remain.
+
+    >>> axis = time_axis("AIRS-CH0", frames_fraction=2 / 5625)
+    >>> axis.pairs, (axis.stamps_h * 3600.0).round(6)  # two pairs over 27000 s
+    (2, array([1.00000e-01, 2.00000e-01, 1.35001e+04, 1.35002e+04]))
     """
     pairs = max(2, round(FULL_AIRS_PAIRS * frames_fraction))
     if instrument == "FGS1":
@@ -51,13 +55,21 @@ def time_axis(instrument: str, frames_fraction: float) -> TimeAxis:
 
 
 def airs_wavelength() -> Float:
-    """Wavelength of the 356 AIRS-CH0 columns, µm, falling with column."""
+    """Wavelength of the 356 AIRS-CH0 columns, µm, falling with column.
+
+    >>> airs_wavelength()[[0, -1]].round(2)
+    array([4.08, 1.63])
+    """
     column = np.arange(INSTRUMENT["AIRS-CH0"].shape[1], dtype=np.float64)
     return np.asarray(np.polynomial.polynomial.polyval(column, DISPERSION_UM))
 
 
 def channel_wavelength() -> Float:
-    """Wavelength of the 283 channels wl_1..wl_283, µm: the FGS1 band, then the science columns reversed (rising)."""
+    """Wavelength of the 283 channels wl_1..wl_283, µm: the FGS1 band, then the science columns reversed (rising).
+
+    >>> channel_wavelength().size, bool((np.diff(channel_wavelength()) > 0).all())
+    (283, True)
+    """
     band = INSTRUMENT["FGS1"].band_um
     science = airs_wavelength()[INSTRUMENT["AIRS-CH0"].science][::-1]
     return np.concatenate([[band], science])

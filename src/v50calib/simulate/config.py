@@ -1,4 +1,4 @@
-"""What to simulate: the dataset-wide choices, each effect with its own switch."""
+"""The choices of a simulated dataset, each effect with its own switch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SimConfig:
     frames_fraction    0-1: fewer read pairs over the same 7.5 h (the pairs are spread out, the reads keep their length)
     noise              photon and read noise; off gives the rounded expectation
     read_noise         False leaves photon noise alone (the read map still states the detector's)
-    dither             codes are rounded up or down by chance: in frames without noise the plain rounding is the same all the time,
-                       an error of its own that no real detector's read noise leaves
+    dither             codes are rounded up or down at random: in frames without noise, plain rounding is the same in every frame,
+                       a systematic error that the read noise of a real detector averages out
     jitter_px          rms of the white pointing jitter along (x, y), FGS1 px, new for every FGS1 pair. AIRS sees the
                        mean over the 12 FGS1 pairs of its own pair, times `airs_scale`
     airs_scale         AIRS px per FGS1 px; 0.3 gives 0.009, 0.010 px rms (real sample: about 0.006, 0.013 px)
@@ -39,8 +39,12 @@ class SimConfig:
     star_temperature   K; None draws one per planet
     duration_h         first to fourth contact of every planet, h (a/R* is set to give it); None keeps the drawn orbit
     exact_star         the star table states the true parameters, and limb darkening follows the law that the fits
-                       start from: what is then left between truth and result is the chain's own
+                       start from: any difference left between truth and result is then the chain's own error
     t0_h               mid-transit, hours since the start of the visit; None draws one per visit
+
+    >>> SimConfig(depth=0.5)
+    Traceback (most recent call last):
+    v50calib.errors.ConfigError: depth is 0.5: (Rp/Rs)^2 must lie in 0 <= depth < 0.25
     """
 
     seed: int = 0

@@ -64,17 +64,23 @@ def simulate_dataset(
 ) -> Path:
     """Write a dataset with known truth into the new folder `out` and return its path.
 
-    planets            how many
+    planets            number of planets
     visits             per planet: one number for all, or a sequence that is cycled over the planets
     workers            processes; the files do not depend on it. More than 1 needs an importable main module
     progress           progress(label, done, total), called in this process
     other arguments    see SimConfig
 
-    The folder appears when it is complete: it is built beside its place, under a name that starts with a dot.
+    The folder appears when it is complete: it is built beside `out`, under a name that starts with a dot.
     The same arguments give the same files. A full-length visit takes about 0.4 GB of disk, 0.7 GB of memory per
     worker and half a minute.
 
     Raises ConfigError for values that cannot be simulated, StoreError where `out` is not empty or cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = simulate_dataset(f"{folder}/data", planets=1, frames_fraction=0.0005, seed=1)
+    ...     sorted(path.name for path in root.iterdir())
+    ['adc_info.csv', 'axis_info.parquet', 'train', 'train.csv', 'train_star_info.csv', 'truth.json', 'wavelengths.csv']
     """
     config = SimConfig(
         seed=seed,

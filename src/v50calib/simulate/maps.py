@@ -1,4 +1,4 @@
-"""Calibration products of one visit: drawn with the statistics of the real maps, and true by definition."""
+"""Calibration maps of one visit: drawn with the statistics of the real maps, and exact by definition."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STATISTICS = {
         linear_std=(0.105, 5.09e-3, 5.25e-8, 9.5e-13, 5.6e-18, 7.8e-24),
     ),
 }
-#: how the scatters of the coefficients c0..c5 go together: high orders partly cancel each other
+#: correlations between the scatters of the coefficients c0..c5: high orders partly cancel each other
 _LINEAR_CORRELATION = np.array(
     [
         [1.00, 0.00, -0.70, 0.23, 0.17, -0.70],
@@ -81,7 +81,12 @@ class Maps:
 
 
 def draw_maps(config: SimConfig, instrument: str, rng: np.random.Generator) -> Maps:
-    """Maps of one visit and instrument. Pixels are dead or hot, never both; every switch of `config` is honoured."""
+    """Maps of one visit and instrument. Pixels are dead or hot, never both; every switch of `config` is honoured.
+
+    >>> maps = draw_maps(SimConfig(dead_fraction=0.01, flat_rms=0.0), "FGS1", np.random.default_rng(1))
+    >>> int(maps.dead.sum()), maps.response[maps.dead].max(), maps.flat[~maps.dead].max()  # 1 % of 1024 pixels
+    (10, np.float64(0.0), np.float64(1.0))
+    """
     stats, shape = _STATISTICS[instrument], INSTRUMENT[instrument].shape
     size = shape[0] * shape[1]
     order = rng.permutation(size)
@@ -119,7 +124,7 @@ def _read_map(stats: _Statistics, rng: np.random.Generator, size: int) -> Float:
 
 
 def _linearity(config: SimConfig, stats: _Statistics, rng: np.random.Generator, size: int) -> Float:
-    """[order, pixel] coefficients; a draw that is not safely rising is replaced by the median polynomial."""
+    """[order, pixel] coefficients; a draw that does not rise steeply enough everywhere is replaced by the median polynomial."""
     median = np.array(stats.linear)
     values, vectors = np.linalg.eigh(_LINEAR_CORRELATION)
     mixing = vectors * np.sqrt(np.clip(values, 0.0, None))

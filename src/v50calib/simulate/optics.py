@@ -1,7 +1,7 @@
-"""Where the light falls: stellar spectrum, point-spread functions, pointing.
+"""The light on the detector: stellar spectrum, point-spread functions, pointing.
 
 Levels and shapes were fitted to the mean of 25 linearized, flat-fielded CDS frames of one real visit. The spectrum is
-that seen at the detector: the smearing of the PSF along x is part of it.
+the one seen at the detector: it includes the smearing by the PSF along x.
 """
 
 from __future__ import annotations
@@ -43,15 +43,23 @@ _FGS1_PSF = np.array([(0.80, 1.095), (0.143, 2.936), (0.057, 7.81)])
 
 
 def planck_photons(wavelength_um: Float, teff_k: float) -> Float:
-    """Photon radiance of a black body, arbitrary units: wavelength^-4 / (exp(hc / wavelength k T) - 1)."""
+    """Photon radiance of a black body, arbitrary units: wavelength^-4 / (exp(hc / wavelength k T) - 1).
+
+    >>> hot, cold = (planck_photons(np.array([1.0, 4.0]), teff) for teff in (6000.0, 4000.0))
+    >>> (hot / cold).round(2)  # a hotter star is bluer
+    array([3.55, 1.78])
+    """
     return np.asarray(wavelength_um**-4.0 / np.expm1(14387.77 / (wavelength_um * teff_k)))
 
 
 def airs_spectrum(columns: Float, brightness: float, teff_k: float) -> Float:
     """Star light reaching AIRS-CH0 column positions (any shape, fractional allowed), e-/s per column.
 
-    The measured spectrum, reddened or blued by the ratio of black bodies that agree at the band's middle (2.5 µm),
+    The measured spectrum, tilted by the ratio of two black bodies that are equal at the band's middle (2.5 µm),
     held constant beyond the detector's edge columns.
+
+    >>> airs_spectrum(np.array([200.0]), brightness=1.0, teff_k=REFERENCE_TEFF_K) * _AIRS_CDS_S  # as measured
+    array([48900.])
     """
     wavelength = airs_wavelength()
     middle = np.array([2.5])
@@ -65,12 +73,20 @@ def airs_spectrum(columns: Float, brightness: float, teff_k: float) -> Float:
 
 
 def fgs1_flux(brightness: float) -> float:
-    """Star light over the FGS1 detector, e-/s."""
+    """Star light over the FGS1 detector, e-/s.
+
+    >>> fgs1_flux(2.0) / fgs1_flux(1.0)
+    2.0
+    """
     return _FGS1_E_S * brightness
 
 
 def airs_profile() -> Float:
-    """[column, 4] core sigma, wing share, wing half width, and the profile's sum over the detector's rows at rest."""
+    """[column, 4] core sigma, wing share, wing half width, and the profile's sum over the detector's rows at rest.
+
+    >>> airs_profile().shape, bool((airs_profile()[:, 3] < 1.0).all())  # the wings reach beyond the detector
+    ((356, 4), True)
+    """
     offset = airs_wavelength() - 2.8
     shape = [value + slope * offset for value, slope in (_CORE_SIGMA, _WING_SHARE, _WING_GAMMA)]
     out = np.stack([*shape, np.ones_like(offset)], axis=1)
@@ -81,10 +97,14 @@ def airs_profile() -> Float:
 
 
 def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> dict[str, Float]:
-    """Displacement [pair, (x, y)] of the star from its nominal place, px, for each instrument.
+    """Displacement [pair, (x, y)] of the star from its nominal position, px, for each instrument.
 
-    One motion moves both: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
+    Both see the same motion: white jitter for every FGS1 pair, of which an AIRS pair sees the mean of its twelve, plus
     a drift (a line and two slow sine waves, scaled to `drift_px` rms).
+
+    >>> moved = pointing(SimConfig(jitter_px=(0.0, 0.0), drift_px=0.05), np.random.default_rng(1), airs_pairs=200)["FGS1"]
+    >>> moved.shape, moved.std(axis=0).round(6)
+    ((2400, 2), array([0.05, 0.05]))
     """
     pairs = airs_pairs * FGS1_PER_AIRS
     jitter = rng.normal(size=(pairs, 2)) * np.array(config.jitter_px)
@@ -100,7 +120,13 @@ def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> di
 
 
 def fgs1_rates(flux: Float, shift: Float, background: float, response: Float, out: Float) -> None:
-    """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response."""
+    """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response.
+
+    >>> out = np.empty((1, 1024))
+    >>> fgs1_rates(np.array([1000.0]), np.zeros((1, 2)), 2.0, np.ones(1024), out)
+    >>> round(out.sum() - 2.0 * 1024)  # most of the 1000 electrons a second
+    995
+    """
     _fgs1_rates(flux, shift, _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
 
 
@@ -109,20 +135,25 @@ def airs_rates(flux: Float, dy: Float, profile: Float, background: float, respon
     """Fill out[pair, 11392] with detected e-/s: (flux[pair, column] x row profile + background) x response[pixel].
 
     The profile is a Gaussian core and Lorentzian wings integrated over each pixel row in closed form.
+
+    >>> out, profile = np.empty((1, 32 * 356)), airs_profile()
+    >>> airs_rates(np.full((1, 356), 100.0), np.zeros(1), profile, 0.0, np.ones(out.size), out)
+    >>> out.reshape(32, 356).sum(axis=0)[:3].round(9)  # all light of a column is on its rows
+    array([100., 100., 100.])
     """
     rows, columns = 32, flux.shape[1]
     for k in range(flux.shape[0]):
         for c in range(columns):
             share, gamma = profile[c, 1], profile[c, 2]
             to_erf, level = 1.0 / (profile[c, 0] * math.sqrt(2.0)), flux[k, c] / profile[c, 3]
-            before = 0.0
+            low = 0.0
             for edge in range(rows + 1):
                 u = edge - 0.5 - _TRACE_ROW - dy[k]
-                below = (1.0 - share) * 0.5 * math.erf(u * to_erf) + share / math.pi * math.atan(u / gamma)
+                high = (1.0 - share) * 0.5 * math.erf(u * to_erf) + share / math.pi * math.atan(u / gamma)
                 if edge > 0:
                     p = (edge - 1) * columns + c
-                    out[k, p] = (level * (below - before) + background) * response[p]
-                before = below
+                    out[k, p] = (level * (high - low) + background) * response[p]
+                low = high
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]

@@ -1,4 +1,4 @@
-"""Draws a star and its planet: parameters, spectrum of depths, limb darkening."""
+"""Random stars and planets: parameters, spectrum of depths, limb darkening."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ class Planet:
 
 
 def transit_duration_h(star: dict[str, float], k: float) -> float:
-    """T14 of a circular orbit, h (Winn 2010, arXiv:1001.2010, eq. 14); 0 where the planet misses the star."""
+    """T14 of a circular orbit, h (Winn 2010, arXiv:1001.2010, eq. 14); 0 where the planet misses the star.
+
+    >>> round(transit_duration_h({"P": 4.0, "sma": 12.0, "i": 90.0}, k=0.1), 3)
+    2.805
+    """
     inclination = np.radians(star["i"])
     chord = (1 + k) ** 2 - (star["sma"] * np.cos(inclination)) ** 2
     if chord <= 0:
@@ -51,7 +55,12 @@ def transit_duration_h(star: dict[str, float], k: float) -> float:
 
 
 def with_duration(star: dict[str, float], duration_h: float, k: float) -> dict[str, float]:
-    """The star with the a/R* at which its planet crosses in `duration_h` hours; period and impact parameter stay."""
+    """The star with the a/R* at which its planet crosses in `duration_h` hours; period and impact parameter stay.
+
+    >>> star = with_duration({"P": 4.0, "sma": 12.0, "i": 89.0}, duration_h=2.0, k=0.1)
+    >>> round(transit_duration_h(star, k=0.1), 6)
+    2.0
+    """
     impact = star["sma"] * np.cos(np.radians(star["i"]))
 
     def excess(sma: float) -> float:
@@ -63,7 +72,12 @@ def with_duration(star: dict[str, float], duration_h: float, k: float) -> dict[s
 
 
 def draw_planet(config: SimConfig, index: int) -> Planet:
-    """Planet number `index` of a dataset: depends on config.seed and index only."""
+    """Planet number `index` of a dataset: depends on config.seed and index only.
+
+    >>> planet = draw_planet(SimConfig(seed=1, depth=0.01), index=0)
+    >>> planet.depth.min(), planet.depth.max(), planet.planet_id == draw_planet(SimConfig(seed=1), index=0).planet_id
+    (np.float64(0.01), np.float64(0.01), True)
+    """
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index,)))
     planet_id = int(rng.integers(30_000, 4_294_000_000))
     depth = draw_depths(rng)
@@ -85,7 +99,12 @@ def draw_planet(config: SimConfig, index: int) -> Planet:
 
 
 def draw_depths(rng: np.random.Generator) -> Float:
-    """[283] depths with the published training set's statistics (mean, spread between and within planets)."""
+    """[283] depths with the published training set's statistics (mean, spread between and within planets).
+
+    >>> depth = draw_depths(np.random.default_rng(1))
+    >>> depth.size, bool(depth.min() >= 0.0036), bool(depth.max() <= 0.0890)
+    (283, True, True)
+    """
     wavelength = channel_wavelength()
     mean = np.exp(np.clip(rng.normal(-4.42, 0.61), np.log(0.0038), np.log(0.080)))
     spread = 10.0 ** np.clip(rng.normal(1.74, 0.55), 0.41, 2.67) * 1e-6
@@ -100,9 +119,14 @@ def draw_depths(rng: np.random.Generator) -> Float:
 
 
 def perturbed_star(star: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
-    """What star_info states: 2 % off in radius, mass, temperature, planet mass and a/Rs, 1e-5 in P.
+    """The star as star_info states it: 2 % off in radius, mass, temperature, planet mass and a/Rs, 1e-5 in P.
 
     The inclination is known through cos i, to 5 % and 0.1 deg: 2 % of i itself would move the planet off the star.
+
+    >>> star = {"Rs": 1.0, "Ms": 1.0, "Ts": 5500.0, "Mp": 1.0, "e": 0.0, "P": 4.0, "sma": 12.0, "i": 89.0}
+    >>> stated = perturbed_star(star, np.random.default_rng(1))
+    >>> stated["P"] != 4.0, abs(stated["P"] - 4.0) < 4.0 * 1e-4
+    (True, True)
     """
     seen = {name: star[name] * (1 + 0.02 * rng.normal()) for name in ("Rs", "Ms", "Ts", "Mp")}
     seen["e"] = star["e"]
@@ -114,7 +138,7 @@ def perturbed_star(star: dict[str, float], rng: np.random.Generator) -> dict[str
 
 
 def _draw_star(rng: np.random.Generator, k: float) -> dict[str, float]:
-    """One system like those of the published star table, drawn again until its transit fits into a visit."""
+    """One system like those of the published star table, redrawn until its transit fits into a visit."""
     while True:
         mass = float(np.clip(rng.normal(1.09, 0.21), 0.60, 1.80))
         radius = float(np.exp(0.113 + 1.16 * np.log(mass) + rng.normal(0.0, 0.14)))

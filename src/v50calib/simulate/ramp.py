@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
 
-#: below this mean counts are drawn exactly; above, as a normal variate with its third moment put right
+#: below this mean counts are drawn exactly; above, as a normal variate with its third moment corrected
 _EXACT_BELOW = 20.0
 _FULL_SCALE = 65535.0
 
@@ -19,7 +19,12 @@ _FULL_SCALE = 65535.0
 def poisson(rng: np.random.Generator, mean: float) -> float:
     """One Poisson variate. Small means by inversion (exact); others mean + sqrt(mean) z + (z^2 - 1) / 6, rounded.
 
-    The second form is the Cornish-Fisher expansion to the skewness: moments 1-3 are right to < 1e-3 above 20.
+    The second form is the Cornish-Fisher expansion to the skewness: moments 1-3 are exact to < 1e-3 above 20.
+
+    >>> rng = np.random.default_rng(1)
+    >>> draws = np.array([poisson(rng, 100.0) for _ in range(20_000)])
+    >>> bool(abs(draws.mean() - 100.0) < 0.3), bool(abs(draws.var() - 100.0) < 3.0)
+    (True, True)
     """
     if mean <= 0.0:
         return 0.0
@@ -40,6 +45,10 @@ def invert_linearity(linear: float, c: Float) -> float:
     """Reading x (e-) whose linearization sum c_k x^k is `linear`, by Newton's method to < 1e-3 e-.
 
     c  [6] ascending coefficients of a polynomial that rises over the converter's range
+
+    >>> c = np.array([0.0, 1.0, 1e-6, 0.0, 0.0, 0.0])
+    >>> round(invert_linearity(10_000.0 + 1e-6 * 10_000.0**2, c), 2)  # x + 1e-6 x² of x = 10000
+    10000.0
     """
     x = (linear - c[0]) / c[1]
     for _ in range(8):
@@ -76,11 +85,17 @@ def read_pairs(
     dark, read   [pixel] e-/s, e- rms of one read (0: no read noise)
     linear_corr  [pixel, 6]
     read_s       time since reset of the two reads, s
-    adc          (offset, gain): ADU = round((e - offset) * gain), held in 0..65535
-    dither       round up or down by chance, so that the mean of many codes is the value itself (Wannamaker et al. 2000,
+    adc          (offset, gain): ADU = round((e - offset) * gain), clipped to 0..65535
+    dither       round up or down at random, so that the mean of many codes is the value itself (Wannamaker et al. 2000,
                  IEEE Trans. Signal Process. 48, 499)
 
     The second read keeps the electrons of the first and adds its own: N2 = N1 + Poisson((light + dark)(t2 - t1)).
+
+    >>> out, identity = np.empty((1, 2), np.uint16), np.array([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+    >>> rng, rate, nothing, no_hits = np.random.default_rng(1), np.array([[100.0]]), np.zeros(1), np.zeros((0, 0))
+    >>> read_pairs(rng, rate, no_hits, nothing, nothing, identity, (1.0, 3.0), (-1000.0, 0.5), False, False, out)
+    >>> out  # (100·1 + 1000)·0.5, (100·3 + 1000)·0.5
+    array([[550, 650]], dtype=uint16)
     """
     pairs, pixels = rates.shape
     first, later = read_s[0], read_s[1] - read_s[0]

@@ -78,7 +78,12 @@ def write_truth(root: Path, config: SimConfig, planets: Sequence[dict[str, Any]]
 
 
 def read_truth(root: str | Path) -> dict[str, Any]:
-    """Read ROOT/truth.json. Raises DataError where there is none (a real dataset) or its version is unknown."""
+    """Read ROOT/truth.json. Raises DataError where there is none (a real dataset) or its version is unknown.
+
+    >>> read_truth("nowhere")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: ...
+    """
     path = Path(root) / FILE_NAME
     if not path.is_file():
         raise DataError(f"{path} does not exist: only simulated datasets carry their truth; use one from `simulate`")

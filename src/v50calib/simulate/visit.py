@@ -26,7 +26,7 @@ _TILE_PAIRS = {"AIRS-CH0": 16, "FGS1": 192}
 
 @dataclass(frozen=True)
 class Scene:
-    """All that fixes one visit: the choices, the planet, which visit, its mid-transit time and its A/D constants."""
+    """Everything that determines one visit: the choices, the planet, which visit, its mid-transit time and its A/D constants."""
 
     config: SimConfig
     index: int
@@ -70,7 +70,12 @@ class SimulatedVisit:
 
 
 def make_scene(config: SimConfig, index: int = 0, visit: int = 0) -> Scene:
-    """Scene of planet number `index`, visit number `visit`: the same numbers in whatever dataset it appears."""
+    """Scene of planet number `index`, visit number `visit`: the same numbers in every dataset that has it.
+
+    >>> scene = make_scene(SimConfig(seed=1, t0_h=3.75), index=2, visit=1)
+    >>> scene.planet.planet_id == make_scene(SimConfig(seed=1), index=2).planet.planet_id, scene.t0_h
+    (True, 3.75)
+    """
     planet = draw_planet(config, index)
     plain = Scene(config, index, visit, planet, VISIT_S / 7200)
     drawn = VISIT_S / 7200 + float(plain.rng(None).uniform(-0.5, 0.5))
@@ -83,12 +88,22 @@ def make_scene(config: SimConfig, index: int = 0, visit: int = 0) -> Scene:
 
 
 def simulate_visit(scene: Scene, instruments: Sequence[InstrumentName] = INSTRUMENTS) -> SimulatedVisit:
-    """Frames, maps and truth of one visit. A full-length visit holds 0.53 GB of frames."""
+    """Frames, maps and truth of one visit. A full-length visit holds 0.53 GB of frames.
+
+    >>> visit = simulate_visit(make_scene(SimConfig(seed=1, frames_fraction=0.0005)))
+    >>> {name: one.frames.shape for name, one in visit.instruments.items()}
+    {'AIRS-CH0': (6, 32, 356), 'FGS1': (72, 32, 32)}
+    """
     return SimulatedVisit(scene, {name: simulate_instrument(scene, name) for name in instruments})
 
 
 def simulate_instrument(scene: Scene, instrument: InstrumentName) -> InstrumentVisit:
-    """One instrument of a visit; does not depend on whether the other is simulated too."""
+    """One instrument of a visit; does not depend on whether the other is simulated too.
+
+    >>> scene = make_scene(SimConfig(seed=1, frames_fraction=0.0005))
+    >>> simulate_instrument(scene, "FGS1").frames.dtype
+    dtype('uint16')
+    """
     config = scene.config
     axis = time_axis(instrument, config.frames_fraction)
     shift = optics.pointing(config, scene.rng(None, 2), time_axis("AIRS-CH0", config.frames_fraction).pairs)[instrument]
@@ -114,7 +129,7 @@ def _star_light(scene: Scene, instrument: str, axis: TimeAxis, shift: Float) -> 
         return optics.fgs1_flux(planet.brightness) * curves[:, 0]
     origin = np.arange(curves.shape[1]) - shift[:, :1]
     light = optics.airs_spectrum(origin, planet.brightness, planet.star["Ts"])
-    # the light that lands on column c comes from `origin`: its transit is that of the wavelength there
+    # the light on column c comes from `origin`: its transit is that of the wavelength there
     left = np.clip(np.floor(origin).astype(np.int64), 0, curves.shape[1] - 2)
     weight = np.clip(origin - left, 0.0, 1.0)
     here = np.take_along_axis(curves, left, axis=1)
@@ -133,15 +148,15 @@ def _cosmic_rays(scene: Scene, instrument: str, axis: TimeAxis) -> tuple[NDArray
     width = rng.integers(1, 4, n)
     row, column = rng.integers(0, shape[0], n), rng.integers(0, shape[1], n)
     share = (np.array([1.0]), np.array([0.7, 0.3]), np.array([0.5, 0.35, 0.15]))
-    pairs, places, charges = [], [], []
+    pairs, samples, charges = [], [], []
     for k in range(n):
         touched = np.minimum(column[k] + np.arange(width[k]), shape[1] - 1)
         pairs.append(np.full(width[k], pair[k]))
-        places.append(2 * (row[k] * shape[1] + touched) + late[k])
+        samples.append(2 * (row[k] * shape[1] + touched) + late[k])
         charges.append(np.rint(charge[k] * share[width[k] - 1]))
     if not n:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    return np.concatenate(pairs), np.concatenate(places), np.concatenate(charges)
+    return np.concatenate(pairs), np.concatenate(samples), np.concatenate(charges)
 
 
 def _expose(
@@ -207,7 +222,7 @@ def _truth(scene: Scene, instrument: str, shift: Float, maps: Maps, cosmic_ray_s
 
 
 def _slow(series: Float) -> Float:
-    """Cubic polynomial through a series [time, axis]: what is left after it is called jitter in the truth file."""
+    """Cubic polynomial through a series [time, axis]: the residual is the jitter of the truth file."""
     x = np.linspace(-1.0, 1.0, series.shape[0])
     degree = min(3, series.shape[0] - 1)
     return np.stack([np.polynomial.Polynomial.fit(x, column, degree)(x) for column in series.T], axis=1)

@@ -1,22 +1,23 @@
-"""What every stage shares: the config base, the tile a frame stage works on, and the two protocols.
+"""What a frame stage is: the protocol that the engine works with, and its defaults.
 
 A *frame stage* is static per detector pixel: `prepare` turns the visit's reference maps and the stage's
 config into constants once a visit, `apply` runs its kernel on a tile of frames with those constants.
-A *series stage* is one function on light curves. The lazy wrapper, the tile loop and the Dask tasks
-are written once, in `tiles.py` and `pipeline.py`.
+A *series stage* (photometry's light curves, trace, phase) is one function on light curves. The lazy form, the loop over chunks
+and the Dask tasks are written once, in `engine` and `runtime`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from v50calib.stages.config import FrameStageConfig
 from v50calib.stages.tile import Tile, VisitState
 
 
 class Step(NamedTuple):
-    """One part of a stage's work on a tile; over_time: it looks at neighbours in time, so it needs the whole tile at once."""
+    """One part of what a stage does to a tile; over_time: it looks at neighbours in time, so it needs the whole tile at once."""
 
     run: Callable[[Tile, Any], Tile]
     over_time: bool
@@ -25,12 +26,14 @@ class Step(NamedTuple):
 class FrameStage(Protocol):
     """adc, nonlinearity, dark, flat, cds: constants once a visit, a kernel call on each tile.
 
-    steps  the parts that `apply` consists of, in order
-
-    halo   pairs on either side of a chunk that `apply` must see for the chunk's own values to be final; 0 for
-           a stage that treats each frame by itself
-    files  config keys (below `calib.`) and the files that they name
+    input_key, output_key   variables that the stage reads and writes
+    halo            pairs on either side of a chunk that `apply` must see for the chunk's own values to be final; 0 for
+                    a stage that treats each frame by itself
+    files           config keys (below `calib.`) and the files that they name
     needs_measure   `measure` must see the visit's sample frames before the first `apply`
+    prepare         constants of a visit; flags, masks and notes go into the state
+    measure         the constants with what the sample frames say
+    steps           the parts that `apply` consists of, in order
     inspect         numbers for `state.qc` and broken bounds, from the stage's output on the sample frames
     """
 
@@ -53,8 +56,20 @@ class FrameStage(Protocol):
     def inspect(self, tiles: list[Tile], constants: Any, state: VisitState) -> tuple[dict[str, Any], list[str]]: ...
 
 
-class PlainStage:
-    """Defaults of a frame stage: no neighbours in time, no files, nothing measured on frames."""
+Config = TypeVar("Config", bound=FrameStageConfig)
+
+
+class PlainStage(Generic[Config]):
+    """Defaults of a frame stage: no neighbours in time, no files, nothing measured on frames.
+
+    file_keys  keys of the stage's config that name files
+    """
+
+    name: ClassVar[str]
+    file_keys: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     @property
     def halo(self) -> int:
@@ -62,7 +77,7 @@ class PlainStage:
 
     @property
     def files(self) -> dict[str, str | None]:
-        return {}
+        return {f"{self.name}.{key}": attrgetter(key)(self.config) for key in self.file_keys}
 
     @property
     def needs_measure(self) -> bool:

@@ -101,6 +101,11 @@ class QualityChecks(Section):
     action_on_fail: Literal["warn", "error"] = Field(default="warn", description="`warn`: a note in the product; `error`: the visit fails")
     max_nonfinite_fraction: float = Field(default=0.0, ge=0, le=1, description="largest share of usable values that are not finite")
 
+    @property
+    def stops(self) -> bool:
+        """Whether a broken bound makes the visit fail."""
+        return self.action_on_fail == "error"
+
 
 class Diagnostics(Section):
     """What a stage reports about itself beside its product (`output.diagnostics=false` turns all of it off)."""

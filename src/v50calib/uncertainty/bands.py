@@ -15,14 +15,26 @@ from v50calib.uncertainty.temperature import fit_temperature
 
 
 def split_planets(n: int, share: float, seed: int) -> tuple[Index, Index]:
-    """Random split of n planets: (the rest, a share of them), both sorted."""
+    """Random split of n planets: (the rest, a share of them), both sorted.
+
+    >>> rest, held = split_planets(10, 0.3, seed=0)
+    >>> len(rest), len(held), sorted([*rest.tolist(), *held.tolist()])
+    (7, 3, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
     order = np.random.default_rng(seed).permutation(n)
     held = max(1, round(share * n))
     return np.sort(order[held:]), np.sort(order[:held])
 
 
 def affine_scale(inputs: Inputs, y: Float, options: AffineOptions) -> Scale:
-    """Shift, slopes and T of every bin; the shift is estimated with the slopes' weights, the slopes again after it."""
+    """Shift, slopes and T of every bin; the shift is estimated with the slopes' weights, the slopes again after it.
+
+    >>> draws = np.random.default_rng(1)
+    >>> inputs = Inputs(draws.uniform(0.01, 0.02, (2000, 6)), draws.uniform(1e-5, 2e-5, (2000, 6)))
+    >>> y = inputs.mu + 2.0 * inputs.sigma * draws.normal(size=(2000, 6))  # sigma is half of what it should be
+    >>> (affine_scale(inputs, y, AffineOptions())(inputs)[1] / inputs.sigma).mean().round(1)
+    np.float64(2.0)
+    """
     features, positive = prepared_features(inputs.features)
     values = covariates(inputs.mu, inputs.sigma, features, smooth_bins=options.smooth_bins)
     standard = standardizer(values)
@@ -36,7 +48,12 @@ def affine_scale(inputs: Inputs, y: Float, options: AffineOptions) -> Scale:
 
 
 def make_bands(scale: Scale, inputs: Inputs, y: Float, options: CorelOptions, notes: list[str]) -> BandModel:
-    """Conformal quantiles from planets that `scale` was not fitted on; too few for the level: infinite, with a note."""
+    """Conformal quantiles from planets that `scale` was not fitted on; too few for the level: infinite, with a note.
+
+    >>> inputs, y = Inputs(np.zeros((19, 1)), np.ones((19, 1))), np.arange(1.0, 20.0)[:, None]
+    >>> make_bands(Scale(np.ones(1), np.zeros(1)), inputs, y, CorelOptions(), []).q  # the 18th of 19 residuals
+    array([[18.]])
+    """
     cfg, alpha = options.conformal, options.alpha
     mu, sigma = scale(inputs)
     scores = np.abs(y - mu) / sigma

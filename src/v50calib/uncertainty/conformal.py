@@ -17,18 +17,30 @@ from v50calib.kernels.arrays import Float
 
 
 def rank(n: int, alpha: float) -> int:
-    """k of the conformal quantile; larger than n where n planets are too few for the level."""
+    """k of the conformal quantile; larger than n where n planets are too few for the level.
+
+    >>> rank(19, 0.1), rank(5, 0.1)  # 0.9·20; the 6th of 5 does not exist
+    (18, 6)
+    """
     # 0.9 * 10 is 9.000000000000002 in floating point when written as (1 - 0.1) * 10
     return math.ceil(round((1.0 - alpha) * (n + 1), 9))
 
 
 def least_planets(alpha: float) -> int:
-    """Fewest planets with a finite interval at the level 1 - alpha."""
+    """Fewest planets with a finite interval at the level 1 - alpha.
+
+    >>> least_planets(0.1), rank(9, 0.1)
+    (9, 9)
+    """
     return math.ceil(round(1.0 / alpha, 9)) - 1
 
 
 def per_bin_quantile(scores: Float, alpha: float) -> Float:
-    """q (bin,) of scores (planet, bin): each bin's own k-th smallest; inf where there are too few planets."""
+    """q (bin,) of scores (planet, bin): each bin's own k-th smallest; inf where there are too few planets.
+
+    >>> per_bin_quantile(np.arange(1.0, 20.0)[:, None], alpha=0.1)
+    array([18.])
+    """
     _check(scores)
     n = scores.shape[0]
     k = rank(n, alpha)
@@ -42,6 +54,9 @@ def pooled_quantile(scores: Float, alpha: float) -> float:
 
     A planet's bins share its weight 1/(n + 1), the new planet's own weight sits at infinity (hierarchical conformal
     prediction; Lee, Barber & Willett 2023, arXiv:2306.06342).
+
+    >>> pooled_quantile(np.arange(1.0, 39.0).reshape(19, 2), alpha=0.1)  # 0.9·2·20 = 36
+    36.0
     """
     _check(scores)
     n, bins = scores.shape
@@ -55,6 +70,10 @@ def joint_quantile(scores: Float, alpha: float, scale: Float | None = None) -> F
     """q (bin,) of a band that covers all bins of a planet at once: max over bins of score/scale, times scale.
 
     scale (bin,): from planets outside `scores`; None: 1.
+
+    >>> scores = np.stack([np.arange(1.0, 20.0), np.full(19, 0.5)], axis=1)
+    >>> joint_quantile(scores, alpha=0.1)
+    array([18., 18.])
     """
     _check(scores)
     scale = np.ones(scores.shape[1]) if scale is None else scale
@@ -63,7 +82,13 @@ def joint_quantile(scores: Float, alpha: float, scale: Float | None = None) -> F
 
 
 def mondrian_quantile(scores: Float, groups: NDArray[np.int64], n_groups: int, alpha: float) -> Float:
-    """q (group, bin): per-bin quantiles of each group of planets; groups (planet,) in 0..n_groups-1. An empty group: inf."""
+    """q (group, bin): per-bin quantiles of each group of planets; groups (planet,) in 0..n_groups-1. An empty group: inf.
+
+    >>> mondrian_quantile(np.array([[1.0], [2.0], [30.0], [40.0]]), np.array([0, 0, 1, 1]), 3, alpha=0.5)
+    array([[ 2.],
+           [40.],
+           [inf]])
+    """
     _check(scores)
     out = np.full((n_groups, scores.shape[1]), np.inf)
     for g in range(n_groups):

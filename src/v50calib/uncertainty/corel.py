@@ -1,7 +1,7 @@
-"""CoRel: relational calibration. Networks over channels predict log scale beyond the per-bin T; never without the baselines.
+"""CoRel: relational calibration. Networks over channels predict the log scale beyond the per-bin T, always beside the baselines.
 
 Planets are split in two. One network is fitted on each half and judged on the other: out-of-fold residuals choose how much of
-it is blended with affine (0: fall back, said in a note), and sigma of new planets takes both networks. Intervals know the
+it is blended with affine (0: fall back to affine, with a note), and sigma of new planets uses both networks. Intervals use the
 first half's network alone, so that the other half stays exchangeable with new planets.
 """
 
@@ -33,7 +33,7 @@ Z_90 = 1.6448536269514722
 
 @dataclass(frozen=True)
 class Half:
-    """What was fitted on one half of the planets: rows it had, rows the network's steps saw, the network, and plain affine."""
+    """What was fitted on one half of the planets: its rows, the rows that trained the network, the network, and plain affine."""
 
     rows: Index
     training: Index
@@ -46,14 +46,14 @@ class Half:
 
 
 def fit_corel(inputs: Inputs, y: Float, options: TopLevelCalib, names: tuple[str, ...], notes: list[str]) -> Calibrator:
-    """Fit, compare, fall back where it does not win. Raises DataError under 100 planets or without torch."""
+    """Fit, compare with the simple methods, fall back to affine if not better. Raises DataError below 100 planets or without torch."""
     need(len(y), MIN_PLANETS, "corel")
     module, cfg = corel_module(), options.corel
     rest, held = split_planets(len(y), cfg.fit.conformal_fraction, cfg.fit.seed)
     first = fit_half(inputs, y, rest, options, cfg, module)
     second = fit_half(inputs, y, held, options, cfg, module)
     fresh = np.setdiff1d(rest, first.training)
-    # the held-out half must not choose what its own quantiles are taken of: the first half's validation planets do
+    # the held-out half must not choose the scale of its own quantiles: the first half's validation planets do
     band_share = best_share(inputs, y, [(first, fresh)])
     band_scale = refitted(blend(band_share, (first.network,), first.slopes), inputs, y, rest, fresh)
     bands = make_bands(band_scale, inputs.take(held), y[held], cfg, notes) if cfg.conformal.enabled else None
@@ -90,13 +90,19 @@ def fit_half(inputs: Inputs, y: Float, rows: Index, options: TopLevelCalib, core
 
 
 def blend(share: float, networks: tuple[Ratio, ...], slopes: Ratio) -> tuple[tuple[float, Ratio], ...]:
-    """Parts of log sigma'/sigma: the networks' mean with `share`, affine with the rest; parts of no weight are left out."""
+    """Parts of log sigma'/sigma: the networks' mean with `share`, affine with the rest; parts of no weight are left out.
+
+    >>> one = standardizer(np.ones((1, 1, 1)))
+    >>> network = slopes = Ratio(one, np.zeros(0, bool), 1, slopes=np.zeros(1))
+    >>> [weight for weight, _ in blend(0.5, (network, network), slopes)]
+    [0.25, 0.25, 0.5]
+    """
     parts = (*((share / len(networks), n) for n in networks), (1.0 - share, slopes))
     return tuple((w, r) for w, r in parts if w > 0)
 
 
 def best_share(inputs: Inputs, y: Float, judged: list[tuple[Half, Index]]) -> float:
-    """The share with the largest likelihood on planets that each half did not have, every T_b at its best; ties to less network."""
+    """The share with the largest likelihood on planets that each half was not fitted on, every T_b at its optimum; ties: less network."""
     gain = np.zeros(len(SHARES))
     for half, rows in judged:
         own = inputs.take(rows)
@@ -110,7 +116,7 @@ def best_share(inputs: Inputs, y: Float, judged: list[tuple[Half, Index]]) -> fl
 
 
 def out_of_fold(inputs: Inputs, first: Half, second: Half, share: float) -> Float:
-    """log sigma'/sigma of every planet by the half that did not have it, (planet, bin)."""
+    """log sigma'/sigma of every planet by the half that was not fitted on it, (planet, bin)."""
     out = np.empty_like(inputs.mu)
     for half, rows in ((first, second.rows), (second, first.rows)):
         out[rows] = summed(blend(share, (half.network,), half.slopes), inputs.take(rows))
@@ -120,8 +126,8 @@ def out_of_fold(inputs: Inputs, first: Half, second: Half, share: float) -> Floa
 def refitted(
     parts: tuple[tuple[float, Ratio], ...], inputs: Inputs, y: Float, rows: Index, fresh: Index | None, unseen: Float | None = None
 ) -> Scale:
-    """T and shift around fitted parts: deviations over bins from the planets `rows`, the level from planets that the parts have
-    not seen, `fresh`, or from ratios (planet, bin) that have not seen their own planet, `unseen`."""
+    """T and shift around fitted parts: deviations over bins from the planets `rows`; the level from planets that the parts were
+    not fitted on, `fresh`, or from ratios (planet, bin) by parts that were not fitted on that planet, `unseen`."""
     own = inputs.take(rows)
     z, ratio = (y[rows] - own.mu) / own.sigma, summed(parts, own)
     shift = shrunk_shift(z, np.exp(-2.0 * ratio))
@@ -136,7 +142,7 @@ def refitted(
 
 
 def comparison(inputs: Inputs, y: Float, rest: Index, held: Index, first: Half, options: TopLevelCalib) -> dict[str, dict[str, float]]:
-    """GLL and 90 % coverage of the simple methods on the held-out planets, each fitted on the planets that the network had."""
+    """GLL and 90 % coverage of the simple methods on the held-out planets, each fitted on the planets that the network was fitted on."""
     own, own_y, others = inputs.take(rest), y[rest], inputs.take(held)
     z, bins = (own_y - own.mu) / own.sigma, y.shape[1]
     none = np.zeros(bins)
@@ -152,13 +158,18 @@ def comparison(inputs: Inputs, y: Float, rest: Index, held: Index, first: Half, 
 
 
 def network_row(inputs: Inputs, y: Float, half: Half, held: Index) -> dict[str, float]:
-    """The same of the network alone, not blended."""
+    """GLL and 90 % coverage of the network alone, not blended."""
     fresh = np.setdiff1d(half.rows, half.training)
     return row(refitted(((1.0, half.network),), inputs, y, half.rows, fresh), inputs.take(held), y[held])
 
 
 def row(scale: Scale, inputs: Inputs, y: Float) -> dict[str, float]:
-    """Mean log-likelihood and coverage of mu ± 1.645 sigma."""
+    """Mean log-likelihood and coverage of mu ± 1.645 sigma.
+
+    >>> residual = np.array([[0.5], [-0.5], [2.0], [-1.0]])
+    >>> row(Scale(np.ones(1), np.zeros(1)), Inputs(np.zeros((4, 1)), np.ones((4, 1))), residual)["coverage_90"]
+    0.75
+    """
     mu, sigma = scale(inputs)
     gll = float(gaussian_log_density(y, mu, sigma).mean())
     return {"gll": gll, "coverage_90": float((np.abs(y - mu) <= Z_90 * sigma).mean())}

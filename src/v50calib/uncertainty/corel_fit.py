@@ -1,4 +1,4 @@
-"""Fits CoRel's network: log scale by the Gaussian likelihood, or 39 quantiles by pinball loss; early stopping on held-out planets."""
+"""Fit of CoRel's network: log scale by the Gaussian likelihood, or 39 quantiles by pinball loss; early stopping on held-out planets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from v50calib.uncertainty.options import CorelOptions
 #: levels of the quantile head, and the two whose distance is taken as twice its scale
 LEVELS = np.arange(1, 40) / 40.0
 LOW, HIGH = 5, 33
-#: network's log scale is kept within this of the per-bin temperature
+#: the network's log scale is kept within ± this of the per-bin temperature
 LIMIT = 2.5
 
 
@@ -38,7 +38,7 @@ class Trained:
 
 @contextmanager
 def repeatable(seed: int) -> Iterator[None]:
-    """One thread and a fixed seed inside, the caller's generator and thread count again after."""
+    """One thread and a fixed seed inside; the caller's generator and thread count are restored afterwards."""
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -98,7 +98,7 @@ def log_scale(trained: Trained, x: Float, options: CorelOptions) -> Float:
 
 
 def _network(covariates: int, nodes: int, options: CorelOptions) -> tuple[Network, tuple[Tensor, Tensor | None]]:
-    """An untrained network and its graph; backend none: every channel hears itself alone."""
+    """An untrained network and its graph; backend none: every channel is connected to itself alone."""
     wavelength = channel_wavelength(nodes)
     index = neighbours(wavelength, options.graph.k_proximity if options.model.backend == "gatconv" else 0)
     edges = torch.from_numpy(edge_attributes(wavelength, index).astype(np.float32)) if options.model.use_edge_features else None

@@ -1,4 +1,4 @@
-"""What is known of a planet's prediction without its truth: covariates of the error, one value per planet and bin."""
+"""Covariates of a prediction's error that need no truth: one value per planet and bin."""
 
 from __future__ import annotations
 
@@ -9,25 +9,35 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 
-#: depths below this count as this in log depth
+#: smaller depths are set to this before the logarithm is taken
 SMALLEST_DEPTH = 1e-7
 
 
 @dataclass(frozen=True)
 class Standardizer:
-    """centre (bins, C), scale (C,): of the planets that a fit was made on; a covariate that does not vary has scale inf."""
+    """centre (bins, C), scale (C,): of the planets that a fit was made on; a covariate that does not vary has scale inf.
+
+    >>> Standardizer(np.array([[10.0]]), np.array([2.0]))(np.array([[[14.0]], [[99.0]]])).ravel()
+    array([2., 6.])
+    """
 
     centre: Float
     scale: Float
 
     def __call__(self, values: Float) -> Float:
-        """(values - centre)/scale, kept within ±6 so that a planet unlike all others is not extrapolated to."""
+        """(values - centre)/scale, clipped at ±6, so that nothing is extrapolated to a planet unlike all others."""
         return np.clip((values - self.centre) / self.scale, -6.0, 6.0)
 
 
 def standardizer(values: Float) -> Standardizer:
-    """Centre per bin and scale per covariate of values (planet, bin, C)."""
+    """Centre per bin and scale per covariate of values (planet, bin, C).
+
+    >>> values = np.array([[[1.0]], [[3.0]]])
+    >>> standardizer(values)(values).ravel()
+    array([-1.,  1.])
+    """
     centre = values.mean(axis=0)
     scale = np.sqrt(np.square(values - centre).mean(axis=(0, 1)))
     return Standardizer(centre, np.where(scale > 1e-9, scale, np.inf))
@@ -39,9 +49,13 @@ def covariates(mu: Float, sigma: Float, features: Float | None = None, *, smooth
     Of the planet: mean log sigma, log mean depth, log contrast (spread of mu over bins), log roughness (second differences of
     mu, the FGS1 bin left out); of the bin: log sigma relative to the planet's mean. Each feature, its logarithm where all are
     positive: the planet's mean and the bin's deviation; with smooth_bins > 1 also the deviation's running mean over bins.
+
+    >>> mu, sigma = np.full((1, 3), 0.01), np.array([[1e-5, 1e-5, 1e-4]])
+    >>> covariates(mu, sigma)[0, :, 4].round(3)  # log sigma about the planet's mean
+    array([-0.768, -0.768,  1.535])
     """
     log_sigma = np.log(sigma)
-    airs = mu[:, 1:] if mu.shape[1] > 4 else mu
+    airs = mu[:, CHANNELS["FGS1"].stop :] if mu.shape[1] > 4 else mu
     rough = np.diff(airs, n=2, axis=1)
     per_planet = [
         log_sigma.mean(axis=1),
@@ -67,7 +81,12 @@ def _of_feature(values: Float, smooth_bins: int) -> list[Float]:
 
 
 def prepared_features(features: Float | None) -> tuple[Float | None, NDArray[np.bool_]]:
-    """Features with the logarithm taken of those that are positive everywhere, and which ones these are, (F,)."""
+    """Features with the logarithm taken of those that are positive everywhere, and which ones these are, (F,).
+
+    >>> features, positive = prepared_features(np.array([[[1.0, -1.0], [np.e, 5.0]]]))
+    >>> features[0].tolist(), positive
+    ([[0.0, -1.0], [1.0, 5.0]], array([ True, False]))
+    """
     if features is None:
         return None, np.zeros(0, dtype=bool)
     positive: NDArray[np.bool_] = np.all(features > 0, axis=(0, 1))
@@ -75,7 +94,11 @@ def prepared_features(features: Float | None) -> tuple[Float | None, NDArray[np.
 
 
 def logged(features: Float, positive: NDArray[np.bool_]) -> Float:
-    """Features with the logarithm taken of the chosen ones; a value that is not positive there counts as the smallest one."""
+    """Features with the logarithm taken of the chosen ones; a value that is not positive there is set to the smallest positive one.
+
+    >>> logged(np.array([[[1.0], [np.e], [0.0]]]), np.array([True])).ravel()
+    array([0., 1., 0.])
+    """
     out = np.array(features, dtype=np.float64)
     for f in np.flatnonzero(positive):
         values = out[:, :, f]

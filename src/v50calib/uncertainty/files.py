@@ -1,4 +1,4 @@
-"""Model files: one .npz of plain arrays and a JSON text; nothing in it can run code, and nothing is pickled."""
+"""Model files: one .npz of plain arrays and a JSON text; nothing in it is pickled or can run code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ Arrays = dict[str, np.ndarray]
 
 
 def save_model(path: str | Path, calibrator: Calibrator) -> None:
-    """Write a calibrator, whole or not at all. Raises DataError for another ending than .npz or where it cannot be written."""
+    """Write a calibrator, wholly or not at all. Raises DataError for another suffix than .npz or where it cannot be written.
+
+    >>> import tempfile
+    >>> model = Calibrator("temperature", "temperature", 100, Scale(np.full(3, 1.5), np.zeros(3)), None)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(f"{folder}/model.npz", model)
+    ...     load_model(f"{folder}/model.npz").scale.T
+    array([1.5, 1.5, 1.5])
+    """
     arrays: Arrays = {}
     meta: dict[str, Any] = {
         "format": FORMAT,
@@ -46,7 +54,12 @@ def save_model(path: str | Path, calibrator: Calibrator) -> None:
 
 
 def load_model(path: str | Path) -> Calibrator:
-    """Read a calibrator. Raises DataError: no such file, no model, of a newer version, or damaged."""
+    """Read a calibrator. Raises DataError where there is no such file, it is no model, of another version, or damaged.
+
+    >>> load_model("nowhere.npz")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: 'nowhere.npz' does not exist: give the --out of a 'v50calib uncertainty fit'
+    """
     path = Path(path)
     arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
     try:
@@ -76,16 +89,16 @@ def _unpack(arrays: Arrays, meta: dict[str, Any]) -> Calibrator:
 
 
 def _pack_scale(arrays: Arrays, name: str, scale: Scale) -> list[dict[str, Any]]:
-    """Puts a scale's arrays under `name/…` and returns what of it goes into the JSON, one entry a part."""
+    """Add a scale's arrays under `name/…`; returns its entries for the JSON, one per part."""
     arrays |= {f"{name}/T": scale.T, f"{name}/shift": scale.shift}
     entries = []
     for i, (weight, ratio) in enumerate(scale.parts):
-        place = f"{name}/{i}"
-        arrays |= {f"{place}/{f.name}": getattr(ratio.standard, f.name) for f in dataclasses.fields(Standardizer)}
-        arrays[f"{place}/positive"] = ratio.positive
+        prefix = f"{name}/{i}"
+        arrays |= {f"{prefix}/{f.name}": getattr(ratio.standard, f.name) for f in dataclasses.fields(Standardizer)}
+        arrays[f"{prefix}/positive"] = ratio.positive
         if ratio.slopes is not None:
-            arrays[f"{place}/slopes"] = ratio.slopes
-        arrays |= {f"{place}/net/{key}": value for key, value in (ratio.network or {}).items()}
+            arrays[f"{prefix}/slopes"] = ratio.slopes
+        arrays |= {f"{prefix}/net/{key}": value for key, value in (ratio.network or {}).items()}
         options = ratio.options.model_dump(mode="json") if ratio.options is not None else None
         entries.append({"weight": weight, "smooth_bins": ratio.smooth_bins, "options": options})
     return entries
@@ -94,12 +107,12 @@ def _pack_scale(arrays: Arrays, name: str, scale: Scale) -> list[dict[str, Any]]
 def _unpack_scale(arrays: Arrays, name: str, entries: list[dict[str, Any]]) -> Scale:
     parts = []
     for i, entry in enumerate(entries):
-        place = f"{name}/{i}"
-        network = {key.removeprefix(f"{place}/net/"): value for key, value in arrays.items() if key.startswith(f"{place}/net/")}
+        prefix = f"{name}/{i}"
+        network = {key.removeprefix(f"{prefix}/net/"): value for key, value in arrays.items() if key.startswith(f"{prefix}/net/")}
         options = CorelOptions.model_validate(entry["options"]) if entry["options"] is not None else None
         ratio = Ratio(
-            Standardizer(arrays[f"{place}/centre"], arrays[f"{place}/scale"]), arrays[f"{place}/positive"], entry["smooth_bins"],
-            slopes=arrays.get(f"{place}/slopes"), network=network or None, options=options,
+            Standardizer(arrays[f"{prefix}/centre"], arrays[f"{prefix}/scale"]), arrays[f"{prefix}/positive"], entry["smooth_bins"],
+            slopes=arrays.get(f"{prefix}/slopes"), network=network or None, options=options,
         )  # fmt: skip
         parts.append((float(entry["weight"]), ratio))
     return Scale(arrays[f"{name}/T"], arrays[f"{name}/shift"], tuple(parts))

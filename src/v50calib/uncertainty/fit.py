@@ -1,4 +1,4 @@
-"""Fits a calibrator: temperature, affine or corel, with the intervals from held-out planets."""
+"""Fit of a calibrator: temperature, affine or corel, with intervals from held-out planets."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def fit(
     The planets must not have been used to train the model that made the predictions. Their order does not matter: they are
     sorted by id, and splits are drawn from options.corel.fit.seed. Raises DataError for too few planets, with the number
     needed; ConfigError for method none.
+
+    >>> ids, mu, sigma = tuple(map(str, range(40))), np.full((40, 2), 0.01), np.full((40, 2), 1e-5)
+    >>> truth = Truth(ids, mu + 2.0 * sigma * np.where(np.arange(40) % 2, 1.0, -1.0)[:, None])  # residuals of ±2 sigma
+    >>> fit(Predictions(ids, mu, sigma), truth, TopLevelCalib(method="temperature")).scale.T.round(6)
+    array([2., 2.])
     """
     if options.method == "none":
         raise ConfigError("calib.top_level_calib.method=none fits nothing: choose temperature, affine or corel")
@@ -52,7 +57,12 @@ def fit(
 
 
 def common(predictions: Predictions, truth: Truth, features: Features | None) -> tuple[list[str], Inputs, Float]:
-    """Ids, inputs and truth of the planets that all have, sorted by id. Raises DataError where none is common, or features lack one."""
+    """Ids, inputs and truth of the planets that all have, sorted by id. Raises DataError where none is common or features lack one.
+
+    >>> one = np.ones((1, 2))
+    >>> common(Predictions(("7", "8"), np.ones((2, 2)), np.ones((2, 2))), Truth(("8",), one), None)[0]
+    ['8']
+    """
     rows, of_truth = matched(predictions.ids, truth.ids, "predictions and truth")
     order = np.argsort(np.array([predictions.ids[i] for i in rows]), kind="stable")
     rows, of_truth = rows[order], of_truth[order]
@@ -65,7 +75,11 @@ def common(predictions: Predictions, truth: Truth, features: Features | None) ->
 
 
 def least(options: TopLevelCalib) -> tuple[int, str]:
-    """Fewest planets with truth that a method takes, and what is fitted."""
+    """Fewest planets with truth that a method takes, and what is fitted.
+
+    >>> least(TopLevelCalib(method="affine"))
+    (30, 'affine')
+    """
     if options.method == "temperature":
         return (MIN_PLANETS_PER_BIN, "temperature per bin") if options.temperature.per_bin else (MIN_PLANETS, "temperature")
     return (AFFINE_PLANETS if options.method == "affine" else COREL_PLANETS), options.method
@@ -90,7 +104,7 @@ def _fit_temperature(inputs: Inputs, y: Float, options: TopLevelCalib, notes: li
     if found.clamped:
         notes.append(f"T was limited to {cfg.clamp_T} in {found.clamped} channels: look at the predictions")
     none = np.zeros(z.shape[1])
-    # a rank does not change when all scores of a bin are scaled: no planet needs to be held out for T
+    # ranks do not change when all scores of a bin are scaled: no planet needs to be held out for T
     raw = Scale(np.ones(z.shape[1]), none)
     bands = make_bands(raw, inputs, y, options.corel, notes) if options.corel.conformal.enabled else None
     return Calibrator("temperature", "temperature", len(y), Scale(found.T, none), bands, notes=tuple(notes))

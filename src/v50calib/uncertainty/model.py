@@ -1,4 +1,4 @@
-"""A fitted calibrator: what it turns mu and sigma of new planets into. Plain arrays, no torch until a network is asked."""
+"""A fitted calibrator and its application to mu and sigma of new planets. Plain arrays; torch only where a network is evaluated."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Ratio:
     def covariates(self, inputs: Inputs) -> Float:
         """Standardized covariates (planet, bin, C). Raises DataError where features are missing or of another number."""
         if not self.positive.size:
-            # fitted without features: those of others in a blend are not its own
+            # fitted without features: in a blend, given features belong to other parts
             return self.standard(covariates(inputs.mu, inputs.sigma, smooth_bins=self.smooth_bins))
         given = 0 if inputs.features is None else inputs.features.shape[2]
         if given != self.positive.size:
@@ -69,7 +69,12 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Scale:
-    """mu' = mu + shift sigma, sigma' = T sigma exp(Σ weight·ratio); T and shift (bin,); parts: (weight, ratio)."""
+    """mu' = mu + shift sigma, sigma' = T sigma exp(Σ weight·ratio); T and shift (bin,); parts: (weight, ratio).
+
+    >>> scale = Scale(T=np.array([1.5]), shift=np.array([-0.5]))
+    >>> scale(Inputs(np.array([[10.0]]), np.array([[2.0]])))
+    (array([[9.]]), array([[3.]]))
+    """
 
     T: Float
     shift: Float
@@ -80,7 +85,11 @@ class Scale:
 
 
 def summed(parts: tuple[tuple[float, Ratio], ...], inputs: Inputs) -> Float:
-    """Weighted sum of log ratios, (planet, bin); 0 without parts."""
+    """Weighted sum of log ratios, (planet, bin); 0 without parts.
+
+    >>> summed((), Inputs(np.ones((2, 3)), np.ones((2, 3)))).shape
+    (2, 3)
+    """
     out = np.zeros(inputs.mu.shape)
     for weight, ratio in parts:
         out = out + weight * ratio(inputs)
@@ -89,7 +98,13 @@ def summed(parts: tuple[tuple[float, Ratio], ...], inputs: Inputs) -> Float:
 
 @dataclass(frozen=True)
 class BandModel:
-    """Conformal intervals: centre ± q·scale; q (group, bin), edges (group - 1,) of the planet's mean log sigma; kind names them."""
+    """Conformal intervals: centre ± q·scale; q (group, bin), edges (group - 1,) of the planet's mean log sigma; kind names them.
+
+    >>> bands = BandModel(Scale(np.ones(1), np.zeros(1)), q=np.array([[2.0]]), edges=np.zeros(0), alpha=0.1, kind="per bin", planets=99)
+    >>> interval = bands(Inputs(np.array([[10.0]]), np.array([[3.0]])))
+    >>> interval.low, interval.high
+    (array([[4.]]), array([[16.]]))
+    """
 
     scale: Scale
     q: Float
@@ -109,10 +124,10 @@ class BandModel:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A fitted model. method: what was asked; used: what sigma comes from, another one after a fall-back.
+    """A fitted model. method: as asked for; used: what sigma comes from, another method after a fall-back.
 
-    scale gives mu and sigma for the likelihood, bands the intervals; report: the comparison made in the fit; notes: what the
-    user must know.
+    scale gives mu and sigma for the likelihood, bands the intervals; report: the comparison made in the fit; notes: for the
+    user.
     """
 
     method: str
@@ -131,7 +146,7 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """predictions: the new mu and sigma; bands: intervals, None where the model has none; mu below 0 set to 0, how many."""
+    """predictions: the new mu and sigma; bands: intervals, None where the model has none; clipped: number of mu below 0, set to 0."""
 
     predictions: Predictions
     bands: Bands | None
@@ -139,7 +154,12 @@ class Recalibrated:
 
 
 def inputs_of(predictions: Predictions, features: Features | None) -> Inputs:
-    """Predictions with the features of the same planets. Raises DataError where a planet has none."""
+    """Predictions with the features of the same planets. Raises DataError where a planet has none.
+
+    >>> features = Features(("2", "1"), np.array([[[20.0]], [[10.0]]]), ("noise",))
+    >>> inputs_of(Predictions(("1",), np.ones((1, 1)), np.ones((1, 1))), features).features
+    array([[[10.]]])
+    """
     if features is None:
         return Inputs(predictions.mu, predictions.sigma)
     _, rows = matched(predictions.ids, features.ids, "predictions and features", all_left=True)
@@ -147,7 +167,13 @@ def inputs_of(predictions: Predictions, features: Features | None) -> Inputs:
 
 
 def apply(calibrator: Calibrator, predictions: Predictions, features: Features | None = None) -> Recalibrated:
-    """Recalibrate new planets. Raises DataError for another number of channels, or features unlike those of the fit."""
+    """Recalibrate new planets. Raises DataError for another number of channels, or features unlike those of the fit.
+
+    >>> model = Calibrator("temperature", "temperature", 100, Scale(np.array([1.5, 2.0]), np.zeros(2)), None)
+    >>> new = apply(model, Predictions(("1",), np.array([[0.01, 0.02]]), np.array([[1.0, 1.0]])))
+    >>> new.predictions.sigma
+    array([[1.5, 2. ]])
+    """
     if predictions.mu.shape[1] != calibrator.n_bins:
         raise DataError(
             f"the model has {calibrator.n_bins} channels, the predictions {predictions.mu.shape[1]}: they are of different instruments"

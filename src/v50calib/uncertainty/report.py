@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the numbers before and after, the figures, what the fit compared, what the user must know."""
+"""One self-contained HTML page: the numbers before and after, the figures, what the fit compared, the notes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ _STYLE = (
 def page(
     title: str, result: Mapping[str, Any], y: Float, cases: Cases, *, fit: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
 ) -> str:
-    """The page's HTML. result: of `evaluate.compare`; cases: what is drawn; fit: a calibrator's report {name: {gll, coverage_90}}."""
+    """The page's HTML. result: of `evaluate.compare`; cases: what is drawn; fit: a calibrator's report {name: {gll, coverage_90}}.
+
+    >>> y = np.random.default_rng(1).normal(0.01, 1e-5, (20, 4))
+    >>> from v50calib.uncertainty.metrics import summary
+    >>> result = {"planets": 20, "edition": "2025", "before": {"score": 0.5, **summary(y, 0 * y + 0.01, 0 * y + 1e-5)}}
+    >>> page("Predictions", result, y, {"before": (0 * y + 0.01, 0 * y + 1e-5)}).startswith("<!doctype html>")
+    True
+    """
     shown = [name for name in ("before", "after") if name in result]
     rows = [[words, *(f"{result[name][key]:.5g}" for name in shown)] for key, words in WORDS.items()]
     parts = [

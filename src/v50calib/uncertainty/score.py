@@ -1,4 +1,4 @@
-"""The challenge's metric: Gaussian log-likelihood between a naive answer (0) and an ideal one (1).
+"""The challenge's metric: Gaussian log-likelihood on a scale from a naive answer (0) to an ideal one (1).
 
 2025: per element ``(GLL_pred - GLL_mean) / (GLL_true - GLL_mean)``, averaged with a weight for FGS1, clipped to [0, 1].
 2024: the three are summed over everything before the ratio, one ideal sigma, no weight.
@@ -12,6 +12,7 @@ import numpy as np
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 from v50calib.uncertainty.metrics import gaussian_log_density, per_bin
 from v50calib.uncertainty.options import ScoreOptions
 from v50calib.uncertainty.tables import Predictions, Truth, matched
@@ -27,17 +28,27 @@ class Score:
 
 
 def bin_weights(n_bins: int, options: ScoreOptions) -> Float:
-    """Weight of each channel in the edition's average, (bin,)."""
+    """Weight of each channel in the edition's average, (bin,).
+
+    >>> bin_weights(3, ScoreOptions(fgs1_weight=2.0))
+    array([2., 1., 1.])
+    """
     weights = np.ones(n_bins)
     if options.edition == "2025":
-        weights[0] = options.fgs1_weight
+        weights[CHANNELS["FGS1"]] = options.fgs1_weight
     return weights
 
 
 def score(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None) -> Score:
-    """Score of predictions mu, sigma on truth y, all (planet, bin); bin 0 is FGS1.
+    """Score of predictions mu, sigma on truth y, all (planet, bin); FGS1 is the first bin (`schema.CHANNELS`).
 
     Raises DataError for shapes that differ, NaN, negative mu or sigma. A sigma of 0 counts as options.sigma_floor.
+
+    >>> truth, best = np.full((5, 283), 0.01), np.full((5, 283), 1e-5)
+    >>> best[:, 0] = ScoreOptions().sigma_fgs1
+    >>> best[:, 1:] = ScoreOptions().sigma_airs
+    >>> score(truth, truth, best).value
+    1.0
     """
     options = options or ScoreOptions()
     y, mu, sigma = (np.asarray(a, dtype=np.float64) for a in (y, mu, sigma))
@@ -58,7 +69,7 @@ def score(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None
         raw = float((predicted.sum() - naive.sum()) / (ideal.sum() - naive.sum()))
     else:
         best = np.full(y.shape[1], options.sigma_airs)
-        best[0] = options.sigma_fgs1
+        best[CHANNELS["FGS1"]] = options.sigma_fgs1
         ideal = np.broadcast_to(-0.5 * np.log(2.0 * np.pi) - np.log(best), y.shape)
         ratio = (predicted - naive) / (ideal - naive)
         each = ratio.mean(axis=0)
@@ -67,11 +78,21 @@ def score(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None
 
 
 def aligned(predictions: Predictions, truth: Truth) -> tuple[Float, Float, Float]:
-    """y, mu, sigma of the planets of the truth, in its order. Raises DataError where one has no prediction."""
+    """y, mu, sigma of the planets of the truth, in its order. Raises DataError where one has no prediction.
+
+    >>> predictions = Predictions(("1", "2"), np.array([[0.1], [0.2]]), np.ones((2, 1)))
+    >>> aligned(predictions, Truth(("2",), np.array([[0.25]])))[:2]
+    (array([[0.25]]), array([[0.2]]))
+    """
     of_truth, of_predictions = matched(truth.ids, predictions.ids, "truth and predictions", all_left=True)
     return truth.y[of_truth], predictions.mu[of_predictions], predictions.sigma[of_predictions]
 
 
 def breakdown(y: Float, mu: Float, sigma: Float, options: ScoreOptions | None = None) -> dict[str, Float]:
-    """{name: (bin,)}: channel number, the channel's score, then what `metrics.per_bin` gives."""
+    """{name: (bin,)}: channel number, the channel's score, then what `metrics.per_bin` gives.
+
+    >>> y = np.full((2, 3), 0.01)
+    >>> list(breakdown(y, y, 0 * y + 1e-5))[:4]
+    ['channel', 'score', 'gll', 'bias']
+    """
     return {"channel": np.arange(1, y.shape[1] + 1), "score": score(y, mu, sigma, options).per_bin, **per_bin(y, mu, sigma)}

@@ -1,7 +1,7 @@
 """A baseline to calibrate: mu and sigma per planet from the depths of calibrated visits, combined over visits.
 
 The depths are the phase products: a fit in and out of transit of all channels at once, orbit and limb darkening shared
-(`v50calib.kernels.depths`). Also the features: what the light curves out of transit say about each channel's noise.
+(`v50calib.kernels.depths`). Also the features: each channel's noise as measured in the light curves out of transit.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
 from v50calib.uncertainty.tables import N_BINS, Features, Predictions
 
-#: instrument -> place in a submission
-PLACE = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, N_BINS)}
 NEEDED = ("transit_depth", "transit_depth_sigma", "trace_norm", "trace_norm_var", "out_of_transit", "in_transit")
 FEATURES = ("depth_noise", "noise_over_model")
 #: sigma of a channel whose depth had to be taken from its neighbours, over the largest of the planet's
@@ -27,7 +26,7 @@ WIDER = 3.0
 
 @dataclass
 class Spectra:
-    """predictions and features in submission layout; notes: what was filled in, for the user."""
+    """predictions and features in submission layout; notes: for the user, what was filled in."""
 
     predictions: Predictions
     features: Features
@@ -52,6 +51,15 @@ def combine(visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = No
     Visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
     depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or instruments of one, without a transit
     found; None: they are an error. Raises DataError for products without depths, and for such planets.
+
+    >>> flux, out = 1.0 + 1e-3 * np.tile([[-1.0], [1.0]], (50, 1)), np.arange(100) < 60
+    >>> curves = {"trace_norm": flux, "trace_norm_var": 0 * flux + 1e-6}
+    >>> ds = xr.Dataset({name: (("pair", "wavelength"), values) for name, values in curves.items()})
+    >>> ds = ds.assign(transit_depth=("wavelength", [0.01]), transit_depth_sigma=("wavelength", [1e-4]))
+    >>> ds = ds.assign(out_of_transit=("pair", out), in_transit=("pair", ~out)).assign_attrs(planet_id="7", visit=0, instrument="FGS1")
+    >>> spectra = combine([ds, ds], naive={"mean": 0.0145, "sigma": 0.006})  # two visits of FGS1, none of AIRS-CH0
+    >>> spectra.predictions.mu[0, :2].round(9), spectra.predictions.sigma[0, :2].round(9)
+    (array([0.01  , 0.0145]), array([7.0711e-05, 6.0000e-03]))
     """
     planets: dict[str, _Planet] = {}
     for ds in visits:
@@ -72,30 +80,37 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
     """Add one visit of one instrument."""
     name = str(ds.attrs["instrument"])
     label = f"planet {ds.attrs['planet_id']}, visit {ds.attrs['visit']}, {name}"
-    if name not in PLACE:
+    if name not in CHANNELS:
         raise DataError(f"{label}: spectra are made of FGS1 and AIRS-CH0, this is another instrument")
     missing = [v for v in NEEDED if v not in ds]
     if missing:
         raise DataError(f"{label} lacks {', '.join(missing)}: calibrate with calib.phase.enabled=true and calib.phase.depths.enabled=true")
-    place = PLACE[name]
-    if ds.sizes["wavelength"] != place.stop - place.start:
-        raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {place.stop - place.start} of {name}")
+    own = CHANNELS[name]
+    if ds.sizes["wavelength"] != own.stop - own.start:
+        raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {own.stop - own.start} of {name}")
     depth, sigma = (np.asarray(ds[v], dtype=np.float64) for v in ("transit_depth", "transit_depth_sigma"))
     good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
     weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
-    planet.weight[place] += weight
-    planet.weighted[place] += weight * np.where(good, depth, 0.0)
+    planet.weight[own] += weight
+    planet.weighted[own] += weight * np.where(good, depth, 0.0)
     noise, ratio = scatter(ds)
     known = np.isfinite(noise) & (noise > 0)
-    planet.inverse_noise[place] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
-    planet.ratio[place] += np.where(known, ratio, 0.0)
-    planet.visits[place] += known
+    planet.inverse_noise[own] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
+    planet.ratio[own] += np.where(known, ratio, 0.0)
+    planet.visits[own] += known
     planet.seen.add(name)
 
 
 def scatter(ds: xr.Dataset) -> tuple[Float, Float]:
     """Of each channel's light curve out of transit, (wavelength,): the depth error that its scatter alone would give, and the
-    scatter over the noise model's. Depth error: scatter·sqrt(1/n_in + 1/n_out)."""
+    scatter over the noise model's. Depth error: scatter·sqrt(1/n_in + 1/n_out).
+
+    >>> flux, out = np.tile([[0.99], [1.01]], (50, 1)), np.arange(100) < 50
+    >>> ds = xr.Dataset({name: (("pair", "wavelength"), v) for name, v in {"trace_norm": flux, "trace_norm_var": 0 * flux + 1e-4}.items()})
+    >>> depth_error, ratio = scatter(ds.assign(out_of_transit=("pair", out), in_transit=("pair", ~out)))
+    >>> depth_error.round(6), ratio.round(6)  # 0.01·√(1/50 + 1/50), and the noise model is right
+    (array([0.002]), array([1.]))
+    """
     flux, var = (np.asarray(ds[v], dtype=np.float64) for v in ("trace_norm", "trace_norm_var"))
     outside, inside = (np.asarray(ds[v], dtype=bool) for v in ("out_of_transit", "in_transit"))
     if outside.sum() < 10:
@@ -114,22 +129,22 @@ def _finish(planet_id: str, planet: _Planet, naive: Mapping[str, float] | None, 
     with np.errstate(divide="ignore", invalid="ignore"):
         mu, sigma = planet.weighted / planet.weight, planet.weight**-0.5
         features = np.stack([planet.inverse_noise**-0.5, planet.ratio / planet.visits], axis=1)
-    for name, place in PLACE.items():
-        part = have[place]
+    for name, own in CHANNELS.items():
+        part = have[own]
         if not part.any():
             if naive is None:
                 why = "no transit was found" if name in planet.seen else "was not calibrated"
                 raise DataError(f"planet {planet_id}: {name}: {why}; --missing naive writes the naive mean and sigma for such planets")
-            mu[place], sigma[place] = naive["mean"], naive["sigma"]
+            mu[own], sigma[own] = naive["mean"], naive["sigma"]
             notes.append(f"planet {planet_id}: {name} has no depth: the naive mean and sigma are written")
         elif not part.all():
-            mu[place], sigma[place] = _filled(mu[place], part), np.where(part, sigma[place], WIDER * sigma[place][part].max())
+            mu[own], sigma[own] = _filled(mu[own], part), np.where(part, sigma[own], WIDER * sigma[own][part].max())
             notes.append(f"planet {planet_id}: {int((~part).sum())} channels of {name} are taken from their neighbours")
         for f in range(features.shape[1]):
-            known = np.isfinite(features[place, f]) & (features[place, f] > 0)
+            known = np.isfinite(features[own, f]) & (features[own, f] > 0)
             # without a light curve out of transit there is nothing to tell: the error bar itself, and a ratio of 1
-            stand_in = (sigma[place] if f == 0 else np.ones(part.size)) if not known.any() else features[place, f]
-            features[place, f] = _filled(stand_in, known) if known.any() else stand_in
+            stand_in = (sigma[own] if f == 0 else np.ones(part.size)) if not known.any() else features[own, f]
+            features[own, f] = _filled(stand_in, known) if known.any() else stand_in
     return mu, sigma, features
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Index
+from v50calib.schema import N_CHANNELS
 
-#: channels of a submission: FGS1, then AIRS-CH0 by rising wavelength
-N_BINS = 283
+#: channels of a submission, see `schema.CHANNELS`
+N_BINS = N_CHANNELS
 FORMATS = (".csv", ".parquet", ".npz")
 
 
@@ -65,7 +66,12 @@ class Bands:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Predictions of a file. Raises DataError: missing file, wrong columns, duplicate planets, NaN, mu < 0, sigma <= 0."""
+    """Predictions of a file. Raises DataError: missing file, wrong columns, duplicate planets, NaN, mu < 0, sigma <= 0.
+
+    >>> read_predictions("submission.txt")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: 'submission.txt': predictions are read from .csv, .parquet, .npz, and the ending says which
+    """
     path = Path(path)
     ids, blocks = _read(path, {"mu": "wl", "sigma": "sigma"}, "predictions")
     _refuse(path, ids, blocks["mu"] < 0, "mu", "wl", "is negative: the metric refuses it; clip at 0", blocks["mu"])
@@ -74,7 +80,12 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def read_truth(path: str | Path) -> Truth:
-    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`."""
+    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`.
+
+    >>> read_truth("nowhere.csv")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: 'nowhere.csv' does not exist: give the file of truth
+    """
     ids, blocks = _read(Path(path), {"y": "wl"}, "truth")
     return Truth(ids, blocks["y"])
 
@@ -98,7 +109,15 @@ def read_features(path: str | Path) -> Features:
 
 
 def write_predictions(path: str | Path, predictions: Predictions, extra: Mapping[str, Float] | None = None) -> None:
-    """Write the submission layout; the ending chooses the format. extra: {prefix: (n, bins)} more columns. Raises DataError."""
+    """Write the submission layout; the suffix chooses the format. extra: {prefix: (n, bins)} more columns. Raises DataError.
+
+    >>> import tempfile
+    >>> predictions = Predictions(("7",), np.full((1, N_BINS), 0.01), np.full((1, N_BINS), 1e-5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_predictions(f"{folder}/submission.csv", predictions)
+    ...     read_predictions(f"{folder}/submission.csv").mu[0, :3]
+    array([0.01, 0.01, 0.01])
+    """
     path = Path(path)
     blocks = {"wl": predictions.mu, "sigma": predictions.sigma, **(extra or {})}
     if path.suffix == ".npz":
@@ -109,7 +128,14 @@ def write_predictions(path: str | Path, predictions: Predictions, extra: Mapping
 
 
 def write_truth(path: str | Path, truth: Truth) -> None:
-    """Write planet_id, wl_1..wl_283; the ending chooses the format. Raises DataError."""
+    """Write planet_id, wl_1..wl_283; the suffix chooses the format. Raises DataError.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_truth(f"{folder}/train.csv", Truth(("7",), np.full((1, N_BINS), 0.01)))
+    ...     read_truth(f"{folder}/train.csv").ids
+    ('7',)
+    """
     path = Path(path)
     if path.suffix == ".npz":
         save_npz(path, {"planet_id": np.array(truth.ids), "y": truth.y})
@@ -118,12 +144,19 @@ def write_truth(path: str | Path, truth: Truth) -> None:
 
 
 def write_features(path: str | Path, features: Features) -> None:
-    """Write an npz of features. Raises DataError."""
+    """Write an npz of features. Raises DataError.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_features(f"{folder}/features.npz", Features(("7",), np.ones((1, N_BINS, 2)), ("noise", "drift")))
+    ...     read_features(f"{folder}/features.npz").names
+    ('noise', 'drift')
+    """
     save_npz(Path(path), {"planet_id": np.array(features.ids), "features": features.values, "names": np.array(features.names)})
 
 
 def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays without pickle, whole or not at all. Raises DataError for another ending or where it cannot be written."""
+    """Write arrays without pickle, wholly or not at all. Raises DataError for another suffix or where it cannot be written."""
     if path.suffix != ".npz":
         raise DataError(f"'{path}' must end in .npz")
     temporary = path.with_name(f".{path.name}.part.npz")
@@ -139,20 +172,23 @@ def matched(left: Sequence[str], right: Sequence[str], what: str, *, all_left: b
     """Rows of `left` and of `right` with the same planets, in the order of `left`.
 
     what: names both in messages, "predictions and truth". all_left: every planet of `left` must be in `right`.
-    Raises DataError where none is common, or one is missing that must not be.
+    Raises DataError where none is common, or one is missing in `right` that must not be.
+
+    >>> matched(["1", "2", "3"], ["3", "1"], "predictions and truth")
+    (array([0, 2]), array([1, 0]))
     """
-    place = {name: i for i, name in enumerate(right)}
-    rows = [i for i, name in enumerate(left) if name in place]
+    row_of = {name: i for i, name in enumerate(right)}
+    rows = [i for i, name in enumerate(left) if name in row_of]
     first, second = what.split(" and ")
     if not rows:
         raise DataError(
             f"{first} and {second} have no planet in common ({len(left)} and {len(right)} planets): they are of different data sets"
         )
     if all_left and len(rows) < len(left):
-        absent = [name for name in left if name not in place]
+        absent = [name for name in left if name not in row_of]
         shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
         raise DataError(f"{len(absent)} planets of {first} are missing in {second}: {shown}; give both for the same planets")
-    return np.array(rows, dtype=np.int64), np.array([place[left[i]] for i in rows], dtype=np.int64)
+    return np.array(rows, dtype=np.int64), np.array([row_of[left[i]] for i in rows], dtype=np.int64)
 
 
 def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:

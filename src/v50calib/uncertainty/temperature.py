@@ -1,4 +1,4 @@
-"""Temperature: sigma' = T sigma, one T for all bins or one a bin, in closed form.
+"""Temperature: sigma' = T sigma, one T for all bins or one per bin, in closed form.
 
 The Gaussian likelihood is largest at T² = mean z², z = (y - mu)/sigma (Guo et al. 2017, arXiv:1706.04599, for regression).
 Per bin only the *deviation* of log T from the pooled level is shrunk; the pooled mean z²/T² stays 1.
@@ -23,7 +23,7 @@ GRID_STEP = 0.002
 
 @dataclass(frozen=True)
 class Temperature:
-    """T (bins,), the share of the deviations that was kept, and how many bins the clamp moved."""
+    """T (bins,), the share of the deviations that was kept, and the number of bins that were clamped."""
 
     T: Float
     kept: float
@@ -31,7 +31,12 @@ class Temperature:
 
 
 def need(planets: int, least: int, what: str) -> None:
-    """Refuse too few planets. Raises DataError."""
+    """Refuse too few planets. Raises DataError.
+
+    >>> need(4, 5, "temperature")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: temperature needs at least 5 planets with truth, but there are 4: give more, or a simpler method
+    """
     if planets < least:
         raise DataError(f"{what} needs at least {least} planets with truth, but there are {planets}: give more, or a simpler method")
 
@@ -46,9 +51,15 @@ def fit_temperature(
 ) -> Temperature:
     """T of standardized residuals z (planet, bin).
 
-    shrinkage  0 keeps every bin's own T, 1 gives all the pooled one; auto: the share of the spread of log T that a jackknife over
-               planets says is noise. grid: search T on a grid in log T (step 0.002) instead of the closed form.
+    shrinkage  0 keeps every bin's own T, 1 gives all the pooled one; auto: the share of the spread of log T that a jackknife
+               over planets finds to be noise
+    grid       search T on a grid in log T (step 0.002) instead of the closed form
+
     Raises DataError for too few planets, and where a bin's residuals are all 0.
+
+    >>> z = np.tile([[2.0, 1.0], [-2.0, -1.0]], (10, 1))
+    >>> fit_temperature(z).T.round(6), fit_temperature(z, per_bin=True, shrinkage=0.0).T.round(6)  # √2.5; each bin's own
+    (array([1.581139, 1.581139]), array([2., 1.]))
     """
     need(z.shape[0], MIN_PLANETS_PER_BIN if per_bin else MIN_PLANETS, "temperature per bin" if per_bin else "temperature")
     square = np.square(z)
@@ -64,7 +75,7 @@ def fit_temperature(
         kept = kept_share(square) if shrinkage == "auto" else 1.0 - float(shrinkage)
         log_T = 0.5 * np.log(level)
         T = np.exp(kept * (log_T - log_T.mean()))
-        # the level is not shrunk: it is what all planets and bins together determine best
+        # the level is not shrunk: all planets and bins together determine it best
         T *= np.sqrt((level / T**2).mean())
     if pooled == 0:
         raise DataError("all residuals are exactly 0: the truth was used as the prediction")
@@ -73,7 +84,11 @@ def fit_temperature(
 
 
 def kept_share(square: Float) -> float:
-    """Share of the spread of log T over bins that is not noise, 0-1; square (planet, bin) is z²."""
+    """Share of the spread of log T over bins that is not noise, 0-1; square (planet, bin) is z².
+
+    >>> kept_share(np.tile([[4.0, 1.0], [4.0, 1.0]], (10, 1)))  # planets agree: no noise
+    1.0
+    """
     level = square.mean(axis=0)
     influence = 0.5 * (square / level - 1.0)
     deviation = influence - influence.mean(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Files in, files out: fit on the planets with truth, save the model, recalibrate all planets, write them and a report."""
+"""From files to files: fit on the planets with truth, save the model, recalibrate all planets, write them and a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from v50calib.uncertainty.tables import Bands, Features, Predictions, Truth, mat
 
 @dataclass(frozen=True)
 class Outcome:
-    """A recalibration done: the model, what it made, and the numbers before and after on the planets with truth."""
+    """A finished recalibration: the model, its result, and the numbers before and after on the planets with truth."""
 
     calibrator: Calibrator
     result: Recalibrated
@@ -38,6 +38,15 @@ def recalibrate(
     """Fit on the planets of `truth`, recalibrate all planets of `predictions` into `out`; intervals go beside it.
 
     Raises DataError and ConfigError as `fit`; nothing is written before the fit is done.
+
+    >>> import tempfile
+    >>> ids, mu, sigma = tuple(map(str, range(40))), np.full((40, 2), 0.01), np.full((40, 2), 1e-5)
+    >>> truth = Truth(ids, mu + 2.0 * sigma * np.where(np.arange(40) % 2, 1.0, -1.0)[:, None])  # residuals of ±2 sigma
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     out = Path(folder, "new.csv")
+    ...     done = recalibrate(Predictions(ids, mu, sigma), truth, TopLevelCalib(method="temperature"), out=out)
+    >>> round(done.record["before"]["rms_z"], 6), round(done.record["after"]["rms_z"], 6)
+    (2.0, 1.0)
     """
     calibrator = fit(predictions, truth, options, features)
     result = apply(calibrator, predictions, features)
@@ -55,7 +64,12 @@ def recalibrate(
 
 
 def with_truth(predictions: Predictions, truth: Truth) -> Truth:
-    """The truth of planets that have a prediction. Raises DataError where none has."""
+    """The truth of planets that have a prediction. Raises DataError where none has.
+
+    >>> predictions = Predictions(("1", "2"), np.ones((2, 1)), np.ones((2, 1)))
+    >>> with_truth(predictions, Truth(("9", "2"), np.ones((2, 1)))).ids
+    ('2',)
+    """
     rows, _ = matched(truth.ids, predictions.ids, "truth and predictions")
     return Truth(tuple(truth.ids[i] for i in rows), truth.y[rows])
 
@@ -73,7 +87,11 @@ def report_page(
 
 
 def beside(path: Path, word: str) -> Path:
-    """predictions.csv, "intervals" -> predictions_intervals.csv."""
+    """predictions.csv, "intervals" -> predictions_intervals.csv.
+
+    >>> beside(Path("out/predictions.csv"), "intervals").name
+    'predictions_intervals.csv'
+    """
     return path.with_name(f"{path.stem}_{word}{path.suffix}")
 
 

@@ -6,7 +6,6 @@ A file is its row groups: each is decoded as a whole (`rowgroup`), kept while re
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,9 @@ from numpy.typing import NDArray
 from v50calib.errors import DataError
 from v50calib.io.challenge.rowgroup import Fetched, decode_row_group, fetch, open_parquet, spill_row_group
 from v50calib.io.challenge.spill import Spill
+from v50calib.io.source import check_range
 from v50calib.io.storage.location import Location, size_of, version_of
+from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
 
 #: a row group larger than this is decoded into a temporary file; a full visit's is 256 or 277 MB
@@ -83,7 +84,7 @@ class ParquetFrames:
             self.release()
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
-        """Decode row group `index` anew into memory, whatever its size, without keeping it: (rows, ny, nx)."""
+        """Decode row group `index` into memory, whatever its size, and do not keep it: (rows, ny, nx)."""
         return decode_row_group(self._file(), index, meta=self._metadata(), threads=self.threads).reshape(-1, *self.shape)
 
     def release(self) -> None:
@@ -144,15 +145,9 @@ def open_parquet_frames(path: Location, shape: tuple[int, int], *, threads: int 
     return ParquetFrames(path, shape, meta.num_rows, tuple(n for n in units if n), threads or default_threads(), _meta=meta)
 
 
-def check_range(start: int, stop: int, n_frames: int) -> None:
-    """Refuse a range of frames that is not inside the visit (DataError)."""
-    if not 0 <= start < stop <= n_frames:
-        raise DataError(f"frames {start}:{stop} asked of a visit with {n_frames}: use 0 <= start < stop <= {n_frames}")
-
-
 def default_threads() -> int:
     """Decode threads where the caller does not say: the processors this process may use, at most 4."""
-    return min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(MAX_THREADS, cores())
 
 
 def _check_extent(path: Location, meta: pq.FileMetaData) -> None:

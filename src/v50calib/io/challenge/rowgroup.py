@@ -43,7 +43,7 @@ _Reader = Callable[[int, NDArray[np.uint16]], None]
 
 @dataclass(frozen=True)
 class Fetched:
-    """An object's bytes in an unnamed temporary file, which goes with the last reference; `file` reads from any thread."""
+    """An object's bytes in an unnamed temporary file, which is freed with the last reference; `file` reads from any thread."""
 
     path: ObjectPath
     file: Any
@@ -70,7 +70,7 @@ def fetch(path: ObjectPath) -> Fetched:
             "set TMPDIR to a folder on another disk"
         ) from error
     finally:
-        # the open file keeps it until it is let go
+        # the open file keeps the bytes until it is closed
         os.unlink(name)  # noqa: PTH108
 
 
@@ -133,7 +133,11 @@ def spill_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData, 
 
 
 def stripe_width(rows: int) -> int:
-    """Columns of a stripe of a row group of `rows` frames."""
+    """Columns of a stripe of a row group of `rows` frames.
+
+    >>> stripe_width(11250), stripe_width(135000)
+    (46, 16)
+    """
     return max(STRIPE_COLUMNS, STRIPE_BYTES // (2 * rows))
 
 
@@ -144,12 +148,12 @@ def _present(meta: pq.FileMetaData) -> list[int]:
 def _each_stripe(
     path: Path | Fetched, group: int, meta: pq.FileMetaData, threads: int, work: Callable[[_Reader, int], None], width: int
 ) -> None:
-    """Call work(read, first column) for every stripe, in `threads` threads; read(first, out) decodes into (rows, n)."""
+    """Call work(read, first column) for every stripe, in `threads` threads; read(first column, out) decodes into out (rows, n)."""
     names = meta.schema.to_arrow_schema().names
     local = threading.local()
 
     def one(first: int) -> None:
-        if not hasattr(local, "file"):  # a handle is not for sharing between threads; the parsed footer is
+        if not hasattr(local, "file"):  # threads may share the parsed footer, but no handle
             local.file = open_parquet(path, metadata=meta)
         work(lambda column, out: _decode_columns(local.file, group, names[column : column + out.shape[1]], out), first)
 
@@ -160,7 +164,7 @@ def _each_stripe(
     except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         raise damaged(path, error) from error
     finally:
-        # arrow keeps what it worked in, up to 100 MB a thread, and nothing else in the process can use it
+        # arrow keeps its working memory, up to 100 MB a thread, and nothing else in the process can use it
         pa.default_memory_pool().release_unused()
 
 

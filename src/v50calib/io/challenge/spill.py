@@ -1,8 +1,8 @@
 """A row group of frames too long for memory: decoded stripe by stripe into a temporary file, read back by frames.
 
 The file has no name (nothing to clean up after a kill) and is laid out [stripe][frame][pixel of the stripe], so that
-a decoded stripe of columns is one write and a block of frames one read per stripe. Its pages are the kernel's page
-cache, which is given up under pressure and is no memory of the process.
+a decoded stripe of columns is one write and a block of frames one read per stripe. Its pages are in the kernel's page
+cache, which is given up under pressure and does not count as memory of the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from v50calib.errors import StoreError
 
 
 class Spill:
-    """(rows, columns) uint16 on disk, in stripes of `width` columns; the file goes when the last reference does.
+    """(rows, columns) uint16 on disk, in stripes of `width` columns; the file is freed with the last reference.
 
     Raises StoreError where the temporary folder has no room for it.
     """

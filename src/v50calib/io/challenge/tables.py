@@ -1,6 +1,6 @@
 """The challenge's folder: where a visit's files are, and its small tables and calibration maps.
 
-Layout and column names: the challenge's data description (2025, and 2024 in brackets in SCIENCE §1).
+Layout and column names: the challenge's data description of 2025, and of 2024 where it differs.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A folder with a detector.yaml: frames of any other detector, in arrays of one's own."""
+"""A folder with a detector.yaml: frames of any other detector, in a user's own array files."""

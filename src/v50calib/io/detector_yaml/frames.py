@@ -1,4 +1,4 @@
-"""Raw frames of other people's files as a `source.FrameSource`: any order of dimensions, one detector of several."""
+"""Raw frames in a user's own files as a `source.FrameSource`: any order of dimensions, one detector of several."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.array_files import ArrayFile
 from v50calib.errors import DataError
-from v50calib.io.challenge.parquet import check_range
-from v50calib.io.custom_arrays import ArrayFile
+from v50calib.io.source import check_range
 from v50calib.schema import default_chunk_frames
 
 #: names of the axes of frames
@@ -116,8 +116,8 @@ def open_frames(
         )
     axis = order.index("time")
     units = _units(n, header.chunks[axis] if header.chunks else 1, shape)
-    place = (order.index("channel"), channel[0]) if channel is not None else None
-    return ArrayFrames(array, shape, n, units, (axis, order.index("y"), order.index("x")), place)
+    taken = (order.index("channel"), channel[0]) if channel is not None else None
+    return ArrayFrames(array, shape, n, units, (axis, order.index("y"), order.index("x")), taken)
 
 
 def _units(n: int, chunk: int, shape: tuple[int, int]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""`detector.yaml`: read, validated with faults named by their place, its paths checked."""
+"""`detector.yaml`: read, validated with faults named by their key, its paths resolved and checked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from v50calib.array_files import FORMATS, ArrayFile, file_kind
 from v50calib.errors import DataError, V50CalibError
-from v50calib.io.custom_arrays import array_file
 from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
-from v50calib.io.keys import DETECTOR_FILE
+
+#: the file that makes a folder a root of this kind
+DETECTOR_FILE = "detector.yaml"
 
 
 def load_description(root: Path) -> Description:
@@ -49,6 +51,25 @@ def _sentence(item: Any) -> str:
     if item["type"] == "value_error":
         return f"{item['ctx']['error']}" if where == "the file" else f"{where}: {item['ctx']['error']}"
     return f"{where} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+
+
+def array_file(root: Path, text: str) -> ArrayFile:
+    """The array that a path of the file names, relative to `root`: FILE or FILE::NAME (FILE:NAME is read as well).
+
+    Raises DataError for a path that is none of a file that can be read.
+    """
+    file, name = text, None
+    separator = "::" if "::" in text else ":"
+    if separator in text and not (root / text).exists():
+        file, _, name = text.rpartition(separator)
+    path = root / file
+    kind = file_kind(path)
+    if kind is None:
+        fault = f"is none of {FORMATS}" if path.exists() else "is no file"
+        raise DataError(
+            f"'{text}' in detector.yaml {fault} ({path}): give the path of an array, FILE::NAME inside a Zarr group or NetCDF file"
+        )
+    return ArrayFile(path, name, kind)
 
 
 def check_paths(root: Path, description: Description) -> None:

@@ -1,6 +1,6 @@
 """What a `detector.yaml` may say of detectors and their visits: the models that validate it.
 
-Paths are relative to the file's folder and may name a variable (`frames.nc:counts`). Every map is a path or the word
+Paths are relative to the file's folder and may name an array of a file (`frames.nc::counts`). Every map is a path or the word
 `none`, so that nothing is left out by accident; docs/other-detectors.md lists the keys with an example.
 """
 
@@ -19,7 +19,7 @@ _Star = Literal["Rs", "Ms", "Ts", "Mp", "e", "P", "sma", "i"]
 
 
 def _as_number(value: Any) -> Any:
-    """YAML takes 1e-3 for text."""
+    """YAML reads 1e-3 as text."""
     if isinstance(value, str):
         try:
             return float(value)

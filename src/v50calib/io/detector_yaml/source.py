@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-from v50calib.io.custom_arrays import array_file
 from v50calib.io.detector_yaml.frames import ArrayFrames, open_frames
-from v50calib.io.detector_yaml.load import check_paths, load_description
+from v50calib.io.detector_yaml.load import array_file, check_paths, load_description
 from v50calib.io.detector_yaml.model import MAP_KEYS, Adc, Channel, Description, Detector, Visit
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource, with_visit_hash
@@ -35,8 +34,8 @@ class Part:
         return self.detector.shape[0], self.detector.shape[1]
 
     @property
-    def place(self) -> tuple[int, int] | None:
-        """(index, count) of the channel."""
+    def channel_index(self) -> tuple[int, int] | None:
+        """(index, count) of the channel; None where the instrument has no channels."""
         return (self.channel[0], len(self.detector.channels)) if self.channel is not None else None
 
     def _own(self, key: str) -> Any:
@@ -86,14 +85,14 @@ def _find(description: Description, root: Path, key: VisitKey) -> tuple[Part, Vi
     raise DataError(f"{root}/detector.yaml lists no visit {key}: add it, or ask for one that is there")
 
 
-def custom_instrument(root: Path, key: VisitKey) -> Instrument:
+def instrument_of_visit(root: Path, key: VisitKey) -> Instrument:
     """The facts of a visit's instrument. Raises DataError."""
     part, visit = _find(load_description(root), root, key)
     exposure = _exposure(part, visit, None)
     return part.instrument((float(exposure[0]), float(exposure[1])))
 
 
-def open_custom_source(root: Path, key: VisitKey) -> VisitSource:
+def open_listed_visit(root: Path, key: VisitKey) -> VisitSource:
     """Open one visit: shapes, types and lengths are checked, no frame is decoded. Raises DataError."""
     description = load_description(root)
     part, visit = _find(description, root, key)
@@ -115,8 +114,8 @@ def open_custom_source(root: Path, key: VisitKey) -> VisitSource:
         "layout": "detector.yaml",
         DETECTOR_ATTR: describe(part.instrument((float(exposure[0]), float(exposure[1])))),
     }
-    if part.place is not None:
-        attrs["channel"] = part.place[0]
+    if part.channel_index is not None:
+        attrs["channel"] = part.channel_index[0]
     reference = make_reference(maps, offset, gain, absent)
     reference = with_visit_hash(reference, attrs, time_h, exposure, np.asarray(wavelength), *telemetry.values())
     return VisitSource(key, frames, reference, time_h, exposure, wavelength, attrs, telemetry)
@@ -125,7 +124,7 @@ def open_custom_source(root: Path, key: VisitKey) -> VisitSource:
 def frames_of(part: Part, visit: Visit) -> ArrayFrames:
     """The visit's frames, checked by their header."""
     dims = tuple(part.detector.dims) if part.detector.dims is not None else None
-    return open_frames(array_file(part.root, visit.frames), part.shape, dims, part.place)
+    return open_frames(array_file(part.root, visit.frames), part.shape, dims, part.channel_index)
 
 
 def check_root(root: Path) -> list[VisitKey]:
@@ -141,7 +140,7 @@ def check_root(root: Path) -> list[VisitKey]:
 
 
 def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], seen: set[tuple[str, str, str]]) -> None:
-    """Headers of a visit's frames and maps against its detector; a map that several visits share is looked at once."""
+    """Headers of a visit's frames and maps against its detector; a map that several visits share is checked once."""
     if _is_there(root, visit.frames):
         frames_of(part, visit)
     for name in MAP_KEYS:
@@ -152,7 +151,7 @@ def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], se
 
 
 def _is_there(root: Path, text: str) -> bool:
-    """Where paths may be absent (require_existing_paths: false) a visit fails when it is opened."""
+    """False for a path that does not exist: with require_existing_paths: false its visit fails when it is opened."""
     try:
         return array_file(root, text).path.exists()
     except DataError:
@@ -176,7 +175,7 @@ def _check_map(part: Part, name: str, text: str) -> None:
 
 
 def _maps(part: Part, given: dict[str, Any], gain: float) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """The five maps of `reference.MAP_NAMES` and the names of those that the user does not have (benign values)."""
+    """The five maps of `reference.MAP_NAMES`, and the names of those that the user does not have, with benign values."""
     ny, nx = part.shape
     identity = np.zeros((LINEARITY_TERMS, ny, nx))
     identity[1] = 1.0

@@ -18,20 +18,17 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from v50calib.errors import DataError, StoreError
-from v50calib.io.challenge.parquet import check_range
 from v50calib.io.keys import VisitKey
-from v50calib.io.source import VisitSource, with_visit_hash
+from v50calib.io.source import VisitSource, check_range, with_visit_hash
 from v50calib.io.storage.commit import is_committed, read_record
 from v50calib.io.storage.location import Location, replace_text, zarr_source
 from v50calib.io.storage.shards import ShardedFrames, open_sharded
 from v50calib.io.storage.zarr_groups import read_array, write_array
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, make_reference
-from v50calib.schema import RAW_VISIT, default_chunk_frames, instrument_of, pair_chunks
+from v50calib.schema import RAW_VISIT, instrument_of, pair_chunks
 
 FORMAT = "v50calib-raw"
 VERSION = 1
-#: frames per Zarr chunk: about 10 MB, even, 25 chunks a full visit without a ragged tail
-CHUNK_FRAMES = {"AIRS-CH0": 450, "FGS1": 5400}
 _SMALL = (*(name for name in RAW_VISIT if name != "raw_frames"), "wavelength")
 #: attribute that names a visit's telemetry arrays, separated by blanks
 TELEMETRY_ATTR = "telemetry"
@@ -48,7 +45,7 @@ class ZarrFrames:
     n_frames: int
     units: tuple[int, ...]
     _array: Any = field(default=None, repr=False, compare=False)
-    #: chunks of which only a part was asked for (the sample pairs), decoded; taken out when they are read as a whole
+    #: decoded chunks of which only a part was read (the sample pairs); taken out when they are read as a whole
     _kept: dict[int, NDArray[np.uint16]] = field(default_factory=dict, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,18 +96,18 @@ class ZarrFrames:
 
 
 def group_path(store: Location, key: VisitKey) -> Location:
-    """Directory of a visit's group."""
-    return store / key.split / key.planet_id / str(key.visit) / key.instrument
+    """Location of a visit's group: the store, and the key's text."""
+    return store / str(key)
 
 
-def open_store_source(store: Location, key: VisitKey) -> VisitSource:
+def open_group(store: Location, key: VisitKey) -> VisitSource:
     """Open one visit of a raw store. Raises StoreError: other format; DataError: group absent or not as written."""
     check_format(store)
     path = group_path(store, key)
     if not is_committed(path):
         raise DataError(f"{store} has no complete visit {key}: ingest it (again) from the dataset")
     try:
-        attrs = store_attrs(store, key)
+        attrs = read_attrs(store, key)
         extra = str(attrs.get(TELEMETRY_ATTR, "")).split()
         small = {name: _small(path / name) for name in (*_SMALL, *extra)}
         full, chunk, dtype = _layout(path / "raw_frames")
@@ -130,7 +127,7 @@ def open_store_source(store: Location, key: VisitKey) -> VisitSource:
     return VisitSource(key, frames, reference, small["time"], small["exposure"], wavelength, attrs, telemetry)
 
 
-def store_attrs(store: Location, key: VisitKey) -> dict[str, Any]:
+def read_attrs(store: Location, key: VisitKey) -> dict[str, Any]:
     """Attributes of a visit's group. Raises DataError where it is absent or damaged."""
     path = group_path(store, key) / "zarr.json"
     try:
@@ -154,7 +151,7 @@ def check_format(store: Location) -> None:
 
 
 def create_store(store: Location) -> None:
-    """Make (or accept) the root group. Raises StoreError where it cannot be written or is something else."""
+    """Make the root group, or accept the one that is there. Raises StoreError where it cannot be written or is something else."""
     if (store / "zarr.json").is_file():
         check_format(store)
     elif store.exists() and (not store.is_dir() or any(store.iterdir())):
@@ -190,7 +187,7 @@ def write_visit(path: Path, source: VisitSource) -> None:
         attrs[ABSENT_ATTR] = " ".join(source.reference.absent)
     group = zarr.create_group(path, overwrite=True, attributes=attrs)
     n, (ny, nx) = source.frames.n_frames, source.frames.shape
-    chunk = min(CHUNK_FRAMES.get(source.key.instrument, default_chunk_frames((ny, nx))), n)
+    chunk = min(source.instrument.chunk_frames, n)
     shard = chunk * min(CHUNKS_PER_SHARD, -(-n // chunk))
     frames = group.create_array(
         "raw_frames",
@@ -217,7 +214,7 @@ def write_visit(path: Path, source: VisitSource) -> None:
 
 
 def _small(path: Location) -> np.ndarray:
-    """One map or axis; without zarr's event loop where it is plain: a visit has nine, at 2 ms each."""
+    """One map or axis; without zarr's event loop where it is one plain chunk: a visit has nine, at 2 ms each."""
     values = read_array(path)
     return values if values is not None else np.asarray(zarr.open_array(zarr_source(path), mode="r")[...])
 

@@ -1,19 +1,55 @@
-"""A raw Zarr store as a root: its visits and how one is opened."""
+"""A raw Zarr store as a root: `{split}/{planet}/{visit}/{instrument}`, a group each; only groups that were committed count."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
-from v50calib.io.folders import _Folder, _folders
-from v50calib.io.keys import _INSTRUMENT, Split, VisitKey
-from v50calib.io.storage.commit import COMMIT_NAME
+from v50calib.io.folders import planet_folders, planet_objects, subfolders
+from v50calib.io.keys import INSTRUMENT_NAME, Split, VisitKey
+from v50calib.io.raw_store.group import group_path, open_group, read_attrs
+from v50calib.io.source import VisitSource
+from v50calib.io.storage.commit import COMMIT_NAME, is_committed, read_record
+from v50calib.io.storage.location import Location
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.schema import Instrument, instrument_of
 
 
-def _store_planet(planet: os.DirEntry[str] | _Folder, split: Split) -> Iterator[VisitKey]:
-    for visit in _folders(Path(planet.path)):
-        if visit.name.isdecimal():
-            for instrument in _folders(Path(visit.path)):
-                if _INSTRUMENT.fullmatch(instrument.name) and Path(instrument.path, COMMIT_NAME).is_file():
-                    yield VisitKey(planet.name, int(visit.name), instrument.name, split)
+@dataclass(frozen=True)
+class RawStoreRoot:
+    """What `ingest` writes: frames in chunks that decode alone. See `root.Root`."""
+
+    location: Location
+    kind: ClassVar[str] = "raw Zarr store"
+    whole_files: ClassVar[bool] = False
+
+    def visits(self, planet: str | None = None) -> list[VisitKey]:
+        groups = self._groups(planet)
+        return sorted({VisitKey(n, int(v), i, s) for s, n, v, i in groups if v.isdecimal() and INSTRUMENT_NAME.fullmatch(i)})
+
+    def _groups(self, planet: str | None) -> Iterator[tuple[Split, str, str, str]]:
+        """(split, planet, visit, instrument) of every committed group, as its folders are named."""
+        if isinstance(self.location, ObjectPath):
+            for split, name, below in planet_objects(self.location, planet):
+                if len(below) == 3 and below[2] == COMMIT_NAME:
+                    yield split, name, below[0], below[1]
+            return
+        for split, folder in planet_folders(self.location, planet):
+            for visit in subfolders(folder):
+                for group in subfolders(visit):
+                    if is_committed(group):
+                        yield split, folder.name, visit.name, group.name
+
+    def open(self, key: VisitKey, threads: int | None = None) -> VisitSource:
+        return open_group(self.location, key)
+
+    def instrument(self, key: VisitKey) -> Instrument:
+        return instrument_of(read_attrs(self.location, key))
+
+    def identity(self, key: VisitKey, source: VisitSource | None = None) -> dict[str, str]:
+        return {"tree": str(read_record(group_path(self.location, key)).get("tree_sha256"))}
+
+    def stamp(self, key: VisitKey) -> str:
+        """None: the identity is one small file."""
+        return ""

@@ -1,1 +1,1 @@
-"""Bytes: local paths and object stores, commits, Zarr groups."""
+"""Bytes: local paths and object stores, commits, Zarr groups; what the machine has."""

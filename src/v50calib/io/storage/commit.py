@@ -1,7 +1,7 @@
-"""All-or-nothing directories: write beside the final place, check, mark, rename.
+"""All-or-nothing directories: write beside the final path, check, mark, rename.
 
-Chunk writes are atomic but a store is not: a half-written Zarr store opens and returns fill values. A
-directory made here either is in its final place with a `_COMMIT.json`, or it does not exist for readers.
+Writing a chunk is atomic, writing a store is not: a half-written Zarr store opens and returns fill values. A
+directory made here either is at its final path with a `_COMMIT.json`, or it does not exist for readers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
 
 COMMIT_NAME = "_COMMIT.json"
-#: a staging place of another host cannot be asked whether its owner lives; older than this it is abandoned
+#: whether the owner of a staging directory on another host lives cannot be found out; older than this it counts as abandoned
 ABANDONED_AFTER_S = 24 * 3600.0
 _HASH_BLOCK = 1 << 20
 #: objects put at a time
@@ -60,7 +60,7 @@ def read_record(path: Location) -> dict[str, Any]:
 
 @contextmanager
 def marked_group() -> Iterator[None]:
-    """Around xarray or Zarr calls that list a committed group: its record is not a Zarr node, which is no news."""
+    """Around xarray or Zarr calls that list a committed group: its record is not a Zarr node, and no warning is needed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=f"Object at {re.escape(COMMIT_NAME)} is not recognized")
         yield
@@ -68,11 +68,10 @@ def marked_group() -> Iterator[None]:
 
 @contextmanager
 def staging(final: Location) -> Iterator[Path]:
-    """Give an empty directory beside `final`, on the same file system; it is removed unless it was committed.
+    """Yield an empty directory beside `final`, on the same file system; it is removed unless it was committed.
 
-    For an object store it is a local temporary directory, from which `commit` puts the objects.
-
-    Staging places that killed runs left for the same `final` are removed first.
+    For an object store it is a local temporary directory, from which `commit` puts the objects. Staging directories that killed
+    runs left for the same `final` are removed first.
     Raises StoreError where the directory cannot be made.
     """
     if isinstance(final, ObjectPath):
@@ -87,7 +86,7 @@ def staging(final: Location) -> Iterator[Path]:
         tmp.mkdir()
     except OSError as error:
         raise StoreError(
-            f"cannot write into {target.parent} ({error.strerror or error}): choose another place or fix its permissions"
+            f"cannot write into {target.parent} ({error.strerror or error}): choose another folder or fix its permissions"
         ) from error
     try:
         yield tmp
@@ -113,10 +112,10 @@ def commit(
 ) -> bool:
     """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one rename.
 
-    record: JSON values; nothing of the moment of writing, so that the same content gives the same record.
-    written: every file by relative name where the writer kept count; nothing is then read back, sizes are compared.
-    replace: an older directory at `final` goes, once the new one is in its place; where that fails it comes back.
-    Returns False where another run committed the same place first (ours is then dropped).
+    record: JSON values; no date of writing, so that the same content gives the same record.
+    written: every file by relative name, as its writer knows it; nothing is then read back, sizes are compared.
+    replace: an older directory at `final` is removed once the new one is there; where that fails it is put back.
+    Returns False where another run committed to the same path first (ours is then dropped).
     Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
     """
     if written is None:
@@ -153,7 +152,7 @@ def commit(
 def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> bool:
     """Put every file of `tmp` below `final`, the record last. An older product is withdrawn first: absent or whole, never mixed.
 
-    Two writers of one product write the same bytes, so that whichever puts the record finds them whole.
+    Two writers of one product write the same bytes, so that whichever puts the record last finds a whole product.
     """
     marker = final / COMMIT_NAME
     if marker.is_file():
@@ -230,7 +229,11 @@ def tree_hash(path: Location) -> str:
 
 
 def combine_hashes(hashes: Mapping[str, str]) -> str:
-    """One sha256 of files' names and content hashes, in order of the names."""
+    """One sha256 of files' names and content hashes, whatever their order.
+
+    >>> combine_hashes({"a": "1", "b": "2"}) == combine_hashes({"b": "2", "a": "1"})
+    True
+    """
     return hashlib.sha256("".join(f"{name}\0{hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()
 
 
@@ -243,13 +246,13 @@ def _file_hash(path: Path) -> str:
 
 
 def clean_leftovers(final: Path) -> int:
-    """Remove staging places for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
+    """Remove staging directories for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
     target = final
     return sum(_clean(entry, target.name) for entry in _entries(target.parent))
 
 
 def clean_folder(folder: Location) -> int:
-    """`clean_leftovers` for everything that belongs into `folder`; object stores have no staging places."""
+    """`clean_leftovers` for everything that belongs into `folder`; object stores have no staging directories."""
     if isinstance(folder, ObjectPath):
         return 0
     return sum(_clean(entry, None) for entry in _entries(folder))
@@ -258,7 +261,7 @@ def clean_folder(folder: Location) -> int:
 def set_aside(path: Location, suffix: str) -> Location:
     """Hide a directory from readers under a name that ends with `suffix`, in one rename; returns where it is. Raises OSError.
 
-    In an object store its record gets that name: what has none is not there for readers, and is replaced by the next commit.
+    In an object store its record gets that name: a product without a record does not exist for readers, and the next commit replaces it.
     """
     if isinstance(path, ObjectPath):
         hidden = path / f".{COMMIT_NAME}.{suffix}"
@@ -293,16 +296,16 @@ def _clean(entry: os.DirEntry[str], name: str | None) -> bool:
 
 
 def _settle_aside(aside: Path, target: Path) -> None:
-    """Put what was moved aside back, where nothing has taken its place; else it has been replaced and goes."""
+    """Put back what was moved aside, where nothing else is at its path by now; remove it where it has been replaced."""
     if aside.exists() and is_committed(aside) and not target.exists():
-        # another run may restore or commit the same place at the same moment: whichever rename is first stays
+        # another run may restore or commit the same path at the same moment: whichever rename is first stays
         with suppress(OSError):
             aside.rename(target)
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def _hidden(target: Path, kind: str) -> Path:
-    """A hidden name beside `target` that tells its owner."""
+    """A hidden name beside `target` that names its owner."""
     return target.parent / f".{target.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}"
 
 

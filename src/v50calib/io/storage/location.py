@@ -1,7 +1,7 @@
-"""Where data is: a local path, or a key in an object store (s3://, gs://, az://). The one seam between the two.
+"""Locations of data: a local path, or a key in an object store (s3://, gs://, az://).
 
-`locate` turns what a user gave into either. Local paths stay `pathlib.Path` and meet none of the other (`objects`).
-Credentials come from the environment or the machine's role, never from a URL.
+`locate` turns what a user gave into one of the two: a `pathlib.Path`, or an `ObjectPath`, which has the part of its interface that
+readers and runs use. Credentials come from the environment or the machine's role, never from a URL.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ Location = Path | ObjectPath
 
 
 def locate(where: str | os.PathLike[str] | ObjectPath) -> Location:
-    """The place that a path or URL names. Raises ConfigError: unknown scheme, credentials in the URL, no bucket.
+    """The location that a path or URL names. Raises ConfigError: unknown scheme, credentials in the URL, no bucket.
 
-    Messages never repeat what stands where credentials would be.
+    Messages never repeat the part of a URL in which credentials would stand.
+
+    >>> locate("data/train").name
+    'train'
     """
     if isinstance(where, ObjectPath):
         return where
@@ -39,7 +42,7 @@ def locate(where: str | os.PathLike[str] | ObjectPath) -> Location:
         return Path(where)
     scheme = match["scheme"].lower()
     if scheme not in SCHEMES:
-        raise ConfigError(f"{scheme}:// is no place that is known: give a local path, or {', '.join(f'{s}://' for s in SCHEMES)}")
+        raise ConfigError(f"{scheme}:// is no known kind of location: give a local path, or {', '.join(f'{s}://' for s in SCHEMES)}")
     bucket, _, key = match["rest"].partition("/")
     if "@" in bucket or ":" in bucket or "?" in text or "#" in text:
         raise ConfigError(
@@ -48,23 +51,23 @@ def locate(where: str | os.PathLike[str] | ObjectPath) -> Location:
         )
     parts = [part for part in key.split("/") if part]
     if not _BUCKET.fullmatch(bucket) or any(part in (".", "..") for part in parts):
-        raise ConfigError(f"'{text}' names no place in an object store: write {scheme}://BUCKET/KEY, without '..'")
+        raise ConfigError(f"'{text}' names no location in an object store: write {scheme}://BUCKET/KEY, without '..'")
     _package()
     return ObjectPath(f"{scheme}://{bucket}", "/".join(parts))
 
 
 def zarr_source(path: Location) -> Any:
-    """What zarr and xarray open a place with."""
+    """What zarr and xarray open a location with."""
     return path if isinstance(path, Path) else path.zarr_store()
 
 
 def replace_text(path: Location, text: str) -> None:
-    """Write a small text in one step: readers see the old one or the new one. Raises OSError."""
+    """Write a small text file in one step: readers see the old content or the new. Raises OSError."""
     replace_bytes(path, text.encode())
 
 
 def replace_bytes(path: Location, content: bytes) -> None:
-    """Write a small file in one step: readers see the old one or the new one. Raises OSError."""
+    """Write a small file in one step: readers see the old content or the new. Raises OSError."""
     if isinstance(path, ObjectPath):
         path.write_bytes(content)
         return
@@ -92,9 +95,9 @@ def size_of(path: Location) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def check_answers(*places: Location) -> None:
-    """Raises StoreError where the object store of a place does not answer."""
-    for path in places:
+def check_answers(*locations: Location) -> None:
+    """Raises StoreError where the object store of a location does not answer."""
+    for path in locations:
         if isinstance(path, ObjectPath):
             objects.check_answers(path)
 

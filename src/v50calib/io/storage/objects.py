@@ -1,7 +1,7 @@
 """A key in an object store, with the part of pathlib's interface that readers and runs use.
 
 An object is put as a whole or not at all, so what is a rename on a file system is a put here; there is neither append nor
-rename. Credentials come from the environment or the machine's role. Requests are obstore's, which retries what may
+rename. Credentials come from the environment or the machine's role. Requests are made by obstore, which retries failures that may
 pass (5xx, slow-down, lost connections).
 """
 
@@ -21,15 +21,15 @@ from typing import IO, Any
 
 from v50calib.errors import StoreError
 
-#: a request that was not answered, or with 5xx, is asked again for so long, s; a run has its own retries beyond
+#: for how long a request is retried that was not answered, or with 5xx, s; a run has its own retries beyond
 PATIENCE_S = 60.0
-#: before a run begins nothing is lost by giving up earlier, and a mistyped endpoint is told sooner
+#: the same before a run begins: nothing is lost by giving up earlier, and a mistyped endpoint is reported sooner
 FIRST_PATIENCE_S = 10.0
-#: a listing that breaks off in the middle of an answer, which obstore does not ask for again, is gone on with so often
+#: requests of a listing at most: one that breaks off in the middle of an answer is resumed, which obstore does not do
 LISTINGS = 5
-#: least that is asked for when a part of an object is read
+#: smallest range of an object that is requested
 READ_BYTES = 1 << 20
-#: what obstore says of an answer that is an error, and of a refusal, by its text only
+#: obstore's words for an answer that is an error, and for a refusal: neither has a class of its own
 _ANSWERED = "Server returned"
 _REFUSED = re.compile(r"status code: 40[13]\b")
 
@@ -155,7 +155,7 @@ class ObjectPath:
         return self.read_bytes().decode(encoding)
 
     def read_range(self, start: int, length: int) -> bytes:
-        """`length` bytes from `start`; of the end where `start` is negative."""
+        """`length` bytes from `start`, which counts from the end where it is negative."""
         import obstore
 
         with _as_os_errors(self):
@@ -186,7 +186,7 @@ class ObjectPath:
     # writing
 
     def mkdir(self, **_: bool) -> None:
-        """Nothing: prefixes are not made."""
+        """Nothing to do: a prefix exists where an object below it does."""
 
     def write_bytes(self, content: bytes) -> None:
         import obstore
@@ -245,7 +245,7 @@ class ObjectPath:
 
 
 class _Ranges(io.RawIOBase):
-    """A read-only file of an object, in requests of READ_BYTES at least; nothing is kept but the last."""
+    """An object as a read-only file, in requests of READ_BYTES at least; only the last answer is kept."""
 
     def __init__(self, path: ObjectPath, size: int) -> None:
         self._path, self._size = path, size
@@ -273,7 +273,7 @@ class _Ranges(io.RawIOBase):
         if stop <= self._at:
             return b""
         if not self._start <= self._at <= stop <= self._start + len(self._held):
-            # the footer is read from its end: so much before as behind
+            # arrow reads a footer from its end: the range reaches back from the end of the object
             first = max(0, min(self._at, self._size - READ_BYTES))
             self._held, self._start = self._path.read_range(first, max(stop, min(self._size, first + READ_BYTES)) - first), first
         piece = self._held[self._at - self._start : stop - self._start]
@@ -282,7 +282,7 @@ class _Ranges(io.RawIOBase):
 
 
 def check_answers(path: ObjectPath) -> None:
-    """Raises StoreError where the store does not answer; refusals are told by what is then asked of it."""
+    """Raises StoreError where the store does not answer; a refusal of access is reported by the requests that follow."""
     import obstore
 
     try:
@@ -306,14 +306,14 @@ def _store(bucket: str) -> Any:
 def _open_store(url: str, patience_s: float | None = None) -> Any:
     from obstore.store import from_url
 
-    # the time decides, not the number: ten requests, the default, are over in a few seconds
+    # the time is the limit, not the number: ten requests, the default, are over in a few seconds
     backoff = {"base": 2.0, "init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5)}
     retry: Any = {"backoff": backoff, "max_retries": 1000, "retry_timeout": timedelta(seconds=patience_s or PATIENCE_S)}
     return from_url(url, retry_config=retry)
 
 
 def _broke_off(error: ConnectionError) -> bool:
-    """Whether an answer began and did not end; obstore tells it from other failures by its text only."""
+    """Whether an answer began and did not end; only the text of obstore's error says so."""
     return "response body" in str(error)
 
 

@@ -1,7 +1,7 @@
-"""Direct decoding of our own raw shards: bytes from the file straight into the frame buffer.
+"""Direct decoding of the shards of a raw store: bytes from the file straight into the frame buffer.
 
 zarr's codec pipeline is general and spends twice the decoder's time on copies and event-loop steps. Where an
-array's metadata is exactly what `raw_zarr.write_visit` writes (one sharding codec over whole frames, index at the
+array's metadata is exactly what `raw_store.group.write_visit` writes (one sharding codec over whole frames, index at the
 end, little-endian bytes, Blosc), the same chunks are decoded here with numcodecs. Any other array is read by zarr.
 Format: Zarr v3 core and sharding-indexed codec specifications.
 """
@@ -65,13 +65,13 @@ class ShardedFrames:
         return frames
 
     def _decode(self, index: int, out: NDArray[np.uint16]) -> None:
-        shard, place = divmod(index, self.per_shard)
+        shard, index_in_shard = divmod(index, self.per_shard)
         tail = 16 * self.per_shard + 4
         with _opened(self.path / "c" / str(shard) / "0" / "0") as read:
             index_bytes = read(-tail, tail)
             if len(index_bytes) != tail or crc32c(index_bytes[:-4]) != int.from_bytes(index_bytes[-4:], "little"):
                 raise ValueError(f"shard {shard} has a damaged index")
-            offset, length = np.frombuffer(index_bytes, "<u8", 2, 16 * place)
+            offset, length = np.frombuffer(index_bytes, "<u8", 2, 16 * index_in_shard)
             if int(offset) == _EMPTY:
                 raise ValueError(f"chunk {index} was never written")
             packed = read(int(offset), int(length))

@@ -53,7 +53,7 @@ def write_array(path: Path, values: np.ndarray, dims: tuple[str, ...], attrs: di
     for index in range(-(-values.shape[0] // chunks[0]) if values.ndim else 1):
         block = values[index * chunks[0] : (index + 1) * chunks[0]] if values.ndim else values
         if values.ndim and len(block) < chunks[0]:
-            # chunks are stored whole: the last one is filled up
+            # chunks are stored whole: the last one is padded with zeros
             block = np.concatenate([block, np.zeros((chunks[0] - len(block), *values.shape[1:]), values.dtype)])
         # chunk files beside the metadata, no folders of their own: making folders costs more than small chunks
         name = ".".join(["c", str(index), *["0"] * (values.ndim - 1)] if values.ndim else ["c"])
@@ -78,7 +78,11 @@ def read_array(path: Location) -> np.ndarray | None:
 
 
 def chunk_shape(values: np.ndarray) -> tuple[int, ...]:
-    """The whole array where it is small, else runs along the first axis of about CHUNK_BYTES."""
+    """The whole array where it is small, else runs along the first axis of about CHUNK_BYTES.
+
+    >>> chunk_shape(np.zeros((5625, 282))), chunk_shape(np.zeros((5625, 32, 356), np.float32))
+    ((5625, 282), (368, 32, 356))
+    """
     if values.ndim == 0:
         return ()
     rows = max(1, CHUNK_BYTES // max(1, values.dtype.itemsize * int(np.prod(values.shape[1:]))))

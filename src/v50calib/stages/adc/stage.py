@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,23 @@ from v50calib.stages.base import PlainStage
 from v50calib.stages.lookup import Curve, Table, make_table
 from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
-ALONG = {"border_mean": "frame", "mask_mean": "frame", "per_row": "row", "per_col": "column"}
+
+class ReferenceStrategy(NamedTuple):
+    """along: what has one reference level, a frame, a row or a column; unused: borders that cannot say it."""
+
+    along: str
+    unused: tuple[str, ...] = ()
+
+
+#: calib.adc.reference_pixel.strategy
+STRATEGIES = {
+    "border_mean": ReferenceStrategy("frame"),
+    "mask_mean": ReferenceStrategy("frame"),
+    "per_row": ReferenceStrategy("row", ("top", "bottom")),
+    "per_col": ReferenceStrategy("column", ("left", "right")),
+}
+#: calib.adc.fpn_cleanup.mode -> axes in turn; columns and rows disturb each other's medians: two rounds, as in Tukey's median polish
+STRIPES = {"col_median": (1,), "row_median": (2,), "both": (1, 2, 1, 2)}
 
 
 @dataclass(frozen=True)
@@ -42,33 +58,31 @@ class AdcConstants:
     scale: float | Float = 1.0
 
 
-class Adc(PlainStage):
-    """raw_frames [ADU] -> adc_corrected [e-]: linearization in ADU, gain and offset, reference pixels, stripes, clip.
+class Adc(PlainStage[AdcConfig]):
+    """raw_frames (time, y, x) [ADU] -> adc_corrected (time, y, x) [e-, or ADU by `units_out`].
 
-    Sets SATURATED where the code is at the converter's full scale or above `saturation_level_e`, AD_FLOOR
-    where it is 0; NO_GAIN_VALUE|DO_NOT_USE where a gain or offset map has no usable value (the map's median is
-    taken). Variances: photon ``max(e, 0)``, read noise ``read²`` of one read times the linearization's slope².
+    ``e = linear(ADU) / gain + offset`` with the dataset's gain [ADU/e-] and offset [e-] (Ariel Data Challenge, adc_info), or
+    the config's; then reference pixels, stripes and clip.
+
+    Variances: photon ``max(e, 0)``, read noise ``read²`` of one read times the linearization's slope².
+    Flags: SATURATED where the code is at the converter's full scale or above `saturation_level_e`, AD_FLOOR where it is 0;
+    NO_GAIN_VALUE|DO_NOT_USE where a gain or offset map has no usable value (its median is taken); NON_SCIENCE at reference pixels.
+    Raises ConfigError where no value of a gain is usable or no pixel is a reference or valid pixel, DataError for a map that is
+    not of this detector.
     """
 
     name: ClassVar[str] = "adc"
     input_key: ClassVar[str] = "raw_frames"
     output_key: ClassVar[str] = "adc_corrected"
-
-    def __init__(self, config: AdcConfig) -> None:
-        self.config = config
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        cfg = self.config
-        return {
-            "adc.offset_correction.table_path": cfg.offset_correction.table_path,
-            "adc.offset_correction.map_path": cfg.offset_correction.map_path,
-            "adc.gain_correction.table_path": cfg.gain_correction.table_path,
-            "adc.gain_correction.map_path": cfg.gain_correction.map_path,
-            "adc.reference_pixel.mask_path": cfg.reference_pixel.mask_path,
-            "adc.fpn_cleanup.valid_mask_path": cfg.fpn_cleanup.valid_mask_path,
-            "adc.linearization.lut_path": cfg.linearization.lut_path,
-        }
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "offset_correction.table_path",
+        "offset_correction.map_path",
+        "gain_correction.table_path",
+        "gain_correction.map_path",
+        "reference_pixel.mask_path",
+        "fpn_cleanup.valid_mask_path",
+        "linearization.lut_path",
+    )
 
     def prepare(self, state: VisitState) -> AdcConstants:
         cfg, ref = self.config, state.reference
@@ -118,10 +132,10 @@ class Adc(PlainStage):
     def _level(self, cfg: OffsetCorrection | GainCorrection, name: str, auto: float, state: VisitState) -> float | Float:
         """One of the two constants of the conversion by its method; unusable offsets are flagged and filled."""
         neutral = 1.0 if isinstance(cfg, GainCorrection) else 0.0
-        if cfg.method in ("none", "auto", "global"):
-            return float({"none": neutral, "auto": auto, "global": cfg.value or 0.0}[cfg.method])
-        key = "table_path" if cfg.method == "per_channel" else "map_path"
-        shape = state.shape[1:] if cfg.method == "per_channel" else state.shape
+        number = {"none": neutral, "auto": auto, "global": cfg.value or 0.0}.get(cfg.method)
+        if number is not None:
+            return float(number)
+        key, shape = {"per_channel": ("table_path", state.shape[1:]), "per_pixel": ("map_path", state.shape)}[cfg.method]
         values = self.config.validation.user_map(getattr(cfg, key), f"calib.adc.{name}.{key}", shape)
         full = np.array(np.broadcast_to(values, state.shape))
         if isinstance(cfg, OffsetCorrection):
@@ -162,10 +176,7 @@ class Adc(PlainStage):
         if cfg.mask_path is not None:
             mask = self.config.validation.user_map(cfg.mask_path, "calib.adc.reference_pixel.mask_path", state.shape) != 0
         else:
-            widths = cfg.border.model_dump()
-            if cfg.strategy in ("per_row", "per_col"):
-                dropped = ("top", "bottom") if cfg.strategy == "per_row" else ("left", "right")
-                widths |= dict.fromkeys(dropped, 0)
+            widths = cfg.border.model_dump() | dict.fromkeys(STRATEGIES[cfg.strategy].unused, 0)
             mask = kernels.border_mask(state.shape, **widths)
         if not mask.any() or mask.all():
             raise ConfigError(
@@ -218,11 +229,10 @@ class Adc(PlainStage):
         if c.reference is not None:
             robust = cfg.reference_pixel.robust
             electrons -= kernels.reference_level(
-                electrons, c.reference, ALONG[cfg.reference_pixel.strategy], sigma=robust.sigma_clip, max_iters=robust.max_iters
+                electrons, c.reference, STRATEGIES[cfg.reference_pixel.strategy].along, sigma=robust.sigma_clip, max_iters=robust.max_iters
             )
         if c.valid is not None:
-            # columns and rows disturb each other's medians: two rounds, as in Tukey's median polish
-            for axis in {"col_median": (1,), "row_median": (2,), "both": (1, 2, 1, 2)}[cfg.fpn_cleanup.mode]:
+            for axis in STRIPES[cfg.fpn_cleanup.mode]:
                 electrons = kernels.remove_stripes(electrons, c.valid, axis)
         if cfg.clip.min is not None or cfg.clip.max is not None:
             electrons = np.clip(electrons, cfg.clip.min, cfg.clip.max)

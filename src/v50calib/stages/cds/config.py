@@ -142,6 +142,11 @@ class Normalization(Section):
         default="none", description="divide by each pixel's noise (`mad`), or by the median total of a frame or of its columns"
     )
 
+    @property
+    def units(self) -> str | None:
+        """Units of the frames after it; None: it is off."""
+        return {"none": None, "mad": "sigma", "global_median": "1", "per_channel_median": "1"}[self.method]
+
 
 class PairingIntegrity(Section):
     """Bounds of the pairing."""
@@ -191,3 +196,9 @@ class CdsConfig(FrameStageConfig):
         if self.pairing.policy != "auto":
             return self.pairing.policy
         return {"frame_diff": "n_minus_1", "reset_signal": "nearest"}.get(self.cds.mode, "even_odd")
+
+    @property
+    def in_stored_order(self) -> bool:
+        """Whether reads 2i and 2i+1 are taken as pairs, as they are stored."""
+        plain = self.pairing.even_odd.direction == "odd_minus_even" and self.pairing.order_by == "index"
+        return plain and self.policy == "even_odd"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels import pairing
-from v50calib.kernels.arrays import Float
-from v50calib.stages.cds.config import CdsConfig
+from v50calib.kernels.arrays import Float, Index, Mask
+from v50calib.stages.cds.config import CdsConfig, Pairing
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,19 @@ class ReadingOrder:
     frames is None where that is the order they are stored in. A frame may be in several pairs, or in none.
     """
 
-    frames: NDArray[np.int64] | None
+    frames: Index | None
     n_pairs: int
     notes: list[str] = field(default_factory=list)
     qc: dict[str, Any] = field(default_factory=dict)
+
+
+class Reads(NamedTuple):
+    """Reads (time,) of a visit: their order, time since reset and stamps in s, and which are first reads."""
+
+    order: Index
+    exposure: Float
+    stamp: Float
+    reset: Mask
 
 
 def reading_order(config: CdsConfig, exposure: Float, time_h: Float, telemetry: dict[str, NDArray[Any]], instrument: str) -> ReadingOrder:
@@ -35,16 +45,15 @@ def reading_order(config: CdsConfig, exposure: Float, time_h: Float, telemetry: 
     """
     n, stamp = len(exposure), time_h * 3600.0
     order = np.argsort(stamp, kind="stable") if config.pairing.order_by == "timestamp" else np.arange(n)
-    pairs = _pairs(config, order, exposure, stamp, _resets(config, exposure, telemetry, instrument))
+    pairs = POLICIES[config.policy](config.pairing, Reads(order, exposure, stamp, _resets(config, exposure, telemetry, instrument)))
     if config.pairing.window_s is not None:
         near = np.abs(stamp[pairs[1]] - stamp[pairs[0]]) <= config.pairing.window_s * (1 + 1e-9)
         pairs = pairs[0][near], pairs[1][near]
     if not len(pairs[0]):
         raise DataError(
             f"{instrument}: no two of {n} frames make a CDS pair by calib.cds.pairing.policy={config.policy} "
-            f"order_by={config.pairing.order_by} window_s={config.pairing.window_s} (exposures {exposure.min():.3g} to "
-            f"{exposure.max():.3g} s); "
-            "widen the window or take another policy"
+            f"order_by={config.pairing.order_by} window_s={config.pairing.window_s} "
+            f"(exposures {exposure.min():.3g} to {exposure.max():.3g} s); widen the window or take another policy"
         )
     pairs = pairing.sorted_in_time(pairs, stamp)
     frames = np.stack(pairs, axis=1).ravel()
@@ -65,7 +74,7 @@ def _gaps(stamp: Float) -> float:
     return float(np.diff(stamp).max(initial=0.0))
 
 
-def _resets(config: CdsConfig, exposure: Float, telemetry: dict[str, NDArray[Any]], instrument: str) -> NDArray[np.bool_]:
+def _resets(config: CdsConfig, exposure: Float, telemetry: dict[str, NDArray[Any]], instrument: str) -> Mask:
     """First reads: by their flag where one is named, else those with the shortest time since reset."""
     key = config.reset_signal.reset_flag_key
     if key is None:
@@ -74,18 +83,18 @@ def _resets(config: CdsConfig, exposure: Float, telemetry: dict[str, NDArray[Any
         known = ", ".join(sorted(telemetry)) or "nothing but stamps and exposures"
         raise ConfigError(
             f"calib.cds.reset_signal.reset_flag_key='{key}': {instrument} has no such variable on its time axis (there is: {known}); "
-            "leave it "
-            "out to tell resets by their exposure"
+            "leave it out to recognize first reads by their exposure"
         )
     return np.asarray(telemetry[key]).astype(bool)
 
 
-def _pairs(config: CdsConfig, order: NDArray[np.int64], exposure: Float, stamp: Float, reset: NDArray[np.bool_]) -> pairing.Pairs:
-    if config.policy == "even_odd":
-        return pairing.by_position(order, second_first=config.pairing.even_odd.direction == "even_minus_odd")
-    if config.policy == "n_minus_1":
-        return pairing.by_previous(order, exposure, reset)
-    return pairing.by_nearest(order, stamp, reset, window=config.pairing.window_s, either_side=config.policy == "time_window")
+#: calib.cds.pairing.policy, `auto` resolved -> the pairs that it makes
+POLICIES: dict[str, Callable[[Pairing, Reads], pairing.Pairs]] = {
+    "even_odd": lambda c, reads: pairing.by_index(reads.order, second_first=c.even_odd.direction == "even_minus_odd"),
+    "n_minus_1": lambda _, reads: pairing.by_previous(reads.order, reads.exposure, reads.reset),
+    "nearest": lambda c, reads: pairing.by_nearest(reads.order, reads.stamp, reads.reset, window=c.window_s, either_side=False),
+    "time_window": lambda c, reads: pairing.by_nearest(reads.order, reads.stamp, reads.reset, window=c.window_s, either_side=True),
+}
 
 
 def _integrity(config: CdsConfig, lonely: float, stamp: Float, gap: float, instrument: str) -> list[str]:
@@ -99,6 +108,6 @@ def _integrity(config: CdsConfig, lonely: float, stamp: Float, gap: float, instr
         faults.append(f"time stamps fall or repeat at frame {at + 1} ({where}.require_monotonic_timestamps)")
     if bounds.max_time_gap_s is not None and gap > bounds.max_time_gap_s:
         faults.append(f"pairs lie up to {gap:.3g} s apart, more than {where}.max_time_gap_s={bounds.max_time_gap_s}")
-    if faults and config.quality_checks.action_on_fail == "error":
+    if faults and config.quality_checks.stops:
         raise DataError(f"{instrument}: {'; '.join(faults)}; look at the visit, or set calib.cds.quality_checks.action_on_fail=warn")
     return [f"cds quality: {fault}" for fault in faults]

@@ -14,12 +14,15 @@ from v50calib.kernels import temporal
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.series import MAD_TO_SIGMA, robust_sigma
 from v50calib.stages.base import PlainStage, Step
+from v50calib.stages.cds.baseline import baseline_of
 from v50calib.stages.cds.config import CdsConfig
 from v50calib.stages.cds.pairing import ReadingOrder, reading_order
 from v50calib.stages.tile import Tile, VisitState
 
-#: window outliers of a robust rolling mean, in 1.4826·MAD
-_WINDOW_CLIP = 3.0
+#: axes that the total of a frame (n, ny, nx), or of each of its columns, is taken over
+TOTALS = {"global_median": (1, 2), "per_channel_median": (1,)}
+#: each pixel over its own noise
+NOISE = "mad"
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class CdsConstants:
     scale: Float | None = None
 
 
-class Cds(PlainStage):
-    """flat_corrected (time) -> cds_corrected (pair) [e-].
+class Cds(PlainStage[CdsConfig]):
+    """flat_corrected (time, y, x) [e-] -> cds_corrected (pair, y, x) [e-]: second minus first read of each ramp, or minus a baseline.
 
-    The photon variance of the difference is the difference of the reads' photon variances: the second
-    read contains the first one's electrons. Read noise adds. Flags of either read flag the pair; OUTLIER where a
-    sample stands off both its neighbours in time, with FLUX_ESTIMATED where it is replaced.
+    What may follow is done to the differences: outliers in time, a filter, normalization (then in its own units).
+
+    Variances: photons are those of the second read less those of the first, whose electrons it contains; read noise adds.
+    Flags: those of either read; OUTLIER where a sample stands off both its neighbours in time, with FLUX_ESTIMATED where it is
+    replaced.
+    Raises ConfigError where a reset flag is not there, DataError where reads make no pairs or break a bound.
     """
 
     name: ClassVar[str] = "cds"
@@ -52,28 +58,30 @@ class Cds(PlainStage):
     output_key: ClassVar[str] = "cds_corrected"
 
     def __init__(self, config: CdsConfig) -> None:
-        self.config = config
+        super().__init__(config)
+        self.baseline = baseline_of(config)
 
     @property
     def has_baseline(self) -> bool:
         """Whether second reads lose something else than their own first read: the two then share no electrons."""
-        return self.config.cds.mode in ("rolling_window", "reference_frame")
+        return self.baseline is not None
 
     @property
     def refines(self) -> bool:
         """Whether anything is done to the differences after they are made."""
         cfg = self.config
         robust = cfg.robust.sigma_clip.enabled or cfg.robust.outlier_replace.enabled
-        return robust or cfg.temporal_filter.enabled or cfg.normalization.method != "none"
+        return robust or cfg.temporal_filter.enabled or self.normalizes
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether the differences are divided by something."""
+        return self.config.normalization.units is not None
 
     @property
     def halo(self) -> int:
         cfg = self.config
-        reach = 0
-        if cfg.cds.mode == "rolling_window":
-            reach += cfg.rolling_window.half_window
-        if cfg.cds.mode == "reference_frame" and cfg.reference_frame.strategy == "running":
-            reach += cfg.reference_frame.window_pairs - 1
+        reach = self.baseline.halo if self.baseline is not None else 0
         if cfg.robust.sigma_clip.enabled:
             reach += temporal.SPIKE_HALO * cfg.robust.sigma_clip.max_iters
         if cfg.robust.outlier_replace.enabled:
@@ -84,11 +92,10 @@ class Cds(PlainStage):
 
     @property
     def needs_measure(self) -> bool:
-        cfg = self.config
-        return self.refines or (cfg.cds.mode == "reference_frame" and cfg.reference_frame.strategy == "static")
+        return self.refines or (self.baseline is not None and self.baseline.static)
 
     def order(self, exposure: Float, time_h: Float, telemetry: dict[str, NDArray[Any]], instrument: str) -> ReadingOrder:
-        """The frames of each pair; see `cds_pairing.reading_order`."""
+        """The frames of each pair; see `pairing.reading_order`."""
         return reading_order(self.config, exposure, time_h, telemetry, instrument)
 
     def prepare(self, state: VisitState) -> CdsConstants:
@@ -112,28 +119,18 @@ class Cds(PlainStage):
         """Notes on choices that touch the transit itself."""
         cfg, notes = self.config, state.notes
         share = float(np.median(exposure[0::2]) / np.median(exposure[1::2]))
-        if cfg.cds.mode == "reference_frame" and cfg.reference_frame.strategy == "static":
-            notes.append(
-                "cds.mode=reference_frame subtracts one constant first read, which the transit did not dim: depths come out "
-                f"{1.0 / (1.0 - share):.3f} times too large on {state.instrument}"
-            )
-        elif self.has_baseline:
-            notes.append(
-                f"cds.mode={cfg.cds.mode} averages first reads over time, which hold {share:.1%} of a second read's light: ingress and "
-                "egress "
-                "are smeared by that share over the window, and reset noise that a ramp's own first read would take away stays in"
-            )
+        if self.baseline is not None:
+            notes.append(self.baseline.note(cfg.cds.mode, str(state.instrument), share))
         if cfg.temporal_filter.enabled:
             notes.append(
                 f"cds.temporal_filter {cfg.temporal_filter.kind} over {cfg.temporal_filter.window_pairs} pairs removes whatever is "
-                "slower than "
-                "its window, a transit first of all: depths of this product mean nothing"
+                "slower than its window, a transit first of all: depths of this product mean nothing"
             )
 
     def measure(self, tiles: list[Tile], constants: CdsConstants, state: VisitState) -> CdsConstants:
         """Static reference, noise, level and scale from the sample frames, the same for any chunking of the visit."""
         cfg, c = self.config, constants
-        if cfg.cds.mode == "reference_frame" and cfg.reference_frame.strategy == "static":
+        if self.baseline is not None and self.baseline.static:
             c = replace(c, reference=np.concatenate([t.values[0::2] for t in tiles]).mean(axis=0))
         if not self.refines:
             return c
@@ -146,7 +143,7 @@ class Cds(PlainStage):
         values = np.concatenate(pairs)
         if cfg.temporal_filter.enabled:
             c = replace(c, level=values.mean(axis=0))
-        if cfg.normalization.method != "none":
+        if self.normalizes:
             c = replace(c, scale=_scale(cfg.normalization.method, values, c.masked, state))
         return c
 
@@ -165,8 +162,8 @@ class Cds(PlainStage):
             var_poisson=tile.var_poisson[second],
             var_rnoise=tile.var_rnoise[second],
         )
-        if self.has_baseline:
-            base, share = self._baseline(tile.values[first], constants)
+        if self.baseline is not None:
+            base, share = self.baseline.of(tile.values[first], constants.reference)
             out = replace(out, values=tile.values[second] - base)
             if tile.variance:
                 out.var_poisson = tile.var_poisson[second] + share * tile.var_poisson[first]
@@ -177,25 +174,6 @@ class Cds(PlainStage):
             out.var_poisson = np.maximum(tile.var_poisson[second] - tile.var_poisson[first], 0.0)
             out.var_rnoise = tile.var_rnoise[second] + tile.var_rnoise[first]
         return out
-
-    def _baseline(self, first: Float, c: CdsConstants) -> tuple[Float, Float]:
-        """Baseline (n or 1, ny, nx) of the second reads and the share (n, 1, 1) of a first read's variance in it."""
-        cfg = self.config
-        if c.reference is not None:
-            return c.reference[None], np.zeros((1, 1, 1))
-        n = len(first)
-        series = np.ascontiguousarray(first).reshape(n, -1)
-        base, share = np.empty_like(series), np.empty(n)
-        if cfg.cds.mode == "rolling_window":
-            w = cfg.rolling_window
-            clip = _WINDOW_CLIP if w.robust else 0.0
-            temporal.baseline(series, w.half_window, w.half_window, not w.exclude_center, w.baseline == "median", clip, base, share)
-            if w.baseline == "median":
-                # variance of a median over that of a mean, for normal noise and many samples; 1 for up to two
-                share = np.where(share < 0.5, share * 0.5 * np.pi, share)
-        else:
-            temporal.baseline(series, cfg.reference_frame.window_pairs - 1, 0, True, False, 0.0, base, share)
-        return base.reshape(first.shape), share[:, None, None]
 
     def refine(self, tile: Tile, constants: CdsConstants) -> Tile:
         """Outliers in time, filter and normalization of differences; unchanged where none is asked for."""
@@ -269,11 +247,11 @@ def _clipped(series: Float, limit: Float, max_iters: int) -> NDArray[np.bool_]:
 
 def _scale(method: str, values: Float, masked: NDArray[np.bool_], state: VisitState) -> Float:
     """What differences are divided by: noise of each pixel (mad), or the median total of a frame or of its columns."""
-    if method == "mad":
+    if method == NOISE:
         sigma = robust_sigma(values)
         return np.where(sigma > 0, sigma, 1.0)
     usable = np.where(masked, 0.0, values)
-    total = np.median(usable.sum(axis=(1, 2)) if method == "global_median" else usable.sum(axis=1), axis=0)
+    total = np.median(usable.sum(axis=TOTALS[method]), axis=0)
     dim = ~(total > 0)
     if np.any(dim):
         state.notes.append(f"cds.normalization {method}: {int(np.sum(dim))} of {np.size(total)} medians are not positive; 1 is used there")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,9 +19,9 @@ from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.tile import Tile
 
 
-def require_astroscrappy() -> None:
-    """Refuse a detector that is not installed. Raises ConfigError."""
-    if importlib.util.find_spec("astroscrappy") is None:
+def require_installed(config: CosmicRays) -> None:
+    """Refuse a detector whose package is not installed. Raises ConfigError."""
+    if config.enabled and DETECTORS[config.detector] is _by_shape and importlib.util.find_spec("astroscrappy") is None:
         raise ConfigError(
             "calib.dark.cosmic_rays.detector=astroscrappy needs the package astroscrappy, which is not installed: "
             "pip install astroscrappy, or use detector=temporal"
@@ -54,12 +56,7 @@ def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise
     shape, ny_nx = tile.values.shape, masked.size
     series = np.ascontiguousarray(tile.values).reshape(-1, ny_nx)
     hit = np.empty(series.shape, np.bool_)
-    if config.detector == "temporal":
-        found = temporal.find_spikes(series, config.sigma_threshold * sigma.reshape(2, ny_nx), hit)
-    else:
-        hit[:] = _by_shape(tile.values, config.sigma_threshold, masked, read_noise).reshape(series.shape)
-        found = int(hit.sum())
-    if not found:
+    if not DETECTORS[config.detector](series, Noise(sigma, masked, read_noise), config.sigma_threshold, hit):
         return tile
     struck = np.flatnonzero(hit.any(axis=1))
     spread = grow(hit[struck].reshape(-1, *masked.shape), config.grow_radius_px) & ~masked
@@ -75,13 +72,35 @@ def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise
     return replace(tile, values=values.reshape(shape), frame_dq=flags)
 
 
-def _by_shape(frames: Float, sigma: float, masked: Mask, read_noise: float) -> Mask:
+class Noise(NamedTuple):
+    """What hits are judged by: noise of first and of second reads (2, ny, nx) [e-], masked pixels (ny, nx), read noise [e-]."""
+
+    spikes: Float
+    masked: Mask
+    read: float
+
+
+def _in_time(series: Float, noise: Noise, sigma: float, hit: Mask) -> int:
+    """Hits that stand off the neighbours in time, for series (n, npix) of alternating first and second reads."""
+    return temporal.find_spikes(series, sigma * noise.spikes.reshape(2, -1), hit)
+
+
+def _by_shape(series: Float, noise: Noise, sigma: float, hit: Mask) -> int:
     """Hits by their sharp edges in single frames: L.A.Cosmic (van Dokkum 2001) as astroscrappy has it."""
     import astroscrappy
 
-    return np.stack(
-        [
-            astroscrappy.detect_cosmics(frame, inmask=masked, sigclip=sigma, gain=1.0, readnoise=read_noise, satlevel=np.inf)[0]
-            for frame in np.maximum(frames, 0.0)
-        ]
-    )
+    for i, frame in enumerate(np.maximum(series.reshape(-1, *noise.masked.shape), 0.0)):
+        found = astroscrappy.detect_cosmics(
+            frame, inmask=noise.masked, sigclip=sigma, gain=1.0, readnoise=noise.read, satlevel=np.inf
+        )  # fmt: skip
+        hit[i] = found[0].ravel()
+    return int(hit.sum())
+
+
+#: calib.dark.cosmic_rays.detector -> fills the hits (n, npix) of series (n, npix), and how many there are
+DETECTORS: dict[str, Callable[[Float, Noise, float, Mask], int]] = {"temporal": _in_time, "astroscrappy": _by_shape}
+
+
+def needs_noise(config: CosmicRays) -> bool:
+    """Whether hits are judged by the reads' own scatter in time (`spike_sigma`)."""
+    return config.enabled and DETECTORS[config.detector] is _in_time

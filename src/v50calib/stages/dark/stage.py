@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.pixelwise import dark_signal, sigma_clip_mask
-from v50calib.kernels.repair import fill_pixels, fillable, grow
+from v50calib.kernels.repair import Mode, fill_pixels, fillable, grow
 from v50calib.kernels.temporal import SPIKE_HALO
 from v50calib.stages.base import PlainStage, Step
 from v50calib.stages.dark import cosmic_rays as cosmic
@@ -41,20 +41,36 @@ class DarkConstants:
     spikes: Float | None = None
 
 
-class Dark(PlainStage):
-    """adc_corrected -> dark_corrected [e-]: ``e - dark·t_exposure``, pedestal, cosmic rays, bad pixels.
+class UserDark(NamedTuple):
+    """A user's dark map: its config key and path, whether it is scaled by the exposure, and what divides it.
 
-    Sets DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is a 5-sigma outlier of the science columns'
-    dark map), UNRELIABLE_DARK (dark not finite: 0 is used), NON_SCIENCE (columns outside the science range), and on
-    samples JUMP_DET and FLUX_ESTIMATED. Dark electrons keep their own photon term in var_poisson.
+    per_rate, per_electron   its units in e-/s, where it is scaled, and in e-, where it is not
+    """
+
+    key: str
+    path: str | None
+    scaled: bool
+    per_rate: float
+    per_electron: float
+
+
+class Dark(PlainStage[DarkConfig]):
+    """adc_corrected (time, y, x) [e-] -> dark_corrected (time, y, x) [e-]: dark current, pedestal, cosmic rays, bad pixels.
+
+    ``e - dark·t`` with t [s] since reset and the dataset's dark map [e-/s] (Ariel Data Challenge), or the config's.
+
+    Variances: unchanged; the dark's electrons keep their own photon term in var_poisson.
+    Flags of pixels: DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is an outlier of the science columns'
+    dark map), UNRELIABLE_DARK (dark not finite: 0 is used), NON_SCIENCE (columns outside the science range), FLUX_ESTIMATED
+    (filled from neighbours). Flags of samples: JUMP_DET (hit), FLUX_ESTIMATED (filled).
+    Raises ConfigError where telemetry, region or number of filled pixels are not as the config says, DataError for a map that is not
+    of this detector or temperatures that are none.
     """
 
     name: ClassVar[str] = "dark"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "dark_corrected"
-
-    def __init__(self, config: DarkConfig) -> None:
-        self.config = config
+    file_keys: ClassVar[tuple[str, ...]] = ("master.path", "per_pixel_map.map_path", "bad_pixel_handling.bpm_path")
 
     @property
     def halo(self) -> int:
@@ -62,16 +78,13 @@ class Dark(PlainStage):
 
     @property
     def needs_measure(self) -> bool:
-        return self.config.cosmic_rays.enabled and self.config.cosmic_rays.detector == "temporal"
+        return cosmic.needs_noise(self.config.cosmic_rays)
 
     @property
-    def files(self) -> dict[str, str | None]:
-        cfg = self.config
-        return {
-            "dark.master.path": cfg.master.path,
-            "dark.per_pixel_map.map_path": cfg.per_pixel_map.map_path,
-            "dark.bad_pixel_handling.bpm_path": cfg.bad_pixel_handling.bpm_path,
-        }
+    def fill_mode(self) -> Mode | None:
+        """How masked pixels are filled in every frame; None: they are not."""
+        mode = self.config.bad_pixel_handling.replace.mode
+        return None if mode == "none" else mode
 
     def prepare(self, state: VisitState) -> DarkConstants:
         cfg = self.config
@@ -102,20 +115,20 @@ class Dark(PlainStage):
             return cfg.validation.dataset_map(state.reference.dark, "dark"), zeros
         if method == "none":
             return zeros, zeros.copy()
-        if method == "master":
-            path, key, scaled = cfg.master.path, "master.path", cfg.master.scale_exposure
-            unit = cfg.master.reference_exposure_s or 1.0
-        else:
-            path, key, scaled = cfg.per_pixel_map.map_path, "per_pixel_map.map_path", cfg.per_pixel_map.scale_exposure
-            unit = 1.0 if cfg.per_pixel_map.units == "e_per_s" else state.reference.adc_gain
-        values = cfg.validation.user_map(str(path), f"calib.dark.{key}", state.shape)
-        if scaled:
-            return values / unit, zeros
+        gain = {"e_per_s": 1.0, "adu_per_s": state.reference.adc_gain}[cfg.per_pixel_map.units]
+        files = {
+            "master": UserDark("master.path", cfg.master.path, cfg.master.scale_exposure, cfg.master.reference_exposure_s or 1.0, 1.0),
+            "per_pixel_map": UserDark("per_pixel_map.map_path", cfg.per_pixel_map.map_path, cfg.per_pixel_map.scale_exposure, gain, gain),
+        }
+        dark = files[method]
+        values = cfg.validation.user_map(str(dark.path), f"calib.dark.{dark.key}", state.shape)
+        if dark.scaled:
+            return values / dark.per_rate, zeros
         state.notes.append(
             f"dark.{method} with scale_exposure=false subtracts the same map from both reads: it cancels in every CDS pair, the dark "
             "current between the reads stays in"
         )
-        return zeros, values if method == "master" else values / unit
+        return zeros, values / dark.per_electron
 
     def _bad_pixels(self, state: VisitState) -> None:
         """Dead, listed and hot pixels into the flags and the mask."""
@@ -134,7 +147,7 @@ class Dark(PlainStage):
             state.flag(hot, DQ.DO_NOT_USE)
 
     def _hot(self, state: VisitState) -> NDArray[np.bool_]:
-        """Hot pixels of the science columns (the host cuts to them before it clips)."""
+        """Hot pixels of the science columns (the challenge's procedure cuts to them before it clips)."""
         detection = self.config.bad_pixel_handling.hot_pixel_detection
         hot = np.zeros_like(state.reference.dark, dtype=np.bool_)
         science = state.instrument.science
@@ -191,7 +204,7 @@ class Dark(PlainStage):
     def _fill(self, state: VisitState) -> NDArray[np.bool_] | None:
         """Masked pixels that are filled in every frame; they leave the mask."""
         cfg = self.config.bad_pixel_handling.replace
-        if cfg.mode == "none" or not state.masked.any():
+        if self.fill_mode is None or not state.masked.any():
             return None
         share = float(state.masked.mean())
         if share > cfg.max_replace_fraction:
@@ -199,7 +212,7 @@ class Dark(PlainStage):
                 f"calib.dark.bad_pixel_handling.replace would fill {share:.2%} of {state.instrument}'s pixels, more than "
                 f"max_replace_fraction={cfg.max_replace_fraction}: check the bad-pixel maps or raise the limit"
             )
-        state.repaired = fillable(state.masked, cfg.mode)
+        state.repaired = fillable(state.masked, self.fill_mode)
         state.flag(state.repaired, DQ.FLUX_ESTIMATED)
         state.masked &= ~state.repaired
         return state.repaired
@@ -213,7 +226,7 @@ class Dark(PlainStage):
         steps = [Step(self._subtract, False)]
         if self.config.cosmic_rays.enabled:
             steps.append(Step(self._clean, True))
-        if self.config.bad_pixel_handling.replace.mode != "none":
+        if self.fill_mode is not None:
             steps.append(Step(self._fill_in, False))
         return steps
 
@@ -222,11 +235,10 @@ class Dark(PlainStage):
         return cosmic.clean(tile, self.config.cosmic_rays, sigma, c.masked, float(np.nanmedian(c.read_noise)))
 
     def _fill_in(self, tile: Tile, c: DarkConstants) -> Tile:
-        mode = self.config.bad_pixel_handling.replace.mode
-        if c.fill is None or mode == "none":
+        if c.fill is None or self.fill_mode is None:
             return tile
         # what is still masked has no neighbours and must not become one
-        values = fill_pixels(tile.values, c.fill | c.masked, mode)
+        values = fill_pixels(tile.values, c.fill | c.masked, self.fill_mode)
         return replace(tile, values=values, frame_dq=tile.frame_dq | np.where(c.fill, FRAME_FLUX_ESTIMATED, np.uint8(0)))
 
     def _subtract(self, tile: Tile, c: DarkConstants) -> Tile:

@@ -23,7 +23,7 @@ from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
 @dataclass(frozen=True)
 class FlatConstants:
-    """inverse (ny, nx) 1/flat; of the illumination fit per frame: design (ny·nx, terms), solver (terms, sky), sky pixels."""
+    """inverse (ny, nx) 1/flat; of the illumination fit per frame: design (ny·nx, terms), solver (terms, sky pixels), their flat indices."""
 
     inverse: Float
     design: Float | None = None
@@ -31,30 +31,26 @@ class FlatConstants:
     sky: NDArray[np.int64] | None = None
 
 
-class Flat(PlainStage):
-    """dark_corrected -> flat_corrected [e-]: division by the flat, variances by its square.
+class Flat(PlainStage[FlatConfig]):
+    """dark_corrected (time, y, x) [e-] -> flat_corrected (time, y, x) [e-]: division by the flat.
 
-    A flat that is not finite or <= epsilon, or outside the valid mask, is taken as 1 and the pixel gets
-    NO_FLAT_FIELD|DO_NOT_USE and leaves every sum. A gain 1/flat outside clamp_gain is held at its limit (UNRELIABLE_FLAT).
-    The flat's own error is common to all times and stays out of light-curve scatter.
+    The flat is the dataset's (Ariel Data Challenge), or made of the config's master and spectral flats.
+
+    Variances: divided by its square; the flat's own error is common to all times and stays out of light-curve scatter.
+    Flags: NO_FLAT_FIELD|DO_NOT_USE where the flat is not finite, <= epsilon or outside the valid mask (1 is used, and the pixel
+    leaves every sum); UNRELIABLE_FLAT where a gain 1/flat outside clamp_gain is held at its limit.
+    Raises ConfigError and DataError for maps that do not fit the detector, or leave too few pixels for a surface.
     """
 
     name: ClassVar[str] = "flat"
     input_key: ClassVar[str] = "dark_corrected"
     output_key: ClassVar[str] = "flat_corrected"
-
-    def __init__(self, config: FlatConfig) -> None:
-        self.config = config
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        cfg = self.config
-        return {
-            "flat.flat_model.valid_mask_path": cfg.flat_model.valid_mask_path,
-            "flat.master.path": cfg.master.path,
-            "flat.spectral.path": cfg.spectral.path,
-            "flat.illumination_correction.mask_path": cfg.illumination_correction.mask_path,
-        }
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "flat_model.valid_mask_path",
+        "master.path",
+        "spectral.path",
+        "illumination_correction.mask_path",
+    )
 
     def prepare(self, state: VisitState) -> FlatConstants:
         inverse = self._inverse(state) if self.config.flat_model.method != "none" else np.ones(state.shape)
@@ -91,15 +87,19 @@ class Flat(PlainStage):
 
     def _flat(self, state: VisitState) -> Float:
         """The response map by the method; unusable where not finite."""
-        method = self.config.flat_model.method
-        if method == "auto":
-            return self.config.validation.dataset_map(state.reference.flat, "flat")
+        responses = {
+            "auto": [self._of_dataset],
+            "master": [self._master],
+            "spectral": [self._spectral],
+            "hybrid": [self._master, self._spectral],
+        }
         out = np.ones(state.shape)
-        if method in ("master", "hybrid"):
-            out *= self._master(state)
-        if method in ("spectral", "hybrid"):
-            out *= self._spectral(state)
+        for response in responses[self.config.flat_model.method]:
+            out *= response(state)
         return out
+
+    def _of_dataset(self, state: VisitState) -> Float:
+        return self.config.validation.dataset_map(state.reference.flat, "flat")
 
     def _master(self, state: VisitState) -> Float:
         """The user's master flat, its large-scale illumination divided out where asked for."""
@@ -131,21 +131,18 @@ class Flat(PlainStage):
             if len(remap) != nx or remap.min() < 0 or remap.max() >= values.shape[-1]:
                 raise ConfigError(
                     f"calib.flat.spectral.channel_remap has {len(remap)} entries from {remap.min()} to {remap.max()}: it needs one for "
-                    "each of "
-                    f"the {nx} columns, an index below {values.shape[-1]}"
+                    f"each of the {nx} columns, an index below {values.shape[-1]}"
                 )
             values = values[..., remap]
         if values.shape not in ((nx,), (1, nx), state.shape):
             raise DataError(
                 f"calib.flat.spectral.path='{cfg.path}' has the shape {values.shape}: a spectral flat has one value for each of {nx} "
-                "columns, "
-                f"or the detector's shape {state.shape}; channel_remap assigns channels to columns"
+                f"columns, or the detector's shape {state.shape}; channel_remap assigns channels to columns"
             )
         if not np.isfinite(values).all() and (self.config.validation.require_finite_inputs or cfg.spectral_smoothing > 1):
             raise DataError(
                 f"calib.flat.spectral.path='{cfg.path}' is not finite everywhere, and smoothing it or validation.require_finite_inputs "
-                "needs "
-                "that: repair the file"
+                "needs that: repair the file"
             )
         values = np.atleast_2d(values)
         if cfg.spectral_smoothing > 1:
@@ -184,7 +181,7 @@ class Flat(PlainStage):
         return out
 
     def _surfaces(self, frames: Float, c: FlatConstants) -> Float:
-        """Illumination (n, ny, nx) of each frame over its own mean; 1 where the frame is too faint to tell."""
+        """Illumination (n, ny, nx) of each frame over its own mean; 1 where the frame is too faint for a fit."""
         assert c.design is not None
         assert c.solver is not None
         n, ny, nx = frames.shape

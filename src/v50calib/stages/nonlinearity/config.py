@@ -37,3 +37,8 @@ class NonlinearityConfig(FrameStageConfig):
         if self.valid_range is not None and not self.valid_range[0] < self.valid_range[1]:
             raise ValueError(f"valid_range {self.valid_range} is [lowest, highest] in e-: the first must be smaller")
         return self
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the method changes anything."""
+        return self.method != "none"

@@ -37,25 +37,23 @@ class LinearityConstants:
         return bool(np.isfinite(self.low) or np.isfinite(self.high))
 
 
-class Nonlinearity(PlainStage):
-    """adc_corrected [e-] -> adc_corrected [e-], linearized; must come before CDS.
+class Nonlinearity(PlainStage[NonlinearityConfig]):
+    """adc_corrected (time, y, x) [e-] -> adc_corrected (time, y, x) [e-], linearized; must come before CDS.
 
-    A pixel whose coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
-    and the top of the range, keeps its value and gets NO_LIN_CORR. Outside `valid_range` the correction of the
-    range's end is kept; pixels that leave it in the sample frames get NONLINEAR. Never clips at 0: that would rectify the
-    read noise of short reads. Variances: read noise times (dF/de)², photons ``max(e_lin, 0)``.
+    ``e_lin = Σ_k c_k e^k`` with the dataset's coefficients (Ariel Data Challenge, linear_corr), or the config's polynomial, maps
+    or table. Outside `valid_range` the correction of the range's end is kept. Never clips at 0: that would rectify the read
+    noise of short reads.
+
+    Variances: read noise times (dF/de)², photons ``max(e_lin, 0)``.
+    Flags: NO_LIN_CORR where coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
+    and the top of the range (the pixel keeps its value); NONLINEAR where the sample frames leave the range.
+    Raises DataError for coefficients that are not of this detector.
     """
 
     name: ClassVar[str] = "nonlinearity"
     input_key: ClassVar[str] = "adc_corrected"
     output_key: ClassVar[str] = "adc_corrected"
-
-    def __init__(self, config: NonlinearityConfig) -> None:
-        self.config = config
-
-    @property
-    def files(self) -> dict[str, str | None]:
-        return {"nonlinearity.lut_path": self.config.lut_path, "nonlinearity.map_path": self.config.map_path}
+    file_keys: ClassVar[tuple[str, ...]] = ("lut_path", "map_path")
 
     @property
     def needs_measure(self) -> bool:
@@ -75,7 +73,7 @@ class Nonlinearity(PlainStage):
             coef[1, bad] = 1.0
         state.flag(bad, DQ.NO_LIN_CORR)
         constants = LinearityConstants(coef, table, low, high)
-        if state.folded is not None and self.config.method != "none":
+        if state.folded is not None and self.config.corrects:
             state.folded = None if table is not None or constants.bounded else _compose(coef, state.folded)
         return constants
 

@@ -166,9 +166,9 @@ def refit_white(
     prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
-        fix_t0=ephemeris.source == "given", additive=additive,
+        fix_t0=ephemeris.given, additive=additive,
     )  # fmt: skip
-    refitted = ephemeris if ephemeris.source == "given" else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
+    refitted = ephemeris if ephemeris.given else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
     return _with_fit(refitted, fit)
 
 

@@ -27,10 +27,13 @@ def within(windows: list[list[float]], since_h: Float) -> Mask:
 
 
 class Phase:
-    """trace_norm (pair, …) -> phase_fold: phase of each pair and the light curve in phase bins.
+    """trace_norm (pair, wavelength) -> phase_fold (phase_bin, wavelength): phase of each pair and the light curve in phase bins.
 
-    Phase is (t - t0)/P, in cycles; without a period (2024) it is (t - t0)/T14. The bins cover the visit. Empty bins: NaN and
-    DO_NOT_USE. Variance of a bin: Σ var / n²; weighted by inverse variance: 1 / Σ (1/var).
+    Phase is (t - t0)/P, in cycles; without a period (2024) it is (t - t0)/T14. The bins cover the visit.
+
+    Variance of a bin: Σ var / n²; weighted by inverse variance: 1 / Σ (1/var); and what neighbours share of the background.
+    Flags: DO_NOT_USE where a bin has fewer than min_points pairs (it is NaN), FLUX_ESTIMATED where samples in it were replaced.
+    Raises nothing.
     """
 
     name: ClassVar[str] = "phase"

@@ -3,33 +3,74 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError
-from v50calib.kernels import background as sky_kernels
+from v50calib.kernels import background as kernels
 from v50calib.kernels.apertures import circular_aperture
-from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.arrays import Float, Index, Mask
 from v50calib.kernels.extraction import barycenter
+from v50calib.schema import Instrument
 from v50calib.stages.photometry.config import PhotometryConfig
 
-_STATISTICS = {"mean": sky_kernels.MEAN, "median": sky_kernels.MEDIAN, "biweight": sky_kernels.BIWEIGHT}
+_STATISTICS = {"mean": kernels.MEAN, "median": kernels.MEDIAN, "biweight": kernels.BIWEIGHT}
 
 
 @dataclass(frozen=True)
-class SkyModel:
+class Scene:
+    """What a background is modelled on: the mean CDS frame [e-] of a visit, (ny, nx), and pixels that it may not use."""
+
+    image: Float
+    masked: Mask
+    hot: Mask
+    instrument: Instrument
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Detector rows and columns."""
+        ny, nx = self.image.shape
+        return ny, nx
+
+    @property
+    def good(self) -> Mask:
+        """Pixels that may be taken for sky."""
+        return ~(self.masked | self.hot)
+
+
+@dataclass(frozen=True)
+class BackgroundSums:
+    """How the background becomes sums of the frames.
+
+    map           of the background per pixel (columns, annulus, a band with any linear surface); None: see coefficients
+    coefficients  maps of the surface's coefficients, where each column has its own mix of them (a spectrum)
+    mix           (channels, terms) background per pixel of each channel from the coefficients; None: the map, or a coefficient a
+                  column, is the background itself
+    moments       moment maps that take the surface's own shape off
+    """
+
+    map: Float | None
+    coefficients: list[Float]
+    mix: Float | None
+    moments: Float
+
+
+@dataclass(frozen=True)
+class BackgroundModel:
     """``B(y, x) = Σ_k c_k surface_k(y, x)``, c from each frame.
 
-    per_column   one coefficient a detector column, the mean of its sky pixels: surface and maps are left implicit
-    weights      (ny, nx) map of the mean background (columns, annulus); of a surface None
-    maps         (terms, ny, nx): c_k = Σ maps_k·frame where the coefficients are linear, and for their variance always
-    surface      (terms, ny, nx)
-    linear       False: clipping or a median, measured on each frame by `coefficients`
-    pixels       flat indices of the sky pixels, grouped (starts) where the coefficients are group statistics
-    basis, penalty   of a clipped least-squares surface (terms, pixels), (terms, terms)
-    excess       variance of a coefficient over that of the linear maps (medians: π/2)
+    per_column      one coefficient a detector column, the mean of its sky pixels: surface and maps are left implicit
+    weights         (ny, nx) map of the mean background (columns, annulus); of a surface None
+    maps            (terms, ny, nx): c_k = Σ maps_k·frame where the coefficients are linear, and for their variance always
+    surface         (terms, ny, nx)
+    linear          False: clipping or a median, measured on each frame by `coefficients`
+    pixels          flat indices of the sky pixels, grouped (starts) where the coefficients are group statistics
+    clip            of sky pixels in each frame, sigma; inf: none; in max_iters rounds
+    basis, penalty  of a clipped least-squares surface (terms, pixels), (terms, terms)
+    excess          variance of a coefficient over that of the linear maps (medians: π/2)
+    smooth_columns  columns in the running mean along wavelength; 1: none
     """
 
     per_column: bool
@@ -37,14 +78,15 @@ class SkyModel:
     maps: Float
     surface: Float
     linear: bool
-    pixels: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    basis: Float | None
-    penalty: Float
-    statistic: int
+    pixels: Index
+    starts: Index
     clip: float
     max_iters: int
-    excess: float
+    basis: Float | None = None
+    penalty: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    statistic: int = kernels.MEAN
+    excess: float = 1.0
+    smooth_columns: int = 1
 
     def coefficients(self, frames: Float) -> Float:
         """Coefficients (n, terms) of each frame (n, ny, nx); terms = nx where `per_column`."""
@@ -56,10 +98,10 @@ class SkyModel:
             return np.asarray(flat @ self.maps.reshape(len(self.maps), -1).T)
         if self.basis is not None:
             out = np.empty((n, len(self.basis)))
-            sky_kernels.clipped_surface(flat, self.pixels, self.basis, self.penalty, self.clip, self.max_iters, out)
+            kernels.clipped_surface(flat, self.pixels, self.basis, self.penalty, self.clip, self.max_iters, out)
         else:
             out = np.empty((n, len(self.starts) - 1))
-            sky_kernels.group_statistics(flat, self.pixels, self.starts, self.statistic, self.clip, self.max_iters, out)
+            kernels.group_statistics(flat, self.pixels, self.starts, self.statistic, self.clip, self.max_iters, out)
         return out
 
     def image(self, coefficients: Float) -> Float:
@@ -68,46 +110,71 @@ class SkyModel:
             return coefficients[:, None, :]
         return np.asarray(np.tensordot(coefficients, self.surface, axes=(1, 0)))
 
-    def under(self, weights: Float, spectral: bool) -> Float:
-        """(channels, terms) that turn coefficients into the background per pixel under the weights (ny, nx) of each channel."""
-        if self.per_column:
-            raise ValueError("a background per column is its own coefficient")
+    def sums(self, flux: Float, moments: Float, *, spectral: bool) -> BackgroundSums:
+        """What is summed with the frames for the background per pixel of the flux map (ny, nx); moments (k, ny, nx)."""
+        if self.weights is not None:
+            mix = None if self.per_column else np.ones((flux.shape[1] if spectral else 1, 1))
+            return BackgroundSums(self.weights, [], mix, moments)
+        mix = self._mix(flux, spectral)
+        if not self.linear:
+            return BackgroundSums(np.zeros_like(flux), [], mix, moments)
+        # Σ m·(frame - B) + Σ m·(background per pixel): the light curves' end takes the second off again, smoothed in time
+        shape = np.tensordot(moments, self.surface, axes=([1, 2], [1, 2]))
+        area = moments.sum(axis=1) if spectral else moments.sum(axis=(1, 2))[:, None]
+        level = area @ mix
+        kept = moments + np.tensordot(level - shape, self.maps, axes=1)
+        if spectral:
+            return BackgroundSums(None, list(self.maps), mix, kept)
+        return BackgroundSums(np.tensordot(mix[0], self.maps, axes=1), [], mix, kept)
+
+    def _mix(self, weights: Float, spectral: bool) -> Float:
+        """(channels, terms) that turn coefficients into the mean background per pixel, weighted as each channel's flux."""
         axis = 1 if spectral else (1, 2)
         area = weights.sum(axis=0, keepdims=True) if spectral else weights.sum(keepdims=True).reshape(1, 1)
         share = np.asarray((self.surface * weights).sum(axis=axis)).reshape(len(self.surface), -1)
         return np.ascontiguousarray((share / np.where(area != 0, area, 1.0)).T)
 
-
-def sky_pixels(config: PhotometryConfig, method: str, image: Float, masked: Mask, hot: Mask, *, spectral: bool) -> Mask:
-    """Pixels that the surfaces are fitted to: the edge rows of a spectrum, what is outside the annulus' inner radius of a star."""
-    good = ~(masked | hot)
-    ny = image.shape[0]
-    if spectral:
-        rows = edge_rows(config, ny)
-        edge = np.zeros_like(good)
-        edge[:rows] = edge[ny - rows :] = True
-        return edge & good
-    inner = circular_aperture(image.shape, barycenter(image, masked), config.background.annulus.inner_px)
-    return good & (inner == 0)
+    def variance(self, mix: Float | None, pixels: Float, *, spectral: bool) -> Float:
+        """Variance (channels,) of one pair's background per pixel, e-²; pixels (ny, nx): that of a pixel."""
+        if self.weights is not None:
+            found = np.atleast_1d((self.weights**2 * pixels).sum(axis=0 if self.per_column else None))
+            return np.repeat(found, pixels.shape[1]) if spectral and not self.per_column else found
+        assert mix is not None
+        maps = mix @ self.maps.reshape(len(self.maps), -1)
+        return np.asarray((maps**2) @ pixels.reshape(-1)) * self.excess
 
 
-def edge_rows(config: PhotometryConfig, ny: int) -> int:
-    """Rows at the top and the bottom that are sky; refuses rows that reach into the extraction window."""
+def build_background(config: PhotometryConfig, method: str, scene: Scene) -> BackgroundModel:
+    """The background model of a visit. Raises ConfigError where no sky pixel is left."""
+    return BUILDERS[method](config, scene)
+
+
+def edge_rows(config: PhotometryConfig, ny: int, detector: str) -> int:
+    """Rows at the top and the bottom that are sky. Raises ConfigError where they reach into the extraction window."""
     rows, half = config.background.columns.edge_rows, config.optimal.window.half_height_px
     if 2 * rows + 2 * half > ny:
         raise ConfigError(
-            f"background rows (2 x {rows}) and extraction window (2 x {half}) overlap on {ny} rows: "
+            f"background rows (2 x {rows}) and extraction window (2 x {half}) overlap on the {ny} rows of {detector}: "
             "lower calib.photometry.background.columns.edge_rows or calib.photometry.optimal.window.half_height_px"
         )
     return rows
 
 
-def build_sky(config: PhotometryConfig, method: str, image: Float, masked: Mask, hot: Mask, *, spectral: bool) -> SkyModel:
-    """The background model of a visit from its mean frame `image`. Raises ConfigError where no sky is left."""
-    if method in ("none", "columns", "annulus"):
-        return _mean_model(config, method, image, masked, hot)
-    sky = sky_pixels(config, method, image, masked, hot, spectral=spectral)
-    return _mesh_model(config, sky) if method == "mesh" else _surface_model(config, method, sky)
+def _edge(config: PhotometryConfig, scene: Scene) -> Mask:
+    """Usable pixels (ny, nx) of the edge rows."""
+    ny, _ = scene.shape
+    rows = edge_rows(config, ny, str(scene.instrument))
+    edge = np.zeros_like(scene.good)
+    edge[:rows] = edge[ny - rows :] = True
+    return edge & scene.good
+
+
+def _sky_pixels(config: PhotometryConfig, scene: Scene) -> Mask:
+    """Pixels that the surfaces are fitted to: the edge rows of a spectrum, what is outside the annulus' inner radius of a star."""
+    if scene.instrument.spectral:
+        return _edge(config, scene)
+    inner = circular_aperture(scene.image.shape, barycenter(scene.image, scene.masked), config.background.annulus.inner_px)
+    return scene.good & (inner == 0)
 
 
 def _clip(config: PhotometryConfig) -> float:
@@ -115,75 +182,81 @@ def _clip(config: PhotometryConfig) -> float:
     return math.inf if clip is None else clip
 
 
-def _mean_model(config: PhotometryConfig, method: str, image: Float, masked: Mask, hot: Mask) -> SkyModel:
-    """Mean of the edge rows of each column, or of an annulus about the star."""
-    weights = mean_map(config, method, image, masked, hot)
-    columns = method == "columns"
-    ny, nx = image.shape
-    if columns:
-        groups = [np.flatnonzero(weights[:, x]) * nx + x for x in range(nx)]
-        pixels = np.concatenate(groups)
-        starts = np.concatenate([[0], np.cumsum([g.size for g in groups])])
-    else:
-        # a clipped annulus takes whole pixels: those more than half inside
-        pixels = np.flatnonzero(weights > 0.5 * weights.max()) if weights.any() else np.zeros(0, np.int64)
-        starts = np.array([0, pixels.size])
-    empty = np.zeros((0, ny, nx))
-    return SkyModel(
-        per_column=columns, weights=weights, maps=empty if columns else weights[None], surface=empty if columns else np.ones((1, ny, nx)),
-        linear=math.isinf(_clip(config)) or method == "none", pixels=pixels.astype(np.int64), starts=starts.astype(np.int64), basis=None,
-        penalty=np.zeros((0, 0)), statistic=sky_kernels.MEAN, clip=_clip(config), max_iters=config.background.robust.max_iters, excess=1.0,
+def _none(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
+    """No background: its weights are zero."""
+    weights = np.zeros_like(scene.image)
+    return BackgroundModel(
+        per_column=False, weights=weights, maps=weights[None], surface=np.ones((1, *scene.shape)), linear=True,
+        pixels=np.zeros(0, np.int64), starts=np.zeros(2, np.int64), clip=math.inf, max_iters=config.background.robust.max_iters,
     )  # fmt: skip
 
 
-def mean_map(config: PhotometryConfig, method: str, image: Float, masked: Mask, hot: Mask) -> Float:
-    """Weights of the mean background per pixel: Σ w = 1 per column (columns) or over the annulus."""
-    good = ~(masked | hot)
-    ny, _ = image.shape
-    if method == "none":
-        return np.zeros_like(image)
-    if method == "columns":
-        rows = edge_rows(config, ny)
-        edge = np.zeros_like(good)
-        edge[:rows] = edge[ny - rows :] = True
-        region = (edge & good).astype(np.float64)
-        return region / np.maximum(region.sum(axis=0), 1.0)
+def _columns(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
+    """Mean of the edge rows of each column of a spectrum: Σ w = 1 per column."""
+    ny, nx = scene.shape
+    region = _edge(config, scene).astype(np.float64)
+    weights = region / np.maximum(region.sum(axis=0), 1.0)
+    groups = [np.flatnonzero(weights[:, x]) * nx + x for x in range(nx)]
+    starts = np.concatenate([[0], np.cumsum([g.size for g in groups])])
+    empty = np.zeros((0, ny, nx))
+    return BackgroundModel(
+        per_column=True, weights=weights, maps=empty, surface=empty, linear=math.isinf(_clip(config)),
+        pixels=np.concatenate(groups).astype(np.int64), starts=starts.astype(np.int64), clip=_clip(config),
+        max_iters=config.background.robust.max_iters, smooth_columns=config.background.columns.smooth_columns,
+    )  # fmt: skip
+
+
+def _annulus(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
+    """Mean of an annulus about the star: Σ w = 1 over it."""
     inner, outer = config.background.annulus.inner_px, config.background.annulus.outer_px
-    centre = barycenter(image, masked)
-    ring = circular_aperture(image.shape, centre, outer) - circular_aperture(image.shape, centre, inner)
-    region = np.where(good, ring, 0.0)
+    centre = barycenter(scene.image, scene.masked)
+    ring = circular_aperture(scene.image.shape, centre, outer) - circular_aperture(scene.image.shape, centre, inner)
+    region = np.where(scene.good, ring, 0.0)
     if not region.sum() > 0:
         raise ConfigError(f"calib.photometry.background.annulus: no usable pixel lies {inner} to {outer} px from the star; lower both")
-    return region / region.sum()
-
-
-def _surface_model(config: PhotometryConfig, method: str, sky: Mask) -> SkyModel:
-    """A polynomial or spline surface through the sky pixels by least squares."""
-    shape, cfg = (sky.shape[0], sky.shape[1]), config.background
-    if method == "poly2d":
-        basis, penalty = sky_kernels.polynomial_basis(shape, cfg.poly2d.degree), None
-    else:
-        basis, rough = sky_kernels.spline_basis(shape, cfg.spline2d.intervals)
-        penalty = rough * cfg.spline2d.smoothing_lambda
-    if sky.sum() <= 2 * (len(basis) if penalty is None else 3):
-        raise ConfigError(
-            f"calib.photometry.background.method={method} has {int(sky.sum())} sky pixels: too few for {len(basis)} coefficients; "
-            "lower calib.photometry.background.annulus.inner_px or the surface's degree"
-        )
-    maps = sky_kernels.least_squares_maps(basis, sky, penalty)
-    pixels = np.flatnonzero(sky)
-    return SkyModel(
-        per_column=False, weights=None, maps=maps, surface=basis, linear=math.isinf(_clip(config)), pixels=pixels,
-        starts=np.array([0, pixels.size]), basis=np.ascontiguousarray(basis[:, sky]),
-        penalty=np.zeros((len(basis), len(basis))) if penalty is None else penalty,
-        statistic=sky_kernels.MEAN, clip=_clip(config), max_iters=cfg.robust.max_iters, excess=1.0,
+    weights = region / region.sum()
+    # a clipped annulus takes whole pixels: those more than half inside
+    pixels = np.flatnonzero(weights > 0.5 * weights.max())
+    return BackgroundModel(
+        per_column=False, weights=weights, maps=weights[None], surface=np.ones((1, *scene.shape)), linear=math.isinf(_clip(config)),
+        pixels=pixels, starts=np.array([0, pixels.size]), clip=_clip(config), max_iters=config.background.robust.max_iters,
     )  # fmt: skip
 
 
-def _mesh_model(config: PhotometryConfig, sky: Mask) -> SkyModel:
+def _poly2d(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
+    """A polynomial in y and x through the sky pixels by least squares."""
+    basis = kernels.polynomial_basis(scene.shape, config.background.poly2d.degree)
+    return _surface(config, _sky_pixels(config, scene), basis, None, fewest=len(basis))
+
+
+def _spline2d(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
+    """A smooth spline surface through the sky pixels by penalized least squares; what it cannot do without is a plane."""
+    cfg = config.background.spline2d
+    basis, rough = kernels.spline_basis(scene.shape, cfg.intervals)
+    return _surface(config, _sky_pixels(config, scene), basis, rough * cfg.smoothing_lambda, fewest=3)
+
+
+def _surface(config: PhotometryConfig, sky: Mask, basis: Float, penalty: Float | None, *, fewest: int) -> BackgroundModel:
+    """The surface of a basis (terms, ny, nx) through sky pixels (ny, nx), which must be more than twice `fewest`."""
+    cfg = config.background
+    if sky.sum() <= 2 * fewest:
+        raise ConfigError(
+            f"calib.photometry.background.method={cfg.method} has {int(sky.sum())} sky pixels: too few for {len(basis)} coefficients; "
+            "lower calib.photometry.background.annulus.inner_px or the surface's degree"
+        )
+    maps = kernels.least_squares_maps(basis, sky, penalty)
+    pixels = np.flatnonzero(sky)
+    return BackgroundModel(
+        per_column=False, weights=None, maps=maps, surface=basis, linear=math.isinf(_clip(config)), pixels=pixels,
+        starts=np.array([0, pixels.size]), clip=_clip(config), max_iters=cfg.robust.max_iters, basis=np.ascontiguousarray(basis[:, sky]),
+        penalty=np.zeros((len(basis), len(basis))) if penalty is None else penalty,
+    )  # fmt: skip
+
+
+def _mesh(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
     """A statistic of the sky pixels in boxes, carried to every pixel by a thin-plate spline."""
-    mesh = config.background.mesh
-    pixels, starts, centres = sky_kernels.mesh_boxes(sky, (mesh.box_height_px, mesh.box_width_px))
+    mesh, sky = config.background.mesh, _sky_pixels(config, scene)
+    pixels, starts, centres = kernels.mesh_boxes(sky, (mesh.box_height_px, mesh.box_width_px))
     if len(centres) == 0:
         raise ConfigError(
             f"calib.photometry.background.method=mesh: no box of {mesh.box_height_px} x {mesh.box_width_px} px has a quarter of its pixels "
@@ -193,10 +266,15 @@ def _mesh_model(config: PhotometryConfig, sky: Mask) -> SkyModel:
     for k in range(len(centres)):
         maps[k, pixels[starts[k] : starts[k + 1]]] = 1.0 / (starts[k + 1] - starts[k])
     statistic = _STATISTICS[mesh.statistic]
-    linear = statistic == sky_kernels.MEAN and math.isinf(_clip(config))
-    return SkyModel(
-        per_column=False, weights=None, maps=maps.reshape(-1, *sky.shape), linear=linear,
-        surface=sky_kernels.interpolation_maps(centres, (sky.shape[0], sky.shape[1])), pixels=pixels, starts=starts, basis=None,
-        penalty=np.zeros((0, 0)), statistic=statistic, clip=_clip(config), max_iters=config.background.robust.max_iters,
-        excess=sky_kernels.MEDIAN_VARIANCE if statistic == sky_kernels.MEDIAN else 1.0,
+    return BackgroundModel(
+        per_column=False, weights=None, maps=maps.reshape(-1, *sky.shape), surface=kernels.interpolation_maps(centres, scene.shape),
+        linear=statistic == kernels.MEAN and math.isinf(_clip(config)), pixels=pixels, starts=starts, clip=_clip(config),
+        max_iters=config.background.robust.max_iters, statistic=statistic,
+        excess=kernels.MEDIAN_VARIANCE if statistic == kernels.MEDIAN else 1.0,
     )  # fmt: skip
+
+
+#: methods of calib.photometry.background, `auto` resolved (`choices.resolve_method`)
+BUILDERS: dict[str, Callable[[PhotometryConfig, Scene], BackgroundModel]] = {
+    "none": _none, "columns": _columns, "annulus": _annulus, "mesh": _mesh, "poly2d": _poly2d, "spline2d": _spline2d,
+}  # fmt: skip

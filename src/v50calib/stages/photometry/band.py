@@ -1,8 +1,9 @@
-"""Extraction maps of one photometric band (FGS1): apertures and matched filters about the star's mean place."""
+"""Extraction maps of one photometric band (FGS1): apertures and matched filters about the star's mean position."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,109 +11,143 @@ import numpy as np
 from v50calib.kernels import apertures, extraction, psf
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.stages.photometry.centroid import stamp_of
-from v50calib.stages.photometry.config import Aperture, PhotometryConfig, Psf
+from v50calib.stages.photometry.config import Aperture, PhotometryConfig
+from v50calib.stages.photometry.flux_maps import FluxMaps
+from v50calib.stages.photometry.mean_frame import PixelNoise
 from v50calib.stages.photometry.per_frame import Recentre
-from v50calib.stages.photometry.psf import PsfWork, build_psf
+from v50calib.stages.photometry.psf import build_psf
+
+#: kind, half axes or radius a along x and b along y [px], and angle [rad] of each shape, as `apertures.fill_aperture` takes them
+OUTLINES: dict[str, Callable[[Aperture], tuple[int, float, float, float]]] = {
+    "circular": lambda a: (apertures.CIRCLE, a.radius_px, a.radius_px, 0.0),
+    "elliptical": lambda a: (apertures.ELLIPSE, a.ellipse.a_px, a.ellipse.b_px, math.radians(a.ellipse.theta_deg)),
+    "box": lambda a: (apertures.BOX, a.box.width_px / 2, a.box.height_px / 2, 0.0),
+}
 
 
 @dataclass(frozen=True)
-class BandMaps:
-    """Maps of a band, (ny, nx); moments (2 or 3, ny, nx): first moments in y and x, and the light they are divided by where
-    that is not the flux. profile: Σ weight·profile = 1. inside: share of the star's light in the aperture (1: not corrected)."""
+class Band:
+    """A star on the detector: image (ny, nx) is the mean frame without background, centre (y, x) its barycenter in px."""
 
-    weight: Float
-    moments: Float
-    profile: Float
+    image: Float
+    masked: Mask
     centre: tuple[float, float]
-    estimated: Mask
-    inside: float
-    psf: PsfWork | None
+    noise: PixelNoise
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Detector rows and columns."""
+        ny, nx = self.image.shape
+        return ny, nx
+
+    def filled(self) -> Float:
+        """The image with its masked pixels filled."""
+        return extraction.fill_masked(self.image, self.masked)
+
+
+def band_maps(config: PhotometryConfig, method: str, image: Float, masked: Mask, noise: PixelNoise) -> FluxMaps:
+    """Aperture or matched filter about the barycenter of image (ny, nx), the mean frame without background."""
+    return EXTRACTIONS[method](config, Band(image, masked, extraction.barycenter(image, masked), noise))
+
+
+def _aperture(config: PhotometryConfig, band: Band) -> FluxMaps:
+    """Overlap with the configured aperture; its first moments are the positions, unless a roi gives others."""
+    aperture, image, masked = config.aperture, band.image, band.masked
+    weight = aperture_image(aperture, band.shape, band.centre)
+    inside = _share_inside(config, band, weight) if aperture.aperture_correction.enabled else 1.0
+    moments = _moments(weight, band)
+    maps = np.stack([weight, *moments[:2]]) / inside
+    if config.centroid.roi is not None and config.centroid.chosen == "barycenter":
+        box = np.zeros(band.shape)
+        box[stamp_of(config.centroid, band.shape, band.centre, whole=False)] = 1.0
+        maps = np.concatenate([maps[:1], _moments(box, band)])
+    maps, estimated = MASK_TREATMENTS[aperture.mask_treatment](maps, weight, image, masked)
+    profile = np.maximum(image, 0.0)
+    profile /= (maps[0] * profile).sum()
+    recentre = _recentre(config, band, inside) if aperture.recenter_on_centroid else None
+    return FluxMaps(maps[0], maps[1:], profile, band.centre, estimated, np.array([inside]), recentre=recentre)
+
+
+def _psf(config: PhotometryConfig, band: Band) -> FluxMaps:
+    """The matched filter of the visit's PSF; positions are first moments over the aperture where no fit gives them."""
+    fit = build_psf(config.psf, band.image, band.masked, band.centre, band.noise)
+    light = _moments(aperture_image(config.aperture, band.shape, band.centre), band)
+    moments = extraction.redistribute_masked(light, band.masked, band.image)[0]
+    window = np.zeros(band.shape, bool)
+    window[fit.rows, fit.columns] = True
+    fitted = fit if config.psf.mode == "fit" else None
+    return FluxMaps(fit.filter, moments, fit.profile, band.centre, band.masked & window, np.ones(1), psf=fitted)
+
+
+#: methods of calib.photometry.photometry for a band
+EXTRACTIONS: dict[str, Callable[[PhotometryConfig, Band], FluxMaps]] = {"aperture": _aperture, "psf": _psf}
 
 
 def aperture_image(aperture: Aperture, shape: tuple[int, int], centre: tuple[float, float]) -> Float:
-    """Overlap (0-1) of each pixel with the configured aperture about centre."""
-    n = aperture.samples
-    if aperture.shape == "circular":
-        return apertures.circular_aperture(shape, centre, aperture.radius_px, subpixels=n)
-    if aperture.shape == "elliptical":
-        ellipse = aperture.ellipse
-        return apertures.elliptical_aperture(shape, centre, (ellipse.a_px, ellipse.b_px), math.radians(ellipse.theta_deg), subpixels=n)
-    return apertures.box_aperture(shape, centre, (aperture.box.height_px, aperture.box.width_px), subpixels=n)
+    """Overlap (0-1) of each pixel with the configured aperture about centre (y, x)."""
+    return apertures.overlap(shape, centre, *OUTLINES[aperture.shape](aperture), subpixels=aperture.samples)
 
 
-def band_maps(
-    config: PhotometryConfig, method: str, image: Float, masked: Mask, *, read_var: Float, photon: Float, constant: Float
-) -> BandMaps:
-    """Aperture or matched filter about the barycenter of image (ny, nx), the mean frame without background."""
-    shape = (image.shape[0], image.shape[1])
-    cy, cx = centre = extraction.barycenter(image, masked)
-    aperture, weight = config.aperture, aperture_image(config.aperture, shape, centre)
-    yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    filled = extraction.fill_masked(image, masked) if method == "psf" or aperture.aperture_correction.enabled else image
-    if method == "psf":
-        work = build_psf(config.psf, image, masked, centre, read_var, photon, constant)
-        light = _moments(weight, yy - cy, xx - cx)
-        moments = extraction.redistribute_masked(light, masked, image)[0]
-        inside = np.zeros(shape, bool)
-        inside[work.rows, work.columns] = True
-        return BandMaps(work.filter, moments, work.profile, centre, masked & inside, 1.0, work)
-    share = 1.0
-    if aperture.aperture_correction.enabled:
-        share = _share_inside(config.psf, aperture, weight, filled, masked, centre, read_var + np.maximum(filled, 0.0) * photon + constant)
-    maps = np.stack([weight, weight * (yy - cy), weight * (xx - cx)]) / share
-    if config.centroid.roi is not None and config.centroid.chosen == "barycenter":
-        box = np.zeros(shape)
-        box[stamp_of(config.centroid, shape, centre, whole=False)] = 1.0
-        maps = np.concatenate([maps[:1], _moments(box, yy - cy, xx - cx)])
-    if aperture.mask_treatment == "fill":
-        maps, estimated = extraction.redistribute_masked(maps, masked, image)
-    else:
-        estimated = masked & (weight > 0) if aperture.mask_treatment == "rescale" else np.zeros(shape, bool)
-        maps = np.where(masked, 0.0, maps) * _rescale(config, image, masked, weight)
-    profile = np.maximum(image, 0.0)
-    profile /= (maps[0] * profile).sum()
-    return BandMaps(maps[0], maps[1:], profile, centre, estimated, share, None)
+def _moments(weight: Float, band: Band) -> Float:
+    """Maps (3, ny, nx) of the first moments in y and x about the centre, and of the light itself."""
+    yy, xx = np.mgrid[: band.shape[0], : band.shape[1]].astype(np.float64)
+    cy, cx = band.centre
+    return np.stack([weight * (yy - cy), weight * (xx - cx), weight])
 
 
-def _moments(weight: Float, dy: Float, dx: Float) -> Float:
-    """Maps of the first moments in y and x, and of the light itself."""
-    return np.stack([weight * dy, weight * dx, weight])
+def _filled(maps: Float, weight: Float, image: Float, masked: Mask) -> tuple[Float, Mask]:
+    """The weight of masked pixels on their neighbours."""
+    return extraction.redistribute_masked(maps, masked, image)
 
 
-def _rescale(config: PhotometryConfig, image: Float, masked: Mask, weight: Float) -> float:
-    """What makes up for the light of masked pixels that are left out, by the mean image; 1 where they are just omitted."""
-    if config.aperture.mask_treatment == "omit":
-        return 1.0
+def _omitted(maps: Float, weight: Float, image: Float, masked: Mask) -> tuple[Float, Mask]:
+    """Masked pixels left out of the sums."""
+    return np.where(masked, 0.0, maps), np.zeros(masked.shape, bool)
+
+
+def _rescaled(maps: Float, weight: Float, image: Float, masked: Mask) -> tuple[Float, Mask]:
+    """Masked pixels left out, the sums scaled by the mean image's light that goes with them."""
     light = np.maximum(extraction.fill_masked(image, masked), 0.0) * weight
-    return float(light.sum() / light[~masked].sum())
+    return np.where(masked, 0.0, maps) * float(light.sum() / light[~masked].sum()), masked & (weight > 0)
 
 
-def _share_inside(
-    config: Psf, aperture: Aperture, weight: Float, filled: Float, masked: Mask, centre: tuple[float, float], variance: Float
-) -> float:
-    """Share of the mean PSF's light inside the aperture: up to the detector's edge (empirical), of a Gaussian's whole plane."""
-    if aperture.aperture_correction.model == "empirical":
-        # signed: cutting the noise off at zero would add light that is not there
-        return float((weight * filled).sum() / filled.sum())
-    bounds, total = config.bounds, float(filled.sum())
+#: maps (k, ny, nx) -> maps that do not use masked pixels, and the pixels whose light is estimated
+MASK_TREATMENTS: dict[str, Callable[[Float, Float, Float, Mask], tuple[Float, Mask]]] = {
+    "fill": _filled, "omit": _omitted, "rescale": _rescaled,
+}  # fmt: skip
+
+
+def _share_inside(config: PhotometryConfig, band: Band, weight: Float) -> float:
+    """Share of the mean PSF's light inside the aperture `weight` (ny, nx)."""
+    return CORRECTIONS[config.aperture.aperture_correction.model](config, band, weight, band.filled())
+
+
+def _empirical_share(config: PhotometryConfig, band: Band, weight: Float, filled: Float) -> float:
+    """Of the mean frame's light up to the detector's edge."""
+    # signed: cutting the noise off at zero would add light that is not there
+    return float((weight * filled).sum() / filled.sum())
+
+
+def _gaussian_share(config: PhotometryConfig, band: Band, weight: Float, filled: Float) -> float:
+    """Of a Gaussian's whole plane, fitted to the mean frame."""
+    bounds, init, total, centre = config.psf.bounds, config.psf.init, float(filled.sum()), band.centre
     reach, low, high = bounds.max_shift_px, bounds.min_width_px, bounds.max_width_px
+    variance = band.noise.read + np.maximum(filled, 0.0) * band.noise.photon + band.noise.constant
     shape, found, _, _ = psf.fit_shape(
-        filled, np.where(masked, 0.0, 1.0 / variance), psf.GAUSSIAN, (total, *centre, config.init.width_px, config.init.width_px),
+        filled, np.where(band.masked, 0.0, 1.0 / variance), psf.GAUSSIAN, (total, *centre, init.width_px, init.width_px),
         [0.0, centre[0] - reach, centre[1] - reach, low, low], [np.inf, centre[0] + reach, centre[1] + reach, high, high],
     )  # fmt: skip
-    size = (filled.shape[0], filled.shape[1])
-    return float((weight * psf.image(psf.GAUSSIAN, shape, np.zeros((1, 1)), found, size)).sum())
+    return float((weight * psf.image(psf.GAUSSIAN, shape, np.zeros((1, 1)), found, band.shape)).sum())
 
 
-def recentre_of(config: PhotometryConfig, band: BandMaps) -> Recentre | None:
-    """The aperture that follows the star pair by pair, where asked for."""
-    aperture = config.aperture
-    if not aperture.recenter_on_centroid:
-        return None
-    kind, a, b, theta = apertures.CIRCLE, aperture.radius_px, aperture.radius_px, 0.0
-    if aperture.shape == "elliptical":
-        kind, a, b, theta = apertures.ELLIPSE, aperture.ellipse.a_px, aperture.ellipse.b_px, math.radians(aperture.ellipse.theta_deg)
-    elif aperture.shape == "box":
-        kind, a, b = apertures.BOX, aperture.box.width_px / 2, aperture.box.height_px / 2
-    scale = np.array([1.0 / band.inside])
-    return Recentre(kind, a, b, theta, aperture.samples, scale, band.centre, config.centroid.track.max_step_px)
+#: models of calib.photometry.aperture.aperture_correction
+CORRECTIONS: dict[str, Callable[[PhotometryConfig, Band, Float, Float], float]] = {
+    "empirical": _empirical_share, "gaussian": _gaussian_share,
+}  # fmt: skip
+
+
+def _recentre(config: PhotometryConfig, band: Band, inside: float) -> Recentre:
+    """The aperture that follows the star pair by pair."""
+    kind, a, b, theta = OUTLINES[config.aperture.shape](config.aperture)
+    scale = np.array([1.0 / inside])
+    return Recentre(kind, a, b, theta, config.aperture.samples, scale, band.centre, config.centroid.track.max_step_px)

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from v50calib.errors import ConfigError
 from v50calib.schema import Instrument
+from v50calib.stages.photometry.background import edge_rows
+from v50calib.stages.photometry.centroid import STAR_KERNELS
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.psf import check_kernel
 
+#: what `auto` is: extraction, background
+AUTO_OF_SPECTRUM, AUTO_OF_BAND = ("optimal", "columns"), ("aperture", "annulus")
+
 
 def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
-    """Extraction and background method for an instrument; refuses, before frames are read, what makes no sense on it."""
-    method = config.photometry.method
-    if method == "auto":
-        method = "optimal" if spectral else "aperture"
-    if method == "optimal" and not spectral:
-        raise ConfigError(
-            "calib.photometry.photometry.method=optimal extracts a spectrum (AIRS) and FGS1 has none: use method=auto "
-            "(optimal for AIRS, aperture for FGS1), or add calib.photometry.instrument.name=AIRS"
-        )
-    background = config.background.method
-    if background == "auto":
-        background = "columns" if spectral else "annulus"
-    if background == "annulus" and spectral:
-        raise ConfigError("calib.photometry.background.method=annulus needs a point source (FGS1); use auto or columns for AIRS")
-    if background == "columns" and not spectral:
-        raise ConfigError("calib.photometry.background.method=columns is per spectral column (AIRS); use auto or annulus for FGS1")
-    inner, outer = config.background.annulus.inner_px, config.background.annulus.outer_px
-    if background == "annulus" and inner >= outer:
-        raise ConfigError(f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}")
+    """Extraction and background method for an instrument. Raises ConfigError, before frames are read, for what makes no sense on it."""
+    chosen, auto = (config.photometry.method, config.background.method), AUTO_OF_SPECTRUM if spectral else AUTO_OF_BAND
+    method, background = (default if word == "auto" else word for word, default in zip(chosen, auto, strict=True))
     if spectral:
-        _refuse_on_spectrum(config, method)
-    elif method == "psf" and config.validation.require_existing_paths:
-        check_kernel(config.psf)
-    if method == "aperture" and config.aperture.recenter_on_centroid and config.centroid.chosen == "none":
+        _refuse_on_spectrum(config, method, background)
+    else:
+        _refuse_on_band(config, method, background)
+    if method == "aperture" and config.aperture.recenter_on_centroid and not config.centroid.measured:
         raise ConfigError("calib.photometry.aperture.recenter_on_centroid needs a centroid: choose calib.photometry.centroid.method")
     return method, background
 
@@ -41,12 +30,8 @@ def check_detector(config: PhotometryConfig, instrument: Instrument) -> None:
     """Refuse, before any frame is read, a method that makes no sense on an instrument or a background outside its detector."""
     _, background = resolve_method(config, instrument.spectral)
     ny, nx = instrument.shape
-    rows, half = config.background.columns.edge_rows, config.optimal.window.half_height_px
-    if background == "columns" and 2 * rows + 2 * half > ny:
-        raise ConfigError(
-            f"background rows (2 x {rows}) and extraction window (2 x {half}) overlap on the {ny} rows of {instrument}: "
-            "lower calib.photometry.background.columns.edge_rows or calib.photometry.optimal.window.half_height_px"
-        )
+    if background == "columns":
+        edge_rows(config, ny, str(instrument))
     inner = config.background.annulus.inner_px
     if background == "annulus" and inner >= min(ny, nx) / 2:
         raise ConfigError(
@@ -55,20 +40,51 @@ def check_detector(config: PhotometryConfig, instrument: Instrument) -> None:
         )
 
 
-def _refuse_on_spectrum(config: PhotometryConfig, method: str) -> None:
+def check_roi(config: PhotometryConfig, shape: tuple[int, ...]) -> None:
+    """Refuse a centroid's region that reaches past the detector (ny, nx)."""
+    roi = config.centroid.roi
+    if roi is not None and (roi[1] > shape[0] or roi[3] > shape[1]):
+        raise ConfigError(
+            f"calib.photometry.centroid.roi={roi} reaches past the detector of {shape[0]} x {shape[1]} pixels; make it smaller"
+        )
+
+
+def _refuse_on_band(config: PhotometryConfig, method: str, background: str) -> None:
+    """A band has no spectrum: what needs its columns is refused by name."""
+    if method == "optimal":
+        raise ConfigError(
+            "calib.photometry.photometry.method=optimal extracts a spectrum (AIRS) and FGS1 has none: use method=auto "
+            "(optimal for AIRS, aperture for FGS1), or add calib.photometry.instrument.name=AIRS"
+        )
+    if background == "columns":
+        raise ConfigError("calib.photometry.background.method=columns is per spectral column (AIRS); use auto or annulus for FGS1")
+    inner, outer = config.background.annulus.inner_px, config.background.annulus.outer_px
+    if background == "annulus" and inner >= outer:
+        raise ConfigError(f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}")
+    if method == "psf" and config.validation.require_existing_paths:
+        check_kernel(config.psf)
+
+
+def _refuse_on_spectrum(config: PhotometryConfig, method: str, background: str) -> None:
     """A spectrum has no star in x: what needs a point source is refused by name."""
     only = "or add calib.photometry.instrument.name=FGS1"
+    if background == "annulus":
+        raise ConfigError("calib.photometry.background.method=annulus needs a point source (FGS1); use auto or columns for AIRS")
     if method == "psf":
         raise ConfigError(f"calib.photometry.photometry.method=psf fits a point source and AIRS has a spectrum: use auto, {only}")
-    if config.centroid.chosen in ("gaussian2d", "quadratic", "peak"):
+    if config.centroid.chosen in STAR_KERNELS:
         raise ConfigError(
             f"calib.photometry.centroid.method={config.centroid.method} locates a point source and AIRS has a spectrum: "
             f"use barycenter or phase_corr, {only}"
         )
     if config.centroid.method == "barycenter" and config.centroid.roi is not None:
         raise ConfigError(f"calib.photometry.centroid.roi: AIRS' barycenter is taken over the extraction window; use roi=null, {only}")
-    if method != "aperture":
-        return
+    if method == "aperture":
+        _refuse_aperture(config, only)
+
+
+def _refuse_aperture(config: PhotometryConfig, only: str) -> None:
+    """Shapes and corrections that a strip of rows has no use for."""
     if config.aperture.shape == "elliptical":
         raise ConfigError(f"calib.photometry.aperture.shape=elliptical needs a point source; use box (its height counts) for AIRS, {only}")
     correction = config.aperture.aperture_correction
@@ -76,12 +92,4 @@ def _refuse_on_spectrum(config: PhotometryConfig, method: str) -> None:
         raise ConfigError(
             "calib.photometry.aperture.aperture_correction.model=gaussian is for a point source, and AIRS' profile has Lorentzian wings: "
             f"use empirical, {only}"
-        )
-
-
-def _check_roi(config: PhotometryConfig, shape: tuple[int, ...]) -> None:
-    roi = config.centroid.roi
-    if roi is not None and (roi[1] > shape[0] or roi[3] > shape[1]):
-        raise ConfigError(
-            f"calib.photometry.centroid.roi={roi} reaches past the detector of {shape[0]} x {shape[1]} pixels; make it smaller"
         )

@@ -52,6 +52,11 @@ class Centroid(Section):
         """The method, `none` where centroids are off."""
         return self.method if self.enabled else "none"
 
+    @property
+    def measured(self) -> bool:
+        """Whether positions are measured at all."""
+        return self.chosen != "none"
+
 
 class Method(Section):
     """How pixels become flux."""
@@ -119,6 +124,16 @@ class Aperture(Section):
     def samples(self) -> int:
         """Sub-pixels along each side of a pixel where an edge is sampled; 0: exact areas."""
         return {"exact": 0, "centre": 1, "subpixel": self.subpixels}[self.edge_sampling]
+
+    @property
+    def half_height_px(self) -> float:
+        """Half the height of the strip that the aperture is on a spectrum."""
+        return self.radius_px if self.shape == "circular" else self.box.height_px / 2
+
+    @property
+    def omits_masked(self) -> bool:
+        """Whether the light of masked pixels is left out, and nothing makes up for it."""
+        return self.mask_treatment == "omit"
 
 
 class Columns(Section):
@@ -220,7 +235,8 @@ class Psf(Section):
         default="empirical", description="`empirical`: the mean frame; or a Gaussian or Moffat function integrated over pixels"
     )
     kernel_path: str | None = Field(
-        default=None, description="image of the PSF (.npy) at detector sampling, centred in its array, with model=empirical"
+        default=None,
+        description="image of the PSF (an array file, FILE::NAME) at detector sampling, centred in its array, with model=empirical",
     )
     fit_window: int = Field(default=6, ge=2, description="px to each side of the star")
     bounds: PsfBounds = PsfBounds()
@@ -281,6 +297,11 @@ class Optimal(Section):
     window: Window = Window()
     profile: Profile = Profile()
     robust: PixelClip = PixelClip()
+
+    @property
+    def straight(self) -> bool:
+        """Whether the spectrum is taken to lie along one row."""
+        return self.trace_model == "fixed_row"
 
 
 class NoiseModel(Section):

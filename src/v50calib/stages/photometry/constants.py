@@ -1,81 +1,94 @@
-"""What photometry passes on: the maps of a visit, the sums of a chunk, the light curves."""
+"""What photometry passes on: the constants of a visit, and its light curves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from v50calib.kernels.arrays import Float, Real
-from v50calib.stages.photometry.per_frame import FrameWork
+from v50calib.kernels.arrays import Flags, Float, Index, Mask, Real
+from v50calib.stages.photometry.per_frame import PerFrame
+from v50calib.stages.photometry.weight_maps import Areas, WeightMaps
+
+
+@dataclass(frozen=True)
+class BackgroundTerms:
+    """How the background's sums become what is subtracted, and how well that is known.
+
+    mix             (nx, terms) background per pixel of each column from the surface's coefficients; None: its map is summed
+    variance        (channels,) of one pair's background per pixel, after smoothing along wavelength, e-²
+    smooth_pairs    pairs in the running mean in time
+    smooth_columns  columns in that along wavelength
+    shared_columns  columns whose backgrounds share their error
+    """
+
+    mix: Float | None
+    variance: Float
+    smooth_pairs: int
+    smooth_columns: int
+    shared_columns: int
+
+
+@dataclass(frozen=True)
+class NoiseTerms:
+    """Variance (channels,) of a pair's flux by its causes, e-²: Σ w² of the pixels' variances.
+
+    photon_gain  Σ w² P / flat: photon variance per electron of flux
+    read         read noise
+    dark         dark electrons
+    constant     background photons and dark
+    flat_gain    (2, channels) variance per px² of motion in y and in x, and per squared relative error of the flat
+    """
+
+    photon_gain: Float
+    read: Float
+    dark: Float
+    constant: Float
+    flat_gain: Float
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The output channels.
+
+    columns   (channel,) detector columns in output order, ascending in wavelength; [0] for a band
+    dq        (nx,) or (1,) static flags
+    replaced  (nx,) or (1,) share of the light that falls on pixels that were estimated
+    """
+
+    columns: Index
+    dq: Flags
+    replaced: Float
 
 
 @dataclass(frozen=True)
 class PhotometryConstants:
-    """Static maps and noise terms of a visit.
+    """Static maps and noise terms of a visit. Below, `channels` are the detector's columns, or the one band.
 
-    weights        (maps, ny, nx): flux, mean background per pixel, first moment about `centre` in y; of a band also in x
-                   and, where it is not the flux, the light that moments are divided by. A spectrum with a background surface
-                   has no background map but, last, one map a coefficient (`sky_basis`)
-    per_column     how many of the maps, from the first, are summed per column; the others over the whole frame
-    first, last    (maps,) row range of each map
+    method         of extraction, `auto` resolved
     used           (ny, nx) pixels that enter the flux
-    area           (nx,) or scalar: Σ of the flux weights (pixels of background under it)
-    photon_gain    Σ w² P / flat: photon variance per electron of flux
-    constant_var   read noise + dark + background photons, e-²
-    background_var variance of one pair's background estimate (after smoothing along wavelength), e-²
-    columns        detector columns of the output channels, in output order (None: one band)
-    channel_dq     (channel,) uint32
-    shared_columns columns whose backgrounds share their error
-    sky_basis      (nx, terms) background per pixel under each column's weights from the surface's coefficients
-    replaced       (channel,) share of the light in estimated pixels
-    frame          what is measured on each frame; None: the maps say all
+    areas          pixels of background in the sums
+    centre         (y, x) px that first moments are taken about
+    drift_columns  columns that a spectrum's shift is measured on
+    per_frame      what is measured on each frame; None: the maps say all
     """
 
     method: str
     spectral: bool
-    weights: Float
-    per_column: int
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    used: NDArray[np.bool_]
-    area: Float
-    moment_area: Float
-    photon_gain: Float
-    read_var: Float
-    poisson_var: Float
-    dark_var: Float
-    flat_gain: Float
-    background_var: Float
+    maps: WeightMaps
+    used: Mask
+    areas: Areas
+    background: BackgroundTerms
+    noise: NoiseTerms
+    channels: Channels
     centre: tuple[float, float]
-    columns: NDArray[np.int64] | None
     drift_columns: slice
-    channel_dq: NDArray[np.uint32]
-    smooth_pairs: int
-    smooth_columns: int
-    shared_columns: int
-    sky_basis: Float | None
-    replaced: Float
-    frame: FrameWork | None
+    per_frame: PerFrame | None
 
     @property
-    def direct(self) -> bool:
-        """Whether the totals end with positions measured on each frame, [y, x]."""
-        return self.frame is not None and self.frame.direct
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Weighted sums of a run of CDS frames with the maps of `PhotometryConstants.weights`.
-
-    columns (per_column, n, nx): per detector column; totals (n, maps - per_column): over the whole frame.
-    dq (n, channels) uint32: flags of what was measured on each frame, None where nothing was.
-    """
-
-    columns: Real
-    totals: Float
-    dq: NDArray[np.uint32] | None = None
+    def background_flux_var(self) -> Float:
+        """Variance (channels,) of the background in a pair's flux, were it not smoothed in time, e-²."""
+        return np.asarray(self.areas.flux**2 * self.background.variance)
 
 
 @dataclass(frozen=True)
@@ -95,20 +108,6 @@ class LightCurves:
     background: Real
     x: Float
     y: Float
-    dq: NDArray[np.uint32]
+    dq: Flags
     slow_var: Float
     flagged: dict[str, int] = field(default_factory=dict)
-
-
-def joined(parts: list[Sums]) -> Sums:
-    """Sums of consecutive chunks as one."""
-    flags = [p.dq for p in parts if p.dq is not None]
-    return Sums(
-        np.concatenate([p.columns for p in parts], axis=1),
-        np.concatenate([p.totals for p in parts]),
-        np.concatenate(flags) if flags else None,
-    )
-
-
-#: rows of `PhotometryConstants.weights`
-FLUX, BACKGROUND, Y_MOMENT, X_MOMENT, LIGHT = range(5)

@@ -1,9 +1,8 @@
-"""Thresholds of calib.photometry.flags: what they flag, and how often."""
+"""Thresholds of calib.photometry.flags: which pairs and channels they flag."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,16 +10,14 @@ from v50calib.dq import DQ
 from v50calib.kernels.arrays import Mask, Real
 from v50calib.kernels.series import robust_limits
 from v50calib.stages.photometry.config import FlagThresholds
-
-if TYPE_CHECKING:
-    from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 
 
-def sky_excess(sky: Real, sigmas: float | None) -> Mask:
+def background_excess(background: Real, sigmas: float | None) -> Mask:
     """Pairs (pair,) whose background, mean over the channels (pair, channel), is more than `sigmas` above its slow course."""
     if sigmas is None:
-        return np.zeros(len(sky), bool)
-    level = sky.mean(axis=1, dtype=np.float64)[:, None]
+        return np.zeros(len(background), bool)
+    level = background.mean(axis=1, dtype=np.float64)[:, None]
     centre, limit = robust_limits(level, sigmas)
     return np.asarray((level > centre + limit)[:, 0])
 
@@ -37,11 +34,9 @@ def threshold_flags(flags: FlagThresholds, curves: LightCurves, constants: Photo
         pairs["off_center"] = np.hypot(curves.x - np.median(curves.x), curves.y - np.median(curves.y)) > flags.off_center
     channels: dict[str, Mask] = {}
     if flags.too_many_replaced is not None:
-        columns = constants.columns if constants.columns is not None else np.arange(1)
-        share = constants.replaced[columns]
-        channels["too_many_replaced"] = (
-            share if share.size == curves.flux.shape[1] else share.max(keepdims=True)
-        ) > flags.too_many_replaced
+        share = constants.channels.replaced[constants.channels.columns]
+        summed = share.size != curves.flux.shape[1]
+        channels["too_many_replaced"] = (share.max(keepdims=True) if summed else share) > flags.too_many_replaced
     if flags.low_snr is not None:
         with np.errstate(invalid="ignore"):
             snr = np.median(curves.flux / np.sqrt(curves.variance), axis=0)

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from v50calib.array_files import load_array
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels import psf
-from v50calib.kernels.arrays import Float
+from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.centroid import gaussian2d
 from v50calib.kernels.extraction import fill_masked
 from v50calib.stages.photometry.config import Psf
+from v50calib.stages.photometry.mean_frame import PixelNoise
 
 _MODELS = {"gaussian": psf.GAUSSIAN, "moffat": psf.MOFFAT, "empirical": psf.EMPIRICAL}
 
 
 @dataclass(frozen=True)
-class PsfWork:
+class PsfPerFrame:
     """A PSF of fixed shape and the window of the detector it is fitted in.
 
-    rows, columns   the window; profile (ny, nx) the PSF at the mean place, zero outside the window
+    rows, columns   the window
+    profile         (ny, nx) the PSF at the mean position, zero outside the window
     inverse         (rows, columns) 1/V of the model, 0 for masked pixels
     start           centre in the window (empirical: shift) that fits start from; offset: what turns it into detector px
+    reach           px that a pair's centre may lie off the start
     filter          (ny, nx) matched-filter weights: flux of a pair whose fit fails
     """
 
@@ -39,40 +42,38 @@ class PsfWork:
     reach: float
     filter: Float
 
-    def measure(self, frames: Float) -> tuple[Float, Float, np.ndarray]:
+    def measure(self, frames: Float) -> tuple[Float, Float, Mask]:
         """Flux (n,), centre (n, 2) [y, x] in detector px and success (n,) of background-free frames (n, ny, nx)."""
         out, good = np.empty((len(frames), 3)), np.empty(len(frames), np.bool_)
         stamps = np.ascontiguousarray(frames[:, self.rows, self.columns])
         psf.fit_frames(stamps, self.inverse, self.model, self.shape, self.table, np.array(self.start), self.reach, out, good)
         flux = np.where(good, out[:, 0], np.tensordot(frames, self.filter, axes=([1, 2], [0, 1])))
-        place = np.where(good[:, None], out[:, 1:] + np.array(self.offset), np.nan)
-        return flux, place, good
+        positions = np.where(good[:, None], out[:, 1:] + np.array(self.offset), np.nan)
+        return flux, positions, good
 
 
 def check_kernel(config: Psf) -> None:
-    """Refuse, before frames are read, a kernel file that is not there or no image."""
+    """Refuse, before frames are read, a kernel file that does not exist or holds no image. Raises ConfigError."""
     if config.kernel_path is not None:
-        _load(config.kernel_path)
+        _load_kernel(config.kernel_path)
 
 
-def _load(path: str) -> Float:
-    if not Path(path).is_file():
-        raise ConfigError(f"calib.photometry.psf.kernel_path={path} is not a file; give an .npy image, or null for the visit's mean frame")
+def _load_kernel(path: str) -> Float:
     try:
-        kernel = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as exc:
-        raise ConfigError(f"calib.photometry.psf.kernel_path={path} cannot be read as .npy ({exc}); save it with numpy.save") from exc
-    if kernel.ndim != 2 or not np.isfinite(kernel).all() or not kernel.sum() > 0:
+        kernel = load_array(path, key="calib.photometry.psf.kernel_path")
+    except DataError as exc:
+        # read before any visit is: a fault of the config, not of the data
+        raise ConfigError(str(exc)) from exc
+    if kernel.ndim != 2 or kernel.dtype.kind not in "biuf" or not np.isfinite(kernel).all() or not kernel.sum() > 0:
         raise ConfigError(
-            f"calib.photometry.psf.kernel_path={path} has shape {kernel.shape}: it must be a finite 2-D image with a positive sum"
+            f"calib.photometry.psf.kernel_path={path} has the shape {kernel.shape} and the type {kernel.dtype}: it must be a finite "
+            "2-D image with a positive sum"
         )
     return kernel.astype(np.float64)
 
 
-def build_psf(
-    config: Psf, image: Float, masked: np.ndarray, centre: tuple[float, float], read_var: Float, photon: Float, constant: Float
-) -> PsfWork:
-    """The PSF of a visit. image (ny, nx): mean frame without background; V = read_var + constant + flux·photon·PSF.
+def build_psf(config: Psf, image: Float, masked: Mask, centre: tuple[float, float], noise: PixelNoise) -> PsfPerFrame:
+    """The PSF of a visit. image (ny, nx): mean frame without background; V = read noise + constant + flux·photon·PSF.
 
     Raises DataError where the shape cannot be fitted to the mean frame, or the mean frame has no light.
     """
@@ -84,13 +85,13 @@ def build_psf(
         raise DataError(
             f"the mean frame holds {total:.3g} e- in the PSF's window: no star to fit; check the pointing or use method=aperture"
         )
-    # first with the image's own photons, smoothed by nothing: the shape is fitted once, to a mean of many frames
-    variance = read_var + constant + np.maximum(filled, 0.0) * photon
+    # first with the image's own photons, not smoothed: the shape is fitted once, to a mean of many frames
+    variance = noise.read + noise.constant + np.maximum(filled, 0.0) * noise.photon
     inverse = np.where(used, 1.0 / variance[rows, columns], 0.0)
     model, table, shape = _MODELS[config.model], np.zeros((1, 1)), np.zeros(2)
     corner = (float(rows.start), float(columns.start))
     if model == psf.EMPIRICAL:
-        kernel = _placed(_load(config.kernel_path), stamp) if config.kernel_path is not None else np.maximum(stamp, 0.0)
+        kernel = _moved_to(_load_kernel(config.kernel_path), stamp) if config.kernel_path is not None else np.maximum(stamp, 0.0)
         table, start, offset = psf.spline_table(kernel), (0.0, 0.0), centre
         flux = total
     else:
@@ -99,12 +100,12 @@ def build_psf(
         offset = corner
     profile = np.zeros(image.shape)
     profile[rows, columns] = psf.image(model, shape, table, start, (stamp.shape[0], stamp.shape[1]))
-    variance = read_var + constant + np.maximum(flux * profile, 0.0) * photon
+    variance = noise.read + noise.constant + np.maximum(flux * profile, 0.0) * noise.photon
     inverse = np.where(used, 1.0 / variance[rows, columns], 0.0)
     weight = np.zeros(image.shape)
     weight[rows, columns] = inverse * profile[rows, columns]
     weight /= (weight * profile).sum()
-    return PsfWork(
+    return PsfPerFrame(
         model=model, shape=shape, table=table, rows=rows, columns=columns, profile=profile, inverse=inverse, start=start,
         offset=offset, reach=config.bounds.max_shift_px, filter=weight,
     )  # fmt: skip
@@ -134,7 +135,7 @@ def _fitted_shape(
     return shape, found, flux
 
 
-def _placed(kernel: Float, stamp: Float) -> Float:
+def _moved_to(kernel: Float, stamp: Float) -> Float:
     """The user's image, moved so that its Gaussian centre is the stamp's, on the stamp's grid."""
     centres = np.empty((2, 2))
     gaussian2d(kernel[None], centres[:1])

@@ -1,40 +1,45 @@
 """Photometry: fluxes per pair (and per spectral channel) as weighted sums of the CDS frames.
 
-The weights of a visit are static maps made once by `prepare` (`photometry_weights.py`); the hot loop is a
-weighted sum. Methods that need each frame itself (`photometry_frames.py`) leave the same sums. `finish` turns the
-sums of all pairs into background-subtracted light curves.
+The weights of a visit are static maps made once (`weights.build_constants`); the hot loop is a weighted sum. Methods that
+need each frame itself (`per_frame`) leave the same sums. `finish` turns the sums of all pairs into background-subtracted
+light curves.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v50calib.dq import DQ
-from v50calib.kernels.arrays import Float, Real
+from v50calib.kernels.arrays import Flags, Float, Real
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
 from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_limits
 from v50calib.stages.photometry.centroid import follow
 from v50calib.stages.photometry.config import PhotometryConfig
-from v50calib.stages.photometry.constants import BACKGROUND, FLUX, LIGHT, X_MOMENT, Y_MOMENT, LightCurves, PhotometryConstants, Sums, joined
-from v50calib.stages.photometry.flags import sky_excess, threshold_flags
-from v50calib.stages.photometry.per_frame import measure_frames
-
-__all__ = ["LightCurves", "Photometry", "PhotometryConfig", "PhotometryConstants", "Sums", "joined"]
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
+from v50calib.stages.photometry.flags import background_excess, threshold_flags
+from v50calib.stages.photometry.per_frame import REPLACED, measure_frames
+from v50calib.stages.photometry.weight_maps import FLUX, LIGHT, Sums, X, Y
 
 #: background samples further off their channel's slow course than this many sigma are replaced by its median
-SKY_CLIP = 6.0
+BACKGROUND_CLIP = 6.0
 
 
 class Photometry:
-    """cds_corrected (pair, y, x) -> photometry (pair) or (pair, wavelength) [e- per pair].
+    """cds_corrected (pair, y, x) [e-] -> photometry (pair, wavelength) [e- per pair], background and pointing.
 
-    Sets SATURATED/AD_FLOOR where a used pixel was flagged in either read, FLUX_ESTIMATED where a masked pixel
-    was filled in, OUTLIER|FLUX_ESTIMATED where a single sample stood off its neighbours in time and was
-    interpolated. Variance: Σ w² V with V from the profile model (Horne 1986).
+    Optimal extraction (Horne 1986, PASP 98, 609) or a strip of a spectrum's columns; an aperture or a PSF fit of a band.
+
+    Variance: Σ w² V with V from the model of the mean frame, never from a pair's own data.
+    Flags: SATURATED, AD_FLOOR where a used pixel was flagged in either read; FLUX_ESTIMATED where a masked pixel was filled in;
+    OUTLIER|FLUX_ESTIMATED where a single sample stood off its neighbours in time and was interpolated, pixels were rejected or a
+    fit failed; HOT, NO_LIN_CORR, UNRELIABLE_DARK of used pixels; DO_NOT_USE of channels without a usable pixel; and those of
+    calib.photometry.flags.
+    Raises (`choices`, `weights.build_constants`) ConfigError where a method makes no sense on the instrument, DataError where the
+    mean frame has no star to fit.
     """
 
     name: ClassVar[str] = "photometry"
@@ -46,87 +51,90 @@ class Photometry:
 
     def measure(self, cds: Float, constants: PhotometryConstants, dtype: str) -> Sums:
         """Sums of CDS frames (n, ny, nx) with masked pixels at any finite value, columns stored as `dtype`."""
-        c = constants
-        if c.frame is not None:
-            found = measure_frames(cds, c.frame, c.weights, c.first, c.last, (c.area, c.moment_area))
-            return Sums(found.columns.swapaxes(0, 1).astype(dtype, order="C"), found.totals, found.dq)
-        out = np.empty((len(cds), len(c.weights), cds.shape[2]))
-        weighted_column_sums(cds, c.weights, c.first, c.last, out)
-        return Sums(out[:, : c.per_column].swapaxes(0, 1).astype(dtype, order="C"), out[:, c.per_column :].sum(axis=2))
+        maps = constants.maps
+        if constants.per_frame is not None:
+            sums = measure_frames(cds, constants.per_frame, maps, constants.areas)
+            return replace(sums, columns=sums.columns.astype(dtype, order="C"))
+        out = np.empty((len(cds), len(maps.weights), cds.shape[2]))
+        weighted_column_sums(cds, maps.weights, maps.first, maps.last, out)
+        return Sums(out[:, : maps.per_column].swapaxes(0, 1).astype(dtype, order="C"), out[:, maps.per_column :].sum(axis=2))
 
-    def finish(self, sums: Sums, dq: NDArray[np.uint32], constants: PhotometryConstants) -> LightCurves:
+    def finish(self, sums: Sums, dq: Flags, constants: PhotometryConstants) -> LightCurves:
         """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1)."""
-        flux, sky = self._raw_series(sums, constants)
-        excess = sky_excess(sky, self.config.flags.excessive_bkg)
-        centre, limit = robust_limits(sky, SKY_CLIP)
-        area = np.where(np.isfinite(constants.area), constants.area, 0.0)
-        sky = subtract_smooth(
-            flux, sky, centre, limit, area, constants.smooth_pairs, constants.smooth_columns
-        )  # fmt: skip
+        flux, background = self._raw_series(sums, constants)
+        excess = background_excess(background, self.config.flags.excessive_bkg)
+        centre, limit = robust_limits(background, BACKGROUND_CLIP)
+        dead = ~np.isfinite(constants.areas.flux)
+        area, smoothing = np.where(dead, 0.0, constants.areas.flux), constants.background
+        background = subtract_smooth(flux, background, centre, limit, area, smoothing.smooth_pairs, smoothing.smooth_columns)
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
-        flux[:, ~np.isfinite(constants.area)] = 0.0
+        flux[:, dead] = 0.0
         if sums.dq is not None:
             dq = dq | sums.dq
         if self.config.outlier_replace.enabled:
-            bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
-            if bad.any():
-                flux = interpolate_in_time(flux, bad)
-                dq = dq.copy()
-                dq[bad] |= np.uint32(DQ.OUTLIER | DQ.FLUX_ESTIMATED)
+            flux, dq = self._without_outliers(flux, dq)
         if not self.config.flags.saturation:
             dq = dq & ~np.uint32(DQ.SATURATED)
-        x, y = self._pointing(sums.totals, sky, flux, constants)
-        place = (constants.centre[0], 0.0) if constants.spectral else constants.centre
-        x, y, lost = follow(x, y, self.config.centroid.track, place)
-        curves = self._channels(flux, sky, x, y, dq, constants)
+        x, y = self._pointing(sums, background, flux, constants)
+        # the x of a spectrum is a shift
+        home = (constants.centre[0], 0.0) if constants.spectral else constants.centre
+        x, y, lost = follow(x, y, self.config.centroid.track, home)
+        curves = self._channels(flux, background, x, y, dq, constants)
         return threshold_flags(self.config.flags, curves, constants, excess, lost)
+
+    def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
+        """Flux and flags with single samples in time that stand off their neighbours interpolated."""
+        bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
+        if not bad.any():
+            return flux, dq
+        dq = dq.copy()
+        dq[bad] |= REPLACED
+        return interpolate_in_time(flux, bad), dq
 
     @staticmethod
     def _raw_series(sums: Sums, constants: PhotometryConstants) -> tuple[Real, Real]:
-        """Flux with its background, and the background per pixel, (pair, nx) or (pair, 1)."""
-        if not constants.spectral:
-            return sums.totals[:, :1].copy(), sums.totals[:, 1:2]
-        flux = sums.columns[FLUX].copy()
-        if constants.sky_basis is None:
-            return flux, sums.columns[BACKGROUND]
-        terms = constants.sky_basis.shape[1]
-        return flux, (sums.totals[:, -terms:] @ constants.sky_basis.T).astype(flux.dtype)
+        """Flux with its background (a copy), and the background per pixel, (pair, nx) or (pair, 1)."""
+        maps, mix = constants.maps, constants.background.mix
+        flux = maps.series(sums, FLUX).copy()
+        if maps.background is not None:
+            return flux, maps.series(sums, maps.background)
+        assert mix is not None
+        return flux, (maps.totals(sums, maps.coefficients) @ mix.T).astype(flux.dtype)
 
-    def _pointing(self, totals: Float, sky: Real, flux: Real, constants: PhotometryConstants) -> tuple[Float, Float]:
-        """Star position (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
-        if constants.direct:
-            return totals[:, -1], totals[:, -2]
-        if self.config.centroid.chosen == "none":
-            n, (y0, x0) = len(totals), constants.centre
+    def _pointing(self, sums: Sums, background: Real, flux: Real, constants: PhotometryConstants) -> tuple[Float, Float]:
+        """Star position x, y (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
+        maps, (y0, x0) = constants.maps, constants.centre
+        if constants.per_frame is not None and constants.per_frame.locates:
+            positions = maps.positions(sums)
+            return positions[:, 1], positions[:, 0]
+        if not self.config.centroid.measured:
+            n = len(sums.totals)
             return np.full(n, 0.0 if constants.spectral else x0), np.full(n, y0)
+        moments, areas = maps.totals(sums, maps.moments), constants.areas.moments
         if constants.spectral:
             span = constants.drift_columns
             shift, total = spectral_shift(flux[:, span])
-            moment = totals[:, 0] - sky[:, span] @ constants.moment_area[0, span]
-            return shift, constants.centre[0] + moment / total
-        below = constants.moment_area[:, 0]
-        moment_y, moment_x = totals[:, Y_MOMENT] - sky[:, 0] * below[0], totals[:, X_MOMENT] - sky[:, 0] * below[1]
-        light = totals[:, LIGHT] - sky[:, 0] * below[2] if len(below) > 2 else flux[:, 0]
-        return constants.centre[1] + moment_x / light, constants.centre[0] + moment_y / light
+            return shift, y0 + (moments[:, Y] - background[:, span] @ areas[Y, span]) / total
+        level, area = background[:, 0], areas[:, 0]
+        light = moments[:, LIGHT] - level * area[LIGHT] if len(area) > LIGHT else flux[:, 0]
+        return x0 + (moments[:, X] - level * area[X]) / light, y0 + (moments[:, Y] - level * area[Y]) / light
 
     def _channels(
-        self, flux: Real, sky: Real, x: Float, y: Float, dq: NDArray[np.uint32],
-        constants: PhotometryConstants,
+        self, flux: Real, background: Real, x: Float, y: Float, dq: Flags, constants: PhotometryConstants
     ) -> LightCurves:  # fmt: skip
         """Pick the science columns in ascending wavelength, attach variances, sum to a band where asked."""
-        columns = constants.columns if constants.columns is not None else np.array([0])
-        flux, sky = flux[:, columns], sky[:, columns]
-        dead_channel = ~np.isfinite(constants.area[columns])
-        flux[:, dead_channel] = np.nan
-        under = constants.area[columns] ** 2 * constants.background_var[columns]
-        share = 1.0 / max(constants.smooth_pairs, 1)
-        slow, read = under * (1.0 - share), constants.read_var[columns] + under * share
-        variance = linear_variance(flux, constants.photon_gain[columns], constants.poisson_var[columns] + read)
-        dq = dq[:, columns] | constants.channel_dq[columns]
+        columns, noise, smoothing = constants.channels.columns, constants.noise, constants.background
+        flux, background = flux[:, columns], background[:, columns]
+        flux[:, ~np.isfinite(constants.areas.flux[columns])] = np.nan
+        unsmoothed = constants.background_flux_var[columns]
+        share = 1.0 / max(smoothing.smooth_pairs, 1)
+        slow, read = unsmoothed * (1.0 - share), noise.read[columns] + unsmoothed * share
+        variance = linear_variance(flux, noise.photon_gain[columns], noise.constant[columns] + read)
+        dq = dq[:, columns] | constants.channels.dq[columns]
         if constants.spectral and self.config.instrument.per_channel is False:
-            flux, variance, sky = (np.nansum(v, axis=1, keepdims=True) for v in (flux, variance, sky))
+            flux, variance, background = (np.nansum(v, axis=1, keepdims=True) for v in (flux, variance, background))
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
             read = np.nansum(read, keepdims=True)
             # neighbouring channels share the smoothed background, so their errors add up, not their variances
-            slow = np.nansum(slow, keepdims=True) * min(constants.shared_columns, slow.size)
-        return LightCurves(flux, variance, read, sky, x, y, dq, slow)
+            slow = np.asarray(np.nansum(slow, keepdims=True) * min(smoothing.shared_columns, slow.size))
+        return LightCurves(flux, variance, read, background, x, y, dq, slow)

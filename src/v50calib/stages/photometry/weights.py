@@ -2,226 +2,152 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 
 from v50calib.dq import DQ
 from v50calib.kernels import extraction
-from v50calib.kernels.arrays import Float, Mask
-from v50calib.kernels.horne import rejection_slope
-from v50calib.stages.photometry.background import SkyModel, build_sky
-from v50calib.stages.photometry.band import band_maps, recentre_of
-from v50calib.stages.photometry.centroid import build_centroid
-from v50calib.stages.photometry.choices import _check_roi, resolve_method
+from v50calib.kernels.arrays import Flags, Float, Mask
+from v50calib.stages.photometry.background import BackgroundModel, BackgroundSums, Scene, build_background
+from v50calib.stages.photometry.band import band_maps
+from v50calib.stages.photometry.centroid import CentroidPerFrame, build_centroid
+from v50calib.stages.photometry.choices import check_roi, resolve_method
 from v50calib.stages.photometry.config import PhotometryConfig
-from v50calib.stages.photometry.constants import PhotometryConstants
-from v50calib.stages.photometry.per_frame import FrameWork, Recentre, Rejection
-from v50calib.stages.photometry.psf import PsfWork
-from v50calib.stages.photometry.spectrum import SpectrumMaps, column_model, spectrum_maps
+from v50calib.stages.photometry.constants import BackgroundTerms, Channels, NoiseTerms, PhotometryConstants
+from v50calib.stages.photometry.flux_maps import FluxMaps, per_channel
+from v50calib.stages.photometry.mean_frame import MeanFrame, PixelNoise, pixel_noise
+from v50calib.stages.photometry.per_frame import PerFrame
+from v50calib.stages.photometry.spectrum import spectrum_maps
+from v50calib.stages.photometry.weight_maps import Areas, stack_maps
 from v50calib.stages.tile import VisitState
 
-
-@dataclass(frozen=True)
-class MeanFrame:
-    """Mean CDS frame of the visit's sample pairs and the noise model there, all (ny, nx).
-
-    cds          e-; masked pixels 0
-    read_var     read-noise variance of one CDS value, e-² (linearity slope and flat included)
-    inverse_flat 1/flat as applied
-    dark         dark electrons between the reads, after the flat
-    """
-
-    cds: Float
-    read_var: Float
-    inverse_flat: Float
-    dark: Float
-
-
-@dataclass(frozen=True)
-class Maps:
-    """What a spectrum's and a band's maps have in common, (ny, nx) but for moments (k, ny, nx) and inside (channels,)."""
-
-    flux: Float
-    moments: Float
-    profile: Float
-    centre: tuple[float, float]
-    estimated: Mask
-    inside: Float
-    psf: PsfWork | None = None
+#: columns beside the science range, to each side, that the shift of a spectrum is measured on too
+BAND_EDGE = 19
 
 
 def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame, pair_cadence_s: float) -> PhotometryConstants:
-    """Weights, areas and noise terms of a visit (see `PhotometryConstants`)."""
-    instrument = state.instrument
-    spectral = instrument.spectral
-    method, background = resolve_method(config, spectral)
-    _check_roi(config, mean.cds.shape)
-    noise = config.noise_model
-    read_var = mean.read_var
-    if noise.read_noise is not None:
-        read_var = np.full_like(read_var, 2.0 * noise.read_noise**2) * mean.inverse_flat**2
-    photon = mean.inverse_flat * (1.0 if noise.include_shot_noise else 0.0)
+    """Maps and noise terms of a visit. Raises ConfigError where a method makes no sense on its instrument."""
+    instrument, spectral = state.instrument, state.instrument.spectral
+    method, background_method = resolve_method(config, spectral)
+    check_roi(config, mean.cds.shape)
     hot = (state.pixel_dq & np.uint32(DQ.HOT)).astype(bool)
-    sky = build_sky(config, background, mean.cds, state.masked, hot, spectral=spectral)
-    whole = extraction.fill_masked(mean.cds, state.masked) if not sky.linear else mean.cds
-    level = np.broadcast_to(sky.image(sky.coefficients(whole[None]))[0], mean.cds.shape)
-    image = mean.cds - level
-    dark = np.maximum(mean.dark, 0.0) * photon
-    sky_photons = np.maximum(level, 0.0) * photon * (1.0 if noise.include_background_var else 0.0)
-    span = _drift_columns(instrument.science, image.shape[1])
-    total = read_var + np.maximum(mean.cds + mean.dark, 0.0) * photon
+    model = build_background(config, background_method, Scene(mean.cds, state.masked, hot, instrument))
+    level = mean_background(model, mean, state.masked)
+    image, noise = mean.cds - level, pixel_noise(config.noise_model, mean, level)
+    span = drift_columns(instrument.science, image.shape[1])
     if spectral:
-        found = spectrum_maps(config, method, image, state.masked, span, read_var=read_var, noise=(total, sky_photons + dark, photon))
-        maps = Maps(found.weight, found.moment[None], found.profile, found.centre, found.estimated, found.inside)
-        rejection = _rejection(config, method, found, image, state.masked, read_var, (total, sky_photons + dark, photon))
-        recentre = _strip(config, method, maps)
+        found = spectrum_maps(config, method, image, state.masked, span, noise)
     else:
-        band = band_maps(config, method, image, state.masked, read_var=read_var, photon=photon, constant=sky_photons + dark)
-        maps = Maps(band.weight, band.moments, band.profile, band.centre, band.estimated, np.array([band.inside]), band.psf)
-        rejection, recentre = None, recentre_of(config, band) if method == "aperture" else None
-    dead_column = np.asarray(~np.isfinite(maps.flux).all(axis=0))
-    flux_map = np.nan_to_num(maps.flux, nan=0.0)
-    sums = _sky_sums(sky, flux_map, maps.moments, spectral)
-    at = maps.centre
-    if spectral:
-        # the moment of the mean frame itself: the trace's row is measured on fewer rows
-        at = (at[0] + float((maps.moments[0] * image).sum() / (np.nan_to_num(maps.flux) * image)[:, span].sum()), at[1])
-    centroid = build_centroid(config.centroid, extraction.fill_masked(image, state.masked), at, spectral=spectral)
-    fit = maps.psf if config.psf.mode == "fit" else None
-    work = None
-    if not (sky.linear and centroid is None and fit is None and rejection is None and recentre is None):
-        repair = extraction.masked_shares(image, state.masked)
-        many = not sky.linear and not sky.per_column and len(sky.surface) > 1
-        work = FrameWork(spectral, repair, sky, sums.under, centroid, fit, recentre, rejection, many)
-    # a spectrum's shift along x is measured on the spectrum itself: no map for it
-    weights = np.stack([flux_map, *sums.sky_maps, *sums.moments, *(sums.coefficients if work is None else ())])
-    if work is not None and not sums.sky_maps:
-        weights = np.insert(weights, 1, 0.0, axis=0)
-    axis = 0 if spectral else None
-    square = flux_map**2
-    terms = (flux_map, square * maps.profile * photon, square * read_var, square * (sky_photons + dark))
-    area, photon_sum, read_sum, poisson_sum = (np.atleast_1d(v.sum(axis=axis)) for v in terms)
-    slopes = [square * np.gradient(extraction.fill_masked(image, state.masked), axis=a) ** 2 for a in (0, 1)]
-    sky_var = _sky_variance(sky, sums, read_var + np.maximum(mean.cds, 0.0) * photon, spectral)
-    smooth_columns = config.background.columns.smooth_columns if background == "columns" else 1
-    estimated = maps.estimated
-    rows = [np.flatnonzero((w != 0).any(axis=1)) for w in weights]
+        found = band_maps(config, method, image, state.masked, noise)
+    flux = found.weights
+    sums = model.sums(flux, found.moments, spectral=spectral)
+    filled = extraction.fill_masked(image, state.masked)
+    centroid = build_centroid(config.centroid, filled, mean_position(found, image, span, spectral=spectral), spectral=spectral)
+    per_frame = per_frame_of(found, model, sums, centroid, image, state.masked, spectral=spectral)
+    if per_frame is None:
+        # a spectrum's shift along x is measured on the spectrum itself: no map for it
+        maps = stack_maps(flux, sums.map, sums.moments, sums.coefficients, spectral=spectral)
+    else:
+        measured = np.zeros_like(flux) if sums.map is None else sums.map
+        maps = stack_maps(flux, measured, sums.moments, [], spectral=spectral)
+    area = per_channel(flux, spectral)
     return PhotometryConstants(
         method=method,
         spectral=spectral,
-        weights=np.ascontiguousarray(weights),
-        per_column=(1 + len(sums.sky_maps) if work is None else 2) if spectral else 0,
-        first=np.array([r[0] if r.size else 0 for r in rows], np.int64),
-        last=np.array([r[-1] + 1 if r.size else 0 for r in rows], np.int64),
-        used=flux_map != 0,
-        area=np.where(dead_column, np.nan, area) if spectral else area,
-        moment_area=np.stack([np.atleast_1d(m.sum(axis=axis)) for m in maps.moments]),
-        photon_gain=photon_sum,
-        read_var=read_sum,
-        poisson_var=poisson_sum,
-        dark_var=np.atleast_1d((square * dark).sum(axis=axis)),
-        flat_gain=np.stack([np.atleast_1d(s.sum(axis=axis)) for s in slopes]),
-        background_var=sky_var / smooth_columns if noise.include_background_var else np.zeros_like(sky_var),
-        centre=maps.centre,
-        columns=instrument.science_columns(state.wavelength_um) if spectral else None,
+        maps=maps,
+        used=flux != 0,
+        areas=Areas(
+            flux=np.where(found.dead_columns, np.nan, area) if spectral else area,
+            moments=np.stack([per_channel(m, spectral) for m in found.moments]),
+        ),
+        background=background_terms(config, model, sums, mean, noise, pair_cadence_s, per_frame is None, spectral=spectral),
+        noise=noise_terms(found, noise, filled, spectral=spectral),
+        channels=Channels(
+            columns=instrument.science_columns(state.wavelength_um) if spectral else np.zeros(1, np.int64),
+            dq=channel_dq(state, found, spectral=spectral),
+            replaced=found.replaced(state.masked, spectral=spectral),
+        ),
+        centre=found.centre,
         drift_columns=span,
-        channel_dq=_channel_dq(state, flux_map != 0, estimated, dead_column, spectral),
-        smooth_pairs=max(1, round(config.background.smooth_s / pair_cadence_s)),
-        smooth_columns=smooth_columns,
-        shared_columns=smooth_columns if sky.per_column else area.size,
-        sky_basis=sums.under if work is None and sums.coefficients else None,
-        replaced=_replaced(maps, state.masked, spectral),
-        frame=work,
+        per_frame=per_frame,
     )
 
 
-@dataclass(frozen=True)
-class _SkySums:
-    """How the background becomes sums of the frames.
-
-    sky_maps      [map] of the background per pixel (columns, annulus, a band under any linear surface), or nothing
-    coefficients  maps of the surface's coefficients, where each column has its own mix of them (a spectrum)
-    under         (channels, terms) the mix; None: the map, or a coefficient a column, is the background itself
-    moments       moment maps that take the surface's own shape off
-    """
-
-    sky_maps: list[Float]
-    coefficients: list[Float]
-    under: Float | None
-    moments: Float
+def mean_background(model: BackgroundModel, mean: MeanFrame, masked: Mask) -> Float:
+    """Background (ny, nx) of the mean frame, e- per pixel."""
+    # a statistic of pixels must not meet the zeros of masked ones
+    whole = mean.cds if model.linear else extraction.fill_masked(mean.cds, masked)
+    return np.broadcast_to(model.image(model.coefficients(whole[None]))[0], mean.cds.shape)
 
 
-def _sky_sums(sky: SkyModel, flux_map: Float, moments: Float, spectral: bool) -> _SkySums:
-    if sky.weights is not None:
-        under = None if sky.per_column else np.ones((flux_map.shape[1] if spectral else 1, 1))
-        return _SkySums([sky.weights], [], under, moments)
-    under = sky.under(flux_map, spectral)
-    if not sky.linear:
-        return _SkySums([np.zeros_like(flux_map)], [], under, moments)
-    # Σ m·(frame - B) + Σ m·(background per pixel): the light curves' end takes the second off again, smoothed in time
-    shape = np.tensordot(moments, sky.surface, axes=([1, 2], [1, 2]))
-    area = moments.sum(axis=1) if spectral else moments.sum(axis=(1, 2))[:, None]
-    level = area @ under
-    kept = moments + np.tensordot(level - shape, sky.maps, axes=1)
-    if spectral:
-        return _SkySums([], list(sky.maps), under, kept)
-    return _SkySums([np.tensordot(under[0], sky.maps, axes=1)], [], under, kept)
-
-
-def _sky_variance(sky: SkyModel, sums: _SkySums, variance: Float, spectral: bool) -> Float:
-    """Variance (channels,) of one pair's background per pixel, e-²."""
-    if sky.weights is not None:
-        found = np.atleast_1d((sky.weights**2 * variance).sum(axis=0 if sky.per_column else None))
-        return np.repeat(found, variance.shape[1]) if spectral and not sky.per_column else found
-    assert sums.under is not None
-    maps = sums.under @ sky.maps.reshape(len(sky.maps), -1)
-    return np.asarray((maps**2) @ variance.reshape(-1)) * sky.excess
-
-
-def _rejection(
-    config: PhotometryConfig, method: str, found: SpectrumMaps, image: Float, masked: Mask, read_var: Float,
-    noise: tuple[Float, Float, Float],
-) -> Rejection | None:  # fmt: skip
-    robust = config.optimal.robust
-    if method != "optimal" or robust.sigma_clip is None:
-        return None
-    weighting = np.where(masked | ~found.window, 0.0, np.nan_to_num(found.weight))
-    return Rejection(
-        profile=found.profile, variance=column_model(image, masked, found.profile, read_var=read_var, noise=noise), weighting=weighting,
-        slope=rejection_slope(found.profile, robust.jitter_px), clip=robust.sigma_clip, max_iters=robust.max_iters,
-    )  # fmt: skip
-
-
-def _strip(config: PhotometryConfig, method: str, maps: Maps) -> Recentre | None:
-    """A spectrum's aperture that follows the trace in y."""
-    aperture = config.aperture
-    if method != "aperture" or not aperture.recenter_on_centroid:
-        return None
-    half = aperture.radius_px if aperture.shape == "circular" else aperture.box.height_px / 2
-    return Recentre(0, half, half, 0.0, 0, 1.0 / maps.inside, maps.centre, config.centroid.track.max_step_px)
-
-
-def _replaced(maps: Maps, masked: Mask, spectral: bool) -> Float:
-    """Share (channels,) of each channel's light that falls on pixels that were estimated."""
-    light = np.maximum(extraction.fill_masked(maps.profile, masked) if not spectral else maps.profile, 0.0)
-    axis = 0 if spectral else None
-    lost, whole = (np.atleast_1d(v.sum(axis=axis)) for v in (light * maps.estimated, light))
-    return np.asarray(lost / np.where(whole > 0, whole, math.inf))
-
-
-def _drift_columns(science: slice | None, nx: int) -> slice:
-    """Columns that measure the shift: the science range and 19 px to each side, so that band edges are inside."""
+def drift_columns(science: slice | None, nx: int) -> slice:
+    """Columns that measure the shift: the science range and some to each side, so that band edges are inside."""
     if science is None:
         return slice(0, nx)
-    return slice(max(0, science.start - 19), min(nx, science.stop + 19))
+    return slice(max(0, science.start - BAND_EDGE), min(nx, science.stop + BAND_EDGE))
 
 
-def _channel_dq(state: VisitState, used: np.ndarray, estimated: np.ndarray, dead: np.ndarray, spectral: bool) -> np.ndarray:
-    """Static flags per column (or of the band): hot pixels used, pixels filled in, nothing usable."""
+def mean_position(found: FluxMaps, image: Float, span: slice, *, spectral: bool) -> tuple[float, float]:
+    """Position (y, x) px of the star in the mean frame `image` (ny, nx)."""
+    if not spectral:
+        return found.centre
+    # the moment of the mean frame itself: the trace's row is measured on fewer rows
+    offset = float((found.moments[0] * image).sum() / (found.weights * image)[:, span].sum())
+    return found.centre[0] + offset, found.centre[1]
+
+
+def per_frame_of(
+    found: FluxMaps, model: BackgroundModel, sums: BackgroundSums, centroid: CentroidPerFrame | None, image: Float, masked: Mask, *,
+    spectral: bool,
+) -> PerFrame | None:  # fmt: skip
+    """What must be measured on each frame; None where the static maps say all."""
+    if model.linear and all(part is None for part in (centroid, found.psf, found.rejection, found.recentre)):
+        return None
+    return PerFrame(
+        spectral=spectral,
+        repair=extraction.masked_shares(image, masked),
+        background=model,
+        mix=sums.mix,
+        centroid=centroid,
+        psf=found.psf,
+        recentre=found.recentre,
+        rejection=found.rejection,
+        moments_on_clean=not model.linear and not model.per_column and len(model.surface) > 1,
+    )
+
+
+def noise_terms(found: FluxMaps, noise: PixelNoise, filled: Float, *, spectral: bool) -> NoiseTerms:
+    """Variance of a pair's flux by its causes; filled (ny, nx): the mean frame without background or gaps."""
+    square = found.weights**2
+    slopes = [square * np.gradient(filled, axis=axis) ** 2 for axis in (0, 1)]
+    return NoiseTerms(
+        photon_gain=per_channel(square * found.profile * noise.photon, spectral),
+        read=per_channel(square * noise.read, spectral),
+        dark=per_channel(square * noise.dark, spectral),
+        constant=per_channel(square * noise.constant, spectral),
+        flat_gain=np.stack([per_channel(s, spectral) for s in slopes]),
+    )
+
+
+def background_terms(
+    config: PhotometryConfig, model: BackgroundModel, sums: BackgroundSums, mean: MeanFrame, noise: PixelNoise, pair_cadence_s: float,
+    summed: bool, *, spectral: bool,
+) -> BackgroundTerms:  # fmt: skip
+    """Smoothing and errors of the background; summed: it comes out of sums with static maps."""
+    variance = model.variance(sums.mix, noise.read + np.maximum(mean.cds, 0.0) * noise.photon, spectral=spectral)
+    return BackgroundTerms(
+        mix=sums.mix if summed and sums.coefficients else None,
+        variance=variance / model.smooth_columns if config.noise_model.include_background_var else np.zeros_like(variance),
+        smooth_pairs=max(1, round(config.background.smooth_s / pair_cadence_s)),
+        smooth_columns=model.smooth_columns,
+        shared_columns=model.smooth_columns if model.per_column else variance.size,
+    )
+
+
+def channel_dq(state: VisitState, found: FluxMaps, *, spectral: bool) -> Flags:
+    """Static flags (channels,): hot pixels used, pixels filled in, nothing usable."""
+    used = found.weights != 0
     carried = np.where(used, state.pixel_dq & np.uint32(DQ.HOT | DQ.NO_LIN_CORR | DQ.UNRELIABLE_DARK), np.uint32(0))
-    carried |= np.where(estimated, np.uint32(DQ.FLUX_ESTIMATED), np.uint32(0))
+    carried |= np.where(found.estimated, np.uint32(DQ.FLUX_ESTIMATED), np.uint32(0))
     flags = np.bitwise_or.reduce(carried, axis=0)
-    flags |= np.where(dead, np.uint32(DQ.DO_NOT_USE), np.uint32(0))
+    flags |= np.where(found.dead_columns, np.uint32(DQ.DO_NOT_USE), np.uint32(0))
     return flags if spectral else np.bitwise_or.reduce(flags, keepdims=True)

@@ -1,1 +1,1 @@
-"""What the series stages pass on: light curves, time bins and the baseline's terms."""
+"""What the series stages pass on: light curves, the ephemeris, time bins and the baseline's terms."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Flags, Float, Mask, Real
-
-if TYPE_CHECKING:
-    from v50calib.stages.series.time_bins import BaselineModel
+from v50calib.kernels.lightcurves import weighted_totals
+from v50calib.stages.series.time_bins import BaselineModel
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Series:
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
     slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
-    width (pair,) rms height of the spectrum or star, px; sky (pair,) background, e- per pixel: where asked for;
+    width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
     used (pair,) pairs that fits and bins may use, None: all.
     """
 
@@ -35,7 +33,7 @@ class Series:
     star: dict[str, float]
     slow_var: Float
     width: Float | None = None
-    sky: Float | None = None
+    background: Float | None = None
     used: Mask | None = None
 
 
@@ -69,6 +67,11 @@ class Ephemeris:
     def found(self) -> bool:
         """Whether there is a transit."""
         return self.source != "none"
+
+    @property
+    def given(self) -> bool:
+        """Whether the config gave mid-time and duration: no fit changes them."""
+        return self.source == "given"
 
     def in_transit(self, time_h: Float, margin: float) -> Mask:
         """Samples within T14·(1 + margin) of mid-transit, of every orbit that the times reach."""
@@ -126,11 +129,29 @@ class Folded:
     dq: Flags
 
 
+def whole_channels(values: Real) -> Mask:
+    """Channels (channel,) of which every sample of values (pair, channel) is finite."""
+    return np.isfinite(values.sum(axis=0, dtype=np.float64))
+
+
 def white_curve(series: Series) -> tuple[Float, Float]:
-    """Sum of the channels' flux and variance; a channel with any NaN takes no part."""
-    whole = np.isfinite(series.flux[0]) & np.isfinite(series.flux.sum(axis=0, dtype=np.float64))
+    """White light curve (pair,) [e-]: the sum of the channels' flux, and its variance; a channel with any NaN takes no part."""
+    whole = whole_channels(series.flux)
     flux, var = (v if whole.all() else v[:, whole] for v in (series.flux, series.var))
     return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.slow_var[whole].sum()
+
+
+def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Float]:
+    """White light curve (pair,), 1 out of transit: the normalized channels weighted by their light, and its variance; a channel with
+    any NaN takes no part."""
+    level = np.broadcast_to(normalized.level, series.flux.shape[1:])
+    light = normalized.baseline.mean(axis=0, dtype=np.float64)
+    whole = np.isfinite(light) & whole_channels(normalized.flux)
+    weight = light[whole]
+    curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
+    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
+    total = float((weight * level[whole]).sum())
+    return flux / total, var / total**2
 
 
 def white_wavelength(series: Series) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -18,14 +18,14 @@ from v50calib.stages.series.time_bins import TimeBins, powers
 from v50calib.stages.trace.regressors import Decorrelate
 
 Method = Literal["auto", "poly", "spline", "savgol", "biweight", "highpass", "gp"]
-#: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
-FILTERS = ("savgol", "biweight", "highpass", "gp")
 #: degrees in time that `auto` tries, and how much chi² a further one must gain, in units of what is left
 LOWEST_DEGREE, HIGHEST_DEGREE, DEGREE_GAIN = 1, 4, 12.0
 #: bins of the white light curve that filters and the Gaussian process work on
 FILTER_BINS, GP_BINS = 1125, 300
 #: a level beside the transit is the mean over this share of the filter's window
 BRIDGE_SHARE = 0.25
+#: length of a window that the config leaves open, in T14
+WINDOW_T14 = 3.0
 
 
 class Poly(Section):
@@ -33,7 +33,7 @@ class Poly(Section):
 
     degree: Literal["auto"] | Annotated[int, Field(ge=0, le=6)] = Field(
         default="auto",
-        description="degree of the trend in time; auto: 1, and up to 4 as far as the light curves show it; filters keep it beside their own trend",
+        description="degree of the trend in time; auto: 1, up to 4 as far as the light curves show it; filters keep it beside theirs",
     )
 
     @property
@@ -101,8 +101,14 @@ class AlongTime(Section):
     decorrelate: Decorrelate = Decorrelate()
 
     @property
-    def filter_name(self) -> str | None:
-        return self.method if self.enabled and self.method in FILTERS else None
+    def filters(self) -> bool:
+        """Whether a filter of the white light curve makes the trend, and linear terms are left beside it."""
+        return self.enabled and self.method in FILTERS
+
+    @property
+    def has_spline(self) -> bool:
+        """Whether the trend is a spline, whose knots depend on the pairs out of transit."""
+        return self.enabled and self.method == "spline"
 
 
 def spline_terms(knots: Float, first: float, last: float) -> Callable[[Float], Float]:
@@ -122,7 +128,7 @@ def time_terms(config: AlongTime, time_h: Float, outside: Mask | None, degree: i
     """Linear terms in time, of `degree` where one has been chosen; a filter keeps the polynomial, so that it has little to bridge."""
     if not config.enabled:
         return powers(0)
-    if config.method == "spline" and outside is not None and outside.any():
+    if config.has_spline and outside is not None and outside.any():
         share = np.linspace(0.0, 1.0, config.spline.knots + 2)[1:-1]
         return spline_terms(np.quantile(time_h[outside], share), float(time_h[0]), float(time_h[-1]))
     return powers(config.poly.first if degree is None else degree)
@@ -141,39 +147,50 @@ def clipped(white: Float, design: Float, use: Mask, config: TimeRobust) -> Mask:
     return kept
 
 
+class WindowFilter(NamedTuple):
+    """A filter with a window: its length [h] from the config and the cadence [h], None: by T14; and values -> trend, (bin,)."""
+
+    window_h: Callable[[AlongTime, float], float | None]
+    smooth: Callable[[AlongTime, Float, int], Float]
+
+
+def _running_h(config: AlongTime, cadence_h: float) -> float | None:
+    frames = config.highpass.window_frames
+    return frames * cadence_h if frames is not None else None
+
+
+#: methods that filter the white light curve with a window
+WINDOW_FILTERS = {
+    "savgol": WindowFilter(lambda c, _: c.savgol.window_h, lambda c, values, n: detrend.savgol(values, n, c.savgol.polyorder)),
+    "biweight": WindowFilter(lambda c, _: c.biweight.window_h, lambda c, values, n: detrend.biweight(values, n, c.biweight.cval)),
+    "highpass": WindowFilter(_running_h, lambda _, values, n: detrend.running_mean(values, n)),
+}
+#: the method that fits a Gaussian process to it
+PROCESS = "gp"
+#: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
+FILTERS = (*WINDOW_FILTERS, PROCESS)
+
+
 def filtered_trend(series: Series, white: Float, sigma: Float, config: AlongTime, ephemeris: Ephemeris, outside: Mask) -> Float:
     """Trend (pair,) of a white light curve about 1, by the filter of the config; samples not `outside` are not seen.
 
     white, sigma (pair,): light curve over its linear baseline, and its noise. The filters run on bins and are
     interpolated to the pairs: their windows are long against a bin.
     """
-    bins = TimeBins(series.time_h, GP_BINS if config.method == "gp" else FILTER_BINS, series.used)
+    chosen = WINDOW_FILTERS.get(config.method)
+    bins = TimeBins(series.time_h, GP_BINS if chosen is None else FILTER_BINS, series.used)
     values = bins.mean(white[:, None])[:, 0]
     free = bins.mean(outside[:, None].astype(np.float64))[:, 0] == 1.0
-    if config.method == "gp":
+    if chosen is None:
         noise = np.sqrt(bins.mean(np.square(sigma)[:, None])[:, 0] / bins.count)
         gp = config.gp
         trend, _, _ = detrend.gp_trend(
             bins.time_h, values, noise, np.ones((values.size, 1)), free, shortest=gp.shortest_h, fixed=(gp.amplitude, gp.length_h)
         )
     else:
-        step = float(np.median(np.diff(bins.time_h)))
-        window = detrend.odd(_window_h(series, config, ephemeris) / step, values.size)
+        given = chosen.window_h(config, float(np.median(np.diff(series.time_h))))
+        length_h = given if given is not None else WINDOW_T14 * ephemeris.duration_h
+        window = detrend.odd(length_h / float(np.median(np.diff(bins.time_h))), values.size)
         values = detrend.bridge(bins.time_h, values, free, max(3, round(BRIDGE_SHARE * window)))
-        if config.method == "savgol":
-            trend = detrend.savgol(values, window, config.savgol.polyorder)
-        elif config.method == "biweight":
-            trend = detrend.biweight(values, window, config.biweight.cval)
-        else:
-            trend = detrend.running_mean(values, window)
+        trend = chosen.smooth(config, values, window)
     return np.interp(series.time_h, bins.time_h, trend)
-
-
-def _window_h(series: Series, config: AlongTime, ephemeris: Ephemeris) -> float:
-    """Length [h] of the filter's window."""
-    if config.method == "highpass":
-        frames = config.highpass.window_frames
-        given = frames * float(np.median(np.diff(series.time_h))) if frames is not None else None
-    else:
-        given = config.savgol.window_h if config.method == "savgol" else config.biweight.window_h
-    return given if given is not None else 3.0 * ephemeris.duration_h

@@ -88,6 +88,11 @@ class AlongWavelength(Section):
         named = [b for m in self.exclude.molecules for b in MOLECULE_BANDS_UM[m]]
         return [(w[0], w[1]) for w in self.exclude.windows] + named
 
+    @property
+    def own_level(self) -> bool:
+        """Whether a channel's own level is its reference, and no continuum is fitted."""
+        return self.method == "auto"
+
     def terms(self) -> int:
         """Free parameters of the continuum."""
         return {"poly": self.poly.degree + 1, "spline": self.spline.knots + 4, "lowess": 3}.get(self.method, 0)
@@ -101,7 +106,7 @@ def fitted_channels(config: AlongWavelength, wavelength_um: Float) -> Mask:
     use = np.ones(wavelength_um.shape, bool)
     for low, high in config.bands:
         use &= ~((wavelength_um >= low) & (wavelength_um <= high))
-    if wavelength_um.size > 1 and config.method != "auto" and use.sum() < 2 * config.terms():
+    if wavelength_um.size > 1 and not config.own_level and use.sum() < 2 * config.terms():
         raise ConfigError(
             f"calib.trace.along_wavelength.exclude leaves {int(use.sum())} of {use.size} channels for a {config.method} "
             f"of {config.terms()} parameters: exclude less, or lower poly.degree / spline.knots"
@@ -116,7 +121,8 @@ def continuum_operator(config: AlongWavelength, wavelength_um: Float, level: Flo
     """
     use = fitted_channels(config, wavelength_um)
     weights = np.ones_like(level) if variance is None else float(np.median(variance)) / variance
-    build = _builder(config, wavelength_um, level)
+    x = 2.0 * (wavelength_um - wavelength_um.min()) / float(np.ptp(wavelength_um)) - 1.0
+    build = CONTINUA[config.method](config, x, level)
     robust = config.robust
     operator, _ = smoothers.robust_continuum(
         level, use, weights, build, sigma=robust.sigma_clip, iterations=robust.max_iters, mode=robust.clip_mode
@@ -124,15 +130,22 @@ def continuum_operator(config: AlongWavelength, wavelength_um: Float, level: Flo
     return operator
 
 
-def _builder(config: AlongWavelength, wavelength_um: Float, level: Float) -> Callable[[Float], Float]:
-    x = 2.0 * (wavelength_um - wavelength_um.min()) / float(np.ptp(wavelength_um)) - 1.0
-    if config.method == "poly":
-        return partial(smoothers.poly_operator, x, degree=config.poly.degree)
-    if config.method == "spline":
-        knots = np.linspace(-1.0, 1.0, config.spline.knots + 2)[1:-1]
-        return partial(smoothers.spline_operator, x, knots=knots, smoothing=config.spline.smoothing_lambda, boundary=config.spline.boundary)
+#: weights (channel,) -> operator (channel, channel)
+Build = Callable[[Float], Float]
 
-    def lowess(weights: Float) -> Float:
+
+def _poly(config: AlongWavelength, x: Float, level: Float) -> Build:
+    return partial(smoothers.poly_operator, x, degree=config.poly.degree)
+
+
+def _spline(config: AlongWavelength, x: Float, level: Float) -> Build:
+    spline = config.spline
+    knots = np.linspace(-1.0, 1.0, spline.knots + 2)[1:-1]
+    return partial(smoothers.spline_operator, x, knots=knots, smoothing=spline.smoothing_lambda, boundary=spline.boundary)
+
+
+def _lowess(config: AlongWavelength, x: Float, level: Float) -> Build:
+    def build(weights: Float) -> Float:
         operator = smoothers.lowess_operator(x, weights, frac=config.lowess.frac)
         for _ in range(config.lowess.iters):
             robust = smoothers.bisquare_weights(level - operator @ level, weights > 0)
@@ -140,4 +153,8 @@ def _builder(config: AlongWavelength, wavelength_um: Float, level: Float) -> Cal
             operator = smoothers.lowess_operator(x, weights * np.maximum(robust, 1e-12), frac=config.lowess.frac)
         return operator
 
-    return lowess
+    return build
+
+
+#: methods that fit a continuum: how they build its operator, on wavelengths x (channel,) scaled to [-1, 1]
+CONTINUA: dict[str, Callable[[AlongWavelength, Float, Float], Build]] = {"poly": _poly, "spline": _spline, "lowess": _lowess}

@@ -1,4 +1,4 @@
-"""Regressors measured from the frames: pointing, width, sky; and patterns of the residuals (PCA, common mode)."""
+"""Regressors measured from the frames: pointing, width, background; and patterns of the residuals (PCA, common mode)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.series import bin_mean
 from v50calib.stages.config import Section
-from v50calib.stages.series.curves import Series
+from v50calib.stages.series.curves import Series, whole_channels
 from v50calib.stages.series.time_bins import TimeBins
 
 Vector = Literal["x", "y", "width", "sky"]
@@ -58,7 +58,7 @@ def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"]
 
 
 def _centred(series: Series, vectors: tuple[str, ...]) -> list[Float]:
-    known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.sky}
+    known: dict[str, Float | None] = {"x": series.x, "y": series.y, "width": series.width, "sky": series.background}
     chosen = []
     for name in vectors:
         values = known[name]
@@ -160,7 +160,7 @@ def residual_patterns(series: Series, residual: Float, sigma: Float, outside: Ma
     residuals out of transit, in units of the noise, in the space orthogonal to a dip common to all channels: an
     achromatic transit therefore does not enter its own regressors, a chromatic one may.
     """
-    whole = np.isfinite(residual.sum(axis=0, dtype=np.float64)) & np.isfinite(sigma) & (sigma > 0)
+    whole = whole_channels(residual) & np.isfinite(sigma) & (sigma > 0)
     bins = TimeBins(series.time_h, PATTERN_BINS, series.used)
     table = bins.mean(residual[:, whole]) / sigma[whole]
     common = 1.0 / sigma[whole]

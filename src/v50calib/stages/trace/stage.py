@@ -11,7 +11,7 @@ from v50calib.dq import DQ, all_channels
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
-from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, whole_channels
 from v50calib.stages.series.time_bins import BaselineModel
 from v50calib.stages.trace.along_time import clipped, filtered_trend, time_terms
 from v50calib.stages.trace.along_wavelength import continuum_operator
@@ -29,12 +29,14 @@ def search_model(series: Series, config: TraceConfig, degree: int | None = None)
 
 
 class Trace:
-    """photometry -> trace_norm: flux divided by its out-of-transit model, 1 out of transit.
+    """photometry (pair, wavelength) [e-] -> trace_norm (pair, wavelength): flux divided by its out-of-transit model, 1 out of transit.
 
     The model per channel is ``c0 + c1 t + … + pointing terms``, fitted by least squares to the pairs out of
     transit (T14 and a margin are masked); pairs in which every channel is OUTLIER or SATURATED take no part.
     A filter (savgol, biweight, highpass, gp) multiplies it by one trend of the white light curve.
-    Variance: var / model².
+
+    Variance: var / model². Sets no flags: samples without a model are NaN.
+    Raises ConfigError where a regressor is not there, or exclusions leave too few pairs or channels.
     """
 
     name: ClassVar[str] = "trace"
@@ -45,12 +47,12 @@ class Trace:
         self.config = config
 
     def apply(self, series: Series, ephemeris: Ephemeris, model: BaselineModel | None = None, allowed: Mask | None = None) -> Normalized:
-        """Normalized light curves. model: of the search, made anew if not given; allowed (pair,): further restricts
+        """Normalized light curves. model: of the search, built here if not given; allowed (pair,): further restricts
         the pairs that are fitted."""
         time = self.config.along_time
         model = model if model is not None else search_model(series, self.config)
         outside, notes = self._fitted_pairs(series, ephemeris, allowed)
-        if time.enabled and time.method == "spline":
+        if time.has_spline:
             model = replace(model, time_terms=time_terms(time, series.time_h, outside))
         out = self._normalize(series, ephemeris, model, outside, notes)
         if time.enabled and time.decorrelate.enabled and time.decorrelate.pca_components:
@@ -82,7 +84,7 @@ class Trace:
             design = design[:, :1]
         use = outside if outside.any() else np.ones_like(outside)
         baseline: Real = self._fit(series, design, use)
-        if time.filter_name is not None:
+        if time.filters:
             baseline = _as(baseline * self._trend(series, baseline, ephemeris, outside)[:, None], series.flux)
         if (baseline <= 0).any():
             baseline[baseline <= 0] = np.nan
@@ -90,7 +92,7 @@ class Trace:
         if cfg.additive:
             level = _mean(baseline, use)
             flux, var = _as(1.0 + (series.flux - baseline) / level, flux), _as(series.var / level**2, var)
-        own = time.enabled and (time.filter_name is not None or time.method == "spline" or cfg.additive or self._masked_terms)
+        own = time.enabled and (time.filters or time.has_spline or cfg.additive or self._masked_terms)
         joint = replace(model, regressors=model.regressors[:, :0]) if self._masked_terms else model
         out = Normalized(flux, var, baseline, outside, notes, joint=joint, refit_white=own)
         return self._along_wavelength(series, out, use)
@@ -114,7 +116,7 @@ class Trace:
         return baseline.astype(series.flux.dtype)
 
     def _trend(self, series: Series, baseline: Real, ephemeris: Ephemeris, outside: Mask) -> Float:
-        whole = np.isfinite(series.flux.sum(axis=0, dtype=np.float64)) & np.isfinite(baseline.sum(axis=0, dtype=np.float64))
+        whole = whole_channels(series.flux) & whole_channels(baseline)
         flux, var = white_curve(series)
         total = baseline[:, whole].sum(axis=1, dtype=np.float64)
         return filtered_trend(series, flux / total, np.sqrt(var) / total, self.config.along_time, ephemeris, outside)
@@ -123,7 +125,7 @@ class Trace:
         """Divide by the reference spectrum instead of each channel's own level; the levels go into `level`."""
         cfg = self.config.along_wavelength
         per_frame = cfg.enabled and cfg.reference == "per_frame"
-        if cfg.enabled and cfg.method == "auto" and not per_frame:
+        if cfg.enabled and cfg.own_level and not per_frame:
             return out
         level = _mean(out.baseline, use)
         if not cfg.enabled:
@@ -149,7 +151,7 @@ class Trace:
 
     def _operator(self, series: Series, out: Normalized, level: Float, good: Mask) -> Float:
         cfg = self.config.along_wavelength
-        if cfg.method == "auto":
+        if cfg.own_level:
             return np.outer(level[good], np.ones(int(good.sum()))) / level[good].sum()
         variance = np.asarray(series.var[:, good].mean(axis=0, dtype=np.float64)) if self.config.weights.use_variance else None
         return continuum_operator(cfg, series.wavelength_um[good], level[good], variance)

@@ -14,11 +14,12 @@ import yaml
 import zarr
 
 from v50calib import calibrate, open_visit
+from v50calib.array_files import ArrayFile
 from v50calib.errors import DataError
 from v50calib.io import ingest, open_source, scan
 from v50calib.io.catalog import find
-from v50calib.io.custom_arrays import ArrayFile, array_file
 from v50calib.io.detector_yaml.frames import ArrayFrames, open_frames
+from v50calib.io.detector_yaml.load import array_file
 from v50calib.io.keys import VisitKey
 from v50calib.schema import default_chunk_frames, describe, instrument_of
 
@@ -51,13 +52,13 @@ def save_zarr_2(root: Path, values: np.ndarray) -> str:
     group = zarr.create_group(root / "old", zarr_format=2)
     group.create_array("counts", shape=values.shape, dtype=values.dtype, chunks=(6, *values.shape[1:]))[...] = values
     group.create_array("other", shape=(3,), dtype="f8")
-    return "old:counts"
+    return "old::counts"
 
 
 def save_netcdf(root: Path, values: np.ndarray) -> str:
     dims = ("time", "channel", "y", "x") if values.ndim == 4 else ("frame", "row", "col")
     xr.Dataset({"counts": (dims, values), "gain": ((), 2.0)}).to_netcdf(root / "f.nc", engine="h5netcdf")
-    return "f.nc:counts"
+    return "f.nc::counts"
 
 
 KINDS = [save_npy, save_fortran, save_big_endian, save_zarr, save_zarr_2, save_netcdf]
@@ -94,9 +95,9 @@ def test_uint8_codes_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_names_of_the_file_give_the_order_of_axes(tmp_path: Path) -> None:
     xr.Dataset({"counts": (("x", "y", "time"), CODES.transpose(2, 1, 0))}).to_zarr(tmp_path / "n.zarr", consolidated=False)
-    np.testing.assert_array_equal(open_frames(array_file(tmp_path, "n.zarr:counts"), (NY, NX), None).read(0, N), CODES)
+    np.testing.assert_array_equal(open_frames(array_file(tmp_path, "n.zarr::counts"), (NY, NX), None).read(0, N), CODES)
     with pytest.raises(DataError, match=r"names its axes \['x', 'y', 'time'\], detector.yaml says `dims: \['time', 'y', 'x'\]`: remove"):
-        open_frames(array_file(tmp_path, "n.zarr:counts"), (NY, NX), ("time", "y", "x"))
+        open_frames(array_file(tmp_path, "n.zarr::counts"), (NY, NX), ("time", "y", "x"))
 
 
 @pytest.mark.parametrize("size", [2, 6, 10, 100])
@@ -117,6 +118,18 @@ def test_units_are_whole_stored_chunks_of_about_10_mb(tmp_path: Path) -> None:
     assert open_frames(array_file(tmp_path, "z.zarr"), (32, 32), None).units == (4200,) * 4 + (3200,)
     assert default_chunk_frames((32, 32)) == 4882
     assert default_chunk_frames((4096, 4096)) == 2
+
+
+def test_one_colon_names_an_array_as_two_do(tmp_path: Path) -> None:
+    np.savez(tmp_path / "maps.npz", dark=np.zeros(3), flat=np.ones(3))
+    assert array_file(tmp_path, "maps.npz:flat") == array_file(tmp_path, "maps.npz::flat")
+    np.save(tmp_path / "a:b.npy", np.arange(3))
+    np.testing.assert_array_equal(array_file(tmp_path, "a:b.npy").values(), np.arange(3))
+
+
+def test_a_column_of_a_csv_may_give_the_times(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("time_s\n0.5\n1.5\n", encoding="utf-8")
+    np.testing.assert_array_equal(array_file(tmp_path, "t.csv").values(), [0.5, 1.5])
 
 
 # --- the description ---
@@ -140,17 +153,17 @@ def write_root(root: Path) -> dict[str, Any]:
                 "cadence_s": 3.0,
                 "adc": {"gain_adu_per_e": 0.5, "offset_e": -10},
                 "maps": {
-                    "dark": "maps.npz:dark",
-                    "flat": "maps.npz:flat",
+                    "dark": "maps.npz::dark",
+                    "flat": "maps.npz::flat",
                     "dead": "none",
-                    "read_noise": "maps.nc:rms",
-                    "linear_corr": "maps.npz:linear",
+                    "read_noise": "maps.nc::rms",
+                    "linear_corr": "maps.npz::linear",
                 },
             }
         },
         "visits": [
             {"planet_id": 12.0, "frames": "a.npy", "time_s": "t.npy", "telemetry": {"bias_level": "t.npy"}, "star": {"Rs": "1e0", "P": 3}},
-            {"planet_id": "12", "visit": 1, "frames": "b.npy", "maps": {"dark": "2e-1", "dead": "maps.nc:hot"}, "split": "test"},
+            {"planet_id": "12", "visit": 1, "frames": "b.npy", "maps": {"dark": "2e-1", "dead": "maps.nc::hot"}, "split": "test"},
         ],
     }
 
@@ -222,23 +235,23 @@ FAULTS = {
     r"channels \['a', 'a'\]: a name comes twice": put(f"{CAM}/channels", [{"name": "a"}, {"name": "a"}]),
     r"an instrument cannot be called \['all'\]": put("instruments/all", {"shape": [1, 1]}),
     r"'gone.npy' in detector.yaml is no file .*require_existing_paths: false": put("visits/0/frames", "gone.npy"),
-    r"'detector.yaml' in detector.yaml is none of .npy, .npz, .nc, .zarr": put(f"{CAM}/maps/dark", "detector.yaml"),
-    r"'a.npy:x' in detector.yaml names a variable, but an .npy file is one array": put("visits/0/frames", "a.npy:x"),
+    r"'detector.yaml' in detector.yaml is none of .npy, .npz, .zarr, .nc, .csv": put(f"{CAM}/maps/dark", "detector.yaml"),
+    r"a.npy is one array: leave out '::x'": put("visits/0/frames", "a.npy::x"),
     r"frames of \{'time': 22, 'y': 5, 'x': 7\}, but detector.yaml says shape \[7, 5\] \(y, x\)": put(f"{CAM}/shape", [NX, NY]),
-    r"map dark of CAM-1 .* has the shape \(2, 5, 7\), expected \(5, 7\) \(y, x\)": put(f"{CAM}/maps/dark", "maps.npz:linear"),
-    r"map linear_corr of CAM-1 .* expected 2 to 6 coefficients in front of \(5, 7\)": put(f"{CAM}/maps/linear_corr", "maps.npz:dark"),
-    r"maps.npz holds several arrays: it has \['dark', 'flat', 'linear'\]; write maps.npz:NAME": put(f"{CAM}/maps/dark", "maps.npz"),
-    r"maps.npz has no variable 'darks': it has": put(f"{CAM}/maps/dark", "maps.npz:darks"),
-    r"frames cannot be read piece by piece from .npz": put("visits/0/frames", "maps.npz:dark"),
+    r"map dark of CAM-1 .* has the shape \(2, 5, 7\), expected \(5, 7\) \(y, x\)": put(f"{CAM}/maps/dark", "maps.npz::linear"),
+    r"map linear_corr of CAM-1 .* expected 2 to 6 coefficients in front of \(5, 7\)": put(f"{CAM}/maps/linear_corr", "maps.npz::dark"),
+    r"maps.npz holds 3 arrays \(dark, flat, linear\): name one as maps.npz::NAME": put(f"{CAM}/maps/dark", "maps.npz"),
+    r"maps.npz has no array 'darks', only dark, flat, linear": put(f"{CAM}/maps/dark", "maps.npz::darks"),
+    r"frames cannot be read piece by piece from .npz": put("visits/0/frames", "maps.npz::dark"),
     r"row.npy has the shape \(7,\); detector.yaml says the axes": put("visits/1/frames", "row.npy"),
     r"odd.npy has 21 frames, expected an even number above 0": put("visits/0/frames", "odd.npy"),
     r"float.npy holds float64, expected uint8 or uint16: frames are raw ADU codes": put("visits/0/frames", "float.npy"),
     r"signed.npy holds int16, expected uint8 or uint16": put("visits/0/frames", "signed.npy"),
     r"packed.nc holds packed numbers \(scale_factor, add_offset\)": put("visits/0/frames", "packed.nc"),
     r"text.npy\) has values of type <U1, expected numbers": put(f"{CAM}/maps/flat", "text.npy"),
-    r"cannot read .*garbage.npy as npy": put("visits/0/frames", "garbage.npy"),
-    r"cannot read .*garbage.nc as netcdf": put("visits/0/frames", "garbage.nc"),
-    r"cannot read .*garbage.zarr as zarr": put("visits/0/frames", "garbage.zarr"),
+    r"garbage.npy cannot be read as npy": put("visits/0/frames", "garbage.npy"),
+    r"garbage.nc cannot be read as netcdf": put("visits/0/frames", "garbage.nc"),
+    r"garbage.zarr cannot be read as zarr": put("visits/0/frames", "garbage.zarr"),
 }
 
 
@@ -332,7 +345,7 @@ def test_what_is_not_there_names_what_is(tmp_path: Path) -> None:
 
 def test_netcdf_without_a_reader_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "f.nc").write_bytes(b"\x89HDF\r\n\x1a\nand no more")
-    monkeypatch.setattr("v50calib.io.custom_arrays.find_spec", lambda _: None)
+    monkeypatch.setattr("v50calib.array_files.find_spec", lambda _: None)
     monkeypatch.setattr("xarray.backends.plugins.list_engines", dict)
     with pytest.raises(DataError, match=r"NetCDF-4 needs a reader; install v50calib\[netcdf\]"):
         ArrayFile(tmp_path / "f.nc", None, "netcdf").header()

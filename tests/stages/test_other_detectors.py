@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from simulated import planet_of
 
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.dq import DQ
@@ -21,10 +22,6 @@ from v50calib.runtime.job import visit_of
 
 SYNC = ["runtime.scheduler=sync"]
 ADC_FACTS = ("adc_offset", "adc_gain")
-
-
-def planet_of(root: Path) -> str:
-    return min(p.name for p in (root / "train").iterdir())
 
 
 def repack(dataset: Path, root: Path) -> None:

@@ -36,8 +36,9 @@ def run(curves: Series, **chosen: Any) -> tuple[Ephemeris, Normalized, np.ndarra
 @pytest.mark.parametrize("degree", [1, 2, 3, 5])
 @pytest.mark.parametrize("vectors", [("x",), ("x", "y"), ("y", "sky", "width")])
 def test_terms_are_all_products_once(vectors: tuple[str, ...], degree: int) -> None:
-    curves = replace(make(1), width=RNG.normal(2.0, 0.1, TIME.size), sky=RNG.normal(5.0, 1.0, TIME.size))
-    centred = [getattr(curves, v) - np.median(getattr(curves, v)) for v in vectors]
+    curves = replace(make(1), width=RNG.normal(2.0, 0.1, TIME.size), background=RNG.normal(5.0, 1.0, TIME.size))
+    measured = {"x": curves.x, "y": curves.y, "width": curves.width, "sky": curves.background}
+    centred = [measured[v] - np.median(measured[v]) for v in vectors]
     expected = [
         np.prod([centred[i] for i in chosen], axis=0)
         for d in range(1, degree + 1)
@@ -81,7 +82,8 @@ def test_a_cubic_bend_is_left_by_quadratic_terms_and_taken_by_auto() -> None:
 @pytest.mark.parametrize("vector", ["width", "sky"])
 def test_width_and_sky_are_regressors_like_the_others(vector: str) -> None:
     measured = 2.0 + 0.05 * np.sin(TIME) + 0.01 * RNG.standard_normal(TIME.size)
-    curves = replace(make(4, factor=1 + 0.05 * (measured - 2.0)), **{vector: measured})
+    attribute = {"width": "width", "sky": "background"}[vector]
+    curves = replace(make(4, factor=1 + 0.05 * (measured - 2.0)), **{attribute: measured})
     _, with_it, depth, sigma = run(curves, vectors=["x", "y", vector])
     _, without, _, _ = run(curves)
     outside = with_it.out_of_transit

@@ -18,6 +18,7 @@ from v50calib.io.challenge import parquet
 from v50calib.io.keys import VisitKey
 from v50calib.io.visit import open_visit
 from v50calib.reference import MAP_NAMES
+from v50calib.schema import INSTRUMENT
 
 INSTRUMENTS = ("AIRS-CH0", "FGS1")
 
@@ -109,13 +110,11 @@ def test_a_chunk_never_splits_a_pair(dataset: Path, chunk: int) -> None:
         open_visit(dataset, "342072318", chunks=chunk)
 
 
-def test_default_chunks_are_the_same_span_and_even(dataset: Path) -> None:
-    from v50calib.io.raw_store.group import CHUNK_FRAMES
-    from v50calib.io.visit import DEFAULT_CHUNKS
-
-    assert DEFAULT_CHUNKS["FGS1"] == 12 * DEFAULT_CHUNKS["AIRS-CH0"]
-    assert DEFAULT_CHUNKS["AIRS-CH0"] % 2 == 0
-    assert DEFAULT_CHUNKS == CHUNK_FRAMES
+def test_default_chunks_are_the_same_span_and_even() -> None:
+    airs, fgs = (INSTRUMENT[name].chunk_frames for name in INSTRUMENTS)
+    assert (airs, fgs) == (450, 5400)
+    assert fgs == 12 * airs
+    assert airs % 2 == 0
 
 
 @pytest.mark.parametrize("instrument", INSTRUMENTS)

@@ -14,11 +14,14 @@ import pytest
 import xarray as xr
 import zarr
 
+from v50calib import schema
 from v50calib.errors import DataError, StoreError
-from v50calib.io.catalog import open_source, root_kind, scan
+from v50calib.io.catalog import open_root, open_source, scan
+from v50calib.io.challenge.root import ChallengeRoot
 from v50calib.io.ingestion import ingest
 from v50calib.io.keys import VisitKey
 from v50calib.io.raw_store import group as raw_zarr
+from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.storage.commit import COMMIT_NAME, marked_group, read_record
 from v50calib.io.visit import open_visit
 
@@ -37,7 +40,7 @@ def files(path: Path) -> dict[str, bytes]:
 
 
 def test_store_and_dataset_open_identically(dataset: Path, store: Path) -> None:
-    assert root_kind(store) == "store"
+    assert isinstance(open_root(store), RawStoreRoot)
     keys = scan(dataset)
     assert scan(store) == keys
     for key in keys:
@@ -68,7 +71,7 @@ def test_xarray_opens_the_group_by_itself(store: Path, truth: Callable[..., np.n
 
 
 def test_shards_and_codec(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(raw_zarr.CHUNK_FRAMES, "FGS1", 4)
+    monkeypatch.setitem(schema.CHUNK_FRAMES, "FGS1", 4)
     monkeypatch.setattr(raw_zarr, "CHUNKS_PER_SHARD", 2)
     ingest(dataset, tmp_path / "s", keys=[KEY])
     array = zarr.open_array(tmp_path / "s" / str(KEY) / "raw_frames", mode="r")
@@ -159,7 +162,7 @@ def test_output_that_cannot_be_used_is_refused_before_reading(dataset: Path, tmp
     def unexpected(*_: Any, **__: Any) -> None:
         raise AssertionError("read before the output was checked")
 
-    monkeypatch.setattr("v50calib.io.ingestion.open_source", unexpected)
+    monkeypatch.setattr(ChallengeRoot, "open", unexpected)
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="is a file and is not a raw store"):
         ingest(dataset, tmp_path / "file")

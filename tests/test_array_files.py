@@ -51,8 +51,8 @@ def test_a_column_of_a_csv_is_one_dimensional(tmp_path: Path) -> None:
     [
         ("a.npy", None, ConfigError, "calib.x='.*a.npy' does not exist"),
         ("a.txt", b"1", ConfigError, "ending '.txt': what can be read is .npy"),
-        ("a.npy", b"not numpy", DataError, "cannot be read as .npy"),
-        ("a.csv", b"a,b\n1,x\n", DataError, "cannot be read as .csv"),
+        ("a.npy", b"not numpy", DataError, "calib.x: .*a.npy cannot be read as npy"),
+        ("a.csv", b"a,b\n1,x\n", DataError, "calib.x: .*a.csv cannot be read as csv"),
         ("a.csv", b"", DataError, "the file is empty"),
     ],
 )
@@ -81,7 +81,7 @@ def test_shapes_and_content(tmp_path: Path) -> None:
 
 def test_an_archive_of_several_arrays_needs_a_name(tmp_path: Path) -> None:
     path = written(tmp_path, "npz").removesuffix("::flat")
-    with pytest.raises(DataError, match="name one as FILE::NAME"):
+    with pytest.raises(DataError, match=r"k: .*map.npz holds 2 arrays .*name one as map.npz::NAME"):
         load_map(path, key="k", shape=(4, 6))
     with pytest.raises(DataError, match="no array 'dark'"):
         load_map(f"{path}::dark", key="k", shape=(4, 6))

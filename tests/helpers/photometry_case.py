@@ -10,8 +10,9 @@ import numpy as np
 from v50calib.schema import INSTRUMENT
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
+from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.photometry.weights import MeanFrame, build_constants
+from v50calib.stages.photometry.weights import build_constants
 from v50calib.stages.tile import VisitState
 
 #: e- rms of one CDS value
@@ -41,7 +42,7 @@ def extract(
     constants = constants_of(cfg, frames[:144].mean(axis=0) if mean is None else mean, instrument, masked)
     photometry = Photometry(cfg)
     sums = photometry.measure(frames, constants, "float64")
-    return photometry.finish(sums, np.zeros((len(frames), constants.area.size), np.uint32), constants)
+    return photometry.finish(sums, np.zeros((len(frames), constants.areas.flux.size), np.uint32), constants)
 
 
 def star(cy: float, cx: float, flux: float = 2e5, sigma: float = 1.3, shape: tuple[int, int] = (32, 32)) -> np.ndarray:

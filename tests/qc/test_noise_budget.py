@@ -1,4 +1,4 @@
-"""Noise ledger, QC rows of each stage, soft guards of the series stages, pictures and kept frames, on small visits."""
+"""Noise budget, QC rows of each stage, soft guards of the series stages, pictures and kept frames, on small visits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
+from simulated import planet_of
 
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
 from v50calib.cli.main import main
@@ -24,13 +25,9 @@ from v50calib.schema import INSTRUMENTS
 SYNC = "runtime.scheduler=sync"
 
 
-def planet_of(dataset: Path) -> str:
-    return min(p.name for p in (dataset / "train").iterdir())
-
-
 @pytest.fixture(scope="module")
 def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("ledger") / "run"
+    out = tmp_path_factory.mktemp("noise") / "run"
     pictures = [f"calib.{s}.diagnostics.save_debug_images=true" for s in ("adc", "cds", "photometry", "trace", "phase")]
     kept = [f"calib.{s}.cache.write_intermediate=true" for s in ("flat", "cds")]
     off = ["calib.adc.diagnostics.export_stats_csv=false", "calib.nonlinearity.diagnostics.enabled=false"]
@@ -55,7 +52,7 @@ def test_components_add_up_to_the_variance(run: Path, instrument: str) -> None:
     var = ds["photometry_var"].to_numpy()[outside].mean(axis=0, dtype=float)
     total = sum(parts[n] for n in ("photon", "dark", "sky", "read", "background"))
     good = np.isfinite(var)
-    # the photons of the variance are those of each pair's flux, the ledger's those of the fitted level: their means agree
+    # the photons of the variance are those of each pair's flux, the budget's those of the fitted level: their means agree
     np.testing.assert_allclose(total[good], var[good], rtol=2e-3)
     rnoise = ds["photometry_var_rnoise"].to_numpy()
     np.testing.assert_allclose((parts["read"] + parts["background"])[good], rnoise[good], rtol=1e-5)
@@ -213,7 +210,7 @@ def test_diagnostics_off_for_the_whole_run(dataset: Path, tmp_path: Path) -> Non
     ("override", "said"),
     [
         ("calib.trace.cache.write_intermediate=true", "whole output is in the product already"),
-        ("calib.cds.diagnostics.sample_indices=[-1]", "counts pairs from 0"),
+        ("calib.cds.diagnostics.sample_indices=[-1]", "pairs are counted from 0"),
         ("calib.trace.io.output_key=other", "trace_norm"),
         ("calib.trace.instrument.per_channel=false", "channels are summed by photometry"),
     ],

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from photometry_case import READ, config, constants_of, extract, spectrum, star
 from photutils.centroids import centroid_com
-from tests.stages.photometry_case import READ, config, constants_of, extract, spectrum, star
 
 from v50calib.dq import DQ
 from v50calib.stages.photometry.constants import LightCurves
@@ -242,5 +242,5 @@ def test_noise_terms_can_be_left_out(key: str) -> None:
     assert part.variance.mean() < whole.variance.mean() * (0.5 if key == "include_shot_noise" else 0.9999)
     if key == "include_shot_noise":
         # a circle of 7 px: read noise alone, and what the background adds to a pair
-        area = (constants_of(config(), frames.mean(axis=0), "FGS1").weights[0] ** 2).sum()
+        area = (constants_of(config(), frames.mean(axis=0), "FGS1").maps.flux ** 2).sum()
         assert part.variance.mean() == pytest.approx(area * READ**2, rel=0.02)
