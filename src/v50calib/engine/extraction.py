@@ -19,8 +19,8 @@ from v50calib.kernels.arrays import Float
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import PhotometryConstants
-from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.mean_frame import MeanFrame
+from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weights import build_constants
 from v50calib.stages.tile import VisitState
 

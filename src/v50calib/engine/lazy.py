@@ -23,6 +23,7 @@ from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
 from v50calib.engine.series import channel_wavelengths
 from v50calib.engine.visit import VisitInput, star_of, visit_input
 from v50calib.errors import DataError
+from v50calib.kernels.depths import SHARED
 from v50calib.kernels.noise import block_sizes
 from v50calib.schema import CALIBRATED
 from v50calib.stages.tile import Tile, cut, raw_tile
@@ -150,12 +151,13 @@ class _Outline:
         self._sizes = {
             "pair": pairs, "y": ny, "x": nx, "bin": bins, "wavelength": self._wavelength.size, "component": len(COMPONENTS),
             "averaging": block_sizes(pairs).size, "phase_bin": min(calib.phase.binning.nbins, pairs),
+            "shared": SHARED,
         }  # fmt: skip
         self._products = made(engine.config, bins=bins > 0)
 
     def names(self, domain: str) -> list[str]:
         """The products of one domain, in order."""
-        return [p.name for p in self._products if p.domain == domain]
+        return [p.name for p in self._products if p.domain == domain and p.lazy]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a product."""
@@ -176,7 +178,8 @@ class _Outline:
         phase = arrays.pop("bin_phase", None)
         exposure = self._visit.exposure_s
         coords = coordinates(
-            self._visit.time_h, exposure[1::2] - exposure[0::2], self._pair_bins, self._wavelength if "photometry" in arrays else None,
+            self._visit.time_h, exposure[1::2] - exposure[0::2], self._visit.instrument, self._pair_bins,
+            self._wavelength if "photometry" in arrays else None,
             noise="rms_measured" in arrays, bin_phase=phase,
         )  # fmt: skip
         variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n, units)) for n, v in arrays.items() if n not in left_out}

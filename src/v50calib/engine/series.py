@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from v50calib.config.models import CalibConfig
 from v50calib.engine.baseline import baseline_and_transit
 from v50calib.engine.constants import VisitConstants
-from v50calib.engine.depths import transit_depths
+from v50calib.engine.depths import FitInput, depths_of, fit_input
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
-from v50calib.schema import Instrument
+from v50calib.schema import INSTRUMENT, Instrument
 from v50calib.stages.phase.ephemeris import refit_white, white_residual
+from v50calib.stages.phase.limb_darkening import darkening_of
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.lost import flag_lost
@@ -39,7 +40,7 @@ WIDTH_REACH = 6
 class SeriesResult:
     """Everything the series domain makes of a visit; stages that are off leave None.
 
-    qc: numbers of each stage's soft guard; notes: what guards found.
+    fitted: what the fit of the depths worked on; qc: numbers of each stage's soft guard; notes: what guards found.
     """
 
     curves: LightCurves
@@ -48,6 +49,7 @@ class SeriesResult:
     normalized: Normalized | None
     folded: Folded | None
     depths: Depths | None
+    fitted: FitInput | None = None
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -66,13 +68,18 @@ def _bridged(values: Float, lost: Mask) -> Float:
     return np.interp(index, index[~lost], values[~lost])
 
 
-def pair_times(stamps_h: Float) -> Float:
-    """Mid-time [h] of each pair (pairs,): the mean of the time stamps (reads,) of its two reads.
+def pair_times(stamps_h: Float, between_s: Float, instrument: Instrument) -> Float:
+    """Mid-time [h since the first stamp] of the exposure of each pair (pairs,): the light that CDS keeps arrives between its reads.
 
-    >>> pair_times(np.array([0.0, 1.0, 4.0, 5.0])).tolist()
-    [0.5, 4.5]
+    stamps_h (reads,): of FGS1 and AIRS-CH0 the moment at which a read's share of the ramp begins, so that the exposure of a pair begins at
+    the stamp of its second read and lasts between_s (pairs,); of other detectors the moment of the read. Stamps may count from
+    anywhere (BJD, BTJD): the first is subtracted.
+
+    >>> pair_times(np.array([0.0, 1.0, 4.0, 5.0]), np.array([1800.0, 1800.0]), INSTRUMENT["AIRS-CH0"]).tolist()
+    [1.25, 5.25]
     """
-    return 0.5 * (stamps_h[0::2] + stamps_h[1::2])
+    first, second = stamps_h[0::2] - stamps_h[0], stamps_h[1::2] - stamps_h[0]
+    return np.asarray(second + between_s / 7200.0 if instrument.name in INSTRUMENT else 0.5 * (first + second))
 
 
 def channel_wavelengths(instrument: Instrument, wavelength_um: Float, per_channel: bool | None) -> Float:
@@ -93,10 +100,11 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     instrument = visit.state.instrument
     curves, lost = flag_lost(curves, _white(curves.flux))
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
+    wavelength = channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     series = Series(
-        time_h=pair_times(visit.state.time_h), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
-        wavelength_um=channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel),
-        star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
+        time_h=pair_times(visit.state.time_h, visit.between, instrument), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
+        wavelength_um=wavelength, star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
+        darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id),
     )  # fmt: skip
     require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(instrument))
     if not calib.trace.enabled:
@@ -116,8 +124,9 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
         ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
     require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(instrument))
     folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
-    depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
-    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths), calib, str(instrument))
+    given = fit_input(series, normalized, calib) if calib.phase.depths.enabled else None
+    depths = depths_of(given, series, ephemeris) if given is not None else None
+    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths, given), calib, str(instrument))
 
 
 def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:

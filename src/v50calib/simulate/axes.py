@@ -23,7 +23,8 @@ class TimeAxis:
     """Reads of one instrument in one visit.
 
     stamps_h   [2 * pairs] time stamp of each read, hours since the start of the visit
-    pair_h     [pairs] mean of a pair's two stamps: the time at which the transit is evaluated
+    pair_h     [pairs] mid-time of a pair's exposure, which begins at its second stamp, hours since the first stamp: there the transit
+               is evaluated
     read_s     time since reset of the first and the second read, s
     """
 
@@ -51,7 +52,8 @@ def time_axis(instrument: str, frames_fraction: float) -> TimeAxis:
         pairs *= FGS1_PER_AIRS
     start_s = np.arange(pairs) * (VISIT_S / pairs)
     stamps = (start_s[:, None] + np.array(STAMPS_S)) / 3600.0
-    return TimeAxis(stamps.ravel(), stamps.mean(axis=1), INSTRUMENT[instrument].read_times)
+    first_s, second_s = INSTRUMENT[instrument].read_times
+    return TimeAxis(stamps.ravel(), (stamps[:, 1] - stamps[0, 0]) + (second_s - first_s) / 7200.0, (first_s, second_s))
 
 
 def airs_wavelength() -> Float:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Flags, Float, Mask, Real
 from v50calib.kernels.lightcurves import weighted_totals
+from v50calib.stages.series.darkening import Darkening, law
 from v50calib.stages.series.time_bins import BaselineModel
 
 
@@ -20,7 +21,7 @@ class Series:
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
     slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
     width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
-    used (pair,) pairs that fits and bins may use, None: all.
+    used (pair,) pairs that fits and bins may use, None: all; darkening: limb darkening of the channels, None: the law's.
     """
 
     time_h: Float
@@ -35,6 +36,12 @@ class Series:
     width: Float | None = None
     background: Float | None = None
     used: Mask | None = None
+    darkening: Darkening | None = None
+
+    @property
+    def limb(self) -> Darkening:
+        """Limb darkening that the fits start from, of each channel."""
+        return self.darkening if self.darkening is not None else law(self.wavelength_um, self.star)
 
 
 @dataclass(frozen=True)
@@ -154,8 +161,6 @@ def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Flo
     return flux / total, var / total**2
 
 
-def white_wavelength(series: Series) -> float:
-    """Flux-weighted mean wavelength [µm]."""
-    level = series.flux.mean(axis=0, dtype=np.float64)
-    whole = np.isfinite(level)
-    return float((level * series.wavelength_um)[whole].sum() / level[whole].sum())
+def white_darkening(series: Series) -> tuple[float, float, float]:
+    """u1, u2 of the white light curve and the width of their prior: the channels' means, weighted by their light."""
+    return series.limb.mean(series.flux.mean(axis=0, dtype=np.float64))
