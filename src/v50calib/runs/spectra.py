@@ -125,7 +125,11 @@ def open_spectra(run_dir: Location) -> dict[str, xr.Dataset]:
     root = run_dir / STORE
     if not root.is_dir():
         return {}
-    paths = [p.parent for p in root.rglob(COMMIT_NAME)] if isinstance(root, ObjectPath) else [p for p in root.glob("*") if is_committed(p)]
+    paths: list[Location]
+    if isinstance(root, ObjectPath):
+        paths = [p.parent for p in root.rglob(COMMIT_NAME)]
+    else:
+        paths = [p for p in root.glob("*") if is_committed(p)]
     return {path.name: open_product(path) for path in sorted(paths, key=str) if not path.name.startswith(".")}
 
 
