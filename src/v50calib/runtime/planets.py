@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import xarray as xr
 from distributed import Client, as_completed
 
-from v50calib.engine.planet import Observation, fit_planet
+from v50calib.engine.depths import FitInput
+from v50calib.engine.planet import Observation, PlanetFit, fit_planet
+from v50calib.engine.visit import star_of
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
 from v50calib.runs.calibrated import PRODUCTS
-from v50calib.runs.product import committed_products
-from v50calib.runs.spectra import STORE, dataset_of, is_current, observation, planet_record, write_planet
+from v50calib.runs.product import committed_products, product_arrays, product_attrs
+from v50calib.runs.spectra import STORE, is_current, planet_record, write_planet
 from v50calib.runs.stop import STOP
+from v50calib.schema import SPECTRUM
+from v50calib.stages.series.curves import Ephemeris
+
+#: variables of a visit's product that the fit needs
+INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "wavelength", "time")
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,67 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
 
 def _provenance(observations: Sequence[Observation]) -> dict[str, object]:
     return {"fitted": [f"{o.visit}/{o.instrument}" for o in observations]}
+
+
+def observation(path: Location) -> Observation | None:
+    """A visit of one instrument as the planet's fit needs it; None where its product was made without."""
+    attrs = product_attrs(path)
+    found = product_arrays(path, INPUTS)
+    if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
+        return None
+    time, flux, sigma, design, darkening, wavelength, _ = (np.asarray(found[name], np.float64) for name in INPUTS)
+    given = FitInput(time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]), additive=bool(attrs["fit_additive"]))
+    ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
+    return Observation(
+        int(attrs["visit"]), str(attrs["instrument"]), given, ephemeris, star_of(attrs), float(attrs.get("first_stamp_h", 0.0))
+    )
+
+
+def _number(value: Any) -> Any:
+    """A value of the attributes: numbers that JSON cannot say are stored as text."""
+    return float(value) if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity") else value
+
+
+def dataset_of(planet_id: str, fit: PlanetFit, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """The fit of a planet as a Dataset: depths of all instruments along wavelength, mid-times along visit."""
+    values = {
+        "transit_depth": np.concatenate([d.depth for d in fit.depths]),
+        "transit_depth_sigma": np.concatenate([d.sigma for d in fit.depths]),
+        "transit_depth_chi2": np.concatenate([d.chi2 for d in fit.depths]),
+        "transit_depth_shared": np.concatenate([d.shared for d in fit.depths]),
+        "mid_transit_time": fit.joint.t0,
+        "mid_transit_time_sigma": fit.joint.t0_sigma,
+    }
+    variables = {name: (SPECTRUM[name].dims, value, _about(name)) for name, value in values.items()}
+    instrument = np.repeat(np.arange(len(fit.instruments), dtype=np.int32), [w.size for w in fit.wavelength])
+    joint = fit.joint
+    return xr.Dataset(
+        variables,
+        coords={
+            "wavelength": ("wavelength", np.concatenate(fit.wavelength), {"units": "um"}),
+            "instrument": ("wavelength", instrument, {"flag_meanings": " ".join(fit.instruments)}),
+            "visit": ("visit", np.array(fit.visits, np.int32)),
+        },
+        attrs={
+            "planet_id": planet_id,
+            "instruments": list(fit.instruments),
+            "a_over_r": joint.shape.a,
+            "a_over_r_sigma": joint.a_sigma,
+            "impact_parameter": joint.shape.b,
+            "impact_parameter_sigma": joint.b_sigma,
+            "period_h": joint.shape.period,
+            "chi2": joint.chi2,
+            "red_noise": max(d.red for d in fit.depths),
+            "converged": joint.converged,
+            "notes": list(fit.notes),
+            **attrs,
+        },
+    )
+
+
+def _about(name: str) -> dict[str, str]:
+    spec = SPECTRUM[name]
+    return {"long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
 
 
 def fit_planets(out: Location, planets: Sequence[str] | None = None, client: Client | None = None, threads: int = 1) -> list[Fitted]:
