@@ -152,7 +152,7 @@ class Engine:
         products = made(self.config, bins=visit.n_bins > 0)
         arrays = arrays_of(Visit(visit, results, series, self.config), products)
         coords = coordinates(
-            visit.state.time_h, visit.between, visit.state.instrument, visit.pair_bins,
+            visit.state.time_h, visit.between, visit.pair_bins,
             series.series.wavelength_um if series is not None else None,
             noise="rms_measured" in arrays, bin_phase=series.folded.bin_phase if series is not None and series.folded is not None else None,
         )  # fmt: skip

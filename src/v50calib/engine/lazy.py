@@ -178,7 +178,7 @@ class _Outline:
         phase = arrays.pop("bin_phase", None)
         exposure = self._visit.exposure_s
         coords = coordinates(
-            self._visit.time_h, exposure[1::2] - exposure[0::2], self._visit.instrument, self._pair_bins,
+            self._visit.time_h, exposure[1::2] - exposure[0::2], self._pair_bins,
             self._wavelength if "photometry" in arrays else None,
             noise="rms_measured" in arrays, bin_phase=phase,
         )  # fmt: skip

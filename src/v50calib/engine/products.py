@@ -25,7 +25,7 @@ from v50calib.kernels.binned import cube_and_variance
 from v50calib.kernels.depths import SHARED
 from v50calib.kernels.noise import block_sizes
 from v50calib.kernels.series import bin_mean
-from v50calib.schema import CALIBRATED, Instrument
+from v50calib.schema import CALIBRATED
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized
 
 Arrays = dict[str, np.ndarray]
@@ -263,7 +263,6 @@ def _in_units(values: np.ndarray, product: Product, visit: VisitConstants, units
 def coordinates(
     stamps_h: Float,
     between_s: Float,
-    instrument: Instrument,
     pair_bins: Index,
     wavelength_um: Float | None,
     *,
@@ -275,7 +274,7 @@ def coordinates(
     stamps_h (reads,), between_s and pair_bins (pairs,); wavelength_um of the channels, None without photometry; noise: the
     noise budget is among the products; bin_phase of the folded curve, None where there is none.
     """
-    time = pair_times(stamps_h, between_s, instrument)
+    time = pair_times(stamps_h, between_s)
     n_bins = int(pair_bins.max(initial=-1)) + 1
     about = "mid-time of the pair's exposure, since the first time stamp"
     coords: dict[str, Any] = {

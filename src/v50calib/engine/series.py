@@ -19,7 +19,7 @@ from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
-from v50calib.schema import INSTRUMENT, Instrument
+from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import refit_white, white_residual
 from v50calib.stages.phase.limb_darkening import darkening_of
 from v50calib.stages.phase.stage import Phase
@@ -68,18 +68,20 @@ def _bridged(values: Float, lost: Mask) -> Float:
     return np.interp(index, index[~lost], values[~lost])
 
 
-def pair_times(stamps_h: Float, between_s: Float, instrument: Instrument) -> Float:
+def pair_times(stamps_h: Float, between_s: Float) -> Float:
     """Mid-time [h since the first stamp] of the exposure of each pair (pairs,): the light that CDS keeps arrives between its reads.
 
-    stamps_h (reads,): of FGS1 and AIRS-CH0 the moment at which a read's share of the ramp begins, so that the exposure of a pair begins at
-    the stamp of its second read and lasts between_s (pairs,); of other detectors the moment of the read. Stamps may count from
-    anywhere (BJD, BTJD): the first is subtracted.
+    stamps_h (reads,), between_s (pairs,). Stamps that are as far apart as the two reads are those of the reads, and the exposure lies
+    between them. Stamps that are closer (AIRS-CH0: 0.1 s for reads 4.5 s apart) say when each read's share of the ramp begins: the
+    exposure begins at the second. Stamps may count from anywhere (BJD, BTJD): the first is subtracted.
 
-    >>> pair_times(np.array([0.0, 1.0, 4.0, 5.0]), np.array([1800.0, 1800.0]), INSTRUMENT["AIRS-CH0"]).tolist()
-    [1.25, 5.25]
+    >>> pair_times(np.array([10.0, 11.0, 14.0, 15.0]), np.array([3600.0, 3600.0])).tolist()
+    [0.5, 4.5]
+    >>> pair_times(np.array([10.0, 11.0, 24.0, 25.0]), np.array([36000.0, 36000.0])).tolist()
+    [6.0, 20.0]
     """
-    first, second = stamps_h[0::2] - stamps_h[0], stamps_h[1::2] - stamps_h[0]
-    return np.asarray(second + between_s / 7200.0 if instrument.name in INSTRUMENT else 0.5 * (first + second))
+    first, second, half = stamps_h[0::2] - stamps_h[0], stamps_h[1::2] - stamps_h[0], between_s / 7200.0
+    return np.asarray(np.where(second - first < half, second + half, 0.5 * (first + second)))
 
 
 def channel_wavelengths(instrument: Instrument, wavelength_um: Float, per_channel: bool | None) -> Float:
@@ -102,7 +104,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
     wavelength = channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     series = Series(
-        time_h=pair_times(visit.state.time_h, visit.between, instrument), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
+        time_h=pair_times(visit.state.time_h, visit.between), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
         wavelength_um=wavelength, star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
         darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id),
     )  # fmt: skip

@@ -32,9 +32,10 @@ class Reduced:
 
 
 def root_of(covariance: Float) -> Float:
-    """A factor R of a covariance, R Rᵀ."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    """The lower triangular factor R of a covariance, R Rᵀ; unlike eigenvectors it has one sign."""
+    unit = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    scaled = covariance / np.outer(unit, unit)
+    return np.asarray(unit[:, None] * np.linalg.cholesky(0.5 * (scaled + scaled.T) + 1e-10 * np.eye(len(unit))))
 
 
 def eliminate(columns: Float, g: Float, shared: Float, residual: Float, index: Index) -> Reduced:

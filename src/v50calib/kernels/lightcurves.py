@@ -139,9 +139,9 @@ def weighted_totals(spectra: Real, weights: Float) -> Float:
 def _shift_weights(mean: Float) -> Float:
     """Weights (column,) of the spectral shift: the mean spectrum's gradient, less what smooth multiples of the spectrum share with it.
 
-    A planet's transmission spectrum dims each wavelength by another share: smooth in wavelength on the whole, it is a smooth multiple of the
-    spectrum. Weights orthogonal to such multiples do not take it for a shift. A spectrum without edges is told from its shift by none
-    of them: then fewer multiples, or none, are left out.
+    A planet's transmission spectrum dims each wavelength by another share; smooth in wavelength on the whole, it is a smooth multiple
+    of the spectrum. Weights orthogonal to such multiples do not take it for a shift. Where they would leave too little of the gradient (a
+    spectrum without edges), fewer multiples are left out, or none.
     """
     gradient = np.gradient(mean)
     multiples = mean[:, None] * np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, mean.size), SMOOTH_DEGREE)

@@ -114,7 +114,7 @@ def _fit(planets: Sequence[str], config: RunConfig, client: Client | None, books
     """One fit a planet of what has been calibrated, where the config asks for it."""
     out = books.summary.run_dir
     if config.calib.fits_planets and (out / PRODUCTS).is_dir():
-        books.summary.notes += notes_of(fit_planets(out, planets, client, config.runtime.threads_per_worker))
+        books.summary.notes += notes_of(fit_planets(out, config.runtime, planets, client))
 
 
 def plan(

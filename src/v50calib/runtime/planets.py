@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from distributed import Client, as_completed
+from distributed import Client, Future
 
+from v50calib.config.runtime import RuntimeConfig
 from v50calib.engine.depths import FitInput
 from v50calib.engine.planet import Observation, PlanetFit, fit_planet
 from v50calib.engine.visit import star_of
@@ -21,6 +23,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import committed_products, product_arrays, product_attrs
 from v50calib.runs.spectra import STORE, is_current, planet_record, write_planet
 from v50calib.runs.stop import STOP
+from v50calib.runtime.execute import POLL_S, Watch
 from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
@@ -135,13 +138,15 @@ def _about(name: str) -> dict[str, str]:
     return {"long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
 
 
-def fit_planets(out: Location, planets: Sequence[str] | None = None, client: Client | None = None, threads: int = 1) -> list[Fitted]:
+def fit_planets(
+    out: Location, runtime: RuntimeConfig, planets: Sequence[str] | None = None, client: Client | None = None
+) -> list[Fitted]:  # fmt: skip
     """Fit the planets of a run (all, or those named) that are not up to date, on a cluster or in threads of this process.
 
     Raises StoreError where a fit cannot be written, RunInterruptedError on a signal: finished planets are kept.
     """
     todo = {p: labels for p, labels in planets_of(out).items() if planets is None or p in set(planets)}
-    return list(_on(client, out, todo) if client is not None else _here(out, todo, threads))
+    return list(_on(client, runtime, out, todo) if client is not None else _here(out, todo, runtime.threads_per_worker))
 
 
 def _here(out: Location, todo: dict[str, list[str]], threads: int) -> Iterator[Fitted]:
@@ -155,16 +160,34 @@ def _here(out: Location, todo: dict[str, list[str]], threads: int) -> Iterator[F
             yield future.result()
 
 
-def _on(client: Client, out: Location, todo: dict[str, list[str]]) -> Iterator[Fitted]:
-    futures = [client.submit(fit_one, str(out), planet, labels, pure=False) for planet, labels in todo.items()]
+def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, list[str]]) -> Iterator[Fitted]:
+    """Planets on a cluster, a limited number at a time. Raises ClusterError where scheduler or workers are lost."""
+    watch, backlog = Watch(client, runtime), list(todo.items())
+    running: dict[Any, tuple[Future[Fitted], str]] = {}
+    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
     try:
-        for future in as_completed(futures):
+        while backlog or running:
             if STOP:
                 raise STOP.error()
-            yield future.result()
-    finally:
-        for future in futures:
+            while backlog and len(running) < watch.window:
+                planet, labels = backlog.pop()
+                future = client.submit(fit_one, str(out), planet, labels, pure=False)
+                running[future.key] = (future, planet)
+                future.add_done_callback(lambda f: finished.put(f.key))
+            watch.look()
+            try:
+                key = finished.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            future, planet = running.pop(key)
+            result = watch.result(future)
             future.release()
+            if isinstance(result, StoreError):
+                raise result
+            yield result if isinstance(result, Fitted) else Fitted(planet, "failed", f"{type(result).__name__}: {result}")
+    finally:
+        if running and client.status == "running":
+            client.cancel([future for future, _ in running.values()], force=True)
 
 
 def notes_of(fitted: Sequence[Fitted]) -> list[str]:

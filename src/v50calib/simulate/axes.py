@@ -23,8 +23,7 @@ class TimeAxis:
     """Reads of one instrument in one visit.
 
     stamps_h   [2 * pairs] time stamp of each read, hours since the start of the visit
-    pair_h     [pairs] mid-time of a pair's exposure, which begins at its second stamp, hours since the first stamp: there the transit
-               is evaluated
+    pair_h     [pairs] mid-time of a pair's exposure, hours since the first stamp: there the transit is evaluated
     read_s     time since reset of the first and the second read, s
     """
 
@@ -53,7 +52,10 @@ def time_axis(instrument: str, frames_fraction: float) -> TimeAxis:
     start_s = np.arange(pairs) * (VISIT_S / pairs)
     stamps = (start_s[:, None] + np.array(STAMPS_S)) / 3600.0
     first_s, second_s = INSTRUMENT[instrument].read_times
-    return TimeAxis(stamps.ravel(), (stamps[:, 1] - stamps[0, 0]) + (second_s - first_s) / 7200.0, (first_s, second_s))
+    since, half = stamps - stamps[0, 0], (second_s - first_s) / 7200.0
+    # stamps closer than the reads say when each read's share of the ramp begins
+    middle = since[:, 1] + half if STAMPS_S[1] - STAMPS_S[0] < 0.5 * (second_s - first_s) else since.mean(axis=1)
+    return TimeAxis(stamps.ravel(), middle, (first_s, second_s))
 
 
 def airs_wavelength() -> Float:
