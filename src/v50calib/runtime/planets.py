@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import committed_products, product_arrays, product_attrs
-from v50calib.runs.spectra import STORE, is_current, planet_record, write_planet
+from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, write_planet
 from v50calib.runs.stop import STOP
 from v50calib.runtime.execute import POLL_S, Watch
 from v50calib.schema import SPECTRUM
@@ -188,6 +189,15 @@ def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, l
     finally:
         if running and client.status == "running":
             client.cancel([future for future, _ in running.values()], force=True)
+
+
+def planet_fits(out: Location) -> dict[str, xr.Dataset]:
+    """The fits of a finished run's planets, by planet_id; those that are missing or older than their visits are made first."""
+    if not any("fit_width_h" in product_attrs(path) for _, path in itertools.islice(committed_products(out / PRODUCTS), 1)):
+        return {}
+    for planet_id, labels in planets_of(out).items():
+        fit_one(str(out), planet_id, labels)
+    return open_spectra(out)
 
 
 def notes_of(fitted: Sequence[Fitted]) -> list[str]:
