@@ -16,8 +16,8 @@ from v50calib.io.storage.location import Location
 _EFFECTS: tuple[tuple[str, float | bool, str], ...] = (
     ("gain_drift", 1e-3, "Slow drift of the gain in time and wavelength, relative rms over the visit."),
     ("exposure_jitter", 0.28, "Pointing jitter at 20 Hz within an exposure, px rms in x and in y."),
-    ("structured_spectrum", True, "Spectra with molecular bands of a few hundred ppm instead of smooth ones."),
-    ("limb_table", True, "Limb darkening by a table that is not the law which fits start from."),
+    ("structured_spectrum", True, "Spectra with molecular bands of a few hundred ppm; --no-structured-spectrum: smooth ones."),
+    ("limb_table", True, "Limb darkening by a table; --no-limb-table: near the law that fits start from."),
     ("lost_frames", 0.0045, "Share of read pairs that lose a read or both: all 0, or all 65535."),
     ("background_gradient", 0.3, "Tilt of the background across the detector, relative to its mean."),
 )
