@@ -223,6 +223,7 @@ CALIBRATED: dict[str, Var] = {
     "fit_flux": Var(("fit_bin", "wavelength"), "f", "", "flux that the transit fit works on, relative to each channel's level"),
     "fit_sigma": Var(("fit_bin", "wavelength"), "f", "", "its noise; inf where a channel has no usable sample"),
     "fit_design": Var(("fit_bin", "fit_term"), "f", "", "terms of the baseline in that fit"),
+    "fit_ridge": Var(("fit_term",), "f", "", "inverse variance of the prior on each term's coefficient; 0: free"),
     "fit_darkening": Var(("limb_darkening", "wavelength"), "f", "", "u1, u2 and the width of their prior in that fit"),
     "mid_transit_time": Var((), "f", "h", "mid-transit at exposure mid-times, since the first time stamp; NaN where none was found"),
     "mid_transit_time_sigma": Var((), "f", "h", "standard error of mid_transit_time"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from v50calib.config.models import CalibConfig
+from v50calib.kernels.arrays import Float
 from v50calib.kernels.transit import Model
 from v50calib.stages.phase.ephemeris import (
     reconsidered,
@@ -23,9 +25,26 @@ from v50calib.stages.trace.stage import search_model
 GROUPS = 12
 #: time bins that it is judged on
 BINS = 200
+#: widths of the prior on higher terms in time, and how much less likely than the best (log) one may be to count
+WIDTHS = np.geomspace(1e-6, 1e-2, 33)
+TOLERANCE = 1.0
 
 
-def baseline_and_transit(series: Series, calib: CalibConfig) -> tuple[BaselineModel, Ephemeris, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Baseline:
+    """What is found of a visit's baseline: terms that the light curves are divided by, and those that stay free in the transit fits.
+
+    The first are the fewest that the data show; the second are more, held back by a prior: a course that the data do not show may
+    still be there, and belongs into the error of a depth.
+    """
+
+    divided: BaselineModel
+    fitted: BaselineModel
+    ephemeris: Ephemeris
+    notes: tuple[str, ...] = ()
+
+
+def baseline_and_transit(series: Series, calib: CalibConfig) -> Baseline:
     """The baseline's terms and the transit, found together: a higher degree in time is taken where chi² falls enough by it.
 
     With the transit, or without one where the higher degree explains it away: a bow is no transit. Judged on white light, then on
@@ -35,7 +54,7 @@ def baseline_and_transit(series: Series, calib: CalibConfig) -> tuple[BaselineMo
     model = search_model(series, calib.trace)
     ephemeris = resolve_ephemeris(series, calib.phase.ephemeris, model, additive=additive)
     if not along.enabled or along.poly.degree != "auto" or along.method not in ("auto", "poly"):
-        return model, ephemeris, ()
+        return Baseline(model, model, ephemeris)
     degree = tried = along.poly.first
     while tried < HIGHEST_DEGREE:
         tried += 1
@@ -50,7 +69,64 @@ def baseline_and_transit(series: Series, calib: CalibConfig) -> tuple[BaselineMo
     if own > degree:
         degree, model = own, search_model(series, calib.trace, own)
         ephemeris = reconsidered(series, calib.phase.ephemeris, ephemeris, model, additive=additive)
-    return model, ephemeris, (f"along_time: degree {degree} in time, as the light curves show it",) if degree > along.poly.first else ()
+    notes = (f"along_time: degree {degree} in time, as the light curves show it",) if degree > along.poly.first else ()
+    if degree == HIGHEST_DEGREE or not ephemeris.found or not math.isfinite(ephemeris.depth):
+        return Baseline(model, model, ephemeris, notes)
+    full = search_model(series, calib.trace, HIGHEST_DEGREE)
+    width = drift_width(series, ephemeris, full, degree)
+    fitted = replace(full, widths=np.where(np.arange(HIGHEST_DEGREE + 1) > degree, width, np.inf))
+    ephemeris = reconsidered(series, calib.phase.ephemeris, ephemeris, fitted, additive=additive)
+    return Baseline(model, fitted, ephemeris, notes)
+
+
+def drift_width(series: Series, ephemeris: Ephemeris, model: BaselineModel, first: int) -> float:
+    """Standard deviation, relative to the level, of the prior on the terms in time above degree `first`.
+
+    The largest of a grid that the white light curve, and groups of channels, find as likely as the best one within a factor e
+    (marginal likelihood, transit and other terms free): nothing seen is no proof that nothing is there.
+    """
+    good = np.flatnonzero(np.isfinite(series.flux.sum(axis=0, dtype=np.float64)))
+    bins = TimeBins(series.time_h, BINS, series.used)
+    terms, model_of, shape = model.in_bins(bins), Model(bins.time_h, bins.width), shape_of(ephemeris)
+    curve = model_of(shape)
+    moves = [replace(shape, t0=shape.t0 + 1e-3), replace(shape, a=shape.a * 1.002), replace(shape, k=shape.k * 1.01)]
+    slopes = np.stack([(model_of(moved) - curve) / step for moved, step in zip(moves, (1e-3, 2e-3, 1e-2), strict=True)], axis=1)
+    held = np.arange(terms.shape[1]) > first
+    held[model.time_terms(np.zeros(2)).shape[1] :] = False
+    widest = []
+    for groups in ([good], np.array_split(good, GROUPS)) if good.size >= 2 * GROUPS else ([good],):
+        flux = np.stack([series.flux[:, g].sum(axis=1, dtype=np.float64) for g in groups], axis=1)
+        slow = np.array([series.slow_var[g].sum() for g in groups])
+        var = np.stack([series.var[:, g].sum(axis=1, dtype=np.float64) for g in groups], axis=1) + slow
+        mean, sigma = bins.mean(flux), np.sqrt(bins.mean(var) / bins.count[:, None])
+        evidence = np.zeros(WIDTHS.size)
+        for j in range(len(groups)):
+            root = np.median(mean[:, j]) / sigma[:, j]
+            free = np.concatenate([terms[:, ~held] * curve[:, None], slopes], axis=1) * root[:, None]
+            evidence += log_evidence(free, terms[:, held] * curve[:, None] * root[:, None], mean[:, j] / sigma[:, j], WIDTHS)
+        widest.append(float(WIDTHS[evidence >= evidence.max() - TOLERANCE].max()))
+    return max(widest)
+
+
+def log_evidence(free: Float, held: Float, target: Float, widths: Float) -> Float:
+    """Log marginal likelihood (widths,), but for a constant, of terms `held` (n, k) with a prior of each width, beside free ones (n, m).
+
+    target (n,), all in units of its noise; the scale of what is left over counts where it is larger than the noise.
+
+    >>> rng, x = np.random.default_rng(0), np.linspace(-1, 1, 200)
+    >>> target = 30.0 * x**2 + rng.normal(size=200)
+    >>> found = log_evidence(np.ones((200, 1)), 100.0 * x[:, None] ** 2, target, np.array([0.01, 0.3, 10.0]))
+    >>> int(found.argmax())  # 30 = 0.3 of the held column
+    1
+    """
+    q, _ = np.linalg.qr(free)
+    u, size, _ = np.linalg.svd(held - q @ (q.T @ held), full_matrices=False)
+    rest = target - q @ (q.T @ target)
+    seen = u.T @ rest
+    left = rest - u @ seen
+    scale = max(1.0, float(left @ left) / max(len(rest) - free.shape[1] - held.shape[1], 1))
+    gain = np.square(size)[:, None] * np.square(widths) / scale
+    return np.asarray(0.5 * (np.square(seen)[:, None] / scale * gain / (1.0 + gain) - np.log1p(gain)).sum(axis=0))
 
 
 def channel_degree(series: Series, ephemeris: Ephemeris, config: TraceConfig, degree: int) -> int:

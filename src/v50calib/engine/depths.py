@@ -28,7 +28,7 @@ class FitInput:
 
     time (n,) h, flux and sigma (n, channel) relative to each channel's level, sigma inf where a channel has no sample; design (n, terms)
     of the baseline; darkening (3, channel): u1, u2 and the width of their prior; width [h] of a bin; additive: terms after the first
-    do not dim with the star.
+    do not dim with the star; ridge (terms,): inverse variance of the prior on each term, None: all free.
     """
 
     time: Float
@@ -39,6 +39,12 @@ class FitInput:
     darkening: Float
     width: float
     additive: bool
+    ridge: Float | None = None
+
+    @property
+    def precision(self) -> Float:
+        """(terms,) inverse variance of the prior on each term, 0: free."""
+        return self.ridge if self.ridge is not None else np.zeros(self.design.shape[1])
 
     def channels(self) -> Mask:
         """Channels (channel,) that have a sample."""
@@ -47,7 +53,15 @@ class FitInput:
     def block(self, good: Mask, visit: int = 0, band: int = 0, since_h: float = 0.0) -> Block:
         """The block of the joint fit, times shifted by since_h."""
         return Block(
-            self.time + since_h, self.flux[:, good], self.sigma[:, good], self.width, self.design, visit, band, additive=self.additive
+            self.time + since_h,
+            self.flux[:, good],
+            self.sigma[:, good],
+            self.width,
+            self.design,
+            visit,
+            band,
+            additive=self.additive,
+            ridge=self.ridge,
         )
 
     def band(self, good: Mask) -> Band:
@@ -86,7 +100,7 @@ def fit_input(series: Series, normalized: Normalized, calib: CalibConfig) -> Fit
     limb = series.limb
     return FitInput(
         bins.time_h, flux, sigma, normalized.joint.in_bins(bins), series.wavelength_um, np.stack([limb.u1, limb.u2, limb.width]),
-        bins.width, calib.trace.additive,
+        bins.width, calib.trace.additive, normalized.joint.precision(),
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from v50calib.stages.series.curves import Ephemeris, Folded, Normalized
 
 Arrays = dict[str, np.ndarray]
 #: small arrays that are stored as float64 like times and depths
-EXACT = ("transit_depth_shared", "fit_time", "fit_design", "fit_darkening")
+EXACT = ("transit_depth_shared", "fit_time", "fit_design", "fit_ridge", "fit_darkening")
 
 
 class Visit:
@@ -211,6 +211,7 @@ PRODUCTS: tuple[Product, ...] = (
     Product("fit_flux", "series", _planet, lambda v: v.fitted.flux, lazy=False),
     Product("fit_sigma", "series", _planet, lambda v: v.fitted.sigma, lazy=False),
     Product("fit_design", "series", _planet, lambda v: v.fitted.design, lazy=False),
+    Product("fit_ridge", "series", _planet, lambda v: v.fitted.precision, lazy=False),
     Product("fit_darkening", "series", _planet, lambda v: v.fitted.darkening, lazy=False),
 )  # fmt: skip
 _BY_NAME = {product.name: product for product in PRODUCTS}

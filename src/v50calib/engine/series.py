@@ -113,15 +113,18 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
         return guarded(SeriesResult(curves, series, None, None, None, None), calib, str(instrument))
     require_finite("trace", calib.trace, series.flux, "the light curves", str(instrument))
     series = with_regressors(series, curves, visit, ordered, calib.trace)
-    model, ephemeris, chosen = baseline_and_transit(series, calib)
+    found = baseline_and_transit(series, calib)
+    ephemeris = found.ephemeris
     phase = Phase(calib.phase)
-    normalized = Trace(calib.trace).apply(series, ephemeris, model, phase.allowed(series, ephemeris))
+    normalized = Trace(calib.trace).apply(series, ephemeris, found.divided, phase.allowed(series, ephemeris))
     missing = (
         (f"{int(lost.sum())} of {lost.size} pairs stand off the light of their neighbours (DROPOUT): no fit uses them",)
         if lost.any()
         else ()
     )
-    normalized = replace(normalized, notes=(*normalized.notes, *chosen, *missing))
+    normalized = replace(normalized, notes=(*normalized.notes, *found.notes, *missing))
+    if found.fitted is not found.divided and normalized.joint is not None:
+        normalized = replace(normalized, joint=replace(normalized.joint, time_terms=found.fitted.time_terms, widths=found.fitted.widths))
     if normalized.refit_white or calib.trace.along_time.decorrelate.common_mode:
         ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
     require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(instrument))

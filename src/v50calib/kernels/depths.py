@@ -34,7 +34,7 @@ class Block:
 
     time (n,), flux and sigma (n, channel): bins of `width` hours, sigma inf where a channel has no sample; design (n, terms)
     of the baseline, its first column constant; visit, band: indices of its mid-time and of its instrument. additive: the terms after
-    the first do not dim with the star.
+    the first do not dim with the star. ridge (terms,): inverse variance of the prior, about 0, on each term's coefficient.
     """
 
     time: Float
@@ -45,6 +45,7 @@ class Block:
     visit: int = 0
     band: int = 0
     additive: bool = False
+    ridge: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -194,16 +195,18 @@ class _Problem:
         off = self.centre - state.theta
         free = self.inverse < FIXED
         cost = sum(float(np.square(b.residual).sum()) for b in reduced) + float((self.inverse * off**2)[free].sum())
+        for block, local in zip(self.blocks, state.local, strict=True):
+            if block.ridge is not None:
+                cost += float((block.ridge * np.square(local)).sum())
         return _Terms(cost, reduced, off * self.inverse)
 
     def _block(self, i: int, state: _State) -> Reduced:
         block, index = self.blocks[i], self.index[i]
-        band, nodes, mix = self.bands[block.band], self.nodes[block.band], self.mix[block.band]
+        nodes, mix = self.nodes[block.band], self.mix[block.band]
         theta, depth = state.theta[index], state.depth[block.band]
         at_node = self.at_node[block.band]
         by_theta = np.moveaxis(slopes_of(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node) @ mix, 0, 1)
         base, by_depth = shapes_of(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node, mix)
-        del band
         design, local = block.design, state.local[i]
         weight = 1.0 / block.sigma
         if block.additive:
@@ -219,7 +222,7 @@ class _Problem:
         columns = np.ascontiguousarray(np.moveaxis(terms * weight[:, None, :], -1, 0))
         g = (level * by_depth * weight).T
         shared = np.ascontiguousarray(np.moveaxis(level[:, None, :] * by_theta * weight[:, None, :], -1, 0))
-        return eliminate(columns, g, shared, np.ascontiguousarray(residual.T), index)
+        return eliminate(columns, g, shared, np.ascontiguousarray(residual.T), index, block.ridge, local)
 
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""

@@ -38,8 +38,13 @@ def root_of(covariance: Float) -> Float:
     return np.asarray(unit[:, None] * np.linalg.cholesky(0.5 * (scaled + scaled.T) + 1e-10 * np.eye(len(unit))))
 
 
-def eliminate(columns: Float, g: Float, shared: Float, residual: Float, index: Index) -> Reduced:
-    """Eliminate the baseline's columns (channel, n, terms) from g (channel, n), shared (channel, n, 6) and the residual (channel, n)."""
+def eliminate(
+    columns: Float, g: Float, shared: Float, residual: Float, index: Index, ridge: Float | None = None, local: Float | None = None
+) -> Reduced:  # fmt: skip
+    """Eliminate the baseline's columns (channel, n, terms) from g (channel, n), shared (channel, n, 6) and the residual (channel, n).
+
+    ridge (terms,): inverse variance of the prior, about 0, on the terms' coefficients, which stand at local (channel, terms).
+    """
     transposed = np.swapaxes(columns, 1, 2)
     scale = np.sqrt(np.square(columns).sum(axis=1))
     absent = scale == 0
@@ -48,10 +53,14 @@ def eliminate(columns: Float, g: Float, shared: Float, residual: Float, index: I
     each = np.arange(scale.shape[1])
     # a term that does not vary has no say: its coefficient stays 0
     normal[:, each, each] += np.where(absent, 1.0, 1e-12)
+    if ridge is not None:
+        normal[:, each, each] += ridge / scale**2
     inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
     cross_g = (transposed @ g[..., None])[..., 0]
     cross_s = transposed @ shared
     right = (transposed @ residual[..., None])[..., 0]
+    if ridge is not None and local is not None:
+        right = right - ridge * local
     inv_g = np.einsum("cij,cj->ci", inverse, cross_g)
     inv_s = inverse @ cross_s
     gg = np.square(g).sum(axis=1) - (cross_g * inv_g).sum(axis=1)

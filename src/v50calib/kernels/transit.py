@@ -247,12 +247,13 @@ def _shape(theta: Float, period: float) -> Shape:
 
 def fit_white(
     time: Float, flux: Float, sigma: Float, width: float, design: Float, start: Shape, prior: Prior,
-    *, fix_t0: bool = False, additive: bool = False,
+    *, fix_t0: bool = False, additive: bool = False, ridge: Float | None = None,
 ) -> WhiteFit:  # fmt: skip
     """Least-squares fit of ``flux = (design·c)·T(t; t0, depth, a, b, q1, q2)`` with c solved linearly at each step.
 
     time, flux, sigma (n,): bins of `width` hours; design (n, terms), its first column constant. fix_t0 holds the
-    mid-time at `start`. additive: ``c0·T + the other terms`` instead. Limb darkening is fitted as Kipping's (q1, q2), its prior is
+    mid-time at `start`. additive: ``c0·T + the other terms`` instead. ridge (terms,): inverse variance of the prior, about 0, on each
+    of c relative to the light's level. Limb darkening is fitted as Kipping's (q1, q2), its prior is
     one of (u1, u2). The covariance includes baseline and priors (variable projection; Golub & Pereyra 2003) and is scaled up where
     chi²/n exceeds 1 and where the residuals do not average down.
 
@@ -267,6 +268,8 @@ def fit_white(
     root = 1.0 / sigma
     target = flux * root
     weighted = design * root[:, None]
+    held_back, n = _ridge_rows(ridge, flux), len(time)
+    target = np.concatenate([target, np.zeros(len(held_back))])
 
     def residuals(theta: Float) -> Float:
         shape = _shape(theta, start.period)
@@ -274,6 +277,7 @@ def fit_white(
         basis = weighted * curve[:, None]
         if additive:
             basis = np.concatenate([basis[:, :1], weighted[:, 1:]], axis=1)
+        basis = np.concatenate([basis, held_back]) if len(held_back) else basis
         solution = np.linalg.lstsq(basis, target, rcond=None)[0]
         return np.concatenate([target - basis @ solution, prior.residuals(shape)])
 
@@ -284,7 +288,7 @@ def fit_white(
     high = np.array([time[-1] + 0.75 * span, 0.36, 200.0, 2.0, 1.0, 1.0])
     theta, jacobian, fun, converged = _levenberg(residuals, np.clip(theta, low, high), low, high, held)
     n_free = max(len(time) - design.shape[1] - int((~held).sum()), 1)
-    left = fun[: len(time)]
+    left = fun[:n]
     chi2 = float(left @ left) / n_free
     red = red_noise(left, transit_bins(time, _shape(theta, start.period).duration))
     covariance = np.zeros((6, 6))
@@ -293,6 +297,28 @@ def fit_white(
     inverse = np.linalg.pinv((jacobian / unit).T @ (jacobian / unit), hermitian=True) / np.outer(unit, unit)
     covariance[np.ix_(free, free)] = inverse * max(chi2, 1.0) * red**2
     return WhiteFit(_shape(theta, start.period), covariance, chi2, float(fun @ fun), red, converged)
+
+
+def _ridge_rows(ridge: Float | None, flux: Float) -> Float:
+    """Rows (k, terms) that hold back the terms with a prior, in units of its width; none without."""
+    if ridge is None:
+        return np.zeros((0, 0))
+    rows = np.diag(np.sqrt(ridge) / max(abs(float(np.median(flux))), 1e-300))
+    return np.asarray(rows[ridge > 0])
+
+
+def baseline_cost(flux: Float, sigma: Float, design: Float, ridge: Float | None = None) -> float:
+    """Chi² of the baseline alone, with its prior's part. Arguments as `fit_white`.
+
+    >>> round(baseline_cost(np.array([1.0, 3.0]), np.ones(2), np.ones((2, 1))), 9)
+    2.0
+    """
+    root, rows = 1.0 / sigma, _ridge_rows(ridge, flux)
+    basis = design * root[:, None]
+    basis = np.concatenate([basis, rows]) if len(rows) else basis
+    target = np.concatenate([flux * root, np.zeros(len(rows))])
+    left = target - basis @ np.linalg.lstsq(basis, target, rcond=None)[0]
+    return float(left @ left)
 
 
 def _levenberg(

@@ -29,7 +29,7 @@ from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
 #: variables of a visit's product that the fit needs
-INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "wavelength", "time")
+INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength", "time")
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,10 @@ def observation(path: Location) -> Observation | None:
     found = product_arrays(path, INPUTS)
     if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
         return None
-    time, flux, sigma, design, darkening, wavelength, _ = (np.asarray(found[name], np.float64) for name in INPUTS)
-    given = FitInput(time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]), additive=bool(attrs["fit_additive"]))
+    time, flux, sigma, design, darkening, ridge, wavelength, _ = (np.asarray(found[name], np.float64) for name in INPUTS)
+    given = FitInput(
+        time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]), additive=bool(attrs["fit_additive"]), ridge=ridge
+    )
     ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
     return Observation(
         int(attrs["visit"]), str(attrs["instrument"]), given, ephemeris, star_of(attrs), float(attrs.get("first_stamp_h", 0.0))

@@ -16,6 +16,7 @@ from v50calib.kernels.transit import (
     Prior,
     Shape,
     WhiteFit,
+    baseline_cost,
     fit_white,
     radius_ratio,
     search_box,
@@ -66,12 +67,13 @@ class _White:
     flux: Float
     sigma: Float
     design: Float
+    ridge: Float | None = None
 
 
 def _binned(series: Series, flux: Float, var: Float, model: BaselineModel) -> _White:
     bins = TimeBins(series.time_h, FIT_BINS, series.used)
     mean, variance = bins.mean(np.column_stack([flux, var])).T
-    return _White(bins, mean, np.sqrt(variance / bins.count), model.in_bins(bins))
+    return _White(bins, mean, np.sqrt(variance / bins.count), model.in_bins(bins), model.precision())
 
 
 def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineModel, *, additive: bool = False) -> Ephemeris:
@@ -110,7 +112,18 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
         starts = [shape for shape, _ in transit_starts(time, white.flux, white.sigma, white.design, shapes)]
         starts = starts or [replace(start, t0=box.t0, k=math.sqrt(depth))]
     fits = [
-        fit_white(time, white.flux, white.sigma, white.bins.width, white.design, one, prior, fix_t0=given is not None, additive=additive)
+        fit_white(
+            time,
+            white.flux,
+            white.sigma,
+            white.bins.width,
+            white.design,
+            one,
+            prior,
+            fix_t0=given is not None,
+            additive=additive,
+            ridge=white.ridge,
+        )
         for one in starts
     ]
     fit = min(fits, key=lambda found: found.cost)
@@ -121,10 +134,7 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
 
 def _cost_without(white: _White) -> float:
     """Chi² of the baseline alone."""
-    root = 1.0 / white.sigma
-    target, weighted = white.flux * root, white.design * root[:, None]
-    left = target - weighted @ np.linalg.lstsq(weighted, target, rcond=None)[0]
-    return float(left @ left)
+    return baseline_cost(white.flux, white.sigma, white.design, white.ridge)
 
 
 def reconsidered(
@@ -137,8 +147,9 @@ def reconsidered(
     prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
     given = ephemeris.source == "given"
     fit = fit_white(
-        white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior, fix_t0=given, additive=additive
-    )
+        white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
+        fix_t0=given, additive=additive, ridge=white.ridge,
+    )  # fmt: skip
     without = _cost_without(white)
     if not given and without - fit.cost < MIN_SNR**2:
         return replace(
@@ -161,7 +172,7 @@ def refit_white(
     prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
-        fix_t0=ephemeris.given, additive=additive,
+        fix_t0=ephemeris.given, additive=additive, ridge=white.ridge,
     )  # fmt: skip
     refitted = ephemeris if ephemeris.given else replace(ephemeris, t0_h=fit.shape.t0, duration_h=fit.shape.duration)
     return _with_fit(refitted, fit)

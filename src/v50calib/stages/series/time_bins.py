@@ -46,10 +46,19 @@ class BaselineModel:
 
     time_terms   times (n,) -> (n, terms), the first column constant
     regressors   (pair, k) measured series, pointing for one
+    widths       (time terms,) standard deviation of the prior on each time term's coefficient, relative to the level; inf: free;
+                 None: all free
     """
 
     time_terms: Callable[[Float], Float]
     regressors: Float
+    widths: Float | None = None
+
+    def precision(self) -> Float | None:
+        """(terms,) inverse variance of the prior on each coefficient, relative to the level; None where all are free."""
+        if self.widths is None:
+            return None
+        return np.concatenate([1.0 / np.square(self.widths), np.zeros(self.regressors.shape[1])])
 
     def at_pairs(self, time_h: Float) -> Float:
         """Design (pair, terms)."""
@@ -62,10 +71,10 @@ class BaselineModel:
 
 
 def powers(degree: int) -> Callable[[Float], Float]:
-    """Powers 0 … degree of time scaled to [-1, 1] over the times given."""
+    """Legendre polynomials 0 … degree of time scaled to [-1, 1] over the times given."""
 
     def terms(time_h: Float) -> Float:
         scaled = 2.0 * (time_h - time_h[0]) / max(float(np.ptp(time_h)), 1e-12) - 1.0
-        return scaled[:, None] ** np.arange(degree + 1)
+        return np.asarray(np.polynomial.legendre.legvander(scaled, degree))
 
     return terms
