@@ -18,7 +18,6 @@ from v50calib.kernels.series import robust_sigma
 from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.tile import Tile
 
-
 #: a second read that lacks no more than this of the first read's charge, in units of its noise, has kept it
 KEPT_SIGMA = 3.0
 
