@@ -9,6 +9,7 @@ import numpy as np
 
 from v50calib.config.models import CalibConfig
 from v50calib.dq import DQ
+from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Depths, fit_depths
 from v50calib.kernels.limb import quadratic_limb_darkening
@@ -55,6 +56,7 @@ def transit_depths(series: Series, normalized: Normalized, ephemeris: Ephemeris,
         bins.time_h, flux, sigma, bins.width, design, shape, prior, position, darkening,
         fix_t0=ephemeris.source == "given", additive=calib.trace.additive,
     )  # fmt: skip
+    fitted = with_depth_var(fitted, normalized.depth_var)
     if good.all():
         return fitted
 

@@ -167,7 +167,7 @@ PRODUCTS: tuple[Product, ...] = (
         binned=True, flux_power=1, save="background",
     ),
     Product("trace_norm", "series", _trace, lambda v: v.normalized.flux),
-    Product("trace_norm_var", "series", _trace, lambda v: v.normalized.var),
+    Product("trace_norm_var", "series", _trace, lambda v: v.normalized.total_var),
     Product("out_of_transit", "series", _trace, lambda v: v.normalized.out_of_transit),
     Product("noise_budget", "series", _noise, lambda v: v.noise["noise_budget"]),
     Product("noise_measured", "series", _noise, lambda v: v.noise["noise_measured"]),

@@ -64,7 +64,7 @@ class ResetSignal(Section):
     subtract_signal_minus_reset: bool = Field(default=True, description="false is refused: starlight would become negative")
     require_temporal_proximity: bool = Field(
         default=False,
-        description="true: a read without a reset within `pairing.window_s` stops the visit; false: it is left out and counted in the notes",
+        description="true: a read without a reset within `pairing.window_s` stops the visit; false: it is left out, and counted",
     )
 
     @field_validator("subtract_signal_minus_reset")
