@@ -34,12 +34,14 @@ def with_process(series: Series, normalized: Normalized, ephemeris: Ephemeris, c
     fitted = joint_trend(series, normalized, ephemeris, config)
     if fitted is None:
         return normalized
-    trend, depth_var = fitted
-    return replace(Trace(config).renormalized(series, ephemeris, normalized, trend), depth_var=depth_var)
+    trend, (depth_var, t0_var) = fitted
+    return replace(Trace(config).renormalized(series, ephemeris, normalized, trend), depth_var=depth_var, t0_var=t0_var)
 
 
-def joint_trend(series: Series, normalized: Normalized, ephemeris: Ephemeris, config: TraceConfig) -> tuple[Trend, float] | None:
-    """The process as a trend, and the variance that it leaves in the depth; None where no transit was fitted."""
+def joint_trend(
+    series: Series, normalized: Normalized, ephemeris: Ephemeris, config: TraceConfig
+) -> tuple[Trend, tuple[float, float]] | None:
+    """The process as a trend, and the variances that it leaves in depth and mid-time; None where no transit was fitted."""
     if not ephemeris.found or not math.isfinite(ephemeris.depth):
         return None
     assert normalized.model is not None
@@ -56,14 +58,14 @@ def joint_trend(series: Series, normalized: Normalized, ephemeris: Ephemeris, co
         shape = fit_white(
             bins.time_h, flux / trend, sigma / trend, bins.width, design, shape, prior, fix_t0=ephemeris.given, additive=config.additive
         ).shape
-    lacking = float(found.others_var[0] - white_variances(samples)[0])
-    return process_trend(series, bins, trend, found), max(lacking, 0.0)
+    lacking = np.maximum(found.others_var - white_variances(samples), 0.0)
+    return process_trend(series, bins, trend, found), (float(lacking[0]), 0.0 if ephemeris.given else float(lacking[-1]))
 
 
 def _samples(
     bins: TimeBins, flux: Float, sigma: Float, design: Float, shape: Shape, prior: Prior, config: TraceConfig, *, fix_t0: bool
 ) -> Samples:  # fmt: skip
-    """White light for the process: it modulates the light beside it, and the transit may still move (depth first)."""
+    """White light for the process: it modulates the light beside it, and the transit may still move (depth first, a free mid-time last)."""
     model = Model(bins.time_h, bins.width)
     terms, light = white_model(bins.time_h, flux, sigma, bins.width, design, shape, additive=config.additive)
     level = design @ terms if not config.additive else np.full(flux.size, terms[0])
@@ -84,6 +86,12 @@ def _samples(
     if config.additive:
         dimmed = np.concatenate([dimmed[:, :1], design[:, 1:] / light[:, None]], axis=1)
     return Samples(bins.time_h, flux, sigma, light, dimmed, others, centre, width)
+
+
+def with_process_errors(ephemeris: Ephemeris, normalized: Normalized) -> Ephemeris:
+    """The white transit with errors that hold what the curves' trend leaves open."""
+    depth, t0 = math.sqrt(normalized.depth_var), math.sqrt(normalized.t0_var)
+    return replace(ephemeris, depth_sigma=math.hypot(ephemeris.depth_sigma, depth), t0_sigma_h=math.hypot(ephemeris.t0_sigma_h, t0))
 
 
 def with_depth_var(fitted: Depths, variance: float) -> Depths:

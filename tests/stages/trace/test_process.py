@@ -50,12 +50,13 @@ def run(curves: Series, **time: Any) -> tuple[Ephemeris, Normalized, Depths]:
 
 def test_depths_scatter_by_their_errors() -> None:
     """Oracle: depths over 30 draws against the depth put in; amplitude and length of the process are not told."""
-    white, channel = [], []
+    white, channel, middle = [], [], []
     for seed in range(SEEDS):
         ephemeris, _, depths = run(curves_of(seed), method="gp")
         white.append((ephemeris.depth - SHAPE.k**2) / ephemeris.depth_sigma)
+        middle.append((ephemeris.t0_h - SHAPE.t0) / ephemeris.t0_sigma_h)
         channel.append((depths.depth[3] - SHAPE.k**2) / depths.sigma[3])
-    for pulls in (np.array(white), np.array(channel)):
+    for pulls in (np.array(white), np.array(channel), np.array(middle)):
         assert 0.8 < np.sqrt(np.mean(pulls**2)) < 1.25
         assert abs(pulls.mean()) < 3 / np.sqrt(SEEDS)
 

@@ -108,7 +108,7 @@ class Normalized:
     trend_var    relative variance (pair,) of the trend that multiplies all channels: not in `var`, since channels and neighbouring pairs
                  share it; None: not known, or there is no such trend
     trend_notes  those of `notes` that tell of that trend
-    depth_var    variance that the trend leaves in every depth alike
+    depth_var, t0_var  variances that the trend leaves in every depth alike, and in the mid-time, h²
     """
 
     flux: Real
@@ -123,6 +123,7 @@ class Normalized:
     trend_var: Float | None = None
     trend_notes: tuple[str, ...] = ()
     depth_var: float = 0.0
+    t0_var: float = 0.0
 
     @property
     def total_var(self) -> Real:

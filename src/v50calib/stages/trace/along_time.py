@@ -243,7 +243,8 @@ def window_length(series: Series, config: AlongTime, ephemeris: Ephemeris) -> tu
     most = visit_h * WINDOW_SHARE if config.mask_transit else visit_h
     if wanted <= most:
         return wanted, ()
-    effect = "the masked transit is bridged by a straight line" if config.mask_transit else "it follows next to no trend"
+    bridged = "the masked transit is bridged by a straight line, whose error under a bow is in no depth's error (method gp or poly have it)"
+    effect = bridged if config.mask_transit else "it follows next to no trend"
     share = "a third" if config.mask_transit else "all"
     note = f"along_time: {config.method} with a window of {most:.3g} h, {share} of the visit's {visit_h:.3g} h, in place of "
     return most, (f"{note}3 T14 = {wanted:.3g} h: {effect}",)
