@@ -29,6 +29,7 @@ from v50calib.kernels.transit import Shape, fit_white
 from v50calib.schema import INSTRUMENTS
 from v50calib.simulate import read_truth, simulate_dataset
 from v50calib.stages.phase.ephemeris import transit_prior
+from v50calib.stages.series.darkening import law
 
 T0_H = 3.75
 #: AIRS sees the mean of twelve FGS1 jitters: this scale gives both instruments the same rms
@@ -150,7 +151,7 @@ def official_white(ds: xr.Dataset, instrument: str) -> tuple[float, float, float
     white, var = np.nansum(cube, axis=(1, 2)), np.nansum(variance, axis=(1, 2)) + pairs * read.sum()
     star = {k: float(ds.attrs[f"star_{k}"]) for k in ("P", "sma", "i", "Ts")}
     start = Shape(T0_H, 24 * star["P"], star["sma"], abs(star["sma"] * math.cos(math.radians(star["i"]))), 0.12, 0.2, 0.2)
-    prior = transit_prior(star, start.a, start.b, 2.5 if instrument == "AIRS-CH0" else 0.7)
+    prior = transit_prior(star, start.a, start.b, law(np.array([2.5 if instrument == "AIRS-CH0" else 0.7]), star).mean(np.ones(1)))
     design = np.stack([np.ones_like(time), (time - T0_H) / T0_H], axis=1)
     best = None
     for t0 in np.linspace(T0_H - 0.6, T0_H + 0.6, 7):

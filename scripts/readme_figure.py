@@ -3,7 +3,7 @@
     python scripts/readme_figure.py RUN_DIR [--truth DATASET] [--planet ID] [--visit 0] [--out docs/images/transit.png]
 
 RUN_DIR is what `v50calib calibrate --out` made; DATASET a simulated dataset with its truth.json. docs/images/transit.png
-is planet 1 of `v50calib simulate data --planets 1 --seed 145` (full length), profile calib/nominal.
+is planet 1 of `v50calib simulate data --planets 1 --seed 145 --plain` (full length), profile calib/nominal.
 """
 
 from __future__ import annotations

@@ -215,7 +215,16 @@ CALIBRATED: dict[str, Var] = {
     "phase_fold_dq": Var(("phase_bin", "wavelength"), "u", "", "data quality of phase_fold"),
     "transit_depth": Var(("wavelength",), "f", "", "(Rp/Rs)^2 per channel, orbit and limb darkening shared"),
     "transit_depth_sigma": Var(("wavelength",), "f", "", "standard error of transit_depth"),
-    "mid_transit_time": Var((), "f", "h", "mid-transit since the start of the visit; NaN where none was found"),
+    "transit_depth_chi2": Var(("wavelength",), "f", "", "reduced chi² of each channel's transit fit"),
+    "transit_depth_shared": Var(
+        ("wavelength", "shared"), "f", "", "part F of the errors that channels have in common: covariance diag(sigma² - Σ F²) + F Fᵀ"
+    ),
+    "fit_time": Var(("fit_bin",), "f", "h", "mean time of the bins that the transit fit works on"),
+    "fit_flux": Var(("fit_bin", "wavelength"), "f", "", "flux that the transit fit works on, relative to each channel's level"),
+    "fit_sigma": Var(("fit_bin", "wavelength"), "f", "", "its noise; inf where a channel has no usable sample"),
+    "fit_design": Var(("fit_bin", "fit_term"), "f", "", "terms of the baseline in that fit"),
+    "fit_darkening": Var(("limb_darkening", "wavelength"), "f", "", "u1, u2 and the width of their prior in that fit"),
+    "mid_transit_time": Var((), "f", "h", "mid-transit at exposure mid-times, since the first time stamp; NaN where none was found"),
     "mid_transit_time_sigma": Var((), "f", "h", "standard error of mid_transit_time"),
     "transit_duration": Var((), "f", "h", "first to fourth contact, T14"),
     "white_depth": Var((), "f", "", "(Rp/Rs)^2 of the white light curve"),
@@ -230,4 +239,15 @@ CALIBRATED: dict[str, Var] = {
     "noise_measured": Var(("wavelength",), "f", "e-2", "measured variance of a pair out of transit"),
     "rms_measured": Var(("averaging",), "f", "", "scatter of the white light curve out of transit, averaged over blocks of pairs"),
     "rms_expected": Var(("averaging",), "f", "", "the same as the noise model predicts it"),
+}
+
+
+#: the fit of a planet: spectra.zarr/<planet_id>
+SPECTRUM: dict[str, Var] = {
+    "transit_depth": CALIBRATED["transit_depth"],
+    "transit_depth_sigma": CALIBRATED["transit_depth_sigma"],
+    "transit_depth_chi2": CALIBRATED["transit_depth_chi2"],
+    "transit_depth_shared": CALIBRATED["transit_depth_shared"],
+    "mid_transit_time": Var(("visit",), "f", "h", "mid-transit of each visit, since its first time stamp"),
+    "mid_transit_time_sigma": Var(("visit",), "f", "h", "standard error of mid_transit_time"),
 }

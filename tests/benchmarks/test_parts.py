@@ -140,7 +140,7 @@ def test_overhead_of_visits_and_of_a_queue(store: Path, tmp_path: Path) -> None:
 
     kept = execute.run_job
     rows = overhead.visit_overhead(store, tmp_path / "run", 1, scheduler="threads")
-    assert [r[1] for r in rows[::2]] == ["2", "3"]  # a tiny visit is one chunk: prepare, chunk, finish
+    assert [r[1] for r in rows[::2]] == ["3", "4"]  # a tiny visit is one chunk: prepare, chunk, finish; and the planet's fit
     for row in rows[1::2]:
         assert 0 <= float(row[1].split("= ")[1].removesuffix(" %")) <= 100
     rows = overhead.queue_overhead(tmp_path / "queue", 10, scheduler="threads")

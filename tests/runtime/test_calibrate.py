@@ -53,14 +53,15 @@ def test_batch_equals_the_lazy_pipeline(run: Path, dataset: Path, instrument: st
     planet = sorted(p.name for p in (dataset / "train").iterdir())[1]
     batch = open_calibrated(run)[f"/{planet}/0/{instrument}"].to_dataset().compute()
     lazy = Pipeline.from_profile("calib/nominal")(open_visit(dataset, planet, 0, instrument)).compute()
-    assert set(batch.data_vars) == set(lazy.data_vars)
-    for name in batch.data_vars:
+    # what the planet's fit works on is stored with the products of a run alone: its size is known only when it has been made
+    assert {name for name in set(batch.data_vars) ^ set(lazy.data_vars) if not str(name).startswith("fit_")} == set()
+    for name in lazy.data_vars:
         np.testing.assert_array_equal(batch[name], lazy[name], err_msg=str(name))
 
 
 def test_running_again_skips_and_another_config_is_refused(run: Path, dataset: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.rglob("_COMMIT.json")}
-    assert len(before) == 6
+    assert len([p for p in before if "calibrated.zarr" in p.parts]) == 6
     assert calibrate(dataset, run, overrides=SYNC).count("skipped") == 6
     assert before == {p: p.stat().st_mtime_ns for p in run.rglob("_COMMIT.json")}
     with pytest.raises(StoreError, match=r"another config.*calib\.phase\.binning\.nbins \(187 → 50\)"):

@@ -169,7 +169,7 @@ def test_progress_counts_to_the_end(tmp_path: Path) -> None:
         ({"depth": 0.5}, "depth is 0.5"),
         ({"dead_fraction": 0.6}, "good pixels"),
         ({"cosmic_rays": -1e-9}, "cosmic_rays is -1e-09"),
-        ({"brightness": 3.0}, "saturate"),
+        ({"brightness": 6.0}, "use 0-5"),
     ],
 )
 def test_values_that_cannot_be_simulated_leave_nothing(tmp_path: Path, options: dict, message: str) -> None:

@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from v50calib.cli.arguments import LOCAL, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
+
+#: what `simulate` does that its files' reader does not expect: (field of SimConfig, default, meaning)
+_EFFECTS: tuple[tuple[str, float | bool, str], ...] = (
+    ("gain_drift", 1e-3, "Slow drift of the gain in time and wavelength, relative rms over the visit."),
+    ("exposure_jitter", 0.28, "Pointing jitter at 20 Hz within an exposure, px rms in x and in y."),
+    ("structured_spectrum", True, "Spectra with molecular bands of a few hundred ppm; --no-structured-spectrum: smooth ones."),
+    ("limb_table", True, "Limb darkening by a table; --no-limb-table: near the law that fits start from."),
+    ("lost_frames", 0.0045, "Share of read pairs that lose a read or both: all 0, or all 65535."),
+    ("background_gradient", 0.3, "Tilt of the background across the detector, relative to its mean."),
+)
+_FIELDS = {"exposure_jitter": "exposure_jitter_px"}
+
+
+def _effect_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds to `simulate` a size and a --no-... switch for every effect, or a pair of switches where it has no size."""
+    for name, default, meaning in reversed(_EFFECTS):
+        word = name.replace("_", "-")
+        if isinstance(default, bool):
+            command = click.option(f"--{word}/--no-{word}", name, default=default, show_default=True, help=meaning)(command)
+            continue
+        command = click.option(f"--no-{word}", f"no_{name}", is_flag=True, help=f"As --{word} 0.")(command)
+        command = click.option(f"--{word}", name, type=float, default=default, show_default=True, help=meaning)(command)
+    return command
+
+
+def _effects_of(options: dict[str, Any], plain: bool) -> dict[str, Any]:
+    """Fields of SimConfig that the effects' options state; with `plain`, those that the user gave alone."""
+    from click.core import ParameterSource
+
+    context, chosen = click.get_current_context(), {}
+    for name, default, _ in _EFFECTS:
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        value = options[name] if given or not plain else type(default)(0)
+        if options.get(f"no_{name}"):
+            if given:
+                word = name.replace("_", "-")
+                raise click.UsageError(f"--{word} {value:g} and --no-{word} contradict each other: give one")
+            value = 0.0
+        chosen[_FIELDS.get(name, name)] = value
+    return chosen
 
 
 @click.command()
@@ -25,6 +67,12 @@ from v50calib.io.storage.location import Location
 @click.option("--jitter", type=float, nargs=2, default=(0.10, 0.12), show_default=True, help="White pointing jitter in x and y, px rms.")
 @click.option("--drift", type=float, default=0.05, show_default=True, help="Slow pointing drift, px.")
 @one_of("--layout", words=("2025", "2024"), help="Edition of the challenge whose file layout is written.")
+@click.option("--brightness", type=float, help="Light level relative to the real sample, 0-5.  [default: drawn, 0.6-1.4]")
+@click.option("--spectra", type=LOCAL, help="File of depths as train.csv: its planets in order.  [default: drawn]")
+@_effect_options
+@click.option("--full-well", type=float, help="Reading at which a pixel is full, e-.  [default: the converter's end, 149 ke-]")
+@click.option("--low-light", default=0.0, show_default=True, help="Share of the visit, at its end, with 10 % less light.")
+@click.option("--plain", is_flag=True, help="All of these effects off, but for those given.")
 @click.option("--workers", default=1, show_default=True, help="Number of processes.")
 def simulate(
     out: Path,
@@ -35,9 +83,18 @@ def simulate(
     jitter: tuple[float, float],
     drift: float,
     layout: str,
+    brightness: float | None,
+    spectra: Path | None,
+    full_well: float | None,
+    low_light: float,
+    plain: bool,
     workers: int,
+    **effects: Any,
 ) -> None:
-    """Write a dataset in the challenge's layout, with known truth, to the folder OUT."""
+    """Write a dataset in the challenge's layout, with known truth, to the folder OUT.
+
+    Effects that a calibrator does not expect are on at realistic levels; each has a switch, --plain turns all off.
+    """
     from v50calib.cli.progress import counter
     from v50calib.simulate import simulate_dataset
 
@@ -48,7 +105,8 @@ def simulate(
     with counter("simulate") as step:
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
-            layout="2024" if layout == "2024" else "2025", workers=workers, progress=step,
+            layout="2024" if layout == "2024" else "2025", workers=workers, progress=step, brightness=brightness,
+            spectra=None if spectra is None else str(spectra), full_well_e=full_well, low_light=low_light, **_effects_of(effects, plain),
         )  # fmt: skip
     click.echo(f"wrote {planets} planets to {path}")
 

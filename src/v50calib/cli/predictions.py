@@ -149,14 +149,16 @@ def evaluate(
 @click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
 @one_of("--missing", words=("error", "naive"), help="Planets in which no transit was found: refuse, or write the naive mean and sigma.")
 def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -> None:
-    """A baseline of mu and sigma per planet, from the transit depths of the run in RUN_DIR, combined over visits."""
+    """mu and sigma per planet of the run in RUN_DIR: one transit fit of all visits and instruments of each planet."""
     from v50calib.runs.calibrated import calibrated_visits
+    from v50calib.runtime.planets import planet_fits
     from v50calib.uncertainty.spectra import combine
     from v50calib.uncertainty.tables import write_features, write_predictions
 
     constants = _options(()).score
     naive = {"mean": constants.naive_mean, "sigma": constants.naive_sigma} if missing == "naive" else None
-    found = combine(calibrated_visits(run_dir), naive)
+    fits = planet_fits(run_dir)
+    found = combine(calibrated_visits(run_dir), naive, fits or None)
     write_predictions(out, found.predictions)
     if features is not None:
         write_features(features, found.features)

@@ -71,6 +71,12 @@ class CalibConfig(Section):
         names = (self.photometry.instrument.name, self.trace.instrument.name)
         return next((_full_name(n) for n in names if n != "all"), "all")
 
+    @property
+    def fits_planets(self) -> bool:
+        """Whether a run ends with one fit a planet of all its visits and instruments."""
+        depths = self.phase.depths
+        return self.photometry.enabled and self.trace.enabled and depths.enabled and depths.planet
+
     def covers(self, instrument: str) -> bool:
         """Whether a run works on an instrument; the name of one with channels stands for all of them."""
         name = self.instrument_name

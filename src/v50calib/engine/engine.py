@@ -28,6 +28,7 @@ from v50calib.kernels.arrays import Float, Index
 from v50calib.schema import Instrument
 from v50calib.stages import FRAME_STAGES
 from v50calib.stages.cds.stage import Cds
+from v50calib.stages.phase.limb_darkening import check_table
 from v50calib.stages.photometry.choices import check_detector
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.trace.along_wavelength import fitted_channels
@@ -53,6 +54,8 @@ class Engine:
         self.config = config
         self.stages = frame_stages(config)
         self.photometry = Photometry(config.calib.photometry) if config.calib.photometry.enabled else None
+        if config.calib.phase.enabled:
+            check_table(config.calib.phase.limb_darkening)
 
     @property
     def fingerprint(self) -> str:
@@ -149,12 +152,18 @@ class Engine:
         products = made(self.config, bins=visit.n_bins > 0)
         arrays = arrays_of(Visit(visit, results, series, self.config), products)
         coords = coordinates(
-            visit.state.time_h, visit.between, visit.pair_bins, series.series.wavelength_um if series is not None else None,
+            visit.state.time_h, visit.between, visit.pair_bins,
+            series.series.wavelength_um if series is not None else None,
             noise="rms_measured" in arrays, bin_phase=series.folded.bin_phase if series is not None and series.folded is not None else None,
         )  # fmt: skip
         attrs = dict(attrs)
         if series is not None and series.ephemeris is not None:
             attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
+        if series is not None and series.fitted is not None:
+            attrs |= {"fit_width_h": series.fitted.width, "fit_additive": series.fitted.additive}
+            if series.fitted.depth_var is not None:
+                attrs["fit_depth_var"] = series.fitted.depth_var
+        attrs["first_stamp_h"] = float(visit.state.time_h[0])
         if series is not None and series.curves.flagged:
             attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)
         return with_frame_units(build_dataset(arrays, coords, attrs, output.dtype, units), self.frame_units)

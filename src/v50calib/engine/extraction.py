@@ -19,8 +19,8 @@ from v50calib.kernels.arrays import Float
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import PhotometryConstants
-from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.mean_frame import MeanFrame
+from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weights import build_constants
 from v50calib.stages.tile import VisitState
 
@@ -28,6 +28,8 @@ from v50calib.stages.tile import VisitState
 CANDIDATES = ("optimal", "aperture")
 #: the other one is taken where it lowers white variance squared times channel variance by this share
 MARGIN = 0.02
+#: fewer differences of neighbouring sample pairs than this do not decide
+LEAST_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,11 @@ def photometry_constants(
     photometry: Photometry, state: VisitState, plan: FramePlan, mean: MeanFrame, cadence_s: float, read: ReadFrames
 ) -> PhotometryConstants:  # fmt: skip
     """Constants of the method that the config names, or of the one that the frames ask for; the choice goes into notes and qc."""
-    config = photometry.config
-    if config.photometry.method != "auto" or not state.instrument.spectral:
+    config, runs = photometry.config, sample_pairs(len(plan.between))
+    if config.photometry.method != "auto" or not state.instrument.spectral or sum(r.stop - r.start - 1 for r in runs) < LEAST_STEPS:
         return build_constants(config, state, mean, cadence_s)
     built, found = {}, {}
-    tiles = [usable_values(plan.cds(read(2 * r.start, 2 * r.stop), r.start), state.masked) for r in sample_pairs(len(plan.between))]
+    tiles = [usable_values(plan.cds(read(2 * r.start, 2 * r.stop), r.start), state.masked) for r in runs]
     for method in CANDIDATES:
         chosen = _with_method(config, method)
         built[method] = build_constants(chosen, state, mean, cadence_s)

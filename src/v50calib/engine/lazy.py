@@ -18,6 +18,7 @@ from v50calib.engine.engine import Engine
 from v50calib.engine.frames import sample_pairs, with_halo
 from v50calib.engine.noise_budget import COMPONENTS
 from v50calib.engine.prepare import prepare_stages
+from v50calib.engine.process import shared_columns
 from v50calib.engine.products import Arrays, Visit, arrays_of, coordinates, made, storage_dtype, unsaved, variable_attrs
 from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
 from v50calib.engine.series import channel_wavelengths
@@ -150,12 +151,13 @@ class _Outline:
         self._sizes = {
             "pair": pairs, "y": ny, "x": nx, "bin": bins, "wavelength": self._wavelength.size, "component": len(COMPONENTS),
             "averaging": block_sizes(pairs).size, "phase_bin": min(calib.phase.binning.nbins, pairs),
+            "shared": shared_columns(calib),
         }  # fmt: skip
         self._products = made(engine.config, bins=bins > 0)
 
     def names(self, domain: str) -> list[str]:
         """The products of one domain, in order."""
-        return [p.name for p in self._products if p.domain == domain]
+        return [p.name for p in self._products if p.domain == domain and p.lazy]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a product."""
@@ -176,7 +178,8 @@ class _Outline:
         phase = arrays.pop("bin_phase", None)
         exposure = self._visit.exposure_s
         coords = coordinates(
-            self._visit.time_h, exposure[1::2] - exposure[0::2], self._pair_bins, self._wavelength if "photometry" in arrays else None,
+            self._visit.time_h, exposure[1::2] - exposure[0::2], self._pair_bins,
+            self._wavelength if "photometry" in arrays else None,
             noise="rms_measured" in arrays, bin_phase=phase,
         )  # fmt: skip
         variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n, units)) for n, v in arrays.items() if n not in left_out}

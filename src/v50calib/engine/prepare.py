@@ -39,6 +39,7 @@ def prepare_stages(visit: VisitInput, stages: list[FrameStage], *, diagnostics: 
         pixel_dq=np.full((ny, nx), visit.reference.absent_dq, np.uint32),
         masked=np.zeros((ny, nx), bool),
         telemetry=visit.telemetry,
+        planet_id=str(visit.attrs.get("planet_id", "")),
         notes=list(visit.notes),
         qc={stage: dict(numbers) for stage, numbers in visit.qc.items()},
     )

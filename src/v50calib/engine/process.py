@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from v50calib.config.models import CalibConfig
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.depths import Depths
+from v50calib.kernels.depths import SHARED, Depths
 from v50calib.kernels.process import Samples, course, white_variances
 from v50calib.kernels.transit import Model, Prior, Shape, fit_white, radius_ratio, white_model
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
-from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, white_wavelength
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, white_darkening
 from v50calib.stages.series.time_bins import TimeBins
 from v50calib.stages.trace.along_time import GP_BINS, Trend, process_trend
 from v50calib.stages.trace.config import TraceConfig
@@ -49,7 +51,7 @@ def joint_trend(
     flux, var = bins.mean(np.column_stack(white_curve(series))).T
     level = float(np.median(flux))
     flux, sigma, design = flux / level, np.sqrt(var / bins.count) / level, normalized.model.in_bins(bins)
-    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
     shape = shape_of(ephemeris)
     for _ in range(ROUNDS):
         samples = _samples(bins, flux, sigma, design, shape, prior, config, fix_t0=ephemeris.given)
@@ -90,19 +92,28 @@ def _samples(
 
 def with_process_errors(ephemeris: Ephemeris, normalized: Normalized) -> Ephemeris:
     """The white transit with errors that hold what the curves' trend leaves open."""
-    depth, t0 = math.sqrt(normalized.depth_var), math.sqrt(normalized.t0_var)
+    depth, t0 = math.sqrt(normalized.depth_var or 0.0), math.sqrt(normalized.t0_var)
     return replace(ephemeris, depth_sigma=math.hypot(ephemeris.depth_sigma, depth), t0_sigma_h=math.hypot(ephemeris.t0_sigma_h, t0))
 
 
-def with_depth_var(fitted: Depths, variance: float) -> Depths:
-    """Depths whose errors hold a variance that all channels share.
+def shared_columns(calib: CalibConfig) -> int:
+    """Columns of the errors that the channels of a visit have in common: the fit's, and one of a Gaussian process.
+
+    >>> shared_columns(CalibConfig()), shared_columns(CalibConfig.model_validate({"trace": {"along_time": {"method": "gp"}}}))
+    (6, 7)
+    """
+    return SHARED + int(calib.trace.along_time.has_process)
+
+
+def with_depth_var(fitted: Depths, variances: Sequence[float], own: int) -> Depths:
+    """Depths whose errors hold a variance that all channels share: the one at `own` of several, a column of `shared` each.
 
     >>> shape = Shape(t0=3.7, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.1, u2=0.1)
-    >>> fitted = Depths(np.array([0.01]), np.array([3e-5]), np.array([3e-5]), np.ones(1), shape, np.zeros((1, 2)))
-    >>> with_depth_var(fitted, 16e-10).sigma.round(9)
-    array([5.e-05])
+    >>> fitted = Depths(np.array([0.01]), np.array([3e-5]), np.array([3e-5]), np.ones(1), shape, np.zeros((1, 1)))
+    >>> with_depth_var(fitted, [16e-10, 1.0], own=0).sigma.round(9), with_depth_var(fitted, [16e-10, 1.0], own=0).shared.round(9)
+    (array([5.e-05]), array([[0.e+00, 4.e-05, 0.e+00]]))
     """
-    if variance == 0.0:
-        return fitted
-    shared = np.concatenate([fitted.shared, np.full((fitted.sigma.size, 1), math.sqrt(variance))], axis=1)
-    return replace(fitted, sigma=np.sqrt(np.square(fitted.sigma) + variance), shared=shared)
+    columns = np.zeros((fitted.sigma.size, len(variances)))
+    columns[:, own] = math.sqrt(variances[own])
+    sigma = np.sqrt(np.square(fitted.sigma) + variances[own])
+    return replace(fitted, sigma=sigma, shared=np.concatenate([fitted.shared, columns], axis=1))

@@ -16,7 +16,9 @@ import xarray as xr
 from v50calib import dq
 from v50calib.config.models import RunConfig
 from v50calib.engine.constants import VisitConstants
+from v50calib.engine.depths import FitInput
 from v50calib.engine.noise_budget import COMPONENTS, noise_arrays
+from v50calib.engine.process import shared_columns
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.engine.series import SeriesResult, pair_times
 from v50calib.kernels.arrays import Float, Index
@@ -27,6 +29,8 @@ from v50calib.schema import CALIBRATED
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized
 
 Arrays = dict[str, np.ndarray]
+#: small arrays that are stored as float64 like times and depths
+EXACT = ("transit_depth_shared", "fit_time", "fit_design", "fit_darkening")
 
 
 class Visit:
@@ -72,10 +76,18 @@ class Visit:
         """Every CDS frame in order of time."""
         return np.concatenate([r.cube for r in sorted(self.results, key=lambda r: r.start) if r.cube is not None])
 
-    def depth(self, name: Literal["depth", "sigma"]) -> np.ndarray:
+    @property
+    def fitted(self) -> FitInput:
+        """What the fit of the depths worked on."""
+        assert self.series.fitted is not None
+        return self.series.fitted
+
+    def depth(self, name: Literal["depth", "sigma", "chi2", "shared"]) -> np.ndarray:
         """Of each channel; NaN where no transit was found."""
-        depths = self.series.depths
-        return getattr(depths, name) if depths is not None else np.full(self.series.series.wavelength_um.size, np.nan)
+        depths, channels = self.series.depths, self.series.series.wavelength_um.size
+        if depths is None:
+            return np.full((channels, shared_columns(self.config.calib)) if name == "shared" else channels, np.nan)
+        return np.asarray(getattr(depths, name))
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,7 @@ class Product:
     binned      made only of a visit that has whole time bins
     flux_power  power of the flux that it is: what calib.photometry.output.flux_units scales
     save        key of calib.photometry.output.save that leaves it out when false
+    lazy        also in the lazy form, whose shapes must be known before anything is computed
     """
 
     name: str
@@ -97,6 +110,7 @@ class Product:
     binned: bool = False
     flux_power: int = 0
     save: str | None = None
+    lazy: bool = True
 
 
 def _always(_: RunConfig) -> bool:
@@ -133,6 +147,10 @@ def _noise(config: RunConfig) -> bool:
 
 def _depths(config: RunConfig) -> bool:
     return config.calib.trace.enabled and config.calib.phase.depths.enabled
+
+
+def _planet(config: RunConfig) -> bool:
+    return config.calib.fits_planets
 
 
 def _phase(config: RunConfig) -> bool:
@@ -187,6 +205,13 @@ PRODUCTS: tuple[Product, ...] = (
     Product("transit_snr", "series", _trace, lambda v: v.ephemeris.snr),
     Product("transit_depth", "series", _depths, lambda v: v.depth("depth")),
     Product("transit_depth_sigma", "series", _depths, lambda v: v.depth("sigma")),
+    Product("transit_depth_chi2", "series", _depths, lambda v: v.depth("chi2")),
+    Product("transit_depth_shared", "series", _depths, lambda v: v.depth("shared")),
+    Product("fit_time", "series", _planet, lambda v: v.fitted.time, lazy=False),
+    Product("fit_flux", "series", _planet, lambda v: v.fitted.flux, lazy=False),
+    Product("fit_sigma", "series", _planet, lambda v: v.fitted.sigma, lazy=False),
+    Product("fit_design", "series", _planet, lambda v: v.fitted.design, lazy=False),
+    Product("fit_darkening", "series", _planet, lambda v: v.fitted.darkening, lazy=False),
 )  # fmt: skip
 _BY_NAME = {product.name: product for product in PRODUCTS}
 _FLUX_UNITS = {"e": "e-", "e_per_s": "e- s-1", "ADU": "ADU"}
@@ -236,17 +261,32 @@ def _in_units(values: np.ndarray, product: Product, visit: VisitConstants, units
 
 
 def coordinates(
-    stamps_h: Float, between_s: Float, pair_bins: Index, wavelength_um: Float | None, *, noise: bool, bin_phase: Any = None
+    stamps_h: Float,
+    between_s: Float,
+    pair_bins: Index,
+    wavelength_um: Float | None,
+    *,
+    noise: bool,
+    bin_phase: Any = None,
 ) -> dict[str, Any]:
     """Coordinates of every dimension that the product has.
 
     stamps_h (reads,), between_s and pair_bins (pairs,); wavelength_um of the channels, None without photometry; noise: the
     noise budget is among the products; bin_phase of the folded curve, None where there is none.
     """
-    time = pair_times(stamps_h)
+    time = pair_times(stamps_h, between_s)
     n_bins = int(pair_bins.max(initial=-1)) + 1
+    about = "mid-time of the pair's exposure, since the first time stamp"
     coords: dict[str, Any] = {
-        "time": ("pair", time, {"units": "h", "long_name": "mid-time of the pair since the start of the visit"}),
+        "time": (
+            "pair",
+            time,
+            {
+                "units": "h",
+                "long_name": about,
+                "first_stamp": float(stamps_h[0]),
+            },
+        ),
         "exposure": ("pair", between_s, {"units": "s", "long_name": "time between the reads of the pair"}),
     }
     if n_bins:
@@ -275,7 +315,8 @@ def storage_dtype(name: str, dtype: str) -> np.dtype[Any]:
     """Stored dtype of a variable: floats as asked for, times and depths always float64."""
     spec = CALIBRATED[name]
     if spec.kinds == "f":
-        return np.dtype("float64" if spec.dims in ((), ("wavelength",)) else dtype)
+        exact = spec.dims in ((), ("wavelength",)) or name in EXACT
+        return np.dtype("float64" if exact else dtype)
     return np.dtype({"i": "int32", "u": "uint32", "b": "bool"}[spec.kinds])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from v50calib.config.models import CalibConfig
 from v50calib.engine.baseline import baseline_and_transit
 from v50calib.engine.constants import VisitConstants
-from v50calib.engine.depths import transit_depths
+from v50calib.engine.depths import FitInput, depths_of, fit_input
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
@@ -22,6 +22,7 @@ from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import refit_white, white_residual
+from v50calib.stages.phase.limb_darkening import darkening_of
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.lost import flag_lost
@@ -40,7 +41,7 @@ WIDTH_REACH = 6
 class SeriesResult:
     """Everything the series domain makes of a visit; stages that are off leave None.
 
-    qc: numbers of each stage's soft guard; notes: what guards found.
+    fitted: what the fit of the depths worked on; qc: numbers of each stage's soft guard; notes: what guards found.
     """
 
     curves: LightCurves
@@ -49,6 +50,7 @@ class SeriesResult:
     normalized: Normalized | None
     folded: Folded | None
     depths: Depths | None
+    fitted: FitInput | None = None
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -67,13 +69,20 @@ def _bridged(values: Float, lost: Mask) -> Float:
     return np.interp(index, index[~lost], values[~lost])
 
 
-def pair_times(stamps_h: Float) -> Float:
-    """Mid-time [h] of each pair (pairs,): the mean of the time stamps (reads,) of its two reads.
+def pair_times(stamps_h: Float, between_s: Float) -> Float:
+    """Mid-time [h since the first stamp] of the exposure of each pair (pairs,): the light that CDS keeps arrives between its reads.
 
-    >>> pair_times(np.array([0.0, 1.0, 4.0, 5.0])).tolist()
+    stamps_h (reads,), between_s (pairs,). Stamps that are as far apart as the two reads are those of the reads, and the exposure lies
+    between them. Stamps that are closer (AIRS-CH0: 0.1 s for reads 4.5 s apart) say when each read's share of the ramp begins: the
+    exposure begins at the second. Stamps may count from anywhere (BJD, BTJD): the first is subtracted.
+
+    >>> pair_times(np.array([10.0, 11.0, 14.0, 15.0]), np.array([3600.0, 3600.0])).tolist()
     [0.5, 4.5]
+    >>> pair_times(np.array([10.0, 11.0, 24.0, 25.0]), np.array([36000.0, 36000.0])).tolist()
+    [6.0, 20.0]
     """
-    return 0.5 * (stamps_h[0::2] + stamps_h[1::2])
+    first, second, half = stamps_h[0::2] - stamps_h[0], stamps_h[1::2] - stamps_h[0], between_s / 7200.0
+    return np.asarray(np.where(second - first < half, second + half, 0.5 * (first + second)))
 
 
 def channel_wavelengths(instrument: Instrument, wavelength_um: Float, per_channel: bool | None) -> Float:
@@ -94,10 +103,11 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     instrument = visit.state.instrument
     curves, lost = flag_lost(curves, _white(curves.flux))
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
+    wavelength = channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     series = Series(
-        time_h=pair_times(visit.state.time_h), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
-        wavelength_um=channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel),
-        star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
+        time_h=pair_times(visit.state.time_h, visit.between), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
+        wavelength_um=wavelength, star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
+        darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id),
     )  # fmt: skip
     require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(instrument))
     if not calib.trace.enabled:
@@ -117,8 +127,9 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
         ephemeris, normalized = whitened(series, normalized, ephemeris, calib.trace)
     require_finite("phase", calib.phase, normalized.flux, "the normalized light curves", str(instrument))
     folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
-    depths = transit_depths(series, normalized, ephemeris, calib) if calib.phase.depths.enabled else None
-    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths), calib, str(instrument))
+    given = fit_input(series, normalized, calib) if calib.phase.depths.enabled else None
+    depths = depths_of(given, series, ephemeris) if given is not None else None
+    return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths, given), calib, str(instrument))
 
 
 def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:

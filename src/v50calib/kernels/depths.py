@@ -12,23 +12,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.arrays import Float
+from v50calib.kernels.joint_shapes import DEPTH_RANGE, Reduced, eliminate, interpolation, root_of, shapes_of, slopes_of
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio, red_noise, transit_bins
 
 #: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
 NODES = 9
-#: finite-difference steps of t0 [h], a/R* (relative), b, u, and depth (relative)
-STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
 #: a fit has converged when no parameter moves by more than this share of its error
 CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.02, 25, 6
+#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2
+SHARED = 6
 #: largest step of a/R*, b, mid-times and limb darkening
 LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 #: inverse variance of the prior on a parameter that is held
 FIXED = 1e18
-#: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
-DEPTH_RANGE = (2e-5, 0.25)
-#: shallower than this, steps in depth are absolute and curvature is left out: both would be below the model's own error of 1e-8
-SHALLOW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -151,23 +148,9 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class _Reduced:
-    """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r."""
-
-    gg: Float
-    gs: Float
-    gr: Float
-    ss: Float
-    sr: Float
-    index: Index
-    solve: tuple[Float, Float, Float, Float]
-    residual: Float
-
-
-@dataclass(frozen=True)
 class _Terms:
     cost: float
-    blocks: list[_Reduced]
+    blocks: list[Reduced]
     pull: Float
 
 
@@ -185,7 +168,7 @@ class _Problem:
             at = np.zeros(n) if nodes.size == 1 else (band.position + 1.0) / 2.0 * (NODES - 1)
             order = np.argsort(band.position)
             self.nodes.append(nodes)
-            self.mix.append(_interpolation(nodes, at))
+            self.mix.append(interpolation(nodes, at))
             self.nearest.append(np.clip(np.round(at).astype(int), 0, nodes.size - 1))
             self.at_node.append(np.stack([np.interp(nodes, band.position[order], d[order]) for d in band.darkening]))
         self.centre = np.concatenate([[prior.a[0], prior.b[0]], t0, np.zeros(3 * len(bands))])
@@ -213,13 +196,13 @@ class _Problem:
         cost = sum(float(np.square(b.residual).sum()) for b in reduced) + float((self.inverse * off**2)[free].sum())
         return _Terms(cost, reduced, off * self.inverse)
 
-    def _block(self, i: int, state: _State) -> _Reduced:
+    def _block(self, i: int, state: _State) -> Reduced:
         block, index = self.blocks[i], self.index[i]
         band, nodes, mix = self.bands[block.band], self.nodes[block.band], self.mix[block.band]
         theta, depth = state.theta[index], state.depth[block.band]
         at_node = self.at_node[block.band]
-        by_theta = np.moveaxis(_slopes(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node) @ mix, 0, 1)
-        base, by_depth = _shapes(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node, mix)
+        by_theta = np.moveaxis(slopes_of(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node) @ mix, 0, 1)
+        base, by_depth = shapes_of(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node, mix)
         del band
         design, local = block.design, state.local[i]
         weight = 1.0 / block.sigma
@@ -236,7 +219,7 @@ class _Problem:
         columns = np.ascontiguousarray(np.moveaxis(terms * weight[:, None, :], -1, 0))
         g = (level * by_depth * weight).T
         shared = np.ascontiguousarray(np.moveaxis(level[:, None, :] * by_theta * weight[:, None, :], -1, 0))
-        return _reduced(columns, g, shared, np.ascontiguousarray(residual.T), index)
+        return eliminate(columns, g, shared, np.ascontiguousarray(residual.T), index)
 
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""
@@ -265,7 +248,7 @@ class _Problem:
             inverse, cross_g, cross_s, right = r.solve
             left = right - cross_g * d_depth[block.band][:, None] - cross_s @ d_theta[r.index]
             local.append(np.einsum("cij,cj->ci", inverse, left))
-        root = _root(cov)
+        root = root_of(cov)
         shared = [-(gs[j] / gg[j][:, None]) @ root for j in range(len(self.bands))]
         depth_sigma = [np.sqrt(1.0 / gg[j] + np.square(shared[j]).sum(axis=1)) for j in range(len(self.bands))]
         self._known, self._shared, self._cov = [1.0 / g for g in gg], shared, cov
@@ -325,7 +308,7 @@ class _Problem:
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
         return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged)
 
-    def _common(self, block: Block, reduced: _Reduced, shape: Shape, theta: Float) -> float:
+    def _common(self, block: Block, reduced: Reduced, shape: Shape, theta: Float) -> float:
         """Factor on errors of what channels share: scatter and red noise of their weighted mean residual."""
         weight = np.where(np.isfinite(block.sigma), 1.0 / block.sigma, 0.0)
         norm = np.sqrt(np.square(weight).sum(axis=1))
@@ -334,95 +317,3 @@ class _Problem:
         chi2 = float(white @ white) / n_free
         lasts = replace(shape, k=0.1 if shape.k == 0 else shape.k).duration
         return float(np.sqrt(max(chi2, 1.0))) * red_noise(white, transit_bins(block.time, lasts))
-
-
-def _root(covariance: Float) -> Float:
-    """A factor R of a covariance, R Rᵀ."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
-
-
-def _reduced(columns: Float, g: Float, shared: Float, residual: Float, index: Index) -> _Reduced:
-    """Eliminate the baseline's columns (channel, n, terms) from g (channel, n), shared (channel, n, 6) and the residual (channel, n)."""
-    transposed = np.swapaxes(columns, 1, 2)
-    scale = np.sqrt(np.square(columns).sum(axis=1))
-    absent = scale == 0
-    scale[absent] = 1.0
-    normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
-    each = np.arange(scale.shape[1])
-    # a term that does not vary has no say: its coefficient stays 0
-    normal[:, each, each] += np.where(absent, 1.0, 1e-12)
-    inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
-    cross_g = (transposed @ g[..., None])[..., 0]
-    cross_s = transposed @ shared
-    right = (transposed @ residual[..., None])[..., 0]
-    inv_g = np.einsum("cij,cj->ci", inverse, cross_g)
-    inv_s = inverse @ cross_s
-    gg = np.square(g).sum(axis=1) - (cross_g * inv_g).sum(axis=1)
-    gs = (g[:, None, :] @ shared)[:, 0] - np.einsum("ci,cis->cs", cross_g, inv_s)
-    gr = (g * residual).sum(axis=1) - (right * inv_g).sum(axis=1)
-    ss = np.swapaxes(shared, 1, 2) @ shared - np.swapaxes(cross_s, 1, 2) @ inv_s
-    sr = (np.swapaxes(shared, 1, 2) @ residual[..., None])[..., 0] - np.einsum("cis,ci->cs", inv_s, right)
-    return _Reduced(np.maximum(gg, 0.0), gs, gr, ss, sr, index, (inverse, cross_g, cross_s, right), residual)
-
-
-def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: float) -> Shape:
-    """Shape at one node: the block's parameters (t0, a, b, u1, slope, u2) applied to `shape`, limb darkening held physical."""
-    u1, u2 = darkening[0] + theta[3] + theta[4] * node, darkening[1] + theta[5]
-    total = min(max(u1 + u2, 0.0), 1.0)
-    u1 = min(max(u1, 0.0), 2.0 * total)
-    b = min(abs(float(theta[2])), 0.99 * float(theta[1]))
-    return replace(shape, t0=float(theta[0]), a=float(theta[1]), b=b, k=radius_ratio(depth), u1=float(u1), u2=float(total - u1))
-
-
-def _node_depths(depth: Float, nearest: Index, n: int) -> Float:
-    """Depth at which the shape is evaluated at each node: the median of the channels nearest to it."""
-    whole = float(np.median(depth))
-    found = np.array([np.median(depth[nearest == j]) if (nearest == j).any() else whole for j in range(n)])
-    return np.clip(found, *DEPTH_RANGE)
-
-
-def _slopes(model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float) -> Float:
-    """dT/dθ at the nodes, (6, n, nodes)."""
-    columns, depths = [], _node_depths(depth, nearest, nodes.size)
-    for j, s in enumerate(nodes):
-        here = _at_node(shape, theta, darkening[:, j], s, float(depths[j]))
-        middle = model(here)
-        by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
-        da = STEP_A * here.a
-        by_a = (model(replace(here, a=here.a + da)) - middle) / da
-        by_b = (model(replace(here, b=here.b + STEP_B)) - middle) / STEP_B
-        by_u1 = (model(replace(here, u1=here.u1 + STEP_U)) - middle) / STEP_U
-        by_u2 = (model(replace(here, u2=here.u2 + STEP_U)) - middle) / STEP_U
-        columns.append(np.stack([by_t0, by_a, by_b, by_u1, s * by_u1, by_u2]))
-    return np.stack(columns, axis=-1)
-
-
-def _interpolation(nodes: Float, at: Float) -> Float:
-    """Linear interpolation from the nodes to each channel, (nodes, channel)."""
-    left = np.clip(np.floor(at).astype(int), 0, max(nodes.size - 2, 0))
-    share = np.clip(at - left, 0.0, 1.0)
-    mix, channel = np.zeros((nodes.size, at.size)), np.arange(at.size)
-    mix[left, channel] += 1.0 - share
-    mix[np.minimum(left + 1, nodes.size - 1), channel] += share
-    return mix
-
-
-def _shapes(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
-) -> tuple[Float, Float]:
-    """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
-    node_depth = _node_depths(depth, nearest, nodes.size)
-    values, slopes, curves = [], [], []
-    for j, s in enumerate(nodes):
-        step = max(STEP_D * node_depth[j], min(STEP_D * SHALLOW, 0.5 * node_depth[j]))
-        low, high = node_depth[j] - step, node_depth[j] + step
-        t_low, t_mid, t_high = (model(_at_node(shape, theta, darkening[:, j], s, d)) for d in (low, node_depth[j], high))
-        values.append(t_mid)
-        slopes.append((t_high - t_low) / (high - low))
-        curves.append((t_high - 2 * t_mid + t_low) / step**2 * (node_depth[j] >= SHALLOW))
-    value, slope, curve = (np.stack(v, axis=1) for v in (values, slopes, curves))
-    # offset in depth of each channel from each node; the sum over nodes is a matrix product
-    offset = depth - node_depth[:, None]
-    first, second = mix * offset, mix * offset**2
-    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first

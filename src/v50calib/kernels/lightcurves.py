@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float, Real
 
+#: degree in wavelength of the multiples of the spectrum that no shift is read from: more cost precision and gain nothing
+SMOOTH_DEGREE = 4
+#: and the least share of the gradient's square that must be left
+LEAST_SHARE = 0.1
 _FAST = {"contract", "nsz", "arcp"}
 # NaN carries meaning: no nnan here
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
@@ -132,11 +136,29 @@ def weighted_totals(spectra: Real, weights: Float) -> Float:
     return out
 
 
+def _shift_weights(mean: Float) -> Float:
+    """Weights (column,) of the spectral shift: the mean spectrum's gradient, less what smooth multiples of the spectrum share with it.
+
+    A planet's transmission spectrum dims each wavelength by another share; smooth in wavelength on the whole, it is a smooth multiple
+    of the spectrum. Weights orthogonal to such multiples do not take it for a shift. Where they would leave too little of the gradient (a
+    spectrum without edges), fewer multiples are left out, or none.
+    """
+    gradient = np.gradient(mean)
+    multiples = mean[:, None] * np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, mean.size), SMOOTH_DEGREE)
+    for terms in range(min(SMOOTH_DEGREE + 1, mean.size // 4), 0, -1):
+        basis = np.linalg.qr(multiples[:, :terms])[0]
+        weights = gradient - basis @ (basis.T @ gradient)
+        if weights @ weights > LEAST_SHARE * (gradient @ gradient):
+            return weights
+    return gradient
+
+
 def spectral_shift(spectra: Real) -> tuple[Float, Float]:
     """Shift of each spectrum along the dispersion axis, px, from the spectra themselves; and their sums.
 
-    spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of
-    the mean spectrum; band edges dominate, so the columns should reach past them.
+    spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of the mean spectrum, less what
+    that has in common with smooth multiples of the spectrum: a planet's atmosphere makes such. Band edges dominate, so the columns
+    should reach past them.
 
     >>> column = np.arange(41.0)
     >>> spectra = np.stack([np.exp(-0.02 * (column - 20.0 - shift) ** 2) for shift in (-0.05, 0.05)])
@@ -148,9 +170,9 @@ def spectral_shift(spectra: Real) -> tuple[Float, Float]:
     _totals_into(spectra, total)
     _mean_into(spectra, total, mean)
     mean /= n
-    gradient = np.gradient(mean)
-    _project_into(spectra, gradient, projected)
-    return -(projected / total - mean @ gradient) / (gradient @ gradient), total
+    weights = _shift_weights(mean)
+    _project_into(spectra, weights, projected)
+    return -(projected / total - mean @ weights) / (weights @ np.gradient(mean)), total
 
 
 @_jit

@@ -76,4 +76,30 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
             out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, len(x) // 1000)].mean(axis=0)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
-    return out
+        out["lost_pairs"] = float(np.mean((np.asarray(ds["photometry_dq"])[:, :1] & np.uint32(DQ.DROPOUT)) != 0))
+    return out | transit_fit(ds)
+
+
+def transit_fit(ds: xr.Dataset) -> dict[str, float]:
+    """What tells a transit fit that is not to be trusted; empty where none was made.
+
+    fit_chi2         reduced chi² of the white light curve's fit
+    fit_red_noise    factor on its errors for noise that does not average down (in the errors already)
+    transit_inside   share of T14 that lies between the first and the last pair
+    depth_chi2       median of the channels' reduced chi²
+
+    >>> ds = xr.Dataset({"mid_transit_time": 1.0, "transit_duration": 4.0}, coords={"time": ("pair", [0.0, 8.0])})
+    >>> transit_fit(ds.assign_attrs(ephemeris_source="fit", ephemeris_chi2_reduced=1.1, ephemeris_red_noise=1.0))
+    {'fit_chi2': 1.1, 'fit_red_noise': 1.0, 'transit_inside': 0.75}
+    """
+    if "mid_transit_time" not in ds or ds.attrs.get("ephemeris_source", "none") == "none":
+        return {}
+    out = {name: float(ds.attrs[f"ephemeris_{key}"]) for name, key in (("fit_chi2", "chi2_reduced"), ("fit_red_noise", "red_noise"))}
+    time, middle, half = np.asarray(ds["time"]), float(ds["mid_transit_time"]), 0.5 * float(ds["transit_duration"])
+    seen = min(time[-1], middle + half) - max(time[0], middle - half)
+    # phase-folded orbits of one visit: the transit is seen whole in one of them
+    whole = float(ds.attrs.get("ephemeris_period_h", np.inf)) < float(np.ptp(time))
+    out["transit_inside"] = 1.0 if whole or half <= 0 else float(np.clip(seen / (2.0 * half), 0.0, 1.0))
+    if "transit_depth_chi2" in ds and np.isfinite(ds["transit_depth_chi2"]).any():
+        out["depth_chi2"] = float(np.nanmedian(ds["transit_depth_chi2"]))
+    return {name: value for name, value in out.items() if np.isfinite(value)}

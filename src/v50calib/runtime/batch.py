@@ -14,6 +14,7 @@ from v50calib.engine.engine import Engine
 from v50calib.io.catalog import open_root
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import check_run_dir, mark_run_dir
 from v50calib.runs.lock import run_lock
 from v50calib.runs.stop import stoppable
@@ -22,6 +23,7 @@ from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import run_here, run_on
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
+from v50calib.runtime.planets import fit_planets, notes_of
 from v50calib.runtime.recalibrate import prepare
 from v50calib.runtime.select import select
 from v50calib.runtime.worklist import Decision, decide
@@ -48,7 +50,7 @@ def calibrate(
     Products go to out/calibrated.zarr/<planet_id>/<visit>/<instrument>; a product is written as a whole or not at all, and one
     that is there under the same config and input is skipped. A visit's failure is recorded in the manifest and does not stop
     the others; a failure that may pass is tried again (runtime.retries). At the end, qc.csv in `out` has a row for each visit,
-    instrument and stage.
+    instrument and stage, and spectra.zarr/<planet_id> one transit fit of all visits and instruments of each planet.
 
     root, out      local paths, or URLs of object stores as text
     config         used in place of `profile` and `overrides`
@@ -91,16 +93,28 @@ def calibrate(
 
 def _execute(jobs: Sequence[Job], todo: Sequence[Job], config: RunConfig, client: Client | None, books: Bookkeeping) -> None:
     """Calibrate the visits of `todo`, in this process or on a cluster. jobs: all selected ones, for the check of memory."""
+    planets = sorted({job.key.planet_id for job in jobs})
     if not todo:
+        # a run that was stopped before its last step
+        _fit(planets, config, None, books)
         return
     if config.runtime.scheduler == "sync" and client is None:
         books.follow(run_here(todo, config.runtime, books.begin))
+        _fit(planets, config, None, books)
         return
     with ExitStack() as stack:
         active = client if client is not None else stack.enter_context(open_client(config.runtime))
         if config.runtime.is_address or client is not None:
             check_memory(config, jobs, active)
         books.follow(run_on(active, todo, config.runtime, books.begin))
+        _fit(planets, config, active, books)
+
+
+def _fit(planets: Sequence[str], config: RunConfig, client: Client | None, books: Bookkeeping) -> None:
+    """One fit a planet of what has been calibrated, where the config asks for it."""
+    out = books.summary.run_dir
+    if config.calib.fits_planets and (out / PRODUCTS).is_dir():
+        books.summary.notes += notes_of(fit_planets(out, config.runtime, planets, client))
 
 
 def plan(

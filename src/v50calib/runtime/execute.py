@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures import Future as CFuture
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Client, Future
 
@@ -36,6 +36,7 @@ POLL_S, ASK_S = 0.2, 2.0
 #: longest wait before another attempt, s
 LONGEST_WAIT_S = 60.0
 
+T = TypeVar("T")
 Begin = Callable[[Job], None]
 
 
@@ -121,7 +122,7 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
 
     Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are lost. Unfinished tasks are cancelled.
     """
-    backlog, watch = Backlog(jobs, runtime), _Watch(client, runtime)
+    backlog, watch = Backlog(jobs, runtime), Watch(client, runtime)
     # the time chunks of a file that decodes as a whole cannot be decoded separately
     fan_out = len(jobs) < watch.slots and not open_root(jobs[0].root).whole_files
     running: dict[Any, tuple[Future[Done], Job, int]] = {}
@@ -149,7 +150,7 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
             client.cancel([future for future, _, _ in running.values()], force=True)
 
 
-class _Watch:
+class Watch:
     """What the driver knows of its cluster: connection, number of worker threads, time without any."""
 
     def __init__(self, client: Client, runtime: RuntimeConfig) -> None:
@@ -176,11 +177,11 @@ class _Watch:
                 "queue; finished visits are kept, run the same command again to resume"
             )
 
-    def result(self, future: Future[Done]) -> Done | BaseException:
+    def result(self, future: Future[T]) -> T | BaseException:
         """Result of a finished future, or why it failed. Raises ClusterError where the scheduler was lost."""
         if future.status == "finished":
             try:
-                done: Done = future.result()
+                done: T = future.result()
             except (OSError, TimeoutError) as exc:
                 # errors of a task are AttemptErrors: this one is of the connection that should fetch the result
                 raise self._lost() from exc

@@ -23,7 +23,7 @@ class TimeAxis:
     """Reads of one instrument in one visit.
 
     stamps_h   [2 * pairs] time stamp of each read, hours since the start of the visit
-    pair_h     [pairs] mean of a pair's two stamps: the time at which the transit is evaluated
+    pair_h     [pairs] mid-time of a pair's exposure, hours since the first stamp: there the transit is evaluated
     read_s     time since reset of the first and the second read, s
     """
 
@@ -51,7 +51,11 @@ def time_axis(instrument: str, frames_fraction: float) -> TimeAxis:
         pairs *= FGS1_PER_AIRS
     start_s = np.arange(pairs) * (VISIT_S / pairs)
     stamps = (start_s[:, None] + np.array(STAMPS_S)) / 3600.0
-    return TimeAxis(stamps.ravel(), stamps.mean(axis=1), INSTRUMENT[instrument].read_times)
+    first_s, second_s = INSTRUMENT[instrument].read_times
+    since, half = stamps - stamps[0, 0], (second_s - first_s) / 7200.0
+    # stamps closer than the reads say when each read's share of the ramp begins
+    middle = since[:, 1] + half if STAMPS_S[1] - STAMPS_S[0] < 0.5 * (second_s - first_s) else since.mean(axis=1)
+    return TimeAxis(stamps.ravel(), middle, (first_s, second_s))
 
 
 def airs_wavelength() -> Float:

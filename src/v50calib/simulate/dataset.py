@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from v50calib.errors import ConfigError, StoreError
 from v50calib.schema import INSTRUMENTS, InstrumentName
 from v50calib.simulate import files
-from v50calib.simulate.config import Layout, SimConfig, Split
+from v50calib.simulate.config import Effects, Layout, SimConfig, Split
 from v50calib.simulate.planet import perturbed_star
+from v50calib.simulate.spectra import read_spectra
 from v50calib.simulate.truth import planet_truth, write_truth
 from v50calib.simulate.visit import Scene, make_scene, simulate_instrument
 
@@ -23,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 Key = tuple[int, int, InstrumentName]
 
 
-class SceneOptions(TypedDict, total=False):
+class SceneOptions(Effects, total=False):
     """The remaining fields of SimConfig, by their names there."""
 
     read_noise: bool
@@ -68,13 +69,14 @@ def simulate_dataset(
     visits             per planet: one number for all, or a sequence that is cycled over the planets
     workers            processes; the files do not depend on it. More than 1 needs an importable main module
     progress           progress(label, done, total), called in this process
-    other arguments    see SimConfig
+    other arguments    see SimConfig; `**REALISTIC` switches the effects on that `v50calib simulate` has on
 
     The folder appears when it is complete: it is built beside `out`, under a name that starts with a dot.
     The same arguments give the same files. A full-length visit takes about 0.4 GB of disk, 0.7 GB of memory per
     worker and half a minute.
 
-    Raises ConfigError for values that cannot be simulated, StoreError where `out` is not empty or cannot be written.
+    Raises ConfigError for values that cannot be simulated, DataError for a damaged file of spectra, StoreError where
+    `out` is not empty or cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +97,9 @@ def simulate_dataset(
         **scene,
     )
     counts = _visit_counts(planets, visits, layout)
+    if config.spectra is not None and len(read_spectra(config.spectra)) < planets:
+        held = len(read_spectra(config.spectra))
+        raise ConfigError(f"planets is {planets}, but {config.spectra} holds {held}: ask for at most {held} or add rows")
     if workers < 1:
         raise ConfigError(f"workers is {workers}: use 1 or more")
     root = Path(out)

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numba import njit
 from scipy.interpolate import PchipInterpolator
+from scipy.special import erf
 
 from v50calib.kernels.arrays import Float
 from v50calib.simulate.axes import FGS1_PER_AIRS, airs_wavelength
@@ -40,6 +41,9 @@ _CORE_SIGMA, _WING_SHARE, _WING_GAMMA = (1.674, -0.394), (0.746, -0.034), (0.825
 _FGS1_E_S = 2.203e6
 _FGS1_XY = (15.30, 15.40)
 _FGS1_PSF = np.array([(0.80, 1.095), (0.143, 2.936), (0.057, 7.81)])
+
+#: cumulative profiles are tabulated at 32 phases of a row, out to the detector's edges (16 rows and a bit) and a margin
+_PHASES, _TABLE_ROWS = 32, 18
 
 
 def planck_photons(wavelength_um: Float, teff_k: float) -> Float:
@@ -122,12 +126,15 @@ def pointing(config: SimConfig, rng: np.random.Generator, airs_pairs: int) -> di
 def fgs1_rates(flux: Float, shift: Float, background: float, response: Float, out: Float) -> None:
     """Fill out[pair, 1024] with detected e-/s: (flux x PSF moved by shift[pair, (x, y)] + background) x response.
 
+    shift  [pair, (x, y)], or [pair, (x, y), position]: then the light is the mean over the grid of all positions in x
+           and all positions in y
+
     >>> out = np.empty((1, 1024))
     >>> fgs1_rates(np.array([1000.0]), np.zeros((1, 2)), 2.0, np.ones(1024), out)
     >>> round(out.sum() - 2.0 * 1024)  # most of the 1000 electrons a second
     995
     """
-    _fgs1_rates(flux, shift, _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
+    _fgs1_rates(flux, np.ascontiguousarray(shift.reshape(flux.size, 2, -1)), _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
@@ -156,21 +163,77 @@ def airs_rates(flux: Float, dy: Float, profile: Float, background: float, respon
                 low = high
 
 
+def airs_cumulative(profile: Float, reach_px: float) -> Float:
+    """Table [column, phase, row, (value, slope)] of each column's cumulative profile, for light moved by up to `reach_px`.
+
+    Entry (phase, row) belongs to the distance row - margin + phase / 32 from the trace, where the margin is 18 rows and
+    the reach. Cubic interpolation in it is right to 1e-9 of the light.
+
+    >>> airs_cumulative(airs_profile(), reach_px=1.0).shape  # 33 phases; 19 rows to either side of the trace's
+    (356, 33, 39, 2)
+    """
+    margin = _TABLE_ROWS + math.ceil(reach_px)
+    at = np.arange(-margin, margin + 1.0) + np.arange(_PHASES + 1.0)[:, None] / _PHASES
+    sigma, share, gamma = (profile[:, n, None, None] for n in range(3))
+    value = (1.0 - share) * 0.5 * erf(at / (sigma * math.sqrt(2.0))) + share / math.pi * np.arctan(at / gamma)
+    core = np.exp(-0.5 * (at / sigma) ** 2) / (sigma * math.sqrt(2.0 * math.pi))
+    slope = (1.0 - share) * core + share / math.pi * gamma / (gamma**2 + at**2)
+    return np.stack([value, slope / _PHASES], axis=-1)
+
+
+@njit(cache=True)  # type: ignore[misc,unused-ignore]
+def blurred_airs_rates(flux: Float, dy: Float, table: Float, total: Float, background: float, response: Float, out: Float) -> None:
+    """As airs_rates, with the row profile's mean over dy[pair, position].
+
+    table, total  what airs_cumulative made for at least the largest |dy|; [column] the profile's sum at rest
+
+    >>> out, profile = np.empty((1, 32 * 356)), airs_profile()
+    >>> light, moved, table = np.full((1, 356), 100.0), np.array([[-0.3, 0.3]]), airs_cumulative(profile, reach_px=0.3)
+    >>> blurred_airs_rates(light, moved, table, profile[:, 3], 0.0, np.ones(out.size), out)
+    >>> out.reshape(32, 356).sum(axis=0)[:3].round(6)
+    array([99.998745, 99.998742, 99.99874 ])
+    """
+    rows, columns, positions = 32, flux.shape[1], dy.shape[1]
+    margin = table.shape[2] // 2
+    below = np.empty(rows + 1)
+    for c in range(columns):
+        for k in range(flux.shape[0]):
+            below[:] = 0.0
+            for n in range(positions):
+                at = margin - 0.5 - _TRACE_ROW - dy[k, n]
+                first = math.floor(at)
+                phase = int((at - first) * _PHASES)
+                t = (at - first) * _PHASES - phase
+                # cubic Hermite weights of the two values and the two slopes
+                v1 = t * t * (3.0 - 2.0 * t)
+                s0, s1 = t * (1.0 - t) * (1.0 - t), t * t * (t - 1.0)
+                low, high = table[c, phase], table[c, phase + 1]
+                for edge in range(rows + 1):
+                    m = first + edge
+                    below[edge] += (1.0 - v1) * low[m, 0] + v1 * high[m, 0] + s0 * low[m, 1] + s1 * high[m, 1]
+            level = flux[k, c] / (total[c] * positions)
+            for row in range(rows):
+                p = row * columns + c
+                out[k, p] = (level * (below[row + 1] - below[row]) + background) * response[p]
+
+
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
 def _fgs1_rates(flux: Float, shift: Float, x0: float, y0: float, psf: Float, background: float, response: Float, out: Float) -> None:
-    size = 32
+    size, positions = 32, shift.shape[2]
     px, py = np.empty((psf.shape[0], size)), np.empty((psf.shape[0], size))
     for k in range(flux.shape[0]):
         for g in range(psf.shape[0]):
             to_erf = 1.0 / (psf[g, 1] * math.sqrt(2.0))
-            left, low = 0.0, 0.0
-            for edge in range(size + 1):
-                right = 0.5 * math.erf((edge - 0.5 - x0 - shift[k, 0]) * to_erf)
-                high = 0.5 * math.erf((edge - 0.5 - y0 - shift[k, 1]) * to_erf)
-                if edge > 0:
-                    px[g, edge - 1] = right - left
-                    py[g, edge - 1] = psf[g, 0] * flux[k] * (high - low)
-                left, low = right, high
+            px[g], py[g] = 0.0, 0.0
+            for n in range(positions):
+                left, low = 0.0, 0.0
+                for edge in range(size + 1):
+                    right = 0.5 * math.erf((edge - 0.5 - x0 - shift[k, 0, n]) * to_erf)
+                    high = 0.5 * math.erf((edge - 0.5 - y0 - shift[k, 1, n]) * to_erf)
+                    if edge > 0:
+                        px[g, edge - 1] += (right - left) / positions
+                        py[g, edge - 1] += psf[g, 0] * flux[k] * (high - low) / positions
+                    left, low = right, high
         for row in range(size):
             for column in range(size):
                 light = background

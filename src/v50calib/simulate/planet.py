@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
+from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.simulate.axes import channel_wavelength
 from v50calib.simulate.config import SimConfig
+from v50calib.simulate.limb_table import tabulated_limb_darkening
+from v50calib.simulate.spectra import draw_depths, read_spectra, structured_depths
 
 #: accepted total durations, h: whole transits inside a 7.5 h visit whose t0 lies within 0.5 h of its middle
 DURATION_H = (1.6, 4.6)
-#: centre and width (µm) of the absorption bands that shape a spectrum: H2O, CO2, CH4, CO by position
-BANDS_UM = ((1.85, 0.10), (2.00, 0.05), (2.30, 0.12), (2.70, 0.16), (3.30, 0.18), (3.75, 0.20))
+#: random stream of a structured spectrum, beside those of the visits (visit number 0 stands for none)
+STRUCTURE_STREAM = (0, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ def draw_planet(config: SimConfig, index: int) -> Planet:
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index,)))
     planet_id = int(rng.integers(30_000, 4_294_000_000))
     depth = draw_depths(rng)
+    if config.structured_spectrum:
+        bands = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(index, *STRUCTURE_STREAM)))
+        depth = structured_depths(bands, float(depth[1:].mean()))
+    if config.spectra is not None:
+        planet_id, depth = _own_spectrum(config.spectra, index)
     star = _draw_star(rng, float(np.sqrt(depth.max())))
     brightness = float(np.clip(np.exp(rng.normal(0.0, 0.18)), 0.6, 1.4))
     du = rng.normal(0.0, 0.03, size=2), rng.normal(0.0, 0.01, size=2)
@@ -92,30 +100,11 @@ def draw_planet(config: SimConfig, index: int) -> Planet:
         star = with_duration(star, config.duration_h, float(np.sqrt(depth.max())))
     if config.exact_star:
         du = (np.zeros(2), np.zeros(2))
-    u1, u2 = _limb_darkening(star["Ts"], *du)
+    table = config.limb_table and not config.exact_star
+    u1, u2 = _limb_darkening(star["Ts"], *du, table=table)
     if not config.limb_darkening:
         u1, u2 = np.zeros_like(u1), np.zeros_like(u2)
     return Planet(planet_id, star, depth, u1, u2, config.brightness if config.brightness is not None else brightness)
-
-
-def draw_depths(rng: np.random.Generator) -> Float:
-    """[283] depths with the published training set's statistics (mean, spread between and within planets).
-
-    >>> depth = draw_depths(np.random.default_rng(1))
-    >>> depth.size, bool(depth.min() >= 0.0036), bool(depth.max() <= 0.0890)
-    (283, True, True)
-    """
-    wavelength = channel_wavelength()
-    mean = np.exp(np.clip(rng.normal(-4.42, 0.61), np.log(0.0038), np.log(0.080)))
-    spread = 10.0 ** np.clip(rng.normal(1.74, 0.55), 0.41, 2.67) * 1e-6
-    shape = rng.normal(0.0, 0.25) * (wavelength - 2.9)
-    for centre, width in BANDS_UM:
-        shape = shape + abs(rng.normal()) * np.exp(-0.5 * ((wavelength - centre) / width) ** 2)
-    airs = shape[1:] - shape[1:].mean()
-    depth = np.empty_like(wavelength)
-    depth[1:] = mean + airs * (spread / airs.std())
-    depth[0] = mean + rng.normal(0.0, 1.5) * spread
-    return np.clip(depth, 0.0036, 0.0890)
 
 
 def perturbed_star(star: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
@@ -160,10 +149,23 @@ def _draw_star(rng: np.random.Generator, k: float) -> dict[str, float]:
             return star
 
 
-def _limb_darkening(teff: float, level: Float, slope: Float) -> tuple[Float, Float]:
-    """Approximate law plus a smooth offset, so that fitting with the law itself is not an inverse crime."""
+def _own_spectrum(path: str, index: int) -> tuple[int, Float]:
+    """Planet number `index` of the user's file, with its id there. Raises ConfigError where the file has fewer."""
+    planets = read_spectra(path)
+    if index >= len(planets):
+        raise ConfigError(f"{path} has {len(planets)} planets, planet number {index + 1} was asked for: ask for fewer or add rows")
+    return planets[index]
+
+
+def _limb_darkening(teff: float, level: Float, slope: Float, *, table: bool) -> tuple[Float, Float]:
+    """The law that fits start from, or the table, plus a smooth offset (of half the size for the table: star to star).
+
+    So fitting with the law itself is not an inverse crime.
+    """
     wavelength = channel_wavelength()
-    u1, u2 = quadratic_limb_darkening(wavelength, teff)
+    u1, u2 = tabulated_limb_darkening(wavelength, teff) if table else quadratic_limb_darkening(wavelength, teff)
+    if table:
+        level, slope = 0.5 * level, 0.5 * slope
     u1 = np.clip(u1 + level[0] + slope[0] * (wavelength - 2.5), 0.0, 0.9)
     u2 = np.clip(u2 + level[1] + slope[1] * (wavelength - 2.5), 0.0, 0.95 - u1)
     return u1, u2

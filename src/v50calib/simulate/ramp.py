@@ -13,6 +13,8 @@ from v50calib.kernels.arrays import Float
 #: below this mean counts are drawn exactly; above, as a normal variate with its third moment corrected
 _EXACT_BELOW = 20.0
 _FULL_SCALE = 65535.0
+#: linearity polynomials are known to rise up to this reading, e- (v50calib.simulate.maps)
+_RISING_TO_E = 1.5e5
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
@@ -65,6 +67,20 @@ def invert_linearity(linear: float, c: Float) -> float:
 
 
 @njit(cache=True)  # type: ignore[misc,unused-ignore]
+def reading(linear: float, c: Float, top: float, top_linear: float, full_well: float) -> float:
+    """Reading (e-) of the charge `linear`: the polynomial's inverse up to `top`, one for one above it, at most the full well.
+
+    top, top_linear   a reading up to which the polynomial rises, and its linearized value
+
+    >>> c = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    >>> reading(9e4, c, 1.5e5, 1.5e5, 1e5), reading(2e5, c, 1.5e5, 1.5e5, 1e5), reading(2e5, c, 1.5e5, 1.5e5, np.inf)
+    (90000.0, 100000.0, 200000.0)
+    """
+    x = top + linear - top_linear if linear > top_linear else invert_linearity(linear, c)
+    return min(x, full_well)
+
+
+@njit(cache=True)  # type: ignore[misc,unused-ignore]
 def read_pairs(
     rng: np.random.Generator,
     rates: Float,
@@ -77,6 +93,7 @@ def read_pairs(
     photon_noise: bool,
     dither: bool,
     out: NDArray[np.uint16],
+    full_well: float = math.inf,
 ) -> None:
     """Fill out[pixel, 2 * pair (+ 1)] with the two reads of each ramp, ADU.
 
@@ -88,6 +105,7 @@ def read_pairs(
     adc          (offset, gain): ADU = round((e - offset) * gain), clipped to 0..65535
     dither       round up or down at random, so that the mean of many codes is the value itself (Wannamaker et al. 2000,
                  IEEE Trans. Signal Process. 48, 499)
+    full_well    reading above which a pixel collects no more, e-
 
     The second read keeps the electrons of the first and adds its own: N2 = N1 + Poisson((light + dark)(t2 - t1)).
 
@@ -103,6 +121,8 @@ def read_pairs(
     struck = hits.size > 0
     for p in range(pixels):
         c, noise = linear_corr[p], read[p]
+        top = max(_RISING_TO_E, _FULL_SCALE / gain + offset)
+        top_linear = c[0] + top * (c[1] + top * (c[2] + top * (c[3] + top * (c[4] + top * c[5]))))
         for k in range(pairs):
             rate = rates[k, p] + dark[p]
             n1, extra = rate * first, rate * later
@@ -111,7 +131,7 @@ def read_pairs(
             if struck:
                 n1 += hits[k, 2 * p]
                 extra += hits[k, 2 * p + 1]
-            e1, e2 = invert_linearity(n1, c), invert_linearity(n1 + extra, c)
+            e1, e2 = reading(n1, c, top, top_linear, full_well), reading(n1 + extra, c, top, top_linear, full_well)
             if noise > 0.0:
                 e1 += noise * rng.standard_normal()
                 e2 += noise * rng.standard_normal()

@@ -21,6 +21,16 @@ planets                one entry a planet, in the dataset's order:
       background_e_per_s   per pixel
       cosmic_ray_samples   (pair, pixel) samples that were hit
       dead_yx, hot_yx      pixel positions
+      gain_drift           null, or rms, waves (amplitude, frequency_rad_h, phase), level, along_columns: all light is
+                           multiplied by 1 + rms (sum amplitude cos(frequency t + phase) - level) L(x), with t [h] and L
+                           the Legendre series of along_columns at x = -1..1 from the first column to the last
+      exposure_jitter_rms_px   rms of (x, y) about the pairs' mean positions, within the exposures
+      background_tilt      what the background gains from the middle to the last row, column; relative to its mean
+      lost_frames          [frame, code] of frames that are all 0 or all 65535
+      low_light_pairs      pairs in which the star gives 10 % less light
+      clipped_reads        (frame, pixel) samples at the converter's full scale 65535, lost frames aside
+      clipped_pixels       pixels that have any
+      streams              seed and spawn key (planet, visit, instrument, purpose) of each effect's random numbers
 ```
 
 Not part of the truth file because they are exact: the calibration maps state the detector that made the frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
 from v50calib.schema import INSTRUMENT, INSTRUMENTS, InstrumentName
-from v50calib.simulate import optics
+from v50calib.simulate import effects, optics
 from v50calib.simulate.axes import VISIT_S, TimeAxis, time_axis
 from v50calib.simulate.config import SimConfig
 from v50calib.simulate.maps import Maps, draw_maps
@@ -38,9 +38,13 @@ class Scene:
 
     def rng(self, instrument: str | None, purpose: int = 0) -> np.random.Generator:
         """An independent random stream for (seed, planet, visit, instrument, purpose)."""
-        code = 0 if instrument is None else 1 + INSTRUMENTS.index(INSTRUMENT[instrument].name)
-        key = (self.index, self.visit + 1, code, purpose)
+        key = self.stream(instrument, purpose)
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.config.seed, spawn_key=key)))
+
+    def stream(self, instrument: str | None, purpose: int) -> tuple[int, int, int, int]:
+        """The spawn key (planet, visit, instrument, purpose) of a random stream."""
+        code = 0 if instrument is None else 1 + INSTRUMENTS.index(INSTRUMENT[instrument].name)
+        return (self.index, self.visit + 1, code, purpose)
 
 
 @dataclass(frozen=True)
@@ -108,16 +112,80 @@ def simulate_instrument(scene: Scene, instrument: InstrumentName) -> InstrumentV
     axis = time_axis(instrument, config.frames_fraction)
     shift = optics.pointing(config, scene.rng(None, 2), time_axis("AIRS-CH0", config.frames_fraction).pairs)[instrument]
     maps = draw_maps(config, instrument, scene.rng(instrument))
-    flux = _star_light(scene, instrument, axis, shift)
+    unexpected = _unexpected(scene, instrument, axis)
+    where = shift[:, :, None] if unexpected.motion is None else shift[:, :, None] + unexpected.motion
+    flux = _star_light(scene, instrument, axis, where)
+    flux[unexpected.low] *= effects.LOW_LIGHT
     hits = _cosmic_rays(scene, instrument, axis)
-    out, mean_rate = _expose(scene, instrument, axis, shift, maps, flux, hits)
+    out, mean_rate = _expose(scene, instrument, axis, where, maps, flux, hits, unexpected)
+    clipped = _clipped(out)
+    for frame, code in unexpected.lost:
+        out[:, frame] = code
     frames = out.reshape(*maps.dark.shape, -1).transpose(2, 0, 1)
-    truth = _truth(scene, instrument, shift, maps, hits[0].size)
+    truth = _truth(scene, instrument, shift, maps, hits[0].size) | unexpected.truth(scene, instrument) | clipped
     return InstrumentVisit(frames, maps, axis, mean_rate.reshape(maps.dark.shape), truth)
 
 
+@dataclass(frozen=True)
+class _Unexpected:
+    """The effects that a calibrator does not expect, drawn for one instrument's visit; None or empty where off.
+
+    motion  [pair, (x, y), position] px about the pair's mean position
+    low     [pair] less light of the star
+    lost    [lost, (frame, code)]
+    """
+
+    gain: effects.GainDrift | None
+    motion: Float | None
+    tilt: effects.BackgroundTilt | None
+    lost: NDArray[np.int64]
+    low: NDArray[np.bool_]
+
+    def truth(self, scene: Scene, instrument: str) -> dict[str, Any]:
+        """Sizes and random streams for the truth file."""
+        blur = [0.0, 0.0] if self.motion is None else [float(v) for v in np.sqrt((self.motion**2).mean(axis=(0, 2)))]
+        streams = {
+            "gain_drift": effects.GAIN_STREAM,
+            "exposure_motion": effects.MOTION_STREAM,
+            "background_tilt": effects.BACKGROUND_STREAM,
+            "lost_frames": effects.LOST_STREAM,
+        }
+        return {
+            "gain_drift": None if self.gain is None else self.gain.truth(),
+            "exposure_jitter_rms_px": blur,
+            "background_tilt": [0.0, 0.0] if self.tilt is None else [self.tilt.rows, self.tilt.columns],
+            "lost_frames": [[int(frame), int(code)] for frame, code in self.lost],
+            "low_light_pairs": np.flatnonzero(self.low).tolist(),
+            "streams": {name: [scene.config.seed, *scene.stream(instrument, purpose)] for name, purpose in streams.items()},
+        }
+
+
+def _unexpected(scene: Scene, instrument: str, axis: TimeAxis) -> _Unexpected:
+    """Every effect from its own random stream, so that a switch moves no other's numbers."""
+    config, shape = scene.config, INSTRUMENT[instrument].shape
+    columns = shape[1] if INSTRUMENT[instrument].spectral else 1
+    exposure_s = axis.read_s[1] - axis.read_s[0]
+    gain, motion, tilt = None, None, None
+    if config.gain_drift:
+        gain = effects.draw_gain_drift(scene.rng(instrument, effects.GAIN_STREAM), config.gain_drift, columns)
+    if config.exposure_jitter_px:
+        rng = scene.rng(instrument, effects.MOTION_STREAM)
+        motion = effects.exposure_motion(rng, config.exposure_jitter_px, axis.pairs, exposure_s, config.sub_exposures)
+    if config.background_gradient:
+        tilt = effects.draw_background_tilt(scene.rng(instrument, effects.BACKGROUND_STREAM), config.background_gradient)
+    lost = effects.draw_lost_frames(scene.rng(instrument, effects.LOST_STREAM), config.lost_frames, axis.pairs)
+    return _Unexpected(gain, motion, tilt, lost, effects.low_light_pairs(config.low_light, axis))
+
+
+def _clipped(out: NDArray[np.uint16]) -> dict[str, Any]:
+    """Reads at the converter's full scale, and the number of pixels that have any, for the truth file."""
+    full = np.iinfo(np.uint16).max
+    bright = np.flatnonzero(out.max(axis=1) == full)
+    return {"clipped_reads": int((out[bright] == full).sum()), "clipped_pixels": bright.size}
+
+
 def _star_light(scene: Scene, instrument: str, axis: TimeAxis, shift: Float) -> Float:
-    """Star light e-/s in transit: [pair, column] for AIRS-CH0, moved along x by the pointing; [pair] for FGS1."""
+    """Star light e-/s in transit: [pair, column] for AIRS-CH0, the mean over shift[pair, x, position]; [pair] for FGS1."""
     planet, config = scene.planet, scene.config
     spectral = INSTRUMENT[instrument].spectral
     curves = (
@@ -126,8 +194,17 @@ def _star_light(scene: Scene, instrument: str, axis: TimeAxis, shift: Float) -> 
         else np.ones((axis.pairs, INSTRUMENT[instrument].shape[1] if spectral else 1))
     )
     if not spectral:
-        return optics.fgs1_flux(planet.brightness) * curves[:, 0]
-    origin = np.arange(curves.shape[1]) - shift[:, :1]
+        return np.asarray(optics.fgs1_flux(planet.brightness) * curves[:, 0])
+    positions = shift.shape[2]
+    total = _moved_spectrum(planet, curves, shift[:, 0, 0])
+    for n in range(1, positions):
+        total += _moved_spectrum(planet, curves, shift[:, 0, n])
+    return total / positions
+
+
+def _moved_spectrum(planet: Planet, curves: Float, dx: Float) -> Float:
+    """[pair, column] AIRS-CH0 light in transit, moved by dx[pair] along x."""
+    origin = np.arange(curves.shape[1]) - dx[:, None]
     light = optics.airs_spectrum(origin, planet.brightness, planet.star["Ts"])
     # the light on column c comes from `origin`: its transit is that of the wavelength there
     left = np.clip(np.floor(origin).astype(np.int64), 0, curves.shape[1] - 2)
@@ -167,6 +244,7 @@ def _expose(
     maps: Maps,
     flux: Float,
     hits: tuple[NDArray[np.int64], NDArray[np.int64], Float],
+    unexpected: _Unexpected,
 ) -> tuple[NDArray[np.uint16], Float]:
     """Reads [pixel, frame] and mean light per pixel [e-/s], tile by tile: memory is the output and a few MB."""
     config, size = scene.config, maps.dark.size
@@ -177,15 +255,19 @@ def _expose(
     linear = np.ascontiguousarray(maps.linear_corr.reshape(maps.linear_corr.shape[0], -1).T)
     dark, response = maps.dark.ravel(), maps.response.ravel()
     background = config.background_e_s[INSTRUMENTS.index(INSTRUMENT[instrument].name)]
-    profile = optics.airs_profile() if INSTRUMENT[instrument].spectral else np.zeros((0, 4))
+    tilt = background * unexpected.tilt.relative(maps.dark.shape).ravel() * response if unexpected.tilt else None
+    full_well = np.inf if config.full_well_e is None else config.full_well_e
+    illuminate = _light(instrument, flux, shift, background, response)
     rates, nothing = np.empty((tile, size)), np.zeros((0, 0))
     for start in range(0, axis.pairs, tile):
         stop = min(start + tile, axis.pairs)
         here = rates[: stop - start]
-        if INSTRUMENT[instrument].spectral:
-            optics.airs_rates(flux[start:stop], shift[start:stop, 1].copy(), profile, background, response, here)
-        else:
-            optics.fgs1_rates(flux[start:stop], shift[start:stop], background, response, here)
+        illuminate(start, stop, here)
+        if tilt is not None:
+            here += tilt
+        if unexpected.gain is not None:
+            factor = unexpected.gain.factor(axis.pair_h[start:stop])
+            here.reshape(stop - start, maps.dark.shape[0], -1)[...] *= factor[:, None, :]
         total += here.sum(axis=0)
         low, high = np.searchsorted(hits[0], (start, stop))
         charge = nothing
@@ -193,8 +275,19 @@ def _expose(
             charge = np.zeros((stop - start, 2 * size))
             np.add.at(charge, (hits[0][low:high] - start, hits[1][low:high]), hits[2][low:high])
         adc, target = (scene.adc_offset, scene.adc_gain), out[:, 2 * start : 2 * stop]
-        read_pairs(rng, here, charge, dark, read, linear, axis.read_s, adc, config.noise, config.dither, target)
+        read_pairs(rng, here, charge, dark, read, linear, axis.read_s, adc, config.noise, config.dither, target, full_well)
     return out, total / axis.pairs
+
+
+def _light(instrument: str, flux: Float, shift: Float, background: float, response: Float) -> Callable[[int, int, Float], None]:
+    """A function that fills out[pair, pixel] with the e-/s of the pairs start..stop."""
+    if not INSTRUMENT[instrument].spectral:
+        return lambda start, stop, out: optics.fgs1_rates(flux[start:stop], shift[start:stop], background, response, out)
+    profile, dy = optics.airs_profile(), np.ascontiguousarray(shift[:, 1])
+    if dy.shape[1] == 1:
+        return lambda start, stop, out: optics.airs_rates(flux[start:stop], dy[start:stop, 0].copy(), profile, background, response, out)
+    table, at_rest = optics.airs_cumulative(profile, float(np.abs(dy).max())), profile[:, 3].copy()
+    return lambda start, stop, out: optics.blurred_airs_rates(flux[start:stop], dy[start:stop], table, at_rest, background, response, out)
 
 
 def _truth(scene: Scene, instrument: str, shift: Float, maps: Maps, cosmic_ray_samples: int) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class VisitState:
     dark_rate     (ny, nx) dark e-/s between the reads, as it stands at the current stage; 0 before `dark`
     inverse_flat  (ny, nx) 1/flat as applied; 1 before `flat`
     repaired      (ny, nx) bool, masked pixels that are filled in each frame
+    planet_id     whose visit it is, where that is known
     qc            numbers of each stage: stage -> name -> value
     """
 
@@ -74,6 +75,7 @@ class VisitState:
     dark_rate: Float = field(init=False)
     inverse_flat: Float = field(init=False)
     repaired: NDArray[np.bool_] = field(init=False)
+    planet_id: str = ""
     notes: list[str] = field(default_factory=list)
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -45,10 +45,13 @@ class _Planet:
     seen: set[str] = field(default_factory=set)
 
 
-def combine(visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = None) -> Spectra:
+def combine(
+    visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = None, fits: Mapping[str, xr.Dataset] | None = None
+) -> Spectra:  # fmt: skip
     """Spectra of calibrated visits (as `open_calibrated` gives them) of both instruments.
 
-    Visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
+    fits: one fit of all visits and instruments of a planet (spectra.zarr), by planet_id: its depths are taken where it has them.
+    Without, visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
     depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or instruments of one, without a transit
     found; None: they are an error. Raises DataError for products without depths, and for such planets.
 
@@ -67,6 +70,13 @@ def combine(visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = No
     if not planets:
         raise DataError("the run holds no calibrated visit of FGS1 or AIRS-CH0: calibrate first")
     notes: list[str] = []
+    joint = 0
+    for planet_id, planet in planets.items():
+        if fits is not None and planet_id in fits:
+            _take(planet, fits[planet_id])
+            joint += 1
+    if fits is not None and joint < len(planets):
+        notes.append(f"{len(planets) - joint} of {len(planets)} planets have no fit of all their visits: the visits' own are averaged")
     ids = sorted(planets, key=lambda i: (len(i), i))
     rows = [_finish(i, planets[i], naive, notes) for i in ids]
     mu, sigma, features = (np.stack(part) for part in zip(*rows, strict=True))
@@ -99,6 +109,21 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
     planet.ratio[own] += np.where(known, ratio, 0.0)
     planet.visits[own] += known
     planet.seen.add(name)
+
+
+def _take(planet: _Planet, fit: xr.Dataset) -> None:
+    """Put a planet's own fit in the place of the average of its visits, instrument by instrument."""
+    names, instrument = list(fit.attrs["instruments"]), np.asarray(fit["instrument"])
+    for name, own in CHANNELS.items():
+        if name not in names:
+            continue
+        depth, sigma = (np.asarray(fit[v], np.float64)[instrument == names.index(name)] for v in ("transit_depth", "transit_depth_sigma"))
+        if depth.size != own.stop - own.start:
+            continue
+        good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
+        weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
+        planet.weight[own], planet.weighted[own] = weight, weight * np.where(good, depth, 0.0)
+        planet.seen.add(name)
 
 
 def scatter(ds: xr.Dataset) -> tuple[Float, Float]:

@@ -9,7 +9,8 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig
-from v50calib.engine.series import transit_depths, whitened
+from v50calib.engine.depths import transit_depths
+from v50calib.engine.series import whitened
 from v50calib.errors import ConfigError
 from v50calib.kernels.transit import Model, Shape
 from v50calib.stages.phase.ephemeris import EphemerisConfig

@@ -11,7 +11,8 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig, RunConfig
-from v50calib.engine.series import transit_depths, whitened, without_star
+from v50calib.engine.depths import transit_depths
+from v50calib.engine.series import whitened, without_star
 from v50calib.errors import ConfigError
 from v50calib.kernels.transit import Model
 from v50calib.stages.series.curves import Ephemeris, Normalized, Series

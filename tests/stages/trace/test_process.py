@@ -9,7 +9,8 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig
-from v50calib.engine.series import transit_depths, whitened
+from v50calib.engine.depths import transit_depths
+from v50calib.engine.series import whitened
 from v50calib.kernels.depths import Depths
 from v50calib.stages.phase.config import PhaseConfig
 from v50calib.stages.phase.stage import Phase
@@ -64,6 +65,7 @@ def test_depths_scatter_by_their_errors() -> None:
 def test_the_process_s_share_of_the_error_is_common_to_all_channels() -> None:
     """Differences of channels know nothing of it: their covariance is that of white noise."""
     _, normalized, depths = run(curves_of(3), method="gp")
+    assert normalized.depth_var is not None
     assert normalized.depth_var > 4 * (depths.sigma_photon**2).min()
     own = depths.sigma**2 - np.square(depths.shared).sum(axis=1)
     np.testing.assert_allclose(own, depths.sigma_photon**2, rtol=1e-6)

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from v50calib.stages.config import Io, Section, SeriesQualityChecks, SeriesStageConfig, ordered_windows
 from v50calib.stages.phase.ephemeris import EphemerisConfig
+from v50calib.stages.phase.limb_darkening import LimbDarkening
 
 _Io = Io[Literal["trace_norm"], Literal["phase_fold"]]
 
@@ -56,6 +57,9 @@ class DepthFit(Section):
     """The fit of (Rp/Rs)² with orbit and limb darkening shared by all channels."""
 
     enabled: bool = Field(default=True, description="depth of every channel; false: white depth only")
+    planet: bool = Field(
+        default=True, description="at the end of a run, one fit a planet of all its visits and instruments, into RUN_DIR/spectra.zarr"
+    )
 
 
 class PhaseQuality(SeriesQualityChecks):
@@ -76,5 +80,6 @@ class PhaseConfig(SeriesStageConfig):
     windows: Windows = Windows()
     binning: Binning = Binning()
     outliers: Outliers = Outliers()
+    limb_darkening: LimbDarkening = LimbDarkening()
     depths: DepthFit = DepthFit()
     quality_checks: PhaseQuality = PhaseQuality()

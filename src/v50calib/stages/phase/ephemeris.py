@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.kernels.transit import (
     UNKNOWN_PERIOD_H,
     Model,
@@ -25,7 +24,7 @@ from v50calib.kernels.transit import (
     white_model,
 )
 from v50calib.stages.config import Section
-from v50calib.stages.series.curves import Ephemeris, Series, white_curve, white_wavelength
+from v50calib.stages.series.curves import Ephemeris, Series, white_curve, white_darkening
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
 
 #: bins of the white light curve that the fit works on
@@ -34,14 +33,10 @@ FIT_BINS = 400
 MIN_SNR = 7.0
 #: prior widths: star_info is perturbed by some % (a/R*, relative); b
 PRIOR_A, PRIOR_B = 0.05, 0.3
-#: the law of limb darkening is one of FGK dwarfs: what a star may be off it, absolute and in units of u1
-PRIOR_U, PRIOR_U_SHARE = 0.08, 0.4
 #: durations that a search tries, in units of the one that the star's parameters give
 DURATIONS = (0.7, 0.85, 1.0, 1.15)
 #: largest impact parameter that a fit starts from: above it a transit has no bottom
 MAX_B = 0.85
-#: effective temperature [K] where the dataset has no star parameters
-STAR_TEMPERATURE = 5500.0
 #: depth that a fit starts from where no box stands out
 SHALLOWEST = 2e-5
 
@@ -105,7 +100,7 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
         box = search_box(time, white.flux, white.sigma, np.unique(np.minimum(lengths, 0.9 * span)), white.design)
         if box.snr < MIN_SNR or box.depth <= 0:
             return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr, cost=_cost_without(white))
-    prior = transit_prior(star, start.a, start.b, white_wavelength(series))
+    prior = transit_prior(star, start.a, start.b, white_darkening(series))
     start = replace(start, u1=prior.u1[0], u2=prior.u2[0])
     depth = min(max(box.depth, SHALLOWEST), 0.2)
     if given is not None:
@@ -139,7 +134,7 @@ def reconsidered(
     if not ephemeris.found or not math.isfinite(ephemeris.depth):
         return resolve_ephemeris(series, config, model, additive=additive)
     white, shape = _binned(series, *white_curve(series), model), shape_of(ephemeris)
-    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
     given = ephemeris.source == "given"
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior, fix_t0=given, additive=additive
@@ -163,7 +158,7 @@ def refit_white(
     if not math.isfinite(ephemeris.depth):
         return ephemeris
     white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
-    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_wavelength(series))
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
         fix_t0=ephemeris.given, additive=additive,
@@ -195,18 +190,17 @@ def _with_fit(ephemeris: Ephemeris, fit: WhiteFit) -> Ephemeris:
     )  # fmt: skip
 
 
-def transit_prior(star: dict[str, float], a: float, b: float, wavelength_um: float) -> Prior:
-    """Priors of orbit and limb darkening from the star's parameters, wide about `a` and `b` where it has none.
+def transit_prior(star: dict[str, float], a: float, b: float, darkening: tuple[float, float, float]) -> Prior:
+    """Priors of the orbit from the star's parameters, wide about `a` and `b` where it has none; darkening: u1, u2 and their width.
 
     An eccentric orbit of unknown orientation is up to a share e faster or slower in transit than a circular one, as if a/R*
     were larger or smaller by it.
     """
     a0 = star.get("sma", a)
     b0 = min(a0 * abs(math.cos(math.radians(star["i"]))), MAX_B) if "i" in star else b
-    u1, u2 = (float(u) for u in quadratic_limb_darkening(wavelength_um, star.get("Ts", STAR_TEMPERATURE)))
+    u1, u2, own = darkening
     width = math.hypot(PRIOR_A, star.get("e", 0.0)) if "sma" in star else 0.5
-    darkening = PRIOR_U + PRIOR_U_SHARE * u1
-    return Prior((a0, width * a0), (b0, PRIOR_B if "i" in star else 1.0), (u1, darkening), (u2, darkening))
+    return Prior((a0, width * a0), (b0, PRIOR_B if "i" in star else 1.0), (u1, own), (u2, own))
 
 
 def lasting(shape: Shape, scale: float) -> Shape:

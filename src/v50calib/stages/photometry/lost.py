@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from v50calib.dq import DQ
-from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.arrays import Flags, Float, Mask
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.constants import LightCurves
 
@@ -65,9 +65,18 @@ def _short_runs(values: Float, lost: Mask, sigma: float, scale: float) -> Mask:
     return out
 
 
+def _replaced_whole(dq: Flags) -> Mask:
+    """Pairs (n,) most channels of which were interpolated, because a read is at an end of the converter's range: the light curve looks
+    whole there, but position and noise are those of no frame. One band alone also has cosmic rays: it must be at such an end."""
+    replaced = (dq & np.uint32(DQ.OUTLIER)) != 0
+    if dq.shape[1] == 1:
+        replaced &= (dq & np.uint32(DQ.SATURATED | DQ.AD_FLOOR)) != 0
+    return np.asarray(replaced.mean(axis=1) > 0.5)
+
+
 def flag_lost(curves: LightCurves, white: Float) -> tuple[LightCurves, Mask]:
     """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,)."""
-    lost = lost_pairs(white)
+    lost = lost_pairs(white) | _replaced_whole(curves.dq)
     if not lost.any():
         return curves, lost
     dq = curves.dq.copy()

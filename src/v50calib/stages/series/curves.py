@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Flags, Float, Mask, Real
 from v50calib.kernels.lightcurves import weighted_totals
+from v50calib.stages.series.darkening import Darkening, law
 from v50calib.stages.series.time_bins import BaselineModel
 
 
@@ -20,7 +21,7 @@ class Series:
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
     slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
     width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
-    used (pair,) pairs that fits and bins may use, None: all.
+    used (pair,) pairs that fits and bins may use, None: all; darkening: limb darkening of the channels, None: the law's.
     """
 
     time_h: Float
@@ -35,6 +36,12 @@ class Series:
     width: Float | None = None
     background: Float | None = None
     used: Mask | None = None
+    darkening: Darkening | None = None
+
+    @property
+    def limb(self) -> Darkening:
+        """Limb darkening that the fits start from, of each channel."""
+        return self.darkening if self.darkening is not None else law(self.wavelength_um, self.star)
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ class Normalized:
     trend_var    relative variance (pair,) of the trend that multiplies all channels: not in `var`, since channels and neighbouring pairs
                  share it; None: not known, or there is no such trend
     trend_notes  those of `notes` that tell of that trend
-    depth_var, t0_var  variances that the trend leaves in every depth alike, and in the mid-time, h²
+    depth_var, t0_var  variances that the trend leaves in every depth alike (None: it is linear terms), and in the mid-time, h²
     """
 
     flux: Real
@@ -122,7 +129,7 @@ class Normalized:
     model: BaselineModel | None = None
     trend_var: Float | None = None
     trend_notes: tuple[str, ...] = ()
-    depth_var: float = 0.0
+    depth_var: float | None = None
     t0_var: float = 0.0
 
     @property
@@ -171,8 +178,6 @@ def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Flo
     return flux / total, var / total**2
 
 
-def white_wavelength(series: Series) -> float:
-    """Flux-weighted mean wavelength [µm]."""
-    level = series.flux.mean(axis=0, dtype=np.float64)
-    whole = np.isfinite(level)
-    return float((level * series.wavelength_um)[whole].sum() / level[whole].sum())
+def white_darkening(series: Series) -> tuple[float, float, float]:
+    """u1, u2 of the white light curve and the width of their prior: the channels' means, weighted by their light."""
+    return series.limb.mean(series.flux.mean(axis=0, dtype=np.float64))

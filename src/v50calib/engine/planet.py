@@ -1,0 +1,107 @@
+"""One transit fit a planet: all visits and instruments share the orbit, a visit's instruments its mid-time, a band its limb darkening."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from v50calib.engine.depths import FitInput, spread
+from v50calib.engine.process import with_depth_var
+from v50calib.kernels.arrays import Float
+from v50calib.kernels.depths import Depths, JointFit, fit_joint
+from v50calib.stages.phase.ephemeris import shape_of, transit_prior
+from v50calib.stages.series.curves import Ephemeris
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A visit of one instrument as the fit of its planet needs it: curves, the visit's own ephemeris, the star.
+
+    first_stamp_h: what the visit's times count from; first_stamp of another instrument of the visit may differ.
+    """
+
+    visit: int
+    instrument: str
+    given: FitInput
+    ephemeris: Ephemeris
+    star: Mapping[str, float]
+    first_stamp_h: float = 0.0
+
+    @property
+    def found(self) -> bool:
+        """Whether a transit was found and fitted."""
+        return self.ephemeris.found and math.isfinite(self.ephemeris.depth)
+
+
+@dataclass(frozen=True)
+class PlanetFit:
+    """Depths of each instrument (in the order of `instruments`), the orbit, and the mid-time of each visit [h since its first stamp]."""
+
+    instruments: tuple[str, ...]
+    depths: tuple[Depths, ...]
+    wavelength: tuple[Float, ...]
+    joint: JointFit
+    visits: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
+    """The joint fit of a planet's visits; None where no visit has a transit.
+
+    A visit in which one instrument found a transit counts with both. A visit in which none did is left out and named.
+    """
+    usable = [o for o in observations if o.given.channels().any()]
+    with_transit = sorted({o.visit for o in usable if o.found})
+    chosen = [o for o in usable if o.visit in with_transit]
+    if not chosen:
+        return None
+    notes = [
+        f"visit {visit}: no instrument found a transit, the planet's fit leaves it out"
+        for visit in sorted({o.visit for o in observations} - set(with_transit))
+    ]
+    notes += [f"visit {o.visit}, {o.instrument}: no transit found alone, fitted with the visit's other instrument"
+              for o in chosen if not o.found]  # fmt: skip
+    best = max((o for o in chosen if o.found), key=lambda o: o.ephemeris.snr if math.isfinite(o.ephemeris.snr) else 0.0)
+    instruments = tuple(sorted({o.instrument for o in chosen}, key=lambda name: _first_wavelength(chosen, name)))
+    # a channel of a band is kept where any visit has it
+    good = {name: np.logical_or.reduce([o.given.channels() for o in chosen if o.instrument == name]) for name in instruments}
+    starts, t0 = _mid_times(chosen, with_transit)
+    blocks = [
+        o.given.block(good[o.instrument], with_transit.index(o.visit), instruments.index(o.instrument), o.first_stamp_h - starts[o.visit])
+        for o in chosen
+    ]
+    bands = [next(o for o in chosen if o.instrument == name).given.band(good[name]) for name in instruments]
+    prior = transit_prior(dict(best.star), best.ephemeris.a, best.ephemeris.b, (0.0, 0.0, 1.0))
+    shape = replace(shape_of(best.ephemeris), t0=t0[0])
+    joint = fit_joint(blocks, bands, shape, t0, prior, fix_t0=all(o.ephemeris.given for o in chosen if o.found))
+    if not joint.converged:
+        notes.append("the joint fit of the planet did not converge: its depths and errors are those of its last step")
+    variances = [_depth_var([o.given for o in chosen if o.instrument == n]) for n in instruments]
+    fitted = [with_depth_var(d, variances, i) if any(variances) else d for i, d in enumerate(joint.bands)]
+    depths = tuple(d if good[n].all() else spread(d, good[n]) for n, d in zip(instruments, fitted, strict=True))
+    wavelength = tuple(next(o for o in chosen if o.instrument == name).given.wavelength for name in instruments)
+    return PlanetFit(instruments, depths, wavelength, joint, tuple(with_transit), tuple(notes))
+
+
+def _depth_var(given: Sequence[FitInput]) -> float:
+    """What trends that were divided out leave in a band's depths: that of each visit, by its share of the band's information."""
+    information = np.array([float((1.0 / np.square(one.sigma)).sum()) for one in given])
+    return float(np.square(information / information.sum()) @ np.array([one.depth_var or 0.0 for one in given]))
+
+
+def _first_wavelength(chosen: Sequence[Observation], name: str) -> float:
+    return min(float(o.given.wavelength[0]) for o in chosen if o.instrument == name)
+
+
+def _mid_times(chosen: Sequence[Observation], visits: Sequence[int]) -> tuple[dict[int, float], Float]:
+    """Where each visit's times start (the earliest first stamp of its instruments), and the mid-time to start from: the surer one's."""
+    starts = {v: min(o.first_stamp_h for o in chosen if o.visit == v) for v in visits}
+    times = []
+    for visit in visits:
+        own = [o for o in chosen if o.visit == visit and o.found]
+        surest = max(own, key=lambda o: o.ephemeris.snr if math.isfinite(o.ephemeris.snr) else 0.0)
+        times.append(surest.ephemeris.t0_h + surest.first_stamp_h - starts[visit])
+    return starts, np.array(times)

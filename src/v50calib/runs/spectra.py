@@ -1,0 +1,75 @@
+"""The fit of each planet: kept in spectra.zarr/<planet_id>.
+
+A planet's group is written as a whole or not at all; its commit record names the products that it was made of, so that a resumed run
+knows which planets are finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from v50calib.errors import StoreError
+from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, read_record, staging
+from v50calib.io.storage.location import Location
+from v50calib.io.storage.objects import ObjectPath
+from v50calib.io.storage.zarr_groups import write_group
+from v50calib.runs.product import open_product
+
+#: the store of planets' fits in a run directory
+STORE = "spectra.zarr"
+
+
+def planet_record(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What identifies a planet's fit: a hash of the commit records of the products that it is made of."""
+    content = json.dumps({label: dict(record) for label, record in sorted(records.items())}, sort_keys=True, default=str)
+    return {"products": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def is_current(root: Location, planet_id: str, record: Mapping[str, Any]) -> bool:
+    """Whether the planet's fit is there, made of the same products."""
+    path = root / planet_id
+    return is_committed(path) and read_record(path).get("products") == record["products"]
+
+
+def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping[str, Any]) -> Location:
+    """Write a planet's fit as a whole; an older one is replaced. Raises StoreError where the disk is full or not writable."""
+    final = root / planet_id
+    try:
+        with staging(final) as tmp:
+            written = write_group(tmp, ds)
+            commit(tmp, final, dict(record), written, replace=True)
+    except OSError as exc:
+        raise StoreError(
+            f"cannot write the fit of planet {planet_id} under '{root}': {exc.strerror or exc}; free space or give another --out"
+        ) from exc
+    return final
+
+
+def open_spectra(run_dir: Location) -> dict[str, xr.Dataset]:
+    """The fits of a run's planets by planet_id, lazily opened; empty where the run has none."""
+    root = run_dir / STORE
+    if not root.is_dir():
+        return {}
+    paths: list[Location]
+    if isinstance(root, ObjectPath):
+        paths = [p.parent for p in root.rglob(COMMIT_NAME)]
+    else:
+        paths = [p for p in root.glob("*") if is_committed(p)]
+    return {path.name: open_product(path) for path in sorted(paths, key=str) if not path.name.startswith(".")}
+
+
+def depths_of(ds: xr.Dataset, instrument: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Depth and sigma (channel,) of one instrument in a planet's fit; None where it has no part in it."""
+    names = list(ds.attrs["instruments"])
+    if instrument not in names:
+        return None
+    own = np.asarray(ds["instrument"]) == names.index(instrument)
+    depth, sigma = (np.asarray(ds[name], np.float64)[own] for name in ("transit_depth", "transit_depth_sigma"))
+    return depth, sigma if math.isfinite(float(np.nansum(sigma))) else np.full(sigma.shape, np.nan)

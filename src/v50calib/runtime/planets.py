@@ -1,0 +1,214 @@
+"""The last step of a run: one transit fit a planet, of the products of all its visits and instruments."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from distributed import Client, Future
+
+from v50calib.config.runtime import RuntimeConfig
+from v50calib.engine.depths import FitInput
+from v50calib.engine.planet import Observation, PlanetFit, fit_planet
+from v50calib.engine.visit import star_of
+from v50calib.errors import StoreError, V50CalibError
+from v50calib.io.storage.commit import read_record
+from v50calib.io.storage.location import Location, locate
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.product import committed_products, product_arrays, product_attrs
+from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, write_planet
+from v50calib.runs.stop import STOP
+from v50calib.runtime.execute import POLL_S, Watch
+from v50calib.schema import SPECTRUM
+from v50calib.stages.series.curves import Ephemeris
+
+#: variables of a visit's product that the fit needs
+INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "wavelength", "time")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A planet's fit: what there is to say of it; `error` where it failed."""
+
+    planet_id: str
+    state: str
+    error: str = ""
+
+
+def planets_of(out: Location) -> dict[str, list[str]]:
+    """The committed products of each planet: planet_id -> labels planet/visit/instrument."""
+    found: dict[str, list[str]] = {}
+    for label, _ in committed_products(out / PRODUCTS):
+        found.setdefault(label.split("/")[0], []).append(label)
+    return found
+
+
+def fit_one(out: str, planet_id: str, labels: Sequence[str]) -> Fitted:
+    """Task: fit a planet and store it; what is there already of the same products is left."""
+    try:
+        return _fit_one(locate(out), planet_id, labels)
+    except StoreError:
+        raise
+    except (V50CalibError, ValueError, ArithmeticError) as exc:
+        return Fitted(planet_id, "failed", f"{type(exc).__name__}: {exc}")
+
+
+def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
+    paths = {label: out / PRODUCTS / label for label in labels}
+    record = planet_record({label: read_record(path) for label, path in paths.items()})
+    if is_current(out / STORE, planet_id, record):
+        return Fitted(planet_id, "skipped")
+    observations = [o for o in map(observation, paths.values()) if o is not None]
+    if not observations:
+        return Fitted(planet_id, "absent")
+    fit = fit_planet(observations)
+    if fit is None:
+        return Fitted(planet_id, "no transit")
+    write_planet(out / STORE, planet_id, dataset_of(planet_id, fit, _provenance(observations)), record)
+    return Fitted(planet_id, "done")
+
+
+def _provenance(observations: Sequence[Observation]) -> dict[str, object]:
+    return {"fitted": [f"{o.visit}/{o.instrument}" for o in observations]}
+
+
+def observation(path: Location) -> Observation | None:
+    """A visit of one instrument as the planet's fit needs it; None where its product was made without."""
+    attrs = product_attrs(path)
+    found = product_arrays(path, INPUTS)
+    if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
+        return None
+    time, flux, sigma, design, darkening, wavelength, _ = (np.asarray(found[name], np.float64) for name in INPUTS)
+    given = FitInput(
+        time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
+        additive=bool(attrs["fit_additive"]), depth_var=attrs.get("fit_depth_var"),
+    )  # fmt: skip
+    ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
+    return Observation(
+        int(attrs["visit"]), str(attrs["instrument"]), given, ephemeris, star_of(attrs), float(attrs.get("first_stamp_h", 0.0))
+    )
+
+
+def _number(value: Any) -> Any:
+    """A value of the attributes: numbers that JSON cannot say are stored as text."""
+    return float(value) if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity") else value
+
+
+def dataset_of(planet_id: str, fit: PlanetFit, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """The fit of a planet as a Dataset: depths of all instruments along wavelength, mid-times along visit."""
+    values = {
+        "transit_depth": np.concatenate([d.depth for d in fit.depths]),
+        "transit_depth_sigma": np.concatenate([d.sigma for d in fit.depths]),
+        "transit_depth_chi2": np.concatenate([d.chi2 for d in fit.depths]),
+        "transit_depth_shared": np.concatenate([d.shared for d in fit.depths]),
+        "mid_transit_time": fit.joint.t0,
+        "mid_transit_time_sigma": fit.joint.t0_sigma,
+    }
+    variables = {name: (SPECTRUM[name].dims, value, _about(name)) for name, value in values.items()}
+    instrument = np.repeat(np.arange(len(fit.instruments), dtype=np.int32), [w.size for w in fit.wavelength])
+    joint = fit.joint
+    return xr.Dataset(
+        variables,
+        coords={
+            "wavelength": ("wavelength", np.concatenate(fit.wavelength), {"units": "um"}),
+            "instrument": ("wavelength", instrument, {"flag_meanings": " ".join(fit.instruments)}),
+            "visit": ("visit", np.array(fit.visits, np.int32)),
+        },
+        attrs={
+            "planet_id": planet_id,
+            "instruments": list(fit.instruments),
+            "a_over_r": joint.shape.a,
+            "a_over_r_sigma": joint.a_sigma,
+            "impact_parameter": joint.shape.b,
+            "impact_parameter_sigma": joint.b_sigma,
+            "period_h": joint.shape.period,
+            "chi2": joint.chi2,
+            "red_noise": max(d.red for d in fit.depths),
+            "converged": joint.converged,
+            "notes": list(fit.notes),
+            **attrs,
+        },
+    )
+
+
+def _about(name: str) -> dict[str, str]:
+    spec = SPECTRUM[name]
+    return {"long_name": spec.doc} | ({"units": spec.units} if spec.units else {})
+
+
+def fit_planets(
+    out: Location, runtime: RuntimeConfig, planets: Sequence[str] | None = None, client: Client | None = None
+) -> list[Fitted]:  # fmt: skip
+    """Fit the planets of a run (all, or those named) that are not up to date, on a cluster or in threads of this process.
+
+    Raises StoreError where a fit cannot be written, RunInterruptedError on a signal: finished planets are kept.
+    """
+    todo = {p: labels for p, labels in planets_of(out).items() if planets is None or p in set(planets)}
+    return list(_on(client, runtime, out, todo) if client is not None else _here(out, todo, runtime.threads_per_worker))
+
+
+def _here(out: Location, todo: dict[str, list[str]], threads: int) -> Iterator[Fitted]:
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        waiting = [pool.submit(fit_one, str(out), planet, labels) for planet, labels in todo.items()]
+        for future in waiting:
+            if STOP:
+                for other in waiting:
+                    other.cancel()
+                raise STOP.error()
+            yield future.result()
+
+
+def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, list[str]]) -> Iterator[Fitted]:
+    """Planets on a cluster, a limited number at a time. Raises ClusterError where scheduler or workers are lost."""
+    watch, backlog = Watch(client, runtime), list(todo.items())
+    running: dict[Any, tuple[Future[Fitted], str]] = {}
+    finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    try:
+        while backlog or running:
+            if STOP:
+                raise STOP.error()
+            while backlog and len(running) < watch.window:
+                planet, labels = backlog.pop()
+                future = client.submit(fit_one, str(out), planet, labels, pure=False)
+                running[future.key] = (future, planet)
+                future.add_done_callback(lambda f: finished.put(f.key))
+            watch.look()
+            try:
+                key = finished.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            future, planet = running.pop(key)
+            result = watch.result(future)
+            future.release()
+            if isinstance(result, StoreError):
+                raise result
+            yield result if isinstance(result, Fitted) else Fitted(planet, "failed", f"{type(result).__name__}: {result}")
+    finally:
+        if running and client.status == "running":
+            client.cancel([future for future, _ in running.values()], force=True)
+
+
+def planet_fits(out: Location) -> dict[str, xr.Dataset]:
+    """The fits of a finished run's planets, by planet_id; those that are missing or older than their visits are made first."""
+    if not any("fit_width_h" in product_attrs(path) for _, path in itertools.islice(committed_products(out / PRODUCTS), 1)):
+        return {}
+    for planet_id, labels in planets_of(out).items():
+        fit_one(str(out), planet_id, labels)
+    return open_spectra(out)
+
+
+def notes_of(fitted: Sequence[Fitted]) -> list[str]:
+    """What a run says of its planets' fits."""
+    failed = [f for f in fitted if f.state == "failed"]
+    without = [f.planet_id for f in fitted if f.state == "no transit"]
+    notes = [f"planet {f.planet_id}: the fit of all its visits failed ({f.error}); the visits' own depths are there" for f in failed]
+    if without:
+        shown = ", ".join(without[:5]) + (", …" if len(without) > 5 else "")
+        notes.append(f"{len(without)} planets without a transit in any visit have no fit in spectra.zarr: {shown}")
+    return notes
