@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from stage_curves import SHAPE, TIME, found, make
 
 from v50calib.config.models import CalibConfig
-from v50calib.engine.depths import transit_depths
+from v50calib.engine.depths import fit_input, transit_depths
+from v50calib.engine.planet import Observation, fit_planet
 from v50calib.engine.series import whitened
 from v50calib.kernels.depths import Depths
 from v50calib.stages.phase.config import PhaseConfig
@@ -107,3 +109,27 @@ def test_additive_light_of_a_process_is_subtracted() -> None:
     assert depths.depth.mean() == pytest.approx(SHAPE.k**2, abs=3 * depths.sigma.mean())
     assert any(note.startswith("along_time: Gaussian process of about") for note in normalized.notes)
     assert len(set(normalized.notes)) == len(normalized.notes)
+
+
+def test_a_planet_s_fit_holds_it_for_each_instrument_apart() -> None:
+    """Two visits of a band with a process each, and another band without: the mean of two equal variances halves, the other has none."""
+    blocks = []
+    for visit, (seed, method, name) in enumerate([(7, "gp", "A"), (8, "gp", "A"), (9, "poly", "B")]):
+        along = {"along_time": {"method": method, "decorrelate": {"enabled": False}}}
+        config, curves = TraceConfig.model_validate(along), curves_of(seed)
+        ephemeris = found(curves, trace=config)
+        normalized = Trace(config).apply(curves, ephemeris)
+        if method == "gp":
+            ephemeris, normalized = whitened(curves, normalized, ephemeris, config)
+            normalized = replace(normalized, depth_var=1e-8)
+        given = fit_input(curves, normalized, CalibConfig.model_validate({"trace": along}))
+        blocks.append(Observation(visit, name, given, ephemeris, curves.star))
+    fit = fit_planet(blocks)
+    without = fit_planet([replace(one, given=replace(one.given, depth_var=None)) for one in blocks])
+    assert fit is not None
+    assert without is not None
+    (a, b), (a0, b0) = fit.depths, without.depths
+    np.testing.assert_allclose(a.sigma**2 - a0.sigma**2, 0.5e-8, rtol=0.05)
+    np.testing.assert_array_equal(b.sigma, b0.sigma)
+    assert a.shared.shape[1] == b.shared.shape[1] == a0.shared.shape[1] + 2
+    assert np.abs(a.shared[:, -1]).max() == np.abs(b.shared[:, -2:]).max() == 0
