@@ -1,4 +1,4 @@
-"""Filters in time against wotan, SciPy and celerite2; the hazard of a filter that sees the transit."""
+"""Filters in time against wotan and SciPy; the hazard of a filter that sees the transit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from v50calib.kernels.detrend import biweight, bridge, gp_likelihood, gp_mean, gp_trend, odd, running_mean, savgol
+from v50calib.kernels.detrend import biweight, bridge, odd, running_mean, savgol
 from v50calib.kernels.transit import Model, Shape
 
 RNG = np.random.default_rng(12)
@@ -54,35 +54,6 @@ def test_bridge_never_looks_inside_and_joins_the_sides() -> None:
 @pytest.mark.parametrize(("wanted", "size", "given"), [(10.2, 100, 11), (9.9, 100, 9), (1, 100, 3), (500, 100, 99), (7, 101, 7)])
 def test_window_lengths_are_odd_and_fit(wanted: float, size: int, given: int) -> None:
     assert odd(wanted, size) == given
-
-
-def test_gp_is_celerite2() -> None:
-    """Matérn-3/2 in celerite2 is an approximation that becomes exact as eps -> 0."""
-    import celerite2
-
-    time, sigma = np.sort(RNG.uniform(0, 7, 150)), np.full(150, 2e-4)
-    values = 1e-3 * np.sin(time) + sigma * RNG.standard_normal(150)
-    process = celerite2.GaussianProcess(celerite2.terms.Matern32Term(sigma=1e-3, rho=2.0, eps=1e-5), mean=0.0)
-    process.compute(time, yerr=sigma)
-    at = np.linspace(0, 7, 50)
-    nothing = np.zeros((150, 1))
-    ours = gp_mean(time, values, sigma, nothing, 1e-3, 2.0, at, np.zeros((50, 1)))
-    np.testing.assert_allclose(ours, process.predict(values, t=at), atol=2e-8)
-    ours_likelihood = -0.5 * (gp_likelihood(time, values, sigma, nothing, 1e-3, 2.0) + 150 * np.log(2 * np.pi))
-    assert ours_likelihood == pytest.approx(process.log_likelihood(values), rel=1e-5)
-
-
-def test_gp_bridges_the_transit_from_what_lies_beside_it() -> None:
-    time = TIME[::4]
-    slow = SLOW[::4]
-    sigma = np.full(time.size, 5e-5)
-    values = slow + sigma * RNG.standard_normal(time.size)
-    outside = np.abs(time - 3.5) > 1.0
-    values[~outside] -= 0.01
-    trend, _, length = gp_trend(time, values, sigma, np.ones((time.size, 1)), outside, shortest=0.5, fixed=(None, None))
-    assert length > 0.5
-    np.testing.assert_allclose(trend, slow, atol=2.5e-4)
-    assert np.abs(trend - slow)[outside].max() < 1e-4
 
 
 def depth_of(flux: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> float:

@@ -173,6 +173,22 @@ def test_guards_warn_and_stop(dataset: Path, tmp_path: Path, override: str, said
         assert f"FGS1: calib.{stage}.quality_checks: " in stopped.failed[0].error
 
 
+def test_noise_over_limit_is_one_number(dataset: Path, tmp_path: Path) -> None:
+    """The guard that judges it while the visit runs, the QC record and the table of stages; a bound just above passes, just below warns."""
+    on = [SYNC, "calib.photometry.instrument.name=AIRS-CH0", "calib.trace.quality_checks.enabled=true", "output.dtype=float64"]
+    calibrate(dataset, tmp_path / "first", overrides=on, only=[f"{planet_of(dataset)}/0"])
+    (entry,) = manifest.read(tmp_path / "first")
+    ratio = entry.qc["noise_over_limit"]
+    assert entry.qc["stages"]["trace"]["noise_over_limit"] == ratio
+    for name, bound, broken in (("above", 1.00001 * ratio, False), ("below", 0.99999 * ratio, True)):
+        calibrate(
+            dataset, tmp_path / name, overrides=[*on, f"calib.trace.quality_checks.max_noise_over_limit={bound}"],
+            only=[f"{planet_of(dataset)}/0"],
+        )  # fmt: skip
+        (entry,) = manifest.read(tmp_path / name)
+        assert any("noise_over_limit is" in note for note in entry.qc["notes"]) == broken
+
+
 def test_a_guard_changes_no_number(dataset: Path, tmp_path: Path) -> None:
     visit = open_visit(dataset, planet_of(dataset), 0, "FGS1")
     plain = Pipeline(load("calib/nominal"))(visit).compute()

@@ -9,6 +9,7 @@ import numpy as np
 
 from v50calib.config.models import CalibConfig
 from v50calib.dq import DQ
+from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Band, Block, Depths, fit_joint
 from v50calib.kernels.transit import Prior
@@ -28,7 +29,8 @@ class FitInput:
 
     time (n,) h, flux and sigma (n, channel) relative to each channel's level, sigma inf where a channel has no sample; design (n, terms)
     of the baseline; darkening (3, channel): u1, u2 and the width of their prior; width [h] of a bin; additive: terms after the first
-    do not dim with the star; ridge (terms,): inverse variance of the prior on each term, None: all free.
+    do not dim with the star; ridge (terms,): inverse variance of the prior on each term, None: all free; depth_var: variance that a
+    Gaussian process, divided out, leaves in every depth alike.
     """
 
     time: Float
@@ -40,6 +42,7 @@ class FitInput:
     width: float
     additive: bool
     ridge: Float | None = None
+    depth_var: float | None = None
 
     @property
     def precision(self) -> Float:
@@ -100,7 +103,7 @@ def fit_input(series: Series, normalized: Normalized, calib: CalibConfig) -> Fit
     limb = series.limb
     return FitInput(
         bins.time_h, flux, sigma, normalized.joint.in_bins(bins), series.wavelength_um, np.stack([limb.u1, limb.u2, limb.width]),
-        bins.width, calib.trace.additive, normalized.joint.precision(),
+        bins.width, calib.trace.additive, normalized.joint.precision(), normalized.depth_var,
     )  # fmt: skip
 
 
@@ -117,6 +120,8 @@ def depths_of(given: FitInput, series: Series, ephemeris: Ephemeris) -> Depths |
     prior: Prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
     shape = shape_of(ephemeris)
     fitted = fit_joint([given.block(good)], [given.band(good)], shape, np.array([shape.t0]), prior, fix_t0=ephemeris.given).bands[0]
+    if given.depth_var is not None:
+        fitted = with_depth_var(fitted, [given.depth_var], 0)
     return fitted if good.all() else spread(fitted, good)
 
 

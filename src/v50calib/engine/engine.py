@@ -161,6 +161,8 @@ class Engine:
             attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
         if series is not None and series.fitted is not None:
             attrs |= {"fit_width_h": series.fitted.width, "fit_additive": series.fitted.additive}
+            if series.fitted.depth_var is not None:
+                attrs["fit_depth_var"] = series.fitted.depth_var
         attrs["first_stamp_h"] = float(visit.state.time_h[0])
         if series is not None and series.curves.flagged:
             attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)

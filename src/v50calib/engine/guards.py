@@ -15,12 +15,13 @@ from v50calib.dq import DQ
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Index
 from v50calib.kernels.series import drift
+from v50calib.kernels.white_noise import white_noise, white_over_model
 from v50calib.stages.base import FrameStage
 from v50calib.stages.config import QualityChecks, SeriesStageConfig
 from v50calib.stages.phase.config import PhaseQuality
 from v50calib.stages.photometry.config import PhotometryQuality
 from v50calib.stages.photometry.constants import LightCurves
-from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_normalized
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series
 from v50calib.stages.tile import Tile, VisitState, cut
 from v50calib.stages.trace.config import TraceQuality
 
@@ -95,15 +96,14 @@ def photometry_numbers(checks: PhotometryQuality, curves: LightCurves, count: in
 
 
 def trace_numbers(checks: TraceQuality, series: Series, normalized: Normalized, count: int) -> tuple[Numbers, list[str]]:
-    """Scatter of the white light curve out of transit over its prediction, and how much there is out of transit."""
-    flux, var = white_normalized(series, normalized)
-    index = _spread(len(flux), count)
-    outside = index[normalized.out_of_transit[index]]
-    ratio = float(np.std(flux[outside]) / np.sqrt(var[outside].mean())) if outside.size > 1 else float("nan")
+    """`noise_over_limit` as the QC record has it, on the pairs that are measured, and how many of these lie out of transit."""
+    index = _spread(len(series.flux), count)
+    outside = normalized.out_of_transit[index]
+    noise = white_noise(*white_over_model(series.flux[index], normalized.flux[index], series.var[index]), outside)
     numbers = {
         "nonfinite_fraction": _lost(normalized.flux[index]),
-        "noise_over_limit": ratio,
-        "out_of_transit_fraction": outside.size / index.size,
+        "noise_over_limit": noise.over_limit,
+        "out_of_transit_fraction": float(outside.mean()),
     }
     least = checks.min_out_of_transit_fraction
     return numbers, _above(numbers, checks, "nonfinite_fraction", "noise_over_limit") + _below(numbers, "out_of_transit_fraction", least)

@@ -18,12 +18,12 @@ from v50calib.engine.engine import Engine
 from v50calib.engine.frames import sample_pairs, with_halo
 from v50calib.engine.noise_budget import COMPONENTS
 from v50calib.engine.prepare import prepare_stages
+from v50calib.engine.process import shared_columns
 from v50calib.engine.products import Arrays, Visit, arrays_of, coordinates, made, storage_dtype, unsaved, variable_attrs
 from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
 from v50calib.engine.series import channel_wavelengths
 from v50calib.engine.visit import VisitInput, star_of, visit_input
 from v50calib.errors import DataError
-from v50calib.kernels.depths import SHARED
 from v50calib.kernels.noise import block_sizes
 from v50calib.schema import CALIBRATED
 from v50calib.stages.tile import Tile, cut, raw_tile
@@ -151,7 +151,7 @@ class _Outline:
         self._sizes = {
             "pair": pairs, "y": ny, "x": nx, "bin": bins, "wavelength": self._wavelength.size, "component": len(COMPONENTS),
             "averaging": block_sizes(pairs).size, "phase_bin": min(calib.phase.binning.nbins, pairs),
-            "shared": SHARED,
+            "shared": shared_columns(calib),
         }  # fmt: skip
         self._products = made(engine.config, bins=bins > 0)
 

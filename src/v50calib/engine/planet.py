@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from v50calib.engine.depths import FitInput, spread
+from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.depths import Depths, JointFit, fit_joint
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
@@ -78,9 +79,17 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
     joint = fit_joint(blocks, bands, shape, t0, prior, fix_t0=all(o.ephemeris.given for o in chosen if o.found))
     if not joint.converged:
         notes.append("the joint fit of the planet did not converge: its depths and errors are those of its last step")
-    depths = tuple(d if good[n].all() else spread(d, good[n]) for n, d in zip(instruments, joint.bands, strict=True))
+    variances = [_depth_var([o.given for o in chosen if o.instrument == n]) for n in instruments]
+    fitted = [with_depth_var(d, variances, i) if any(variances) else d for i, d in enumerate(joint.bands)]
+    depths = tuple(d if good[n].all() else spread(d, good[n]) for n, d in zip(instruments, fitted, strict=True))
     wavelength = tuple(next(o for o in chosen if o.instrument == name).given.wavelength for name in instruments)
     return PlanetFit(instruments, depths, wavelength, joint, tuple(with_transit), tuple(notes))
+
+
+def _depth_var(given: Sequence[FitInput]) -> float:
+    """What trends that were divided out leave in a band's depths: that of each visit, by its share of the band's information."""
+    information = np.array([float((1.0 / np.square(one.sigma)).sum()) for one in given])
+    return float(np.square(information / information.sum()) @ np.array([one.depth_var or 0.0 for one in given]))
 
 
 def _first_wavelength(chosen: Sequence[Observation], name: str) -> float:

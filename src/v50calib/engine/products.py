@@ -18,11 +18,11 @@ from v50calib.config.models import RunConfig
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.depths import FitInput
 from v50calib.engine.noise_budget import COMPONENTS, noise_arrays
+from v50calib.engine.process import shared_columns
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.engine.series import SeriesResult, pair_times
 from v50calib.kernels.arrays import Float, Index
 from v50calib.kernels.binned import cube_and_variance
-from v50calib.kernels.depths import SHARED
 from v50calib.kernels.noise import block_sizes
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import CALIBRATED
@@ -86,7 +86,7 @@ class Visit:
         """Of each channel; NaN where no transit was found."""
         depths, channels = self.series.depths, self.series.series.wavelength_um.size
         if depths is None:
-            return np.full((channels, SHARED) if name == "shared" else channels, np.nan)
+            return np.full((channels, shared_columns(self.config.calib)) if name == "shared" else channels, np.nan)
         return np.asarray(getattr(depths, name))
 
 
@@ -185,7 +185,7 @@ PRODUCTS: tuple[Product, ...] = (
         binned=True, flux_power=1, save="background",
     ),
     Product("trace_norm", "series", _trace, lambda v: v.normalized.flux),
-    Product("trace_norm_var", "series", _trace, lambda v: v.normalized.var),
+    Product("trace_norm_var", "series", _trace, lambda v: v.normalized.total_var),
     Product("out_of_transit", "series", _trace, lambda v: v.normalized.out_of_transit),
     Product("noise_budget", "series", _noise, lambda v: v.noise["noise_budget"]),
     Product("noise_measured", "series", _noise, lambda v: v.noise["noise_measured"]),

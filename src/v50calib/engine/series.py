@@ -15,6 +15,7 @@ from v50calib.engine.baseline import baseline_and_transit
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.depths import FitInput, depths_of, fit_input
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
+from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Depths
@@ -182,10 +183,13 @@ def widths(curves: LightCurves, visit: VisitConstants, results: list[ChunkResult
 
 def whitened(series: Series, normalized: Normalized, ephemeris: Ephemeris, config: TraceConfig) -> tuple[Ephemeris, Normalized]:
     """The white transit fitted to the normalized curves, and the common mode divided out of them where asked for."""
+    if config.along_time.has_process:
+        normalized = with_process(series, normalized, ephemeris, config)
     assert normalized.joint is not None
     flux, var = white_normalized(series, normalized)
     if normalized.refit_white:
         ephemeris = refit_white(series, flux, var, ephemeris, normalized.joint, additive=config.additive)
+        ephemeris = with_process_errors(ephemeris, normalized)
     if not config.along_time.decorrelate.common_mode:
         return ephemeris, normalized
     if series.flux.shape[1] == 1 or not math.isfinite(ephemeris.depth):

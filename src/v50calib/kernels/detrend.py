@@ -1,4 +1,4 @@
-"""Trends in time of one light curve in equal bins: Savitzky-Golay, biweight, running mean, Gaussian process.
+"""Trends in time of one light curve in equal bins: Savitzky-Golay, biweight, running mean.
 
 None of these models a transit: the caller marks it, and `bridge` closes the gap with a straight line first.
 """
@@ -6,9 +6,7 @@ None of these models a transit: the caller marks it, and `bridge` closes the gap
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import uniform_filter1d
-from scipy.optimize import minimize
 from scipy.signal import savgol_filter
 
 from v50calib.kernels.arrays import Float, Mask
@@ -97,81 +95,3 @@ def biweight(values: Float, window: int, cval: float, *, iterations: int = 50) -
         if np.all(np.abs(moved) <= _CONVERGED * np.maximum(scale, 1e-300)):
             break
     return np.asarray(location[:, 0])
-
-
-def matern32(distance: Float, amplitude: float, length: float) -> Float:
-    """Covariance of the Matérn-3/2 process: ``a² (1 + √3 d/l) exp(-√3 d/l)`` (Rasmussen & Williams 2006, eq. 4.17).
-
-    >>> matern32(np.array([0.0, 1.0]), amplitude=2.0, length=1.0) / 4.0  # 1, (1 + √3) exp(-√3)
-    array([1.        , 0.48335772])
-    """
-    r = np.sqrt(3.0) * distance / length
-    return np.asarray(amplitude**2 * (1.0 + r) * np.exp(-r))
-
-
-def gp_likelihood(time: Float, values: Float, sigma: Float, design: Float, amplitude: float, length: float) -> float:
-    """Minus twice the log likelihood (up to a constant) with the design's coefficients at their best values.
-
-    time, values, sigma (n,); design (n, terms), terms without a prior.
-
-    >>> time, values, ones = np.arange(2.0), np.array([1.0, -1.0]), np.ones(2)
-    >>> round(gp_likelihood(time, values, ones, ones[:, None], amplitude=1e-9, length=1.0), 6)  # white noise: Σ (v/σ)²
-    2.0
-    """
-    covariance = matern32(np.abs(time[:, None] - time), amplitude, length)
-    covariance[np.diag_indices_from(covariance)] += sigma**2
-    factor = cho_factor(covariance, lower=True)
-    weighted = cho_solve(factor, design)
-    solution = np.linalg.lstsq(design.T @ weighted, weighted.T @ values, rcond=None)[0]
-    residual = values - design @ solution
-    return float(residual @ cho_solve(factor, residual) + 2.0 * np.log(np.diag(factor[0])).sum())
-
-
-def gp_mean(time: Float, values: Float, sigma: Float, design: Float, amplitude: float, length: float, at: Float, design_at: Float) -> Float:
-    """Expected trend at times `at` (m,), design_at (m, terms), given values (n,): terms plus the process.
-
-    >>> time, values, ones = np.arange(3.0), np.array([5.0, 6.0, 5.0]), np.ones((3, 1))
-    >>> gp_mean(time, values, np.full(3, 1e-4), ones, 1.0, 1.0, time, ones).round(4)  # without noise it meets the samples
-    array([5., 6., 5.])
-    """
-    covariance = matern32(np.abs(time[:, None] - time), amplitude, length)
-    covariance[np.diag_indices_from(covariance)] += sigma**2
-    factor = cho_factor(covariance, lower=True)
-    weighted = cho_solve(factor, design)
-    solution = np.linalg.lstsq(design.T @ weighted, weighted.T @ values, rcond=None)[0]
-    cross = matern32(np.abs(at[:, None] - time), amplitude, length)
-    return np.asarray(design_at @ solution + cross @ cho_solve(factor, values - design @ solution))
-
-
-def gp_trend(
-    time: Float, values: Float, sigma: Float, design: Float, outside: Mask, *, shortest: float, fixed: tuple[float | None, float | None]
-) -> tuple[Float, float, float]:
-    """Matérn-3/2 trend (n,) of one light curve, conditioned on the samples `outside`; amplitude and length used.
-
-    Amplitude (in units of the values) and length (of time, at least `shortest`) are those of the highest
-    likelihood where `fixed` does not give them. Exact, by Cholesky: meant for a few hundred bins.
-
-    >>> time, sigma, level = np.linspace(0.0, 7.0, 50), np.full(50, 1e-3), np.ones((50, 1))
-    >>> outside = time != time[25]
-    >>> trend, amplitude, _ = gp_trend(time, np.sin(time), sigma, level, outside, shortest=0.5, fixed=(1.0, None))
-    >>> amplitude, bool(np.abs(trend - np.sin(time)).max() < 1e-3)
-    (1.0, True)
-    """
-    t, v, s, d = time[outside], values[outside], sigma[outside], design[outside]
-    span = float(np.ptp(time))
-    scatter = max(float(np.std(v - d @ np.linalg.lstsq(d, v, rcond=None)[0])), 1e-12)
-    low = np.log([1e-3 * scatter, shortest])
-    high = np.log([1e2 * scatter, max(3.0 * span, 2.0 * shortest)])
-    start = np.log([0.5 * scatter, min(max(0.3 * span, shortest), 3.0 * span)])
-    for i, value in enumerate(fixed):
-        if value is not None:
-            low[i] = high[i] = start[i] = np.log(value)
-
-    def cost(p: Float) -> float:
-        return gp_likelihood(t, v, s, d, float(np.exp(p[0])), float(np.exp(p[1])))
-
-    if None in fixed:
-        found = minimize(cost, start, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)), options={"maxiter": 30, "eps": 1e-3})
-        start = found.x
-    amplitude, length = (float(np.exp(p)) for p in start)
-    return gp_mean(t, v, s, d, amplitude, length, time, design), amplitude, length

@@ -9,7 +9,8 @@ import xarray as xr
 
 from v50calib import dq
 from v50calib.dq import DQ
-from v50calib.kernels.series import point_to_point_sigma, robust_sigma
+from v50calib.kernels.series import robust_sigma
+from v50calib.kernels.white_noise import white_noise, white_over_model
 
 
 def white_light(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -20,12 +21,7 @@ def white_light(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     >>> white_light(ds)[0]  # 396 of 400 electrons
     array([1.  , 0.99])
     """
-    flux, norm, var = (np.asarray(ds[name]) for name in ("photometry", "trace_norm", "photometry_var"))
-    whole = np.isfinite(norm.sum(axis=0)) & np.isfinite(flux.sum(axis=0))
-    if not whole.all():
-        flux, norm, var = flux[:, whole], norm[:, whole], var[:, whole]
-    total = (flux / norm).sum(axis=1, dtype=np.float64)
-    return flux.sum(axis=1, dtype=np.float64) / total, var.sum(axis=1, dtype=np.float64) / total**2
+    return white_over_model(*(np.asarray(ds[name]) for name in ("photometry", "trace_norm", "photometry_var")))
 
 
 #: the numbers of `noise_ratio`
@@ -44,16 +40,12 @@ def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
     >>> round(numbers["scatter_ppm"]), round(numbers["limit_ppm"]), round(numbers["noise_over_limit"], 6)  # 10 e-, √400 e- of 10 000
     (1000, 2000, 0.5)
     """
-    white, var = white_light(ds)
-    outside = np.asarray(ds["out_of_transit"], dtype=bool)
-    if outside.sum() < 10:
-        outside = np.ones_like(outside)
-    scatter, limit = float(np.std(white[outside])), float(np.sqrt(var[outside].mean()))
+    noise = white_noise(*white_light(ds), np.asarray(ds["out_of_transit"], dtype=bool))
     return {
-        "scatter_ppm": 1e6 * scatter,
-        "limit_ppm": 1e6 * limit,
-        "noise_over_limit": scatter / limit,
-        "point_to_point_over_limit": float(point_to_point_sigma(white[outside][:, None])[0]) / limit,
+        "scatter_ppm": 1e6 * noise.scatter,
+        "limit_ppm": 1e6 * noise.limit,
+        "noise_over_limit": noise.over_limit,
+        "point_to_point_over_limit": noise.point_to_point / noise.limit,
     }
 
 

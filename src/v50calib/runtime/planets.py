@@ -86,8 +86,9 @@ def observation(path: Location) -> Observation | None:
         return None
     time, flux, sigma, design, darkening, ridge, wavelength, _ = (np.asarray(found[name], np.float64) for name in INPUTS)
     given = FitInput(
-        time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]), additive=bool(attrs["fit_additive"]), ridge=ridge
-    )
+        time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
+        additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"),
+    )  # fmt: skip
     ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
     return Observation(
         int(attrs["visit"]), str(attrs["instrument"]), given, ephemeris, star_of(attrs), float(attrs.get("first_stamp_h", 0.0))

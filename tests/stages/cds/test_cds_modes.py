@@ -131,6 +131,7 @@ def test_a_reset_may_be_borrowed_from_the_next_ramp() -> None:
         ({"reset_signal": {"reset_flag_key": "r"}}, "goes with cds.mode=reset_signal"),
         ({"cds": {"mode": "reset_signal"}, "pairing": {"policy": "even_odd"}}, "by position: use nearest or auto"),
         ({"cds": {"mode": "reset_signal"}, "reset_signal": {"require_temporal_proximity": True}}, "needs pairing.window_s"),
+        ({"reset_signal": {"require_temporal_proximity": True}}, "goes with cds.mode=reset_signal"),
         ({"temporal_filter": {"window_pairs": 10}}, "must be odd"),
         ({"temporal_filter": {"kind": "bandpass", "window_pairs": 5, "short_pairs": 7}}, "smaller than window_pairs=5"),
     ],
@@ -139,6 +140,20 @@ def test_what_has_no_sense_is_refused(cds: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         pipeline(cds=cds)
     assert said in str(caught.value)
+
+
+def test_proximity_of_resets_may_be_required() -> None:
+    """A ramp has lost its reset: its read is left out, or stops the visit. A ramp that has lost its read is no fault."""
+    detector = Detector()
+    cds = {"cds": {"mode": "reset_signal"}, "pairing": {"window_s": 1.2}}
+    required = cds | {"reset_signal": {"require_temporal_proximity": True}}
+    lost_reset = detector.visit().isel(time=[i for i in range(48) if i != 4])
+    visit, _ = order_of(lost_reset, **cds)
+    assert visit.notes == ["cds: 1 of 47 reads have no partner and are left out"]
+    with pytest.raises(DataError, match=r"1 of 24 reads have no reset within .*window_s=1.2 \(first of them frame 4; .* is 3 s away\)"):
+        order_of(lost_reset, **required)
+    lost_read = detector.visit().isel(time=[i for i in range(48) if i != 5])
+    np.testing.assert_array_equal(cds_of(lost_read, cds=required), cds_of(lost_read, cds=cds))
 
 
 def test_a_window_too_narrow_leaves_no_pair() -> None:

@@ -67,13 +67,14 @@ def test_no_trend_no_loss(choice: dict[str, Any]) -> None:
 
 
 def test_an_unmasked_savgol_of_three_durations_halves_the_depth_and_warns() -> None:
-    """The hazard of SCIENCE (5107 of 10000 ppm), through the stage: T14 1.9 h, default window 3 T14."""
+    """The hazard of SCIENCE (5107 of 10000 ppm), through the stage: a window of 3 T14, asked for."""
     shape = Shape(t0=3.75, period=96.0, a=15.6, b=0.2, k=0.1, u1=0.15, u2=0.2)
     curves = make(9, shape=shape, noise=2e-4, coupling=0.0)
     curves = Series(**{**vars(curves), "star": {"P": 4.0, "sma": 15.6, "i": 89.27, "Ts": 5500.0}})
     off = {"enabled": False}
-    _, naive, _, _ = run(curves, method="savgol", mask_transit=False, poly={"degree": 0}, decorrelate=off)
-    _, masked, depth, sigma = run(curves, method="savgol", poly={"degree": 0}, decorrelate=off)
+    long = {"window_h": 3 * shape.duration}
+    _, naive, _, _ = run(curves, method="savgol", savgol=long, mask_transit=False, poly={"degree": 0}, decorrelate=off)
+    _, masked, depth, sigma = run(curves, method="savgol", savgol=long, poly={"degree": 0}, decorrelate=off)
     middle, far = np.abs(TIME - 3.75) < 0.6, np.abs(TIME - 3.75) > 1.1
     truth = 1 - Model(TIME, 0.0)(shape)[middle].mean()
 
@@ -86,6 +87,35 @@ def test_an_unmasked_savgol_of_three_durations_halves_the_depth_and_warns() -> N
     assert dip(naive) == pytest.approx(0.51 * truth, rel=0.15)
     assert dip(masked) == pytest.approx(truth, rel=0.02)
     assert depth == pytest.approx(0.01, abs=4 * sigma)
+
+
+FILTERS = {"savgol": "window_h", "biweight": "window_h", "highpass": "window_frames"}
+
+
+@pytest.mark.parametrize("method", FILTERS)
+def test_a_window_longer_than_the_visit_is_refused(method: str) -> None:
+    longer = 7.6 if FILTERS[method] == "window_h" else 1520
+    with pytest.raises(ConfigError, match=rf"along_time.{method}.{FILTERS[method]} is a window of 7.[56]\d* h, and the visit lasts 7.48 h"):
+        run(make(19), method=method, **{method: {FILTERS[method]: longer}})
+
+
+@pytest.mark.parametrize(("method", "left"), [("savgol", 0.05), ("biweight", 0.45), ("highpass", 0.35)])
+def test_a_default_window_follows_a_bow_and_says_what_it_is(method: str, left: float) -> None:
+    """3 T14 are 9.3 h in a visit of 7.5 h. A bow of 500 ppm: a window of the visit's length would leave 75-100 %."""
+    bow = 5e-4 * (2 * TIME / 7.5 - 1) ** 2
+    curves = make(20, factor=1 + bow, noise=5e-5, coupling=0.0)
+    _, normalized, _, _ = run(curves, method=method, decorrelate={"enabled": False})
+    outside, scaled = normalized.out_of_transit, 2 * TIME / 7.5 - 1
+    rest = (normalized.flux.mean(axis=1) - Model(TIME, 0.0)(SHAPE))[outside]
+    assert abs(np.polyfit(scaled[outside], rest, 2)[0]) < left * 5e-4
+    (note,) = normalized.notes
+    assert note.startswith(f"along_time: {method} with a window of 2.49 h, a third of the visit's 7.48 h, in place of 3 T14 = 9.")
+    assert "bridged by a straight line, whose error under a bow is in no depth's error" in note
+
+
+def test_a_window_that_sees_the_transit_keeps_its_length_and_says_that_it_follows_nothing() -> None:
+    _, normalized, _, _ = run(make(21), method="biweight", mask_transit=False)
+    assert any("all of the visit's 7.48 h, in place of 3 T14" in n and "follows next to no trend" in n for n in normalized.notes)
 
 
 @pytest.mark.parametrize("method", ["auto", "spline"])

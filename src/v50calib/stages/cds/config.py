@@ -62,7 +62,10 @@ class ResetSignal(Section):
         default=None, description="variable on the time axis, true at first reads; null: the shortest exposures"
     )
     subtract_signal_minus_reset: bool = Field(default=True, description="false is refused: starlight would become negative")
-    require_temporal_proximity: bool = Field(default=False, description="true: `pairing.window_s` must be given")
+    require_temporal_proximity: bool = Field(
+        default=False,
+        description="true: a read without a reset within `pairing.window_s` stops the visit; false: it is left out, and counted",
+    )
 
     @field_validator("subtract_signal_minus_reset")
     @classmethod
@@ -186,6 +189,10 @@ class CdsConfig(FrameStageConfig):
             )
         if mode == "reset_signal" and self.pairing.policy == "even_odd":
             raise ValueError("cds.mode=reset_signal finds resets by their flag, pairing.policy=even_odd by position: use nearest or auto")
+        if self.reset_signal.require_temporal_proximity and mode != "reset_signal":
+            raise ValueError(
+                f"reset_signal.require_temporal_proximity goes with cds.mode=reset_signal, and the mode is {mode}: give both or neither"
+            )
         if self.reset_signal.require_temporal_proximity and self.pairing.window_s is None:
             raise ValueError("reset_signal.require_temporal_proximity needs pairing.window_s, the largest distance in s: give it")
         return self

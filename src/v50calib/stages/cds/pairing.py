@@ -41,14 +41,18 @@ def reading_order(config: CdsConfig, exposure: Float, time_h: Float, telemetry: 
     """Pairs by the config's mode and policy, sorted by the mean of their stamps.
 
     exposure (time,) s since reset; time_h (time,) stamps. Raises ConfigError (a reset flag that is not there),
-    DataError (no pair at all, or a broken bound of quality_checks.pairing_integrity with action_on_fail=error).
+    DataError (no pair at all; a read without a reset near it where reset_signal.require_temporal_proximity is on; a broken
+    bound of quality_checks.pairing_integrity with action_on_fail=error).
     """
     n, stamp = len(exposure), time_h * 3600.0
     order = np.argsort(stamp, kind="stable") if config.pairing.order_by == "timestamp" else np.arange(n)
-    pairs = POLICIES[config.policy](config.pairing, Reads(order, exposure, stamp, _resets(config, exposure, telemetry, instrument)))
+    reads = Reads(order, exposure, stamp, _resets(config, exposure, telemetry, instrument))
+    pairs = POLICIES[config.policy](config.pairing, reads)
     if config.pairing.window_s is not None:
         near = np.abs(stamp[pairs[1]] - stamp[pairs[0]]) <= config.pairing.window_s * (1 + 1e-9)
         pairs = pairs[0][near], pairs[1][near]
+    if config.reset_signal.require_temporal_proximity:
+        _require_resets(config, reads, pairs, instrument)
     if not len(pairs[0]):
         raise DataError(
             f"{instrument}: no two of {n} frames make a CDS pair by calib.cds.pairing.policy={config.policy} "
@@ -68,6 +72,21 @@ def reading_order(config: CdsConfig, exposure: Float, time_h: Float, telemetry: 
         notes += _integrity(config, lonely.size / n, stamp, gaps, instrument)
     natural = frames.size == n and bool((frames == np.arange(n)).all())
     return ReadingOrder(None if natural else frames, len(pairs[0]), notes, qc)
+
+
+def _require_resets(config: CdsConfig, reads: Reads, pairs: pairing.Pairs, instrument: str) -> None:
+    """Raises DataError where a read that is no reset has no reset within window_s by the policy."""
+    lonely = np.setdiff1d(np.flatnonzero(~reads.reset), pairs[1])
+    if not lonely.size:
+        return
+    first, second = POLICIES[config.policy](config.pairing.model_copy(update={"window_s": None}), reads)
+    partner = first[second == lonely[0]]
+    away = f"{abs(reads.stamp[lonely[0]] - reads.stamp[partner[0]]):.3g} s away" if partner.size else "not in the visit"
+    raise DataError(
+        f"{instrument}: {lonely.size} of {int((~reads.reset).sum())} reads have no reset within calib.cds.pairing.window_s="
+        f"{config.pairing.window_s} (first of them frame {lonely[0]}; its reset by policy={config.policy} is {away}) and "
+        "calib.cds.reset_signal.require_temporal_proximity is on: widen the window, or turn it off to have such reads left out"
+    )
 
 
 def _gaps(stamp: Float) -> float:

@@ -1,4 +1,4 @@
-"""Cosmic rays in the reads: detection in time (default) or by astroscrappy, repair by interpolation in time."""
+"""Cosmic rays in the reads: detection in time (default) or by astroscrappy, repair in time that leaves differences right."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from v50calib.kernels.repair import grow
 from v50calib.kernels.series import robust_sigma
 from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.tile import Tile
+
+#: a second read that lacks no more than this of the first read's charge, in units of its noise, has kept it
+KEPT_SIGMA = 3.0
 
 
 def require_installed(config: CosmicRays) -> None:
@@ -48,28 +51,78 @@ def spike_sigma(tiles: list[Tile], read_noise: Float) -> Float:
 
 
 def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise: float) -> Tile:
-    """Flag hits JUMP_DET and fill them (FLUX_ESTIMATED); the tile itself where there are none.
+    """Flag hits JUMP_DET and repair them (FLUX_ESTIMATED); the tile itself where there are none.
 
-    First and second reads are treated as two series. A frame in which more than max_replace_fraction of the usable
-    pixels would be filled keeps its values and flags: that is no cosmic ray but a jump of the pointing or the detector.
+    First and second reads are treated as two series. A read that alone is hit is filled from its neighbours in time. Charge that fell
+    before the first read sits in both reads of the ramp: both lose the same electrons, those that the first read stands off its
+    neighbours, and their difference stays as it was measured. Where more than max_replace_fraction of a frame's usable pixels would
+    be changed, its pair keeps its values and flags: that is no cosmic ray but a jump of the pointing or the detector.
     """
     shape, ny_nx = tile.values.shape, masked.size
     series = np.ascontiguousarray(tile.values).reshape(-1, ny_nx)
     hit = np.empty(series.shape, np.bool_)
     if not DETECTORS[config.detector](series, Noise(sigma, masked, read_noise), config.sigma_threshold, hit):
         return tile
-    struck = np.flatnonzero(hit.any(axis=1))
-    spread = grow(hit[struck].reshape(-1, *masked.shape), config.grow_radius_px) & ~masked
-    hit[struck] = spread.reshape(len(struck), -1)
-    flags = tile.frame_dq.copy()
-    flags[struck] |= np.where(spread, np.uint8(DQ.JUMP_DET), np.uint8(0))
+
+    def grown(mask: Mask) -> Mask:
+        struck = np.flatnonzero(mask.any(axis=1))
+        mask[struck] = (grow(mask[struck].reshape(-1, *masked.shape), config.grow_radius_px) & ~masked).reshape(len(struck), masked.size)
+        return mask
+
+    either = hit[0::2] | hit[1::2]
+    # no estimate rests on either read of a ramp that is hit
+    doubtful = np.repeat(grown(either.copy()), 2, axis=0)
+    filled, done = temporal.fill_marked(series, doubtful, doubtful, lag=2, use_median=config.replace_mode == "median")
+    where = np.nonzero(either)
+    excess = np.stack([(series[read::2] - filled[read::2])[where] for read in (0, 1)])
+    known = done[0::2][where] & done[1::2][where]
+    noise = sigma.reshape(2, -1)[:, where[1]]
+    before, alone = charge_of(excess, np.stack([hit[0::2][where], hit[1::2][where]]), noise, config.sigma_threshold)
+    in_both, single = np.zeros_like(either), np.zeros_like(hit)
+    in_both[where] = before & known
+    for read in (0, 1):
+        single[read::2][where] = np.where(known, alone[read], hit[read::2][where])
+    both = np.repeat(grown(in_both), 2, axis=0)
+    single = grown(single) & ~both
+    marked = single | both
+    flags = tile.frame_dq | np.where(marked, np.uint8(DQ.JUMP_DET), np.uint8(0)).reshape(shape)
     if config.replace_mode == "none":
         return replace(tile, frame_dq=flags)
-    wanted = hit.copy()
-    wanted[hit.sum(axis=1) > config.max_replace_fraction * max(int((~masked).sum()), 1)] = False
-    values, done = temporal.fill_marked(series, hit, wanted, lag=2, use_median=config.replace_mode == "median")
-    flags[struck] |= np.where(done[struck].reshape(spread.shape), FRAME_FLUX_ESTIMATED, np.uint8(0))
+    crowded = marked.sum(axis=1) > config.max_replace_fraction * max(int((~masked).sum()), 1)
+    changed = marked & done & ~np.repeat(crowded[0::2] | crowded[1::2], 2)[:, None]
+    # a read of which only its partner's estimate is missing must not be changed alone
+    changed &= ~both | np.repeat(done[0::2] & done[1::2], 2, axis=0)
+    rows, pixels = np.nonzero(changed)
+    first = rows - rows % 2
+    charge = series[first, pixels] - filled[first, pixels]
+    values = series.copy()
+    values[rows, pixels] = np.where(both[rows, pixels], series[rows, pixels] - charge, filled[rows, pixels])
+    flags |= np.where(changed, FRAME_FLUX_ESTIMATED, np.uint8(0)).reshape(shape)
     return replace(tile, values=values.reshape(shape), frame_dq=flags)
+
+
+def charge_of(excess: Float, hit: Mask, noise: Float, threshold: float) -> tuple[Mask, Mask]:
+    """Which hits fell before the first read, (hits,), and which reads are hit on their own, (2, hits).
+
+    excess (2, hits) e-: first and second read off their neighbours in time; hit: reads that were found; noise: their sigma.
+    A well keeps its charge until it is reset, so what the first read has the second has too, within its noise. The first read alone is
+    off where its excess is missing in the second (that read belongs to another ramp, or the first was misread); both are off on their
+    own where more fell between them, or where the second is clipped. In a ramp that is hit half of the threshold counts.
+
+    >>> excess = np.array([[500.0, 500.0, 500.0, 0.0], [503.0, 1.0, 900.0, 400.0]])
+    >>> hit, noise = np.array([[True, True, True, False], [True, False, True, True]]), np.ones((2, 4))
+    >>> before, alone = charge_of(excess, hit, noise, threshold=20.0)
+    >>> before, alone
+    (array([ True, False, False, False]), array([[False,  True,  True, False],
+           [False, False,  True,  True]]))
+    """
+    found = hit | (excess > 0.5 * threshold * noise)
+    first, second = excess
+    lacks = first - second
+    kept = (lacks <= np.maximum(0.5 * first, KEPT_SIGMA * noise[1])) & (-lacks <= threshold * noise[1])
+    clipped = (lacks > threshold * noise[1]) & (second > 0.5 * first)
+    before = found[0] & kept & ~clipped
+    return before, found & ~before
 
 
 class Noise(NamedTuple):
@@ -99,8 +152,3 @@ def _by_shape(series: Float, noise: Noise, sigma: float, hit: Mask) -> int:
 
 #: calib.dark.cosmic_rays.detector -> fills the hits (n, npix) of series (n, npix), and how many there are
 DETECTORS: dict[str, Callable[[Float, Noise, float, Mask], int]] = {"temporal": _in_time, "astroscrappy": _by_shape}
-
-
-def needs_noise(config: CosmicRays) -> bool:
-    """Whether hits are judged by the reads' own scatter in time (`spike_sigma`)."""
-    return config.enabled and DETECTORS[config.detector] is _in_time

@@ -78,7 +78,7 @@ class Dark(PlainStage[DarkConfig]):
 
     @property
     def needs_measure(self) -> bool:
-        return cosmic.needs_noise(self.config.cosmic_rays)
+        return self.config.cosmic_rays.enabled
 
     @property
     def fill_mode(self) -> Mode | None:

@@ -61,6 +61,9 @@ class Phase:
             flux = np.where(series.used[:, None], flux, np.nan)
         extra = series.slow_var / np.square(bin_mean(normalized.baseline, index, n_bins)[0])
         mean, variance, count = self._mean(flux, normalized.var, extra, index, n_bins)
+        if normalized.trend_var is not None:
+            # a trend's error is that of all pairs of a bin
+            variance = variance + np.square(mean) * bin_mean(normalized.trend_var[:, None], index, n_bins)[0]
         enough = count >= binning.min_points
         dq = np.where(enough, np.uint32(0), np.uint32(DQ.DO_NOT_USE))
         if replaced is not None:

@@ -111,6 +111,11 @@ class Normalized:
     level        out-of-transit flux of each channel, (channel,) or 1: not 1 where a smooth continuum divided
     joint        linear terms that stay free in the transit fits
     refit_white  the white transit must be fitted to these curves, since the first fit's baseline was another
+    model        every linear term that was divided out
+    trend_var    relative variance (pair,) of the trend that multiplies all channels: not in `var`, since channels and neighbouring pairs
+                 share it; None: not known, or there is no such trend
+    trend_notes  those of `notes` that tell of that trend
+    depth_var, t0_var  variances that the trend leaves in every depth alike (None: it is linear terms), and in the mid-time, h²
     """
 
     flux: Real
@@ -121,6 +126,18 @@ class Normalized:
     level: Float = field(default_factory=lambda: np.ones(1))
     joint: BaselineModel | None = None
     refit_white: bool = False
+    model: BaselineModel | None = None
+    trend_var: Float | None = None
+    trend_notes: tuple[str, ...] = ()
+    depth_var: float | None = None
+    t0_var: float = 0.0
+
+    @property
+    def total_var(self) -> Real:
+        """Variance (pair, channel) of the flux with that of the trend."""
+        if self.trend_var is None:
+            return self.var
+        return (self.var + self.trend_var[:, None] * np.square(self.flux)).astype(self.var.dtype, copy=False)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 from scipy.interpolate import BSpline
 
-from v50calib.kernels import detrend
+from v50calib.errors import ConfigError
+from v50calib.kernels import detrend, process
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.series import robust_sigma
 from v50calib.stages.config import Section
@@ -24,8 +25,11 @@ LOWEST_DEGREE, HIGHEST_DEGREE, DEGREE_GAIN = 1, 4, 12.0
 FILTER_BINS, GP_BINS = 1125, 300
 #: a level beside the transit is the mean over this share of the filter's window
 BRIDGE_SHARE = 0.25
-#: length of a window that the config leaves open, in T14
-WINDOW_T14 = 3.0
+#: length of a window that the config leaves open, in T14, and the largest share of a visit that it takes where the transit is masked
+WINDOW_T14, WINDOW_SHARE = 3.0, 1.0 / 3.0
+
+
+_WINDOW = "{unit}, at most the visit; null: 3 T14, at most a third of the visit where the transit is masked"
 
 
 class Poly(Section):
@@ -51,21 +55,21 @@ class TimeSpline(Section):
 class Savgol(Section):
     """A Savitzky-Golay filter."""
 
-    window_h: float | None = Field(default=None, gt=0, description="length of the window [h]; null: 3 T14")
+    window_h: float | None = Field(default=None, gt=0, description=_WINDOW.format(unit="length of the window [h]"))
     polyorder: int = Field(default=2, ge=0, le=6, description="degree of the local polynomial")
 
 
 class Biweight(Section):
     """Tukey's biweight location in a sliding window."""
 
-    window_h: float | None = Field(default=None, gt=0, description="length of the window [h]; null: 3 T14")
+    window_h: float | None = Field(default=None, gt=0, description=_WINDOW.format(unit="length of the window [h]"))
     cval: float = Field(default=5.0, gt=0, description="median absolute deviations at which a sample counts nothing")
 
 
 class Highpass(Section):
     """A running mean."""
 
-    window_frames: int | None = Field(default=None, ge=3, description="CDS pairs in the running mean; null: 3 T14")
+    window_frames: int | None = Field(default=None, ge=3, description=_WINDOW.format(unit="CDS pairs in the running mean"))
 
 
 class GaussianProcess(Section):
@@ -74,6 +78,11 @@ class GaussianProcess(Section):
     amplitude: float | None = Field(default=None, gt=0, description="amplitude [relative flux]; null: that of highest likelihood")
     length_h: float | None = Field(default=None, gt=0, description="correlation length [h]; null: that of highest likelihood")
     shortest_h: float = Field(default=0.5, gt=0, description="h, shortest length in the search")
+
+    @property
+    def given(self) -> tuple[float | None, float | None]:
+        """Amplitude and length that are not searched for."""
+        return self.amplitude, self.length_h
 
 
 class TimeRobust(Section):
@@ -104,6 +113,11 @@ class AlongTime(Section):
     def filters(self) -> bool:
         """Whether a filter of the white light curve makes the trend, and linear terms are left beside it."""
         return self.enabled and self.method in FILTERS
+
+    @property
+    def has_process(self) -> bool:
+        """Whether the trend is a Gaussian process, which is fitted jointly with the white transit."""
+        return self.enabled and self.method == PROCESS
 
     @property
     def has_spline(self) -> bool:
@@ -171,11 +185,19 @@ PROCESS = "gp"
 FILTERS = (*WINDOW_FILTERS, PROCESS)
 
 
-def filtered_trend(series: Series, white: Float, sigma: Float, config: AlongTime, ephemeris: Ephemeris, outside: Mask) -> Float:
-    """Trend (pair,) of a white light curve about 1, by the filter of the config; samples not `outside` are not seen.
+class Trend(NamedTuple):
+    """A trend that multiplies all channels: values (pair,) about 1, their variance (pair,) where it is known, and what to say of it."""
+
+    values: Float
+    var: Float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def filtered_trend(series: Series, white: Float, sigma: Float, config: AlongTime, ephemeris: Ephemeris, outside: Mask) -> Trend:
+    """Trend of a white light curve about 1, by the filter of the config; samples not `outside` are not seen.
 
     white, sigma (pair,): light curve over its linear baseline, and its noise. The filters run on bins and are
-    interpolated to the pairs: their windows are long against a bin.
+    interpolated to the pairs: their windows are long against a bin. Raises ConfigError where a window is longer than the visit.
     """
     chosen = WINDOW_FILTERS.get(config.method)
     bins = TimeBins(series.time_h, GP_BINS if chosen is None else FILTER_BINS, series.used)
@@ -183,14 +205,46 @@ def filtered_trend(series: Series, white: Float, sigma: Float, config: AlongTime
     free = bins.mean(outside[:, None].astype(np.float64))[:, 0] == 1.0
     if chosen is None:
         noise = np.sqrt(bins.mean(np.square(sigma)[:, None])[:, 0] / bins.count)
-        gp = config.gp
-        trend, _, _ = detrend.gp_trend(
-            bins.time_h, values, noise, np.ones((values.size, 1)), free, shortest=gp.shortest_h, fixed=(gp.amplitude, gp.length_h)
-        )
-    else:
-        given = chosen.window_h(config, float(np.median(np.diff(series.time_h))))
-        length_h = given if given is not None else WINDOW_T14 * ephemeris.duration_h
-        window = detrend.odd(length_h / float(np.median(np.diff(bins.time_h))), values.size)
-        values = detrend.bridge(bins.time_h, values, free, max(3, round(BRIDGE_SHARE * window)))
-        trend = chosen.smooth(config, values, window)
-    return np.interp(series.time_h, bins.time_h, trend)
+        ones = np.ones(values.size)
+        samples = process.Samples(bins.time_h, values, noise, ones, ones[:, None]).of(free)
+        course = process.course(samples, bins.time_h, ones[:, None], shortest=config.gp.shortest_h, fixed=config.gp.given)
+        return process_trend(series, bins, course.terms + course.process, course)
+    length_h, notes = window_length(series, config, ephemeris)
+    window = detrend.odd(length_h / float(np.median(np.diff(bins.time_h))), values.size)
+    values = detrend.bridge(bins.time_h, values, free, max(3, round(BRIDGE_SHARE * window)))
+    return Trend(np.interp(series.time_h, bins.time_h, chosen.smooth(config, values, window)), notes=notes)
+
+
+def process_trend(series: Series, bins: TimeBins, values: Float, course: process.Course) -> Trend:
+    """A Gaussian process's trend, `values` (bin,), at the pairs."""
+    note = f"along_time: Gaussian process of about {1e6 * course.amplitude:.0f} ppm, {course.length:.2f} h"
+    at_pairs, var = (np.interp(series.time_h, bins.time_h, v) for v in (values, course.variance))
+    return Trend(at_pairs, var, (note,))
+
+
+def window_length(series: Series, config: AlongTime, ephemeris: Ephemeris) -> tuple[float, tuple[str, ...]]:
+    """Length [h] of the filter's window, and a note where it is not the one that the config stands for.
+
+    A window as long as the visit follows no trend. One that the user gave must fit; 3 T14, which keeps a filter from eating a transit
+    that it sees, are longer than many visits: where the transit is masked the mask keeps it, and a third of the visit will do.
+    """
+    cadence_h = float(np.median(np.diff(series.time_h)))
+    visit_h = float(np.ptp(series.time_h)) + cadence_h
+    given = WINDOW_FILTERS[config.method].window_h(config, cadence_h)
+    key = "highpass.window_frames" if config.method == "highpass" else f"{config.method}.window_h"
+    if given is not None:
+        if given > visit_h * (1.0 + 1e-9):
+            raise ConfigError(
+                f"calib.trace.along_time.{key} is a window of {given:.3g} h, and the visit lasts {visit_h:.3g} h: such a window follows no "
+                f"trend. Give at most a third of the visit ({visit_h * WINDOW_SHARE:.3g} h), leave the key out, or use method=poly"
+            )
+        return given, ()
+    wanted = WINDOW_T14 * ephemeris.duration_h
+    most = visit_h * WINDOW_SHARE if config.mask_transit else visit_h
+    if wanted <= most:
+        return wanted, ()
+    bridged = "the masked transit is bridged by a straight line, whose error under a bow is in no depth's error (method gp or poly have it)"
+    effect = bridged if config.mask_transit else "it follows next to no trend"
+    share = "a third" if config.mask_transit else "all"
+    note = f"along_time: {config.method} with a window of {most:.3g} h, {share} of the visit's {visit_h:.3g} h, in place of "
+    return most, (f"{note}3 T14 = {wanted:.3g} h: {effect}",)

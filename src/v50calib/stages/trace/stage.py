@@ -13,7 +13,7 @@ from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
 from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, whole_channels
 from v50calib.stages.series.time_bins import BaselineModel
-from v50calib.stages.trace.along_time import clipped, filtered_trend, time_terms
+from v50calib.stages.trace.along_time import Trend, clipped, filtered_trend, time_terms
 from v50calib.stages.trace.along_wavelength import continuum_operator
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.regressors import regressors, residual_patterns
@@ -35,7 +35,8 @@ class Trace:
     transit (T14 and a margin are masked); pairs in which every channel is OUTLIER or SATURATED take no part.
     A filter (savgol, biweight, highpass, gp) multiplies it by one trend of the white light curve.
 
-    Variance: var / model². Sets no flags: samples without a model are NaN.
+    Variance: var / model²; that of a Gaussian process's trend is apart (`Normalized.trend_var`).
+    Sets no flags: samples without a model are NaN.
     Raises ConfigError where a regressor is not there, or exclusions leave too few pairs or channels.
     """
 
@@ -65,6 +66,13 @@ class Trace:
             out = self._normalize(series, ephemeris, model, outside, notes)
         return out
 
+    def renormalized(self, series: Series, ephemeris: Ephemeris, normalized: Normalized, trend: Trend) -> Normalized:
+        """The curves with their trend replaced by another one, the linear terms fitted to what it leaves."""
+        assert normalized.model is not None
+        notes = tuple(note for note in normalized.notes if note not in normalized.trend_notes)
+        out = self._normalize(series, ephemeris, normalized.model, normalized.out_of_transit, notes, trend)
+        return replace(out, notes=tuple(dict.fromkeys(out.notes)))
+
     def _fitted_pairs(self, series: Series, ephemeris: Ephemeris, allowed: Mask | None) -> tuple[Mask, tuple[str, ...]]:
         time, notes = self.config.along_time, []
         outside = ~ephemeris.in_transit(series.time_h, time.mask_margin)
@@ -76,16 +84,20 @@ class Trace:
                 outside = outside & extra
         return outside, tuple(notes)
 
-    def _normalize(self, series: Series, ephemeris: Ephemeris, model: BaselineModel, outside: Mask, notes: tuple[str, ...]) -> Normalized:
+    def _normalize(
+        self, series: Series, ephemeris: Ephemeris, model: BaselineModel, outside: Mask, notes: tuple[str, ...], trend: Trend | None = None
+    ) -> Normalized:  # fmt: skip
         cfg, time = self.config, self.config.along_time
         design = model.at_pairs(series.time_h)
         if outside.sum() < PAIRS_PER_TERM * design.shape[1]:
             notes = (*notes, f"only {int(outside.sum())} of {outside.size} pairs lie out of transit: normalized by their median, no trend")
             design = design[:, :1]
         use = outside if outside.any() else np.ones_like(outside)
-        baseline: Real = self._fit(series, design, use)
+        left = series if trend is None else replace(series, flux=_as(series.flux / trend.values[:, None], series.flux))
+        baseline: Real = self._fit(left, design, use)
         if time.filters:
-            baseline = _as(baseline * self._trend(series, baseline, ephemeris, outside)[:, None], series.flux)
+            trend = trend if trend is not None else self._trend(series, baseline, ephemeris, outside)
+            baseline = _as(baseline * trend.values[:, None], series.flux)
         if (baseline <= 0).any():
             baseline[baseline <= 0] = np.nan
         flux, var = divide(series.flux, series.var, baseline)
@@ -94,7 +106,9 @@ class Trace:
             flux, var = _as(1.0 + (series.flux - baseline) / level, flux), _as(series.var / level**2, var)
         own = time.enabled and (time.filters or time.has_spline or cfg.additive or self._masked_terms)
         joint = replace(model, regressors=model.regressors[:, :0]) if self._masked_terms else model
-        out = Normalized(flux, var, baseline, outside, notes, joint=joint, refit_white=own)
+        out = Normalized(flux, var, baseline, outside, notes, joint=joint, refit_white=own, model=model)
+        if trend is not None:
+            out = replace(out, notes=(*notes, *trend.notes), trend_var=trend.var, trend_notes=trend.notes)
         return self._along_wavelength(series, out, use)
 
     @property
@@ -115,7 +129,7 @@ class Trace:
             baseline = np.asarray(design @ least_squares(design, series.flux, clean))
         return baseline.astype(series.flux.dtype)
 
-    def _trend(self, series: Series, baseline: Real, ephemeris: Ephemeris, outside: Mask) -> Float:
+    def _trend(self, series: Series, baseline: Real, ephemeris: Ephemeris, outside: Mask) -> Trend:
         whole = whole_channels(series.flux) & whole_channels(baseline)
         flux, var = white_curve(series)
         total = baseline[:, whole].sum(axis=1, dtype=np.float64)
