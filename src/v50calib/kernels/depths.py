@@ -14,7 +14,8 @@ import numpy as np
 
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.joint_shapes import DEPTH_RANGE, Reduced, eliminate, interpolation, root_of, shapes_of, slopes_of
-from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio, red_noise, transit_bins
+from v50calib.kernels.red_noise import red_noise, transit_bins
+from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
 #: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
 NODES = 9

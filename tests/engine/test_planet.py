@@ -1,0 +1,165 @@
+"""One fit a planet: the orbit that one instrument knows serves the other, and the run stores it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import batman
+import numpy as np
+import pytest
+import xarray as xr
+
+from v50calib import calibrate, open_calibrated
+from v50calib.cli.main import main
+from v50calib.config import load
+from v50calib.engine.depths import FitInput
+from v50calib.engine.planet import Observation, fit_planet
+from v50calib.io.storage.commit import is_committed
+from v50calib.runs.spectra import STORE, open_spectra
+from v50calib.runtime.planets import fit_planets
+from v50calib.simulate import read_truth, simulate_dataset
+from v50calib.stages.series.curves import Ephemeris
+
+SYNC = ["runtime.scheduler=sync"]
+PERIOD, A, B = 96.0, 12.0, 0.35
+STAR = {"P": 4.0, "sma": 12.0, "i": float(np.degrees(np.arccos(B / A))), "Ts": 5500.0}
+TIME = np.linspace(0.0, 7.5, 200)
+
+
+def light(t0: float, depth: float, u: tuple[float, float]) -> np.ndarray:
+    """batman's own light curve, not through the package."""
+    params = batman.TransitParams()
+    params.t0, params.per, params.rp, params.a, params.inc = t0, PERIOD, float(np.sqrt(depth)), A, STAR["i"]
+    params.ecc, params.w, params.u, params.limb_dark = 0.0, 90.0, list(u), "quadratic"
+    return np.asarray(batman.TransitModel(params, TIME).light_curve(params))
+
+
+def observed(
+    visit: int, instrument: str, t0: float, depth: float, noise: float, seed: int, *, channels: int = 1, stamp: float = 0.0
+) -> Observation:
+    """Light curves of `channels` channels at true u = (0.4, 0.2) for FGS1 and (0.1, 0.1) for AIRS-CH0, priors near."""
+    u = (0.4, 0.2) if instrument == "FGS1" else (0.1, 0.1)
+    rng = np.random.default_rng(seed)
+    flux = light(t0, depth, u)[:, None] + noise * rng.normal(size=(TIME.size, channels))
+    wavelength = np.array([0.7]) if instrument == "FGS1" else np.linspace(2.0, 3.9, channels)
+    darkening = np.stack([np.full(channels, u[0]), np.full(channels, u[1]), np.full(channels, 0.1)])
+    design = np.stack([np.ones(TIME.size), np.linspace(-1, 1, TIME.size)], axis=1)
+    given = FitInput(TIME, flux, np.full(flux.shape, noise), design, wavelength, darkening, float(TIME[1] - TIME[0]), additive=False)
+    ephemeris = Ephemeris(
+        t0 + 0.003, 3.0, PERIOD, "fit", snr=1.0 / noise, depth=depth * 1.01, depth_sigma=noise, a=A, b=B, u1=u[0], u2=u[1]
+    )
+    return Observation(visit, instrument, given, ephemeris, STAR, stamp)
+
+
+def test_the_shared_orbit_narrows_the_other_instrument() -> None:
+    """FGS1 with AIRS' precise curves has a smaller error than alone, and its depths scatter by it about the truth."""
+    pulls, ratio = [], []
+    for seed in range(25):
+        fgs1 = observed(0, "FGS1", 3.7, 0.01, 2e-4, seed)
+        airs = observed(0, "AIRS-CH0", 3.7, 0.01, 4e-4, 100 + seed, channels=40)
+        alone, together = fit_planet([fgs1]), fit_planet([fgs1, airs])
+        assert alone is not None
+        assert together is not None
+        assert together.instruments == ("FGS1", "AIRS-CH0")
+        ratio.append(float(alone.depths[0].sigma[0] / together.depths[0].sigma[0]))
+        pulls.append(float((together.depths[0].depth[0] - 0.01) / together.depths[0].sigma[0]))
+    assert np.median(ratio) > 1.25
+    assert 0.65 < np.sqrt(np.mean(np.square(pulls))) < 1.35
+
+
+def test_times_of_instruments_may_start_apart() -> None:
+    """The same transit on clocks that start 0.5 h apart is one mid-time."""
+    fgs1 = observed(0, "FGS1", 3.7, 0.01, 2e-4, 1, stamp=10.0)
+    airs = observed(0, "AIRS-CH0", 3.2, 0.01, 3e-4, 2, channels=20, stamp=10.5)
+    fit = fit_planet([fgs1, airs])
+    assert fit is not None
+    assert abs(fit.joint.t0[0] - 3.7) < 4 * fit.joint.t0_sigma[0] < 0.02
+    assert fit.joint.chi2 < 1.2
+
+
+def test_visits_add_up_and_one_without_transit_is_left_out() -> None:
+    visits = [observed(v, "FGS1", 3.5 + 0.2 * v, 0.01, 2e-4, v) for v in range(4)]
+    none = replace(visits[3], ephemeris=replace(visits[3].ephemeris, source="none"))
+    one, three = fit_planet(visits[:1]), fit_planet([*visits[:3], none])
+    assert one is not None
+    assert three is not None
+    assert three.visits == (0, 1, 2)
+    assert any("visit 3: no instrument found a transit" in note for note in three.notes)
+    assert 1.4 < one.depths[0].sigma_photon[0] / three.depths[0].sigma_photon[0] < 2.1
+    assert fit_planet([none]) is None
+
+
+def test_an_instrument_whose_transit_was_not_found_alone_gets_a_depth() -> None:
+    """300 ppm: seen by AIRS, lost in FGS1's noise; the joint fit says how much FGS1 allows."""
+    fgs1 = observed(0, "FGS1", 3.7, 3e-4, 1.5e-3, 5)
+    fgs1 = replace(fgs1, ephemeris=Ephemeris(3.75, 3.0, PERIOD, "none"))
+    airs = observed(0, "AIRS-CH0", 3.7, 3e-4, 1e-4, 6, channels=20)
+    fit = fit_planet([fgs1, airs])
+    assert fit is not None
+    depth, sigma = fit.depths[0].depth[0], fit.depths[0].sigma[0]
+    assert abs(depth - 3e-4) < 3 * sigma
+    assert 5e-5 < sigma < 1e-3
+    assert any("FGS1: no transit found alone" in note for note in fit.notes)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate_dataset(tmp_path_factory.mktemp("planet") / "data", planets=2, visits=(2, 1), frames_fraction=0.03, seed=4)
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("planet-run") / "run"
+    assert not calibrate(data, out, overrides=SYNC).failed
+    return out
+
+
+def test_a_run_ends_with_its_planets(run: Path, data: Path) -> None:
+    fits = open_spectra(run)
+    truth = {str(p["planet_id"]): np.asarray(p["depth"]) for p in read_truth(data)["planets"]}
+    assert set(fits) == set(truth)
+    for planet, ds in fits.items():
+        assert ds.sizes["wavelength"] == 283
+        assert list(ds.attrs["instruments"]) == ["FGS1", "AIRS-CH0"]
+        pull = (ds["transit_depth"].to_numpy() - truth[planet]) / ds["transit_depth_sigma"].to_numpy()
+        assert abs(pull[0]) < 4
+        assert 0.8 < pull[1:].std() < 1.25
+        factor = ds["transit_depth_shared"].to_numpy()
+        assert (np.square(factor).sum(axis=1) <= np.square(ds["transit_depth_sigma"].to_numpy()) * (1 + 1e-9)).all()
+    assert {ds.sizes["visit"] for ds in fits.values()} == {1, 2}
+
+
+def test_resumed_runs_fit_what_is_missing_or_changed(run: Path, data: Path) -> None:
+    before = {p.name: (p / "_COMMIT.json").stat().st_mtime_ns for p in (run / STORE).iterdir()}
+    assert calibrate(data, run, overrides=SYNC).count("skipped") == 6
+    assert before == {p.name: (p / "_COMMIT.json").stat().st_mtime_ns for p in (run / STORE).iterdir()}
+    victim = run / STORE / min(before)
+    (victim / "_COMMIT.json").unlink()
+    calibrate(data, run, overrides=SYNC)
+    assert is_committed(victim)
+    assert {f.state for f in fit_planets(run, load("calib/nominal", SYNC).runtime)} == {"skipped"}
+
+
+def test_spectra_take_the_planets_fit(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pandas as pd
+
+    main(["spectra", str(run), "--out", str(tmp_path / "mu.csv")], standalone_mode=False)
+    table = pd.read_csv(tmp_path / "mu.csv").set_index("planet_id")
+    for planet, ds in open_spectra(run).items():
+        depth = np.clip(ds["transit_depth"].to_numpy(), 0.0, None)
+        np.testing.assert_allclose(table.loc[int(planet), [f"wl_{i}" for i in range(1, 284)]].to_numpy(), depth, rtol=1e-9)
+        np.testing.assert_allclose(table.loc[int(planet), "sigma_1"], float(ds["transit_depth_sigma"][0]), rtol=1e-9)
+
+
+def test_a_cluster_fits_the_same(run: Path, data: Path, tmp_path: Path) -> None:
+    calibrate(data, tmp_path / "run", overrides=["runtime.scheduler=threads"])
+    for planet, ds in open_spectra(tmp_path / "run").items():
+        xr.testing.assert_allclose(ds.load(), open_spectra(run)[planet].load(), rtol=1e-9)
+
+
+def test_without_the_planets_fit_there_is_no_store(data: Path, tmp_path: Path) -> None:
+    calibrate(data, tmp_path / "run", overrides=[*SYNC, "calib.phase.depths.planet=false"], limit=2)
+    assert not (tmp_path / "run" / STORE).exists()
+    leaf = next(leaf for leaf in open_calibrated(tmp_path / "run").leaves if leaf.has_data)
+    assert "fit_flux" not in leaf.to_dataset()
