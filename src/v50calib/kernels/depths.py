@@ -21,6 +21,8 @@ from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 NODES = 9
 #: a fit has converged when no parameter moves by more than this share of its error
 CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.02, 25, 6
+#: rise of chi² over the smallest step at a bound that counts as flat
+FLAT = 0.1
 #: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2
 SHARED = 6
 #: largest step of a/R*, b, mid-times and limb darkening
@@ -125,8 +127,9 @@ def fit_joint(blocks: list[Block], bands: list[Band], shape: Shape, t0: Float, p
         gained = terms.cost - new.cost
         if gained >= 0:
             state, terms = trial, new
-        converged = moved < CONVERGED or abs(gained) < 1e-3
-        if converged:
+        # limb darkening at its physical bound: no step lowers chi², and it is flat to what matters
+        converged = moved < CONVERGED or abs(gained) < 1e-3 or -FLAT < gained < 0
+        if converged or gained < 0:
             break
     return problem.result(state, terms, shape, converged)
 
