@@ -13,6 +13,7 @@ from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES, judge, no_p
 def record(**more: Any) -> dict[str, Any]:
     """A good visit's QC record."""
     return {
+        "lost_pairs": 0.0, "fit_chi2": 1.0, "fit_red_noise": 1.0, "depth_chi2": 1.0, "transit_inside": 1.0,
         "noise_over_limit": 1.0, "channels": 282, "channels_lost": 0, "jitter_px": {"x": 0.1, "y": 0.1}, "samples_flagged": {}, "notes": [],
         "stages": {
             "photometry": {"drift_x_px": 0.1, "drift_y_px": -0.1, "snr_median": 100.0},
@@ -37,6 +38,11 @@ def test_a_good_visit_has_no_reason() -> None:
 @pytest.mark.parametrize(
     ("qc", "key", "weight"),
     [
+        (record(fit_chi2=3.0), "fit_chi2", 2.0),
+        (record(fit_red_noise=3.0), "fit_red_noise", 2.0),
+        (record(depth_chi2=2.6), "depth_chi2", 2.0),
+        (record(transit_inside=0.45), "transit_inside", 2.0),
+        (record(lost_pairs=0.002), "lost_pairs", 2.0),
         (record(noise_over_limit=2.6), "noise_over_limit", 2.0),
         (stage("trace", red_noise=5.0), "red_noise", 2.5),
         (record(channels_lost=141), "channels_lost", CAP),

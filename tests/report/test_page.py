@@ -193,10 +193,10 @@ def test_numbers_left_out_are_said(dataset: Path, tmp_path: Path) -> None:
     )
     (visit,) = collect(out, {})
     assert visit.transit_found
-    assert visit.verdict.unknown == ("red_noise", "drift_px", "transit_snr")
+    assert visit.verdict.unknown == ("red_noise", "drift_px", "depth_chi2", "transit_snr")
     found = Page(write_report(out).path.read_text(encoding="utf-8"))
     assert "Not drawn: Mean frame and extraction. this product has no cds_mean: its profile left it out" in found.body
-    assert "Not recorded, so not judged: red_noise, drift_px, transit_snr." in found.body
+    assert "Not recorded, so not judged: red_noise, drift_px, depth_chi2, transit_snr." in found.body
     assert "White light curve" in found.body
     assert "calib.phase.binning.nbins = 99 (profile:" in found.body
 

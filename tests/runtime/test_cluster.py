@@ -17,7 +17,7 @@ from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, ConfigError
 from v50calib.runtime import queues
 from v50calib.runtime.cluster import dask_settings, open_client, security
-from v50calib.runtime.execute import _Watch
+from v50calib.runtime.execute import Watch
 from v50calib.runtime.queues import kubernetes_arguments, queue_arguments
 
 
@@ -119,7 +119,7 @@ def test_the_network_is_cut_while_a_result_is_fetched() -> None:
         raise CommClosedError("in TLS: Stream is closed")
 
     client = SimpleNamespace(nthreads=lambda: {"tls://w:1": 1}, status="running")
-    watch = _Watch(client, runtime("runtime.scheduler=tcp://h:1"))  # type: ignore[arg-type]
+    watch = Watch(client, runtime("runtime.scheduler=tcp://h:1"))  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match=r"scheduler \(tcp://h:1\) does not answer any more"):
         watch.result(SimpleNamespace(status="finished", result=cut))  # type: ignore[arg-type]
 
