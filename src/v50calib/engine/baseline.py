@@ -17,7 +17,7 @@ from v50calib.stages.phase.ephemeris import (
 )
 from v50calib.stages.series.curves import Ephemeris, Series
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
-from v50calib.stages.trace.along_time import DEGREE_GAIN, HIGHEST_DEGREE
+from v50calib.stages.trace.along_time import DEGREE_GAIN, HIGHEST_DEGREE, time_terms
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.stage import search_model
 
@@ -58,35 +58,64 @@ def baseline_and_transit(series: Series, calib: CalibConfig) -> Baseline:
     degree = tried = along.poly.first
     while tried < HIGHEST_DEGREE:
         tried += 1
-        richer = search_model(series, calib.trace, tried)
+        richer = _of_degree(model, series, calib.trace, tried)
         other = reconsidered(series, calib.phase.ephemeris, ephemeris, richer, additive=additive)
         left = max(1.0, other.chi2_reduced if math.isfinite(other.chi2_reduced) else 1.0)
         if ephemeris.cost - other.cost > DEGREE_GAIN * left * (tried - degree):
             degree, model, ephemeris = tried, richer, other
         elif tried > degree + 1:
             break
-    own = channel_degree(series, ephemeris, calib.trace, degree)
+    seen = _groups(series)
+    own = channel_degree(seen, series, ephemeris, calib.trace, model, degree)
     if own > degree:
-        degree, model = own, search_model(series, calib.trace, own)
+        degree, model = own, _of_degree(model, series, calib.trace, own)
         ephemeris = reconsidered(series, calib.phase.ephemeris, ephemeris, model, additive=additive)
     notes = (f"along_time: degree {degree} in time, as the light curves show it",) if degree > along.poly.first else ()
     if degree == HIGHEST_DEGREE or not ephemeris.found or not math.isfinite(ephemeris.depth):
         return Baseline(model, model, ephemeris, notes)
-    full = search_model(series, calib.trace, HIGHEST_DEGREE)
-    width = drift_width(series, ephemeris, full, degree)
+    full = _of_degree(model, series, calib.trace, HIGHEST_DEGREE)
+    width = drift_width(seen, ephemeris, full, degree)
     fitted = replace(full, widths=np.where(np.arange(HIGHEST_DEGREE + 1) > degree, width, np.inf))
     ephemeris = reconsidered(series, calib.phase.ephemeris, ephemeris, fitted, additive=additive)
     return Baseline(model, fitted, ephemeris, notes)
 
 
-def drift_width(series: Series, ephemeris: Ephemeris, model: BaselineModel, first: int) -> float:
+def _of_degree(model: BaselineModel, series: Series, config: TraceConfig, degree: int) -> BaselineModel:
+    """The baseline with another degree in time; its regressors, which take time to make, stay."""
+    return replace(model, time_terms=time_terms(config.along_time, series.time_h, None, degree))
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Binned light curves that a baseline is judged on: white light, and groups of neighbouring channels where there are many.
+
+    white, groups: mean flux and its noise, (bins, 1) and (bins, GROUPS); groups None for few channels.
+    """
+
+    bins: TimeBins
+    white: tuple[Float, Float]
+    groups: tuple[Float, Float] | None
+
+
+def _groups(series: Series) -> _Groups:
+    good = np.flatnonzero(np.isfinite(series.flux.sum(axis=0, dtype=np.float64)))
+    bins = TimeBins(series.time_h, BINS, series.used)
+    parts = np.array_split(good, GROUPS) if good.size >= 2 * GROUPS else [good]
+    flux = np.stack([series.flux[:, g].sum(axis=1, dtype=np.float64) for g in parts], axis=1)
+    var = np.stack([series.var[:, g].sum(axis=1, dtype=np.float64) for g in parts], axis=1)
+    both = bins.mean(np.concatenate([flux, var + np.array([series.slow_var[g].sum() for g in parts])], axis=1))
+    mean, var = both[:, : len(parts)], both[:, len(parts) :] / bins.count[:, None]
+    white = mean.sum(axis=1, keepdims=True), np.sqrt(var.sum(axis=1, keepdims=True))
+    return _Groups(bins, white, (mean, np.sqrt(var)) if len(parts) > 1 else None)
+
+
+def drift_width(seen: _Groups, ephemeris: Ephemeris, model: BaselineModel, first: int) -> float:
     """Standard deviation, relative to the level, of the prior on the terms in time above degree `first`.
 
     The largest of a grid that the white light curve, and groups of channels, find as likely as the best one within a factor e
     (marginal likelihood, transit and other terms free): nothing seen is no proof that nothing is there.
     """
-    good = np.flatnonzero(np.isfinite(series.flux.sum(axis=0, dtype=np.float64)))
-    bins = TimeBins(series.time_h, BINS, series.used)
+    bins = seen.bins
     terms, model_of, shape = model.in_bins(bins), Model(bins.time_h, bins.width), shape_of(ephemeris)
     curve = model_of(shape)
     moves = [replace(shape, t0=shape.t0 + 1e-3), replace(shape, a=shape.a * 1.002), replace(shape, k=shape.k * 1.01)]
@@ -94,13 +123,9 @@ def drift_width(series: Series, ephemeris: Ephemeris, model: BaselineModel, firs
     held = np.arange(terms.shape[1]) > first
     held[model.time_terms(np.zeros(2)).shape[1] :] = False
     widest = []
-    for groups in ([good], np.array_split(good, GROUPS)) if good.size >= 2 * GROUPS else ([good],):
-        flux = np.stack([series.flux[:, g].sum(axis=1, dtype=np.float64) for g in groups], axis=1)
-        slow = np.array([series.slow_var[g].sum() for g in groups])
-        var = np.stack([series.var[:, g].sum(axis=1, dtype=np.float64) for g in groups], axis=1) + slow
-        mean, sigma = bins.mean(flux), np.sqrt(bins.mean(var) / bins.count[:, None])
+    for mean, sigma in (seen.white, seen.groups) if seen.groups is not None else (seen.white,):
         evidence = np.zeros(WIDTHS.size)
-        for j in range(len(groups)):
+        for j in range(mean.shape[1]):
             root = np.median(mean[:, j]) / sigma[:, j]
             free = np.concatenate([terms[:, ~held] * curve[:, None], slopes], axis=1) * root[:, None]
             evidence += log_evidence(free, terms[:, held] * curve[:, None] * root[:, None], mean[:, j] / sigma[:, j], WIDTHS)
@@ -129,24 +154,19 @@ def log_evidence(free: Float, held: Float, target: Float, widths: Float) -> Floa
     return np.asarray(0.5 * (np.square(seen)[:, None] / scale * gain / (1.0 + gain) - np.log1p(gain)).sum(axis=0))
 
 
-def channel_degree(series: Series, ephemeris: Ephemeris, config: TraceConfig, degree: int) -> int:
+def channel_degree(seen: _Groups, series: Series, ephemeris: Ephemeris, config: TraceConfig, model: BaselineModel, degree: int) -> int:
     """The degree in time that groups of neighbouring channels show, the transit's shape as it is; at least `degree`."""
-    good = np.flatnonzero(np.isfinite(series.flux.sum(axis=0, dtype=np.float64)))
-    if good.size < 2 * GROUPS:
+    if seen.groups is None:
         return degree
-    bins = TimeBins(series.time_h, BINS, series.used)
+    bins, (mean, sigma) = seen.bins, seen.groups
     curve = (
         Model(bins.time_h, bins.width)(shape_of(ephemeris))
         if ephemeris.found and math.isfinite(ephemeris.depth)
         else np.ones(bins.time_h.size)
     )
-    groups = np.array_split(good, GROUPS)
-    flux = np.stack([series.flux[:, g].sum(axis=1, dtype=np.float64) for g in groups], axis=1)
-    var = np.stack([series.var[:, g].sum(axis=1, dtype=np.float64) for g in groups], axis=1)
-    mean, sigma = bins.mean(flux), np.sqrt(bins.mean(var) / bins.count[:, None])
 
     def cost(tried: int) -> float:
-        terms = search_model(series, config, tried).in_bins(bins)
+        terms = _of_degree(model, series, config, tried).in_bins(bins)
         columns = np.concatenate([terms * curve[:, None], curve[:, None] - 1.0], axis=1)
         total = 0.0
         for j in range(GROUPS):
@@ -160,7 +180,7 @@ def channel_degree(series: Series, ephemeris: Ephemeris, config: TraceConfig, de
     chosen, best = degree, cost(degree)
     for tried in range(degree + 1, HIGHEST_DEGREE + 1):
         new = cost(tried)
-        left = max(1.0, new / (GROUPS * max(len(bins.time_h) - columns_of(search_model(series, config, tried)), 1)))
+        left = max(1.0, new / (GROUPS * max(len(bins.time_h) - columns_of(_of_degree(model, series, config, tried)), 1)))
         if best - new > (GROUPS + DEGREE_GAIN) * left * (tried - chosen):
             chosen, best = tried, new
     return chosen

@@ -19,8 +19,8 @@ from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
 #: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
 NODES = 9
-#: a fit has converged when no parameter moves by more than this share of its error
-CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.02, 25, 6
+#: a fit has converged when no parameter has moved by more than this share of its error: the step after is far smaller
+CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.1, 25, 6
 #: rise of chi² over the smallest step at a bound that counts as flat
 FLAT = 0.1
 #: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2
