@@ -8,7 +8,8 @@ the fit, expected_<planet>_<visit>_<instrument>.npz: noise-free electrons of eve
 over all rows) and the gain drift.
 
 For each visit and instrument: pull of the white depth ((measured - truth) / sigma), mean and scatter of the channels' pulls,
-scatter of photometry / expected over its predicted limit (1: nothing but photons and read noise), t0 off truth in s.
+scatter of photometry / expected over its predicted limit (1: nothing but photons and read noise), t0 off truth in s. For each
+planet: the same of the one fit of all its visits and instruments, and how much smaller FGS1's error is by it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import xarray as xr
 
 from benchmarks.report import write_between
 from v50calib import calibrate, open_calibrated
+from v50calib.runs.spectra import open_spectra
 from v50calib.schema import instrument_of
 
 #: the table in a page stands between the comments of this name
@@ -109,13 +111,54 @@ def _row(ds: xr.Dataset, root: Path, entry: pd.Series, truth: np.ndarray) -> dic
         "channels": len(pulls), "channel_mean": float(pulls.mean()) if pulls.size else math.nan,
         "channel_sd": float(pulls.std()) if pulls.size > 1 else math.nan,
         "channel_sigma_ppm": float(1e6 * np.nanmedian(error)),
-        "t0_off_s": 3600.0 * (float(ds["mid_transit_time"]) - float(entry["t0_h"])),
+        # the truth's clock is that of the time stamps
+        "t0_off_s": 3600.0 * (float(ds["mid_transit_time"]) + float(ds.attrs["first_stamp_h"]) - float(entry["t0_h"])),
         "t0_sigma_s": 3600.0 * float(ds["mid_transit_time_sigma"]),
         "chi2": float(ds.attrs.get("ephemeris_chi2_reduced", math.nan)),
         "noise_over_limit": qc.get("noise_over_limit", math.nan),
     }  # fmt: skip
     expected = expected_flux(root, entry["planet_id"], int(entry["visit"]), instrument, ds.sizes["pair"])
     return out | ({"extraction": extraction_noise(ds, expected)} if expected is not None else {})
+
+
+def judge_planets(root: Path, run: Path) -> list[dict[str, Any]]:
+    """One row a planet: the joint fit's pulls, and FGS1's error alone (visits averaged) over the joint one."""
+    depths, _ = truth_of(root)
+    rows = []
+    for planet, ds in open_spectra(run).items():
+        names, of = list(ds.attrs["instruments"]), ds["instrument"].to_numpy()
+        row: dict[str, Any] = {"planet": planet, "chi2": ds.attrs["chi2"]}
+        for name in names:
+            own = of == names.index(name)
+            depth, sigma = (ds[v].to_numpy()[own] for v in ("transit_depth", "transit_depth_sigma"))
+            pulls = (depth - channel_truth(depths, planet, name)) / sigma
+            if name == "FGS1":
+                row |= {"fgs1_ppm": 1e6 * depth[0], "fgs1_sigma_ppm": 1e6 * sigma[0], "fgs1_pull": pulls[0]}
+            else:
+                row |= {"channel_mean": float(np.nanmean(pulls)), "channel_sd": float(np.nanstd(pulls))}
+        alone = [
+            1.0 / float(leaf["transit_depth_sigma"][0]) ** 2
+            for leaf in (node.to_dataset() for node in open_calibrated(run)[f"/{planet}"].leaves)
+            if leaf.attrs["instrument"] == "FGS1" and np.isfinite(leaf["transit_depth_sigma"][0])
+        ]
+        if alone and "fgs1_ppm" in row:
+            row["narrower"] = 1e6 / math.sqrt(sum(alone)) / row["fgs1_sigma_ppm"]
+        rows.append(row)
+    return rows
+
+
+def planets_table(rows: list[dict[str, Any]]) -> str:
+    """Markdown, a line a planet."""
+    lines = [
+        "| planet | FGS1 depth ppm | pull | its own error over this | AIRS-CH0 channels: mean, sd | chi² |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in rows:
+        fgs1 = f"{r['fgs1_ppm']:.0f} ± {r['fgs1_sigma_ppm']:.0f} | {r['fgs1_pull']:+.2f}" if "fgs1_ppm" in r else " | "
+        narrower = f"{r['narrower']:.2f}" if "narrower" in r else "not found alone"
+        channels = f"{r['channel_mean']:+.2f}, {r['channel_sd']:.2f}" if "channel_mean" in r else ""
+        lines.append(f"| {r['planet']} | {fgs1} | {narrower} | {channels} | {r['chi2']:.2f} |")
+    return "\n".join(lines)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -162,8 +205,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = args.run if args.run is not None else Path(scratch) / "run"
         calibrate(args.root, run, args.profile, args.overrides, update=True)
-        rows = judge(args.root, run)
-    text = table(rows)
+        rows, planets = judge(args.root, run), judge_planets(args.root, run)
+    text = f"{table(rows)}\n\n{planets_table(planets)}"
     print(text)
     print(json.dumps(summary(rows), indent=1))
     if args.write is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from benchmarks.independent import expected_flux, extraction_noise, judge, summary, table
+from benchmarks.independent import expected_flux, extraction_noise, judge, judge_planets, planets_table, summary, table
 
 from v50calib import calibrate, open_calibrated
 from v50calib.simulate import simulate_dataset
@@ -49,7 +49,12 @@ def test_pulls_are_of_the_truth_that_lies_beside(tmp_path: Path) -> None:
     calibrate(root, run, overrides=["runtime.scheduler=sync", "output.cubes=none"])
     planet = str(spectra["planet_id"][0])
     found = open_calibrated(run)[f"/{planet}/0/AIRS-CH0"].to_dataset()
-    entry = {"planet_id": [planet], "visit": [0], "label": ["own"], "t0_h": [float(found["mid_transit_time"])]}
+    entry = {
+        "planet_id": [planet],
+        "visit": [0],
+        "label": ["own"],
+        "t0_h": [float(found["mid_transit_time"]) + found.attrs["first_stamp_h"]],
+    }
     pd.DataFrame(entry).to_csv(root / "truth" / "ephemeris_and_noise.csv", index=False)
     rows = judge(root, run)
     assert [r["instrument"] for r in rows] == ["FGS1", "AIRS-CH0"]
@@ -59,3 +64,7 @@ def test_pulls_are_of_the_truth_that_lies_beside(tmp_path: Path) -> None:
     assert math.isfinite(rows[1]["chi2"])
     assert len(table(rows).splitlines()) == 4
     json.dumps(summary(rows))
+    (whole,) = judge_planets(root, run)
+    assert abs(whole["fgs1_pull"]) < 5
+    assert 0.7 < whole["channel_sd"] < 1.3
+    assert len(planets_table([whole]).splitlines()) == 3

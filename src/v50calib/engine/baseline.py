@@ -76,7 +76,7 @@ def baseline_and_transit(series: Series, calib: CalibConfig) -> Baseline:
     full = _of_degree(model, series, calib.trace, HIGHEST_DEGREE)
     width = drift_width(seen, ephemeris, full, degree)
     fitted = replace(full, widths=np.where(np.arange(HIGHEST_DEGREE + 1) > degree, width, np.inf))
-    ephemeris = reconsidered(series, calib.phase.ephemeris, ephemeris, fitted, additive=additive)
+    ephemeris = reconsidered(series, calib.phase.ephemeris, ephemeris, fitted, additive=additive, keep=True)
     return Baseline(model, fitted, ephemeris, notes)
 
 

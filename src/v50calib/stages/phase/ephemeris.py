@@ -138,9 +138,13 @@ def _cost_without(white: _White) -> float:
 
 
 def reconsidered(
-    series: Series, config: EphemerisConfig, ephemeris: Ephemeris, model: BaselineModel, *, additive: bool = False
+    series: Series, config: EphemerisConfig, ephemeris: Ephemeris, model: BaselineModel, *,
+    additive: bool = False, keep: bool = False,
 ) -> Ephemeris:  # fmt: skip
-    """The ephemeris under another baseline: the fit goes on from where it was, unless no transit is left, or none was there."""
+    """The ephemeris under another baseline: the fit goes on from where it was, unless no transit is left, or none was there.
+
+    keep: the transit has been decided on, and stays with the error that the other baseline leaves it.
+    """
     if not ephemeris.found or not math.isfinite(ephemeris.depth):
         return resolve_ephemeris(series, config, model, additive=additive)
     white, shape = _binned(series, *white_curve(series), model), shape_of(ephemeris)
@@ -151,7 +155,7 @@ def reconsidered(
         fix_t0=given, additive=additive, ridge=white.ridge,
     )  # fmt: skip
     without = _cost_without(white)
-    if not given and without - fit.cost < MIN_SNR**2:
+    if not given and not keep and without - fit.cost < MIN_SNR**2:
         return replace(
             Ephemeris(float(white.bins.time_h.mean()), ephemeris.duration_h, ephemeris.period_h, "none"),
             snr=math.sqrt(max(without - fit.cost, 0.0)), cost=without,
