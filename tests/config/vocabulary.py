@@ -33,7 +33,7 @@ _INSTRUMENT = {"name": ("all", "FGS1", "AIRS"), "per_channel": ANY}
 _MAP_METHODS = ("none", "global", "per_channel", "per_pixel", "auto")
 
 _ADC: dict[str, Any] = {
-    "detector": _keys("bit_depth_in conversion_gain_e_per_adu saturation_level_e"),
+    "detector": _keys("bit_depth_in conversion_gain_e_per_adu saturation_level_e mask_saturating"),
     "offset_correction": {"method": _MAP_METHODS, **_keys("value table_path map_path offset_sign")},
     "gain_correction": {
         "method": _MAP_METHODS,

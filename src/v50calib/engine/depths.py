@@ -159,7 +159,9 @@ def _fitted_curves(
     if by_level:
         flux, count = bins.mean_and_count(chosen(series.flux))
         var = bins.mean(chosen(series.var)) + series.slow_var[good]
-        level = np.nanmedian(np.where(count > 0, flux, np.nan), axis=0)
+        seen = (count > 0).any(axis=0)
+        level = np.ones(seen.size)
+        level[seen] = np.nanmedian(np.where(count > 0, flux, np.nan)[:, seen], axis=0)
         return flux / level, var / np.square(level), count
     flux, count = bins.mean_and_count(chosen(normalized.flux))
     var, baseline = bins.mean(chosen(normalized.var)), bins.mean(chosen(normalized.baseline))

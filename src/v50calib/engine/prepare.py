@@ -11,7 +11,7 @@ from v50calib.engine.constants import VisitConstants, bin_of_pairs
 from v50calib.engine.extraction import photometry_constants
 from v50calib.engine.frames import ReadFrames
 from v50calib.engine.plan import check_folded, leading, plan_of
-from v50calib.engine.samples import mean_frame, measure
+from v50calib.engine.samples import mask_saturating, mean_frame, measure, remembered
 from v50calib.engine.visit import VisitInput
 from v50calib.kernels.arrays import Flags
 from v50calib.stages.base import FrameStage
@@ -61,7 +61,10 @@ def prepare_visit(
     state, constants = prepare_stages(visit, stages, diagnostics=diagnostics)
     done, folded = leading(state)
     check_folded(stages[:done], folded, state.masked)
+    read = remembered(read)
     constants = measure(stages, constants, state, read)
+    if photometry is not None:
+        mask_saturating(stages, constants, state, read)
     plan = plan_of(stages, constants, state)
     # the plan has what it needs of them; every task would carry the others
     state.prefixes.clear()

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from v50calib.dq import DQ
 from v50calib.engine.frames import ReadFrames, sample_pairs
 from v50calib.engine.guards import guard_frames
 from v50calib.engine.plan import FramePlan
 from v50calib.engine.steps import check_finite
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.pixelwise import evaluate_derivative
+from v50calib.stages.adc.stage import Adc
 from v50calib.stages.base import FrameStage
 from v50calib.stages.cds.stage import Cds
 from v50calib.stages.photometry.mean_frame import MeanFrame
@@ -39,6 +41,37 @@ def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, r
         out.append(constant)
         guard_frames(stage, constant, tiles, state)
     return out
+
+
+#: saturated second reads of the sample pairs from which a pixel counts as saturating: one may be a cosmic ray
+TIMES_SATURATED = 2
+
+
+def remembered(read: ReadFrames) -> ReadFrames:
+    """`read` that keeps what it has read: the sample pairs are looked at several times."""
+    kept: dict[tuple[int, int], Any] = {}
+
+    def again(start: int, stop: int) -> Any:
+        if (start, stop) not in kept:
+            kept[start, stop] = read(start, stop)
+        return kept[start, stop]
+
+    return again
+
+
+def mask_saturating(stages: list[FrameStage], constants: list[Any], state: VisitState, read: ReadFrames) -> None:
+    """Mask pixels that are saturated in several second reads of the sample pairs: SATURATED | DO_NOT_USE in `pixel_dq`."""
+    adc = next((c for s, c in zip(stages, constants, strict=True) if isinstance(s, Adc) and s.config.detector.mask_saturating), None)
+    if adc is None:
+        return
+    times = np.zeros(state.shape, np.int64)
+    for run in sample_pairs(len(state.exposure_s) // 2):
+        times += (read(2 * run.start, 2 * run.stop)[1::2] >= adc.saturation_adu).sum(axis=0)
+    found = (times >= TIMES_SATURATED) & ~state.masked
+    if found.any():
+        state.flag(found, DQ.SATURATED | DQ.DO_NOT_USE)
+        state.masked |= found
+        state.notes.append(f"adc: {int(found.sum())} pixels saturate in the sample pairs and are masked for the whole visit")
 
 
 def mean_frame(plan: FramePlan, state: VisitState, read: ReadFrames) -> MeanFrame:

@@ -22,6 +22,9 @@ class Detector(Section):
     )
     conversion_gain_e_per_adu: float | None = Field(default=None, gt=0, description="e-/ADU, in place of a gain: e = ADU · g + offset")
     saturation_level_e: float | None = Field(default=None, gt=0, description="e-; null: the converter's full scale")
+    mask_saturating: bool = Field(
+        default=True, description="a pixel that saturates in the visit's sample pairs is masked for all of it, where light curves are made"
+    )
 
 
 class OffsetCorrection(Section):
