@@ -41,3 +41,17 @@ def test_without_the_mask_saturated_samples_are_flagged(bright: Path) -> None:
     dq = out[["pixel_dq", "photometry_dq"]].compute(scheduler="sync")
     assert not (dq["pixel_dq"].to_numpy() & np.uint32(DQ.SATURATED)).any()
     assert ((dq["photometry_dq"].to_numpy() & np.uint32(DQ.SATURATED)) != 0).any(axis=0).sum() > 10
+
+
+def test_lost_frames_mask_nothing(tmp_path: Path) -> None:
+    """A tenth of the pairs at an end of the converter's range: no pixel is masked for it, and the depths hold."""
+    data = simulate_dataset(tmp_path / "data", planets=1, frames_fraction=0.03, seed=22, lost_frames=0.1)
+    truth = read_truth(data)["planets"][0]
+    for instrument, own in (("FGS1", slice(0, 1)), ("AIRS-CH0", slice(1, 283))):
+        ds = open_visit(data, str(truth["planet_id"]), 0, instrument)
+        out = Pipeline.from_profile("calib/nominal", ["output.cubes=none"])(ds).compute(scheduler="sync")
+        assert not (out["pixel_dq"].to_numpy() & np.uint32(DQ.SATURATED)).any()
+        lost = ((out["photometry_dq"].to_numpy()[:, 0] & np.uint32(DQ.DROPOUT)) != 0).mean()
+        assert 0.05 < lost < 0.15
+        pull = (out["transit_depth"].to_numpy() - np.asarray(truth["depth"])[own]) / out["transit_depth_sigma"].to_numpy()
+        assert np.abs(pull).max() < 4.5

@@ -45,6 +45,8 @@ def measure(stages: list[FrameStage], constants: list[Any], state: VisitState, r
 
 #: saturated second reads of the sample pairs from which a pixel counts as saturating: one may be a cosmic ray
 TIMES_SATURATED = 2
+#: share of a frame's pixels at the converter's end from which the frame counts as lost
+WHOLE_FRAME = 0.5
 
 
 def remembered(read: ReadFrames) -> ReadFrames:
@@ -66,7 +68,9 @@ def mask_saturating(stages: list[FrameStage], constants: list[Any], state: Visit
         return
     times = np.zeros(state.shape, np.int64)
     for run in sample_pairs(len(state.exposure_s) // 2):
-        times += (read(2 * run.start, 2 * run.stop)[1::2] >= adc.saturation_adu).sum(axis=0)
+        full = read(2 * run.start, 2 * run.stop)[1::2] >= adc.saturation_adu
+        # a frame that is full all over was lost: it says nothing of its pixels
+        times += full[full.mean(axis=(1, 2)) < WHOLE_FRAME].sum(axis=0)
     found = (times >= TIMES_SATURATED) & ~state.masked
     if found.any():
         state.flag(found, DQ.SATURATED | DQ.DO_NOT_USE)
