@@ -42,7 +42,7 @@ def test_a_good_visit_has_no_reason() -> None:
         (record(fit_red_noise=3.0), "fit_red_noise", 2.0),
         (record(depth_chi2=2.6), "depth_chi2", 2.0),
         (record(transit_inside=0.45), "transit_inside", 2.0),
-        (record(lost_pairs=0.002), "lost_pairs", 2.0),
+        (record(lost_pairs=0.02), "lost_pairs", 2.0),
         (record(noise_over_limit=2.6), "noise_over_limit", 2.0),
         (stage("trace", red_noise=5.0), "red_noise", 2.5),
         (record(channels_lost=141), "channels_lost", CAP),

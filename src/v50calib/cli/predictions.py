@@ -151,6 +151,7 @@ def evaluate(
 def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -> None:
     """mu and sigma per planet of the run in RUN_DIR: one transit fit of all visits and instruments of each planet."""
     from v50calib.runs.calibrated import calibrated_visits
+    from v50calib.runs.manifest import read as read_manifest
     from v50calib.runtime.planets import planet_fits
     from v50calib.uncertainty.spectra import combine
     from v50calib.uncertainty.tables import write_features, write_predictions
@@ -158,7 +159,7 @@ def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -
     constants = _options(()).score
     naive = {"mean": constants.naive_mean, "sigma": constants.naive_sigma} if missing == "naive" else None
     fits = planet_fits(run_dir)
-    found = combine(calibrated_visits(run_dir), naive, fits or None)
+    found = combine(calibrated_visits(run_dir), naive, fits or None, {entry.planet_id for entry in read_manifest(run_dir)})
     write_predictions(out, found.predictions)
     if features is not None:
         write_features(features, found.features)

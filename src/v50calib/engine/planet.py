@@ -11,9 +11,12 @@ import numpy as np
 from v50calib.engine.depths import FitInput, spread
 from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.depths import Depths, JointFit, fit_joint
+from v50calib.kernels.depths import FEWEST, Depths, JointFit, fit_joint
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
 from v50calib.stages.series.curves import Ephemeris
+
+#: mid-times of one visit further apart than this many errors, and this many hours, are two starts
+APART, LEAST_APART_H = 3.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
 
     A visit in which one instrument found a transit counts with both. A visit in which none did is left out and named.
     """
-    usable = [o for o in observations if o.given.channels().any()]
+    usable = [o for o in observations if o.given.channels().any() and len(o.given.time) >= o.given.design.shape[1] + FEWEST]
     with_transit = sorted({o.visit for o in usable if o.found})
     chosen = [o for o in usable if o.visit in with_transit]
     if not chosen:
@@ -64,6 +67,10 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
     ]
     notes += [f"visit {o.visit}, {o.instrument}: no transit found alone, fitted with the visit's other instrument"
               for o in chosen if not o.found]  # fmt: skip
+    notes += [f"visit {o.visit}, {o.instrument}: too few bins of time for its baseline, the planet's fit leaves it out"
+              for o in observations if not any(o is one for one in usable)]  # fmt: skip
+    notes += [f"{name} has no part in this fit" for name in sorted({"FGS1", "AIRS-CH0"} - {o.instrument for o in chosen})
+              if any(o.instrument in ("FGS1", "AIRS-CH0") for o in chosen)]  # fmt: skip
     best = max((o for o in chosen if o.found), key=lambda o: o.ephemeris.snr if math.isfinite(o.ephemeris.snr) else 0.0)
     instruments = tuple(sorted({o.instrument for o in chosen}, key=lambda name: _first_wavelength(chosen, name)))
     # a channel of a band is kept where any visit has it
@@ -76,7 +83,13 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
     bands = [next(o for o in chosen if o.instrument == name).given.band(good[name]) for name in instruments]
     prior = transit_prior(dict(best.star), best.ephemeris.a, best.ephemeris.b, (0.0, 0.0, 1.0))
     shape = replace(shape_of(best.ephemeris), t0=t0[0])
-    joint = fit_joint(blocks, bands, shape, t0, prior, fix_t0=all(o.ephemeris.given for o in chosen if o.found))
+    held = all(o.ephemeris.given for o in chosen if o.found)
+    joint = fit_joint(blocks, bands, shape, t0, prior, fix_t0=held)
+    for other in _other_starts(chosen, best, with_transit, starts, t0):
+        again = fit_joint(
+            blocks, bands, replace(shape_of(other.ephemeris), t0=t0[0]), _shifted(t0, other, with_transit, starts), prior, fix_t0=held
+        )
+        joint = again if again.cost < joint.cost else joint
     if not joint.converged:
         notes.append("the joint fit of the planet did not converge: its depths and errors are those of its last step")
     variances = [_depth_var([o.given for o in chosen if o.instrument == n]) for n in instruments]
@@ -94,6 +107,27 @@ def _depth_var(given: Sequence[FitInput]) -> float:
 
 def _first_wavelength(chosen: Sequence[Observation], name: str) -> float:
     return min(float(o.given.wavelength[0]) for o in chosen if o.instrument == name)
+
+
+def _other_starts(
+    chosen: Sequence[Observation], best: Observation, visits: Sequence[int], starts: Mapping[int, float], t0: Float
+) -> list[Observation]:  # fmt: skip
+    """Observations whose own fit puts the transit elsewhere, by more than 3 of its errors: the joint fit starts from them as well."""
+    out = []
+    for o in chosen:
+        if not o.found or o is best or o.ephemeris.given:
+            continue
+        off = abs(o.ephemeris.t0_h + o.first_stamp_h - starts[o.visit] - t0[visits.index(o.visit)])
+        if off > max(APART * o.ephemeris.t0_sigma_h, LEAST_APART_H):
+            out.append(o)
+    return out
+
+
+def _shifted(t0: Float, other: Observation, visits: Sequence[int], starts: Mapping[int, float]) -> Float:
+    """Mid-times to start from, that of the other observation's visit as it has it."""
+    out = t0.copy()
+    out[visits.index(other.visit)] = other.ephemeris.t0_h + other.first_stamp_h - starts[other.visit]
+    return out
 
 
 def _mid_times(chosen: Sequence[Observation], visits: Sequence[int]) -> tuple[dict[int, float], Float]:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.engine.frames import ReadFrames, sample_pairs
 from v50calib.engine.guards import guard_frames
 from v50calib.engine.plan import FramePlan
 from v50calib.engine.steps import check_finite
-from v50calib.kernels.arrays import Float
+from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.pixelwise import evaluate_derivative
 from v50calib.stages.adc.stage import Adc
 from v50calib.stages.base import FrameStage
@@ -78,6 +79,21 @@ def mask_saturating(stages: list[FrameStage], constants: list[Any], state: Visit
         state.notes.append(f"adc: {int(found.sum())} pixels saturate in the sample pairs and are masked for the whole visit")
 
 
+def whole_pairs(raw: NDArray[Any]) -> Mask:
+    """Pairs (n,) of raw frames (2n, ny, nx) neither read of which is one code all over most of the detector: such a read was lost.
+
+    >>> raw = np.arange(24, dtype=np.uint16).reshape(6, 2, 2)
+    >>> raw[3] = 65535
+    >>> whole_pairs(raw)
+    array([ True, False,  True])
+    """
+    flat = raw.reshape(len(raw), -1)
+    lost = ((flat == flat.min(axis=1, keepdims=True)).mean(axis=1) > WHOLE_FRAME) | (
+        (flat == flat.max(axis=1, keepdims=True)).mean(axis=1) > WHOLE_FRAME
+    )
+    return np.asarray(~(lost[0::2] | lost[1::2]))
+
+
 def mean_frame(plan: FramePlan, state: VisitState, read: ReadFrames) -> MeanFrame:
     """Mean CDS frame of the sample pairs and the noise of one CDS value there."""
     dark = state.dark_rate * float(np.median(plan.between))
@@ -92,9 +108,11 @@ def _by_polynomial(plan: FramePlan, read: ReadFrames) -> tuple[Float, Float]:
     total, levels, count = np.zeros((ny, nx)), np.zeros((2, ny, nx)), 0
     for run in sample_pairs(len(plan.between)):
         raw = read(2 * run.start, 2 * run.stop)
-        total += plan.differences(raw, run.start).sum(axis=0)
-        levels += raw.reshape(-1, 2, ny, nx).sum(axis=0, dtype=np.float64)
-        count += run.stop - run.start
+        whole = whole_pairs(raw)
+        total += plan.differences(raw, run.start)[whole].sum(axis=0)
+        levels += raw.reshape(-1, 2, ny, nx)[whole].sum(axis=0, dtype=np.float64)
+        count += int(whole.sum())
+    count = max(count, 1)
     slope = [evaluate_derivative(level[None] / count, plan.polynomial.coef)[0] for level in levels]
     return total / count, plan.adc.read_variance * plan.adc.gain**2 * (slope[0] ** 2 + slope[1] ** 2)
 
@@ -108,10 +126,12 @@ def _by_steps(plan: FramePlan, state: VisitState, dark: Float, read: ReadFrames)
     shape = plan.masked.shape
     totals, count = [np.zeros(shape) for _ in range(3)], 0
     for run in sample_pairs(len(plan.between)):
-        tile = plan.unfolded(read(2 * run.start, 2 * run.stop), run.start)
+        raw = read(2 * run.start, 2 * run.stop)
+        tile, whole = plan.unfolded(raw, run.start), whole_pairs(raw)
         for total, values in zip(totals, (tile.values, tile.var_rnoise, tile.var_poisson), strict=True):
-            total += values.sum(axis=0)
-        count += len(tile.values)
+            total += values[whole].sum(axis=0)
+        count += int(whole.sum())
+    count = max(count, 1)
     cds, read_var, poisson_var = (total / count for total in totals)
     if any(isinstance(stage, Cds) and stage.has_baseline for stage in plan.stages):
         read_var = read_var + np.maximum(poisson_var - np.maximum(cds + dark, 0.0) * state.inverse_flat, 0.0)

@@ -35,10 +35,15 @@ class VisitInput:
     in_pairs: bool = False
 
 
+#: star parameters that need not be positive
+MAY_BE_ZERO = ("e", "i")
+
+
 def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
-    """Star parameters of a visit's attributes, without the prefix; what is no finite number is left out."""
+    """Star parameters of a visit's attributes, without the prefix; what is no finite number is left out, and lengths, masses, periods and
+    temperatures that are not positive."""
     known = {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
-    return {k: v for k, v in known.items() if math.isfinite(v)}
+    return {k: v for k, v in known.items() if math.isfinite(v) and (v > 0 or k in MAY_BE_ZERO)}
 
 
 def visit_input(ds: xr.Dataset) -> VisitInput:

@@ -21,6 +21,8 @@ from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 NODES = 9
 #: a fit has converged when no parameter has moved by more than this share of its error: the step after is far smaller
 CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.1, 25, 6
+#: degrees of freedom from which residuals tell whether they are larger than their noise
+FEWEST = 5
 #: rise of chi² over the smallest step at a bound that counts as flat
 FLAT = 0.1
 #: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2
@@ -93,6 +95,7 @@ class JointFit:
     bands: tuple[Depths, ...]
     chi2: float
     converged: bool
+    cost: float = np.inf
 
 
 def fit_depths(
@@ -313,14 +316,16 @@ class _Problem:
         errors = factor * np.sqrt(np.maximum(np.diag(self._cov), 0.0))
         chi2_all = float(np.mean(np.concatenate(excess)))
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
-        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged)
+        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, terms.cost)
 
     def _common(self, block: Block, reduced: Reduced, shape: Shape, theta: Float) -> float:
         """Factor on errors of what channels share: scatter and red noise of their weighted mean residual."""
         weight = np.where(np.isfinite(block.sigma), 1.0 / block.sigma, 0.0)
         norm = np.sqrt(np.square(weight).sum(axis=1))
         white = (reduced.residual.T * weight).sum(axis=1) / np.where(norm > 0, norm, 1.0)
-        n_free = max(len(white) - block.design.shape[1] - 4, 1)
+        n_free = len(white) - block.design.shape[1] - 4
+        if n_free < FEWEST:
+            return 1.0
         chi2 = float(white @ white) / n_free
         lasts = replace(shape, k=0.1 if shape.k == 0 else shape.k).duration
         return float(np.sqrt(max(chi2, 1.0))) * red_noise(white, transit_bins(block.time, lasts))

@@ -14,6 +14,8 @@ CAP = 10.0
 NO_TRANSIT = 5.0
 #: in a note of a soft guard, and in one that only says that there was too little to judge
 _GUARD, _NOT_JUDGED = " quality: ", "not judged"
+#: in a note that says that an error is in no error bar
+_UNTOLD = "in no depth's error"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ RULES: tuple[Rule, ...] = (
     Rule("jitter_px", 0.3, " px", "scatter of the star's position, the larger of x and y"),
     Rule("bad_samples", 0.05, "", "share of light-curve samples not fit for science"),
     Rule("saturated", 0.001, "", "share of light-curve samples with a saturated pixel"),
-    Rule("lost_pairs", 0.001, "", "share of pairs whose frames were lost or damaged: found, flagged and left out of every fit"),
+    Rule("lost_pairs", 0.01, "", "share of pairs whose frames were lost or damaged: found, flagged and left out of every fit"),
     Rule("fit_chi2", 1.5, "", "reduced chi² of the white transit fit: light curve and model differ by more than noise"),
     Rule("fit_red_noise", 1.5, "", "factor by which noise that does not average down has widened the errors of the depths"),
     Rule("depth_chi2", 1.3, "", "reduced chi² of the channels' transit fits, the median"),
@@ -116,7 +118,7 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
             )
         elif not rule.below and value > rule.limit:
             reasons.append(Reason(f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}", min(value / rule.limit, CAP)))
-    reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if _GUARD in note and _NOT_JUDGED not in note]
+    reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if (_GUARD in note and _NOT_JUDGED not in note) or _UNTOLD in note]
     return Verdict(tuple(sorted(reasons, key=lambda r: -r.weight)), numbers, tuple(unknown))
 
 

@@ -69,7 +69,7 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
         flags = np.asarray(ds["photometry_dq"])
         out["samples_flagged"] = {k: v / flags.size for k, v in dq.counts(flags).items()}
         out["channels"] = int(flags.shape[1])
-        out["channels_lost"] = int((flags[0] & np.uint32(DQ.DO_NOT_USE)).astype(bool).sum())
+        out["channels_lost"] = int(((flags & np.uint32(DQ.DO_NOT_USE)) != 0).all(axis=0).sum())
         x, y = np.asarray(ds["x_position"], float), np.asarray(ds["y_position"], float)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
         if ds["photometry"].attrs.get("units", "e-") == "e-":

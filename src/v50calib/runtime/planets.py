@@ -64,14 +64,18 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
     record = planet_record({label: read_record(path) for label, path in paths.items()})
     if is_current(out / STORE, planet_id, record):
         return Fitted(planet_id, "skipped")
-    observations = [o for o in map(observation, paths.values()) if o is not None]
-    if not observations:
-        return Fitted(planet_id, "absent")
-    fit = fit_planet(observations)
-    if fit is None:
+    ds = fitted_dataset(out, planet_id, labels)
+    if ds is None:
         return Fitted(planet_id, "no transit")
-    write_planet(out / STORE, planet_id, dataset_of(planet_id, fit, _provenance(observations)), record)
+    write_planet(out / STORE, planet_id, ds, record)
     return Fitted(planet_id, "done")
+
+
+def fitted_dataset(out: Location, planet_id: str, labels: Sequence[str]) -> xr.Dataset | None:
+    """The fit of a planet's visits, in memory; None where no visit has a transit, or what the fit needs."""
+    observations = [o for o in (observation(out / PRODUCTS / label) for label in labels) if o is not None]
+    fit = fit_planet(observations) if observations else None
+    return dataset_of(planet_id, fit, _provenance(observations)) if fit is not None else None
 
 
 def _provenance(observations: Sequence[Observation]) -> dict[str, object]:
@@ -198,9 +202,16 @@ def planet_fits(out: Location) -> dict[str, xr.Dataset]:
     """The fits of a finished run's planets, by planet_id; those that are missing or older than their visits are made first."""
     if not any("fit_width_h" in product_attrs(path) for _, path in itertools.islice(committed_products(out / PRODUCTS), 1)):
         return {}
+    beside: dict[str, xr.Dataset] = {}
     for planet_id, labels in planets_of(out).items():
-        fit_one(str(out), planet_id, labels)
-    return open_spectra(out)
+        try:
+            fit_one(str(out), planet_id, labels)
+        except StoreError:
+            # a run directory that may only be read: the fit is used, and not kept
+            fit = fitted_dataset(out, planet_id, labels)
+            if fit is not None:
+                beside[planet_id] = fit
+    return open_spectra(out) | beside
 
 
 def notes_of(fitted: Sequence[Fitted]) -> list[str]:

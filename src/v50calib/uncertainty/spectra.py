@@ -46,10 +46,12 @@ class _Planet:
 
 
 def combine(
-    visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = None, fits: Mapping[str, xr.Dataset] | None = None
+    visits: Iterable[xr.Dataset], naive: Mapping[str, float] | None = None, fits: Mapping[str, xr.Dataset] | None = None,
+    expected: Iterable[str] = (),
 ) -> Spectra:  # fmt: skip
     """Spectra of calibrated visits (as `open_calibrated` gives them) of both instruments.
 
+    expected: planets that must have a row, whether any visit of theirs was calibrated or not.
     fits: one fit of all visits and instruments of a planet (spectra.zarr), by planet_id: its depths are taken where it has them.
     Without, visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
     depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or instruments of one, without a transit
@@ -67,6 +69,9 @@ def combine(
     planets: dict[str, _Planet] = {}
     for ds in visits:
         _add(planets.setdefault(str(ds.attrs["planet_id"]), _Planet()), ds)
+    if planets:
+        for planet_id in expected:
+            planets.setdefault(str(planet_id), _Planet())
     if not planets:
         raise DataError("the run holds no calibrated visit of FGS1 or AIRS-CH0: calibrate first")
     notes: list[str] = []
@@ -75,6 +80,7 @@ def combine(
         if fits is not None and planet_id in fits:
             _take(planet, fits[planet_id])
             joint += 1
+            notes += [f"planet {planet_id}: {note}" for note in fits[planet_id].attrs.get("notes", ())]
     if fits is not None and joint < len(planets):
         notes.append(f"{len(planets) - joint} of {len(planets)} planets have no fit of all their visits: the visits' own are averaged")
     ids = sorted(planets, key=lambda i: (len(i), i))

@@ -211,10 +211,11 @@ def transit_prior(star: dict[str, float], a: float, b: float, darkening: tuple[f
     An eccentric orbit of unknown orientation is up to a share e faster or slower in transit than a circular one, as if a/R*
     were larger or smaller by it.
     """
-    a0 = star.get("sma", a)
+    a0 = star.get("sma", a) if "P" in star else a
     b0 = min(a0 * abs(math.cos(math.radians(star["i"]))), MAX_B) if "i" in star else b
     u1, u2, own = darkening
-    width = math.hypot(PRIOR_A, star.get("e", 0.0)) if "sma" in star else 0.5
+    # a/R* says how long a transit lasts only together with the period
+    width = math.hypot(PRIOR_A, star.get("e", 0.0)) if "sma" in star and "P" in star else 0.5
     return Prior((a0, width * a0), (b0, PRIOR_B if "i" in star else 1.0), (u1, own), (u2, own))
 
 
@@ -227,8 +228,8 @@ def lasting(shape: Shape, scale: float) -> Shape:
 
 def _start_shape(star: dict[str, float], period: float) -> Shape:
     """First guess from the star's parameters; without them (2024) a 4-day orbit at a/R* = 10."""
+    a = star.get("sma", 10.0) if math.isfinite(period) else 10.0
     period = period if math.isfinite(period) else UNKNOWN_PERIOD_H
-    a = star.get("sma", 10.0)
     b = min(a * abs(math.cos(math.radians(star.get("i", 88.5)))), MAX_B)
     shape = Shape(0.0, period, a, b, 0.12, 0.2, 0.2)
     return shape if transit_duration(period, a, b, 0.12) > 0 else Shape(0.0, period, a, 0.3, 0.12, 0.2, 0.2)

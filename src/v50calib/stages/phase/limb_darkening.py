@@ -138,15 +138,17 @@ def _rows(path: str, stamp: tuple[int, int]) -> list[tuple[str, float, float, fl
             else:
                 micron = 0.5 * (float(row[_EDGES[0]]) + float(row[_EDGES[1]]))
             u1, u2 = (float(row[str(name)]) for name in names)
-            error = max((abs(float(row[name])) for name in errors), default=0.0)
+            error = max((abs(float(row[name])) for name in errors if (row[name] or "").strip()), default=0.0)
         except (TypeError, ValueError) as exc:
             raise ConfigError(f"{KEY}.file='{path}', line {number}: {exc}: every cell of wavelength, u1 and u2 is a number") from exc
-        if not all(np.isfinite(v) for v in (micron, u1, u2, error)) or not 0.05 < micron < 100 or not (-1 <= u1 <= 2 and -1 <= u2 <= 2):
+        finite = all(np.isfinite(v) for v in (micron, u1, u2, error))
+        if not finite or not 0.05 < micron < 100 or not (0 <= u1 <= 2 and -1 <= u2 <= 1 and u1 + u2 <= 1):
             raise ConfigError(
-                f"{KEY}.file='{path}', line {number}: wavelength {micron:g} µm, u1 {u1:g}, u2 {u2:g}: a star's quadratic coefficients "
-                "lie between -1 and 2, wavelengths between 0.05 and 100 µm; check the columns and their units"
+                f"{KEY}.file='{path}', line {number}: wavelength {micron:g} µm, u1 {u1:g}, u2 {u2:g}: wavelengths lie between 0.05 and "
+                "100 µm, and a star that is nowhere dark or brighter at its limb has u1 >= 0 and u1 + u2 <= 1; check the columns and "
+                "their units"
             )
-        rows.append(((row.get("planet_id") or "").strip(), micron, u1, u2, error))
+        rows.append(((row.get("planet_id") or "").strip().removesuffix(".0"), micron, u1, u2, error))
     if not rows:
         raise ConfigError(f"{KEY}.file='{path}' has a header and no row")
     return rows

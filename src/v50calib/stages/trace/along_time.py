@@ -232,18 +232,18 @@ def window_length(series: Series, config: AlongTime, ephemeris: Ephemeris) -> tu
     visit_h = float(np.ptp(series.time_h)) + cadence_h
     given = WINDOW_FILTERS[config.method].window_h(config, cadence_h)
     key = "highpass.window_frames" if config.method == "highpass" else f"{config.method}.window_h"
+    bridged = "the masked transit is bridged by a straight line, whose error under a bow is in no depth's error (method gp or poly have it)"
     if given is not None:
         if given > visit_h * (1.0 + 1e-9):
             raise ConfigError(
                 f"calib.trace.along_time.{key} is a window of {given:.3g} h, and the visit lasts {visit_h:.3g} h: such a window follows no "
                 f"trend. Give at most a third of the visit ({visit_h * WINDOW_SHARE:.3g} h), leave the key out, or use method=poly"
             )
-        return given, ()
+        return given, (f"along_time: {config.method}: {bridged}",) if config.mask_transit else ()
     wanted = WINDOW_T14 * ephemeris.duration_h
     most = visit_h * WINDOW_SHARE if config.mask_transit else visit_h
     if wanted <= most:
-        return wanted, ()
-    bridged = "the masked transit is bridged by a straight line, whose error under a bow is in no depth's error (method gp or poly have it)"
+        return wanted, (f"along_time: {config.method}: {bridged}",) if config.mask_transit else ()
     effect = bridged if config.mask_transit else "it follows next to no trend"
     share = "a third" if config.mask_transit else "all"
     note = f"along_time: {config.method} with a window of {most:.3g} h, {share} of the visit's {visit_h:.3g} h, in place of "
