@@ -29,6 +29,7 @@ from benchmarks.report import write_between
 from v50calib import calibrate, open_calibrated
 from v50calib.runs.spectra import open_spectra
 from v50calib.schema import instrument_of
+from v50calib.uncertainty.spectra import fitted_depths
 
 #: the table in a page stands between the comments of this name
 MARK = "independent"
@@ -126,11 +127,11 @@ def judge_planets(root: Path, run: Path) -> list[dict[str, Any]]:
     depths, _ = truth_of(root)
     rows = []
     for planet, ds in open_spectra(run).items():
-        names, of = list(ds.attrs["instruments"]), ds["instrument"].to_numpy()
         row: dict[str, Any] = {"planet": planet, "chi2": ds.attrs["chi2"]}
-        for name in names:
-            own = of == names.index(name)
-            depth, sigma = (ds[v].to_numpy()[own] for v in ("transit_depth", "transit_depth_sigma"))
+        for name in ds.attrs["instruments"]:
+            found = fitted_depths(ds, name)
+            assert found is not None
+            depth, sigma = found
             pulls = (depth - channel_truth(depths, planet, name)) / sigma
             if name == "FGS1":
                 row |= {"fgs1_ppm": 1e6 * depth[0], "fgs1_sigma_ppm": 1e6 * sigma[0], "fgs1_pull": pulls[0]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from v50calib.engine.depths import FitInput
 from v50calib.engine.planet import Observation, fit_planet
 from v50calib.io.storage.commit import is_committed
 from v50calib.runs.spectra import STORE, open_spectra
+from v50calib.runtime import planets
 from v50calib.runtime.planets import fit_planets
 from v50calib.simulate import read_truth, simulate_dataset
 from v50calib.stages.series.curves import Ephemeris
@@ -139,6 +142,20 @@ def test_resumed_runs_fit_what_is_missing_or_changed(run: Path, data: Path) -> N
     calibrate(data, run, overrides=SYNC)
     assert is_committed(victim)
     assert {f.state for f in fit_planets(run, load("calib/nominal", SYNC).runtime)} == {"skipped"}
+
+
+def test_a_fit_of_other_products_is_not_left_to_be_read(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visit was redone and no transit is left: the older fit is withdrawn."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    planet = min(open_spectra(copy))
+    record = next((copy / "calibrated.zarr" / planet).glob("*/*/_COMMIT.json"))
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"redone": True}))
+    monkeypatch.setattr(planets, "fit_planet", lambda _: None)
+    states = {f.planet_id: f.state for f in fit_planets(copy, load("calib/nominal", SYNC).runtime)}
+    assert states.pop(planet) == "no transit"
+    assert set(states.values()) == {"skipped"}
+    assert planet not in open_spectra(copy)
 
 
 def test_spectra_take_the_planets_fit(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from v50calib import Pipeline, open_visit
 from v50calib.dq import DQ
+from v50calib.engine import samples
 from v50calib.simulate import read_truth, simulate_dataset
 
 
@@ -41,6 +42,21 @@ def test_without_the_mask_saturated_samples_are_flagged(bright: Path) -> None:
     dq = out[["pixel_dq", "photometry_dq"]].compute(scheduler="sync")
     assert not (dq["pixel_dq"].to_numpy() & np.uint32(DQ.SATURATED)).any()
     assert ((dq["photometry_dq"].to_numpy() & np.uint32(DQ.SATURATED)) != 0).any(axis=0).sum() > 10
+
+
+def test_only_small_frames_are_kept_to_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def read(start: int, stop: int) -> np.ndarray:
+        asked.append((start, stop))
+        return np.full((stop - start, 2, 2), start, np.uint16)
+
+    monkeypatch.setattr(samples, "KEPT_BYTES", 100)
+    again = samples.remembered(read)
+    for _ in range(2):
+        assert again(0, 4)[0, 0, 0] == 0  # 32 bytes
+        assert again(8, 40)[0, 0, 0] == 8  # 256 bytes
+    assert asked == [(0, 4), (8, 40), (8, 40)]
 
 
 def test_lost_frames_mask_nothing(tmp_path: Path) -> None:

@@ -9,12 +9,8 @@ import numpy as np
 
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.transit import Model
-from v50calib.stages.phase.ephemeris import (
-    reconsidered,
-    resolve_ephemeris,
-    shape_of,
-)
+from v50calib.kernels.transit import Model, baseline_cost
+from v50calib.stages.phase.ephemeris import reconsidered, resolve_ephemeris, shape_of
 from v50calib.stages.series.curves import Ephemeris, Series
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
 from v50calib.stages.trace.along_time import DEGREE_GAIN, HIGHEST_DEGREE, time_terms
@@ -168,14 +164,7 @@ def channel_degree(seen: _Groups, series: Series, ephemeris: Ephemeris, config: 
     def cost(tried: int) -> float:
         terms = _of_degree(model, series, config, tried).in_bins(bins)
         columns = np.concatenate([terms * curve[:, None], curve[:, None] - 1.0], axis=1)
-        total = 0.0
-        for j in range(GROUPS):
-            root = 1.0 / sigma[:, j]
-            basis = columns * root[:, None]
-            target = mean[:, j] * root
-            left = target - basis @ np.linalg.lstsq(basis, target, rcond=None)[0]
-            total += float(left @ left)
-        return total
+        return sum(baseline_cost(mean[:, j], sigma[:, j], columns) for j in range(GROUPS))
 
     chosen, best = degree, cost(degree)
     for tried in range(degree + 1, HIGHEST_DEGREE + 1):

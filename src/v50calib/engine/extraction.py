@@ -18,7 +18,7 @@ from v50calib.engine.result import usable_values
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.config import PhotometryConfig
-from v50calib.stages.photometry.constants import PhotometryConstants
+from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weights import build_constants
@@ -49,12 +49,15 @@ def photometry_constants(
     config, runs = photometry.config, sample_pairs(len(plan.between))
     if config.photometry.method != "auto" or not state.instrument.spectral or sum(r.stop - r.start - 1 for r in runs) < LEAST_STEPS:
         return build_constants(config, state, mean, cadence_s)
-    built, found = {}, {}
-    tiles = [usable_values(plan.cds(read(2 * r.start, 2 * r.stop), r.start), state.masked) for r in runs]
-    for method in CANDIDATES:
-        chosen = _with_method(config, method)
-        built[method] = build_constants(chosen, state, mean, cadence_s)
-        found[method] = scatter_of(Photometry(chosen), built[method], tiles)
+    tried = {method: Photometry(_with_method(config, method)) for method in CANDIDATES}
+    built = {method: build_constants(one.config, state, mean, cadence_s) for method, one in tried.items()}
+    curves: dict[str, list[LightCurves]] = {method: [] for method in CANDIDATES}
+    for run in runs:
+        # one run of frames in memory at a time: a detector may be large
+        values = usable_values(plan.cds(read(2 * run.start, 2 * run.stop), run.start), state.masked)
+        for method, one in tried.items():
+            curves[method].append(light_curves(one, built[method], values))
+    found = {method: scatter_of(curves[method]) for method in CANDIDATES}
     first, second = CANDIDATES
     # white light counts twice: the level of the whole spectrum hangs on it
     gain = (found[second].white / found[first].white) ** 2 * found[second].channel / found[first].channel
@@ -72,12 +75,16 @@ def _with_method(config: PhotometryConfig, method: str) -> PhotometryConfig:
     return config.model_copy(update={"photometry": config.photometry.model_copy(update={"method": method})})
 
 
-def scatter_of(photometry: Photometry, constants: PhotometryConstants, tiles: list[Float]) -> Scatter:
-    """Noise of the light curves of runs of CDS frames (n, ny, nx) each; differences of neighbours, pointing terms fitted out."""
+def light_curves(photometry: Photometry, constants: PhotometryConstants, values: Float) -> LightCurves:
+    """Light curves of a run of CDS frames (n, ny, nx) without flags."""
+    sums = photometry.measure(values, constants, "float64")
+    return photometry.finish(sums, np.zeros((len(values), constants.areas.flux.size), np.uint32), constants)
+
+
+def scatter_of(runs: list[LightCurves]) -> Scatter:
+    """Noise of the light curves of several runs of pairs: differences of neighbours, pointing terms fitted out."""
     steps, pointing, level, predicted = [], [], [], []
-    for values in tiles:
-        sums = photometry.measure(values, constants, "float64")
-        curves = photometry.finish(sums, np.zeros((len(values), constants.areas.flux.size), np.uint32), constants)
+    for curves in runs:
         flux = np.asarray(curves.flux, np.float64)
         steps.append(np.diff(flux, axis=0))
         x, y = curves.x - curves.x.mean(), curves.y - curves.y.mean()

@@ -67,7 +67,7 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
     ]
     notes += [f"visit {o.visit}, {o.instrument}: no transit found alone, fitted with the visit's other instrument"
               for o in chosen if not o.found]  # fmt: skip
-    notes += [f"visit {o.visit}, {o.instrument}: too few bins of time for its baseline, the planet's fit leaves it out"
+    notes += [f"visit {o.visit}, {o.instrument}: no usable light, or too few bins of time for its baseline: the planet's fit leaves it out"
               for o in observations if not any(o is one for one in usable)]  # fmt: skip
     notes += [f"{name} has no part in this fit" for name in sorted({"FGS1", "AIRS-CH0"} - {o.instrument for o in chosen})
               if any(o.instrument in ("FGS1", "AIRS-CH0") for o in chosen)]  # fmt: skip
@@ -81,6 +81,7 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
         for o in chosen
     ]
     bands = [next(o for o in chosen if o.instrument == name).given.band(good[name]) for name in instruments]
+    # of the orbit alone: the bands have the limb darkening's
     prior = transit_prior(dict(best.star), best.ephemeris.a, best.ephemeris.b, (0.0, 0.0, 1.0))
     shape = replace(shape_of(best.ephemeris), t0=t0[0])
     held = all(o.ephemeris.given for o in chosen if o.found)

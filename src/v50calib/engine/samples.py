@@ -50,14 +50,21 @@ TIMES_SATURATED = 2
 WHOLE_FRAME = 0.5
 
 
-def remembered(read: ReadFrames) -> ReadFrames:
-    """`read` that keeps what it has read: the sample pairs are looked at several times."""
-    kept: dict[tuple[int, int], Any] = {}
+#: bytes of frames that are kept to be looked at again: the sample pairs of the built-in instruments, not those of a large detector
+KEPT_BYTES = 64_000_000
 
-    def again(start: int, stop: int) -> Any:
-        if (start, stop) not in kept:
-            kept[start, stop] = read(start, stop)
-        return kept[start, stop]
+
+def remembered(read: ReadFrames) -> ReadFrames:
+    """`read` that keeps what it has read, up to KEPT_BYTES: the sample pairs are looked at several times."""
+    kept: dict[tuple[int, int], NDArray[np.uint16]] = {}
+
+    def again(start: int, stop: int) -> NDArray[np.uint16]:
+        if (start, stop) in kept:
+            return kept[start, stop]
+        frames = read(start, stop)
+        if sum(f.nbytes for f in kept.values()) + frames.nbytes <= KEPT_BYTES:
+            kept[start, stop] = frames
+        return frames
 
     return again
 

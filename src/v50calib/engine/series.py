@@ -17,7 +17,7 @@ from v50calib.engine.depths import FitInput, depths_of, fit_input
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
-from v50calib.kernels.arrays import Float, Mask, Real
+from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
@@ -28,7 +28,7 @@ from v50calib.stages.photometry.constants import LightCurves, PhotometryConstant
 from v50calib.stages.photometry.lost import flag_lost
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weight_maps import joined
-from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_normalized
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_normalized, whole_channels
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.regressors import rms_height, to_pairs
 from v50calib.stages.trace.stage import Trace
@@ -53,12 +53,6 @@ class SeriesResult:
     fitted: FitInput | None = None
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def _white(flux: Real) -> Float:
-    """Sum (pair,) of the channels that are finite throughout."""
-    whole = np.isfinite(flux.sum(axis=0, dtype=np.float64))
-    return flux[:, whole].sum(axis=1, dtype=np.float64)
 
 
 def _bridged(values: Float, lost: Mask) -> Float:
@@ -101,7 +95,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     sums = joined([r.sums for r in ordered if r.sums is not None])
     curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
     instrument = visit.state.instrument
-    curves, lost = flag_lost(curves, _white(curves.flux))
+    curves, lost = flag_lost(curves, curves.flux[:, whole_channels(curves.flux)].sum(axis=1, dtype=np.float64))
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
     wavelength = channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     series = Series(

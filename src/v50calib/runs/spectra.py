@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from v50calib.errors import StoreError
@@ -52,6 +50,15 @@ def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping
     return final
 
 
+def withdraw_planet(root: Location, planet_id: str) -> None:
+    """Take a planet's fit from its readers: a group without a commit record does not exist. Raises StoreError where that cannot be."""
+    try:
+        if is_committed(root / planet_id):
+            (root / planet_id / COMMIT_NAME).unlink()
+    except OSError as exc:
+        raise StoreError(f"cannot replace the fit of planet {planet_id} under '{root}': {exc.strerror or exc}") from exc
+
+
 def open_spectra(run_dir: Location) -> dict[str, xr.Dataset]:
     """The fits of a run's planets by planet_id, lazily opened; empty where the run has none."""
     root = run_dir / STORE
@@ -63,13 +70,3 @@ def open_spectra(run_dir: Location) -> dict[str, xr.Dataset]:
     else:
         paths = [p for p in root.glob("*") if is_committed(p)]
     return {path.name: open_product(path) for path in sorted(paths, key=str) if not path.name.startswith(".")}
-
-
-def depths_of(ds: xr.Dataset, instrument: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Depth and sigma (channel,) of one instrument in a planet's fit; None where it has no part in it."""
-    names = list(ds.attrs["instruments"])
-    if instrument not in names:
-        return None
-    own = np.asarray(ds["instrument"]) == names.index(instrument)
-    depth, sigma = (np.asarray(ds[name], np.float64)[own] for name in ("transit_depth", "transit_depth_sigma"))
-    return depth, sigma if math.isfinite(float(np.nansum(sigma))) else np.full(sigma.shape, np.nan)

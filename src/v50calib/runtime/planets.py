@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +21,14 @@ from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import committed_products, product_arrays, product_attrs
-from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, write_planet
+from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, withdraw_planet, write_planet
 from v50calib.runs.stop import STOP
 from v50calib.runtime.execute import POLL_S, Watch
 from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
 #: variables of a visit's product that the fit needs
-INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength", "time")
+INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength")
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
     record = planet_record({label: read_record(path) for label, path in paths.items()})
     if is_current(out / STORE, planet_id, record):
         return Fitted(planet_id, "skipped")
+    # what is there is of other products: nobody may read it if no new fit takes its place
+    withdraw_planet(out / STORE, planet_id)
     ds = fitted_dataset(out, planet_id, labels)
     if ds is None:
         return Fitted(planet_id, "no transit")
@@ -88,7 +89,7 @@ def observation(path: Location) -> Observation | None:
     found = product_arrays(path, INPUTS)
     if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
         return None
-    time, flux, sigma, design, darkening, ridge, wavelength, _ = (np.asarray(found[name], np.float64) for name in INPUTS)
+    time, flux, sigma, design, darkening, ridge, wavelength = (np.asarray(found[name], np.float64) for name in INPUTS)
     given = FitInput(
         time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
         additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"),
@@ -199,9 +200,10 @@ def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, l
 
 
 def planet_fits(out: Location) -> dict[str, xr.Dataset]:
-    """The fits of a finished run's planets, by planet_id; those that are missing or older than their visits are made first."""
-    if not any("fit_width_h" in product_attrs(path) for _, path in itertools.islice(committed_products(out / PRODUCTS), 1)):
-        return {}
+    """The fits of a finished run's planets, by planet_id; those that are missing or older than their visits are made first.
+
+    Products that were made without what a fit needs have none.
+    """
     beside: dict[str, xr.Dataset] = {}
     for planet_id, labels in planets_of(out).items():
         try:

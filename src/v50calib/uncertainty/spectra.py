@@ -105,10 +105,9 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
     if ds.sizes["wavelength"] != own.stop - own.start:
         raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {own.stop - own.start} of {name}")
     depth, sigma = (np.asarray(ds[v], dtype=np.float64) for v in ("transit_depth", "transit_depth_sigma"))
-    good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
-    weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
+    weight, weighted = _weights(depth, sigma)
     planet.weight[own] += weight
-    planet.weighted[own] += weight * np.where(good, depth, 0.0)
+    planet.weighted[own] += weighted
     noise, ratio = scatter(ds)
     known = np.isfinite(noise) & (noise > 0)
     planet.inverse_noise[own] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
@@ -117,19 +116,37 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
     planet.seen.add(name)
 
 
+def fitted_depths(fit: xr.Dataset, instrument: str) -> tuple[Float, Float] | None:
+    """Depth and sigma (channel,) of one instrument in a planet's fit (spectra.zarr); None where it has no part in it.
+
+    >>> fit = xr.Dataset({"transit_depth": ("wavelength", [0.01, 0.02]), "transit_depth_sigma": ("wavelength", [1e-4, 2e-4])})
+    >>> fit = fit.assign_coords(instrument=("wavelength", [0, 1])).assign_attrs(instruments=["FGS1", "AIRS-CH0"])
+    >>> fitted_depths(fit, "AIRS-CH0"), fitted_depths(fit, "another")
+    ((array([0.02]), array([0.0002])), None)
+    """
+    names = list(fit.attrs["instruments"])
+    if instrument not in names:
+        return None
+    own = np.asarray(fit["instrument"]) == names.index(instrument)
+    depth, sigma = (np.asarray(fit[name], np.float64)[own] for name in ("transit_depth", "transit_depth_sigma"))
+    return depth, sigma
+
+
 def _take(planet: _Planet, fit: xr.Dataset) -> None:
     """Put a planet's own fit in the place of the average of its visits, instrument by instrument."""
-    names, instrument = list(fit.attrs["instruments"]), np.asarray(fit["instrument"])
     for name, own in CHANNELS.items():
-        if name not in names:
+        found = fitted_depths(fit, name)
+        if found is None or found[0].size != own.stop - own.start:
             continue
-        depth, sigma = (np.asarray(fit[v], np.float64)[instrument == names.index(name)] for v in ("transit_depth", "transit_depth_sigma"))
-        if depth.size != own.stop - own.start:
-            continue
-        good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
-        weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
-        planet.weight[own], planet.weighted[own] = weight, weight * np.where(good, depth, 0.0)
+        planet.weight[own], planet.weighted[own] = _weights(*found)
         planet.seen.add(name)
+
+
+def _weights(depth: Float, sigma: Float) -> tuple[Float, Float]:
+    """1/sigma² and that times the depth, both 0 where there is none."""
+    good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
+    weight = np.where(good, 1.0 / np.where(good, sigma, 1.0) ** 2, 0.0)
+    return weight, weight * np.where(good, depth, 0.0)
 
 
 def scatter(ds: xr.Dataset) -> tuple[Float, Float]:

@@ -22,9 +22,9 @@ from v50calib.stages.trace.regressors import regressors, residual_patterns
 PAIRS_PER_TERM = 5
 
 
-def search_model(series: Series, config: TraceConfig, degree: int | None = None) -> BaselineModel:
-    """Baseline of the first fit, made before any transit is known: a polynomial (of `degree`) and the measured regressors."""
-    terms = time_terms(config.along_time, series.time_h, None, degree)
+def search_model(series: Series, config: TraceConfig) -> BaselineModel:
+    """Baseline of the first fit, made before any transit is known: a polynomial and the measured regressors."""
+    terms = time_terms(config.along_time, series.time_h, None)
     return BaselineModel(terms, regressors(series, config.vectors, config.along_time.decorrelate.degree))
 
 
