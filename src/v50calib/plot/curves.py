@@ -6,9 +6,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Shape
+from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Shape, radius_ratio
 from v50calib.plot.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, axes, block_mean, blocks, need, title
 from v50calib.qc.metrics import white_light as white_series
+
+#: degree in time that the transit fits have at most, and samples from which a curve carries it
+BASELINE_DEGREE, FEWEST_BLOCKS = 4, 50
 
 
 def transit_model(ds: xr.Dataset, time_h: np.ndarray) -> np.ndarray | None:
@@ -23,14 +26,33 @@ def transit_model(ds: xr.Dataset, time_h: np.ndarray) -> np.ndarray | None:
     t0, period, a, b, depth, u1, u2 = (float(ds.attrs.get(f"ephemeris_{name}", np.nan)) for name in names)
     if ds.attrs.get("ephemeris_source", "none") == "none" or not np.isfinite([t0, a, b, depth, u1, u2]).all():
         return None
-    shape = Shape(t0, period if np.isfinite(period) else UNKNOWN_PERIOD_H, a, b, float(np.sqrt(depth)), u1, u2)
+    shape = Shape(t0, period if np.isfinite(period) else UNKNOWN_PERIOD_H, a, b, radius_ratio(depth), u1, u2)
     return Model(time_h, float(np.median(np.diff(time_h))))(shape)
+
+
+def slow_course(time_h: np.ndarray, ratio: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Polynomial of degree 4 in time through curve over transit (n,), weighted by error (n,); 1 where there are too few samples.
+
+    The transit was fitted together with terms in time up to that degree. The curve that is drawn was divided by what its pairs out of
+    transit alone show of them, which is little under a long transit.
+
+    >>> time = np.linspace(0.0, 7.5, 100)
+    >>> bool(np.allclose(slow_course(time, 1.0 + 1e-3 * time**2, np.full(100, 1e-4)), 1.0 + 1e-3 * time**2))
+    True
+    """
+    good = np.isfinite(ratio) & np.isfinite(error) & (error > 0)
+    if good.sum() < FEWEST_BLOCKS:
+        return np.ones(time_h.size)
+    span = (float(time_h.min()), float(time_h.max()))
+    fitted = np.polynomial.Legendre.fit(time_h[good], ratio[good], BASELINE_DEGREE, domain=span, w=1.0 / error[good])
+    return np.asarray(fitted(time_h))
 
 
 def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = True) -> Axes:
     """White light curve with the fitted transit and, below it on the same scale, the residuals; means of short blocks.
 
-    x: h since the start of the visit; y: flux over its out-of-transit model, residuals in ppm on the right.
+    x: h since the start of the visit; y: flux over its out-of-transit model, residuals in ppm on the right. The fitted transit is drawn
+    times a polynomial of degree 4 in time, as terms up to that degree were fitted with it.
 
     >>> dims, flux = ("pair", "wavelength"), np.full((100, 1), 400.0)
     >>> ds = xr.Dataset({"photometry": (dims, flux), "trace_norm": (dims, flux / 400), "photometry_var": (dims, flux)})
@@ -48,6 +70,7 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
     ax.errorbar(t, f, error, fmt=".", ms=2.5, lw=0.6, color=BLUE, label=f"mean of {np.bincount(index)[0]} pairs")
     model = transit_model(ds, t)
     if model is not None:
+        model = model * slow_course(t, f / model, error)
         ax.plot(t, model, color=VERMILION, lw=1.2, label="transit fitted")
     if residuals:
         rest = f - (model if model is not None else np.nanmedian(f))
