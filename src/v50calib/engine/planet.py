@@ -72,7 +72,7 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
     notes += [f"{name} has no part in this fit" for name in sorted({"FGS1", "AIRS-CH0"} - {o.instrument for o in chosen})
               if any(o.instrument in ("FGS1", "AIRS-CH0") for o in chosen)]  # fmt: skip
     best = max((o for o in chosen if o.found), key=lambda o: o.ephemeris.snr if math.isfinite(o.ephemeris.snr) else 0.0)
-    instruments = tuple(sorted({o.instrument for o in chosen}, key=lambda name: _first_wavelength(chosen, name)))
+    instruments = tuple(sorted({o.instrument for o in chosen}, key=lambda name: (_first_wavelength(chosen, name), name)))
     # a channel of a band is kept where any visit has it
     good = {name: np.logical_or.reduce([o.given.channels() for o in chosen if o.instrument == name]) for name in instruments}
     starts, t0 = _mid_times(chosen, with_transit)

@@ -128,6 +128,7 @@ def test_a_planet_s_fit_holds_it_for_each_instrument_apart() -> None:
     without = fit_planet([replace(one, given=replace(one.given, depth_var=None)) for one in blocks])
     assert fit is not None
     assert without is not None
+    assert fit.instruments == ("A", "B")  # of the same wavelengths: by name, not by chance
     (a, b), (a0, b0) = fit.depths, without.depths
     np.testing.assert_allclose(a.sigma**2 - a0.sigma**2, 0.5e-8, rtol=0.05)
     np.testing.assert_array_equal(b.sigma, b0.sigma)
