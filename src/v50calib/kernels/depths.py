@@ -8,6 +8,7 @@ each instrument an offset and a slope in wavelength of u1 and an offset of u2. T
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,8 +26,8 @@ CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.1, 25, 6
 FEWEST = 5
 #: rise of chi² over the smallest step at a bound that counts as flat
 FLAT = 0.1
-#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2
-SHARED = 6
+#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2, common noise
+SHARED = 7
 #: largest step of a/R*, b, mid-times and limb darkening
 LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 #: inverse variance of the prior on a parameter that is held
@@ -288,7 +289,8 @@ class _Problem:
         self.step(terms)
         visits = len(self.centre) - 2 - 3 * len(self.bands)
         final = replace(shape, a=float(state.theta[0]), b=float(abs(state.theta[1])))
-        excess, common = [], []
+        factors = [self._common(block, r, final) for block, r in zip(self.blocks, terms.blocks, strict=True)]
+        excess = []
         for j, band in enumerate(self.bands):
             chi2, count = np.zeros(band.position.size), np.zeros(band.position.size)
             for block, r in zip(self.blocks, terms.blocks, strict=True):
@@ -296,14 +298,13 @@ class _Problem:
                     chi2 += np.square(r.residual).sum(axis=1)
                     count += (np.isfinite(block.sigma).sum(axis=0) - block.design.shape[1]).clip(min=0)
             excess.append(chi2 / np.maximum(count - 1, 1))
-            common += [
-                self._common(block, r, final, state.theta) for block, r in zip(self.blocks, terms.blocks, strict=True) if block.band == j
-            ]
-        factor = max(common, default=1.0)
+        factor = max(factors, default=1.0)
         out = []
-        for j in range(len(self.bands)):
+        for j, band in enumerate(self.bands):
             known = self._known[j] * np.maximum(excess[j], 1.0)
-            shared = self._shared[j] * factor
+            alike = np.zeros((band.position.size, len(self.bands)))
+            alike[:, j] = self._alike(j, terms.blocks, factors, np.maximum(excess[j], 1.0))
+            shared = np.concatenate([self._shared[j] * factor, alike], axis=1)
             sigma = np.sqrt(known + np.square(shared).sum(axis=1))
             lost = ~np.isfinite(self._known[j]) | (self._known[j] == 0)
             depth = np.where(lost, np.nan, state.depth[j])
@@ -318,7 +319,19 @@ class _Problem:
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
         return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, terms.cost)
 
-    def _common(self, block: Block, reduced: Reduced, shape: Shape, theta: Float) -> float:
+    def _alike(self, band: int, blocks: list[Reduced], factors: list[float], excess: Float) -> float:
+        """Depth error of a band that noise common to its channels leaves: by how much their mean scatters more than their own noise,
+        `excess` (channel,) over the expected one, explains; each visit by its share of the band's information."""
+        own = [
+            (float(r.gg.sum()), f * f - float(r.gg @ excess) / max(float(r.gg.sum()), 1e-300))
+            for block, r, f in zip(self.blocks, blocks, factors, strict=True)
+            if block.band == band
+        ]
+        total = sum(information for information, _ in own)
+        common = sum(information * max(beyond, 0.0) for information, beyond in own)
+        return math.sqrt(common) / total if total > 0 else 0.0
+
+    def _common(self, block: Block, reduced: Reduced, shape: Shape) -> float:
         """Factor on errors of what channels share: scatter and red noise of their weighted mean residual."""
         weight = np.where(np.isfinite(block.sigma), 1.0 / block.sigma, 0.0)
         norm = np.sqrt(np.square(weight).sum(axis=1))
