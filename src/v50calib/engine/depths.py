@@ -14,7 +14,7 @@ from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import Band, Block, Depths, fit_joint
 from v50calib.kernels.transit import Prior
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
-from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_darkening
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series
 from v50calib.stages.series.time_bins import TimeBins
 
 #: time bins of the spectral fit: about 2 min in a full visit, a small part of ingress
@@ -117,7 +117,7 @@ def depths_of(given: FitInput, series: Series, ephemeris: Ephemeris) -> Depths |
     good = given.channels()
     if not ephemeris.found or not math.isfinite(ephemeris.depth) or not good.any():
         return None
-    prior: Prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
+    prior: Prior = transit_prior(series.star, ephemeris.a, ephemeris.b, series.white_darkening)
     shape = shape_of(ephemeris)
     fitted = fit_joint([given.block(good)], [given.band(good)], shape, np.array([shape.t0]), prior, fix_t0=ephemeris.given).bands[0]
     if given.depth_var is not None:

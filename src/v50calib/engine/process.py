@@ -14,7 +14,7 @@ from v50calib.kernels.depths import SHARED, Depths
 from v50calib.kernels.process import Samples, course, white_variances
 from v50calib.kernels.transit import Model, Prior, Shape, fit_white, radius_ratio, white_model
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
-from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, white_darkening
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series
 from v50calib.stages.series.time_bins import TimeBins
 from v50calib.stages.trace.along_time import GP_BINS, Trend, process_trend
 from v50calib.stages.trace.config import TraceConfig
@@ -48,10 +48,10 @@ def joint_trend(
         return None
     assert normalized.model is not None
     bins, gp = TimeBins(series.time_h, GP_BINS, series.used), config.along_time.gp
-    flux, var = bins.mean(np.column_stack(white_curve(series))).T
+    flux, var = bins.mean(np.column_stack(series.white)).T
     level = float(np.median(flux))
     flux, sigma, design = flux / level, np.sqrt(var / bins.count) / level, normalized.model.in_bins(bins)
-    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, series.white_darkening)
     shape = shape_of(ephemeris)
     for _ in range(ROUNDS):
         samples = _samples(bins, flux, sigma, design, shape, prior, config, fix_t0=ephemeris.given)

@@ -28,7 +28,7 @@ from v50calib.stages.photometry.constants import LightCurves, PhotometryConstant
 from v50calib.stages.photometry.lost import flag_lost
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weight_maps import joined
-from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_curve, white_normalized, whole_channels
+from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_light, white_normalized
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.regressors import rms_height, to_pairs
 from v50calib.stages.trace.stage import Trace
@@ -95,7 +95,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     sums = joined([r.sums for r in ordered if r.sums is not None])
     curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
     instrument = visit.state.instrument
-    curves, lost = flag_lost(curves, curves.flux[:, whole_channels(curves.flux)].sum(axis=1, dtype=np.float64))
+    curves, lost = flag_lost(curves, white_light(curves.flux)[0])
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
     wavelength = channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     series = Series(
@@ -152,7 +152,7 @@ def with_regressors(series: Series, curves: LightCurves, visit: VisitConstants, 
         width = to_pairs(widths(curves, visit, results), visit.pair_bins, series.time_h)
     if "sky" in config.vectors:
         # where the background is off none is subtracted, and there is nothing to regress on
-        background = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), white_curve(series)[0])
+        background = without_star(np.nan_to_num(np.nanmean(curves.background, axis=1, dtype=np.float64)), series.white[0])
     asked = config.used_pairs(series.time_h)
     used = asked if series.used is None else series.used if asked is None else series.used & asked
     return replace(series, width=width, background=background, used=used)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.joint_shapes import DEPTH_RANGE, Reduced, eliminate, interpolation, root_of, shapes_of, slopes_of
+from v50calib.kernels.joint_shapes import DEPTH_RANGE, Columns, Reduced, eliminate, interpolation, root_of, shapes_of
 from v50calib.kernels.red_noise import red_noise, transit_bins
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
@@ -170,6 +170,8 @@ class _Problem:
         self.blocks, self.bands, self.shape = blocks, bands, shape
         visits = len(t0)
         self.models = [Model(block.time, block.width) for block in blocks]
+        self.weights = [1.0 / block.sigma for block in blocks]
+        self.flux = [np.where(weight > 0, block.flux, 0.0) for block, weight in zip(blocks, self.weights, strict=True)]
         self.nodes, self.mix, self.nearest, self.at_node = [], [], [], []
         for band in bands:
             n = band.position.size
@@ -212,25 +214,22 @@ class _Problem:
         block, index = self.blocks[i], self.index[i]
         nodes, mix = self.nodes[block.band], self.mix[block.band]
         theta, depth = state.theta[index], state.depth[block.band]
-        at_node = self.at_node[block.band]
-        by_theta = np.moveaxis(slopes_of(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node) @ mix, 0, 1)
-        base, by_depth = shapes_of(self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], at_node, mix)
-        design, local = block.design, state.local[i]
-        weight = 1.0 / block.sigma
+        base, by_depth, by_theta = shapes_of(
+            self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], self.at_node[block.band], mix
+        )
+        design, local, weight = block.design, state.local[i], self.weights[i]
         if block.additive:
             level = 1.0 + design[:, :1] @ local[:, :1].T
-            terms = np.repeat(design[:, :, None], depth.size, axis=2)
-            terms[:, 0] *= base
+            columns = Columns(design, base * weight, weight)
             model = level * base + design[:, 1:] @ local[:, 1:].T
         else:
             level = 1.0 + design @ local.T
-            terms = design[:, :, None] * base[:, None, :]
+            lit = base * weight
+            columns = Columns(design, lit, lit)
             model = level * base
-        residual = np.where(weight > 0, (np.where(weight > 0, block.flux, 0.0) - model) * weight, 0.0)
-        columns = np.ascontiguousarray(np.moveaxis(terms * weight[:, None, :], -1, 0))
-        g = (level * by_depth * weight).T
-        shared = np.ascontiguousarray(np.moveaxis(level[:, None, :] * by_theta * weight[:, None, :], -1, 0))
-        return eliminate(columns, g, shared, np.ascontiguousarray(residual.T), index, block.ridge, local)
+        residual = (self.flux[i] - model) * weight
+        level *= weight
+        return eliminate(columns, level * by_depth, level * by_theta, residual, index, block.ridge, local)
 
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""
@@ -243,8 +242,8 @@ class _Problem:
             gg[block.band] += r.gg
             gs[block.band][:, r.index] += r.gs
             gr[block.band] += r.gr
-            schur[np.ix_(r.index, r.index)] += r.ss.sum(axis=0)
-            rhs[r.index] += r.sr.sum(axis=0)
+            schur[np.ix_(r.index, r.index)] += r.ss
+            rhs[r.index] += r.sr
         for j in range(len(self.bands)):
             seen = gg[j] > 0
             gg[j] = np.where(seen, gg[j], np.inf)
@@ -258,7 +257,7 @@ class _Problem:
         for block, r in zip(self.blocks, terms.blocks, strict=True):
             inverse, cross_g, cross_s, right = r.solve
             left = right - cross_g * d_depth[block.band][:, None] - cross_s @ d_theta[r.index]
-            local.append(np.einsum("cij,cj->ci", inverse, left))
+            local.append((inverse @ left[..., None])[..., 0])
         root = root_of(cov)
         shared = [-(gs[j] / gg[j][:, None]) @ root for j in range(len(self.bands))]
         depth_sigma = [np.sqrt(1.0 / gg[j] + np.square(shared[j]).sum(axis=1)) for j in range(len(self.bands))]
@@ -295,7 +294,7 @@ class _Problem:
             chi2, count = np.zeros(band.position.size), np.zeros(band.position.size)
             for block, r in zip(self.blocks, terms.blocks, strict=True):
                 if block.band == j:
-                    chi2 += np.square(r.residual).sum(axis=1)
+                    chi2 += np.square(r.residual).sum(axis=0)
                     count += (np.isfinite(block.sigma).sum(axis=0) - block.design.shape[1]).clip(min=0)
             excess.append(chi2 / np.maximum(count - 1, 1))
         factor = max(factors, default=1.0)
@@ -335,7 +334,7 @@ class _Problem:
         """Factor on errors of what channels share: scatter and red noise of their weighted mean residual."""
         weight = np.where(np.isfinite(block.sigma), 1.0 / block.sigma, 0.0)
         norm = np.sqrt(np.square(weight).sum(axis=1))
-        white = (reduced.residual.T * weight).sum(axis=1) / np.where(norm > 0, norm, 1.0)
+        white = (reduced.residual * weight).sum(axis=1) / np.where(norm > 0, norm, 1.0)
         n_free = len(white) - block.design.shape[1] - 4
         if n_free < FEWEST:
             return 1.0

@@ -19,7 +19,11 @@ SHALLOW = 1e-3
 
 @dataclass(frozen=True)
 class Reduced:
-    """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r."""
+    """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r.
+
+    gg, gr (channel,) and gs (channel, 6); of what no channel has alone the sums over channels, ss (6, 6) and sr (6,); solve: what
+    the baseline's own step is made of; residual (n, channel).
+    """
 
     gg: Float
     gs: Float
@@ -31,6 +35,42 @@ class Reduced:
     residual: Float
 
 
+class Columns:
+    """The baseline's columns of every channel: terms (n, k) times a weight (n, channel), another one for the first term where that alone
+    dims with the star.
+
+    Columns of one channel are never made: their products are those of the terms, summed over time with the weights.
+
+    >>> columns = Columns(np.ones((4, 1)), np.full((4, 2), 2.0), np.full((4, 2), 2.0))
+    >>> columns.normal().ravel(), columns.dot(np.ones((4, 2)))
+    (array([16., 16.]), array([[8., 8.]]))
+    """
+
+    def __init__(self, terms: Float, first: Float, others: Float) -> None:
+        self._terms, self._first, self._others = terms, first, others
+
+    def normal(self) -> Float:
+        """Products of the columns with each other, (channel, k, k)."""
+        k = self._terms.shape[1]
+        i, j = np.triu_indices(k)
+        products = self._terms[:, i] * self._terms[:, j]
+        flat = products.T @ np.square(self._others)
+        if self._first is not self._others:
+            flat[:k] = products[:, :k].T @ (self._first * self._others)
+            flat[0] = products[:, 0] @ np.square(self._first)
+        out = np.empty((flat.shape[1], k, k))
+        out[:, i, j] = flat.T
+        out[:, j, i] = flat.T
+        return out
+
+    def dot(self, values: Float) -> Float:
+        """Products of the columns with values (…, n, channel), (…, k, channel)."""
+        out = self._terms.T @ (self._others * values)
+        if self._first is not self._others:
+            out[..., 0, :] = self._terms[:, 0] @ (self._first * values)
+        return np.asarray(out)
+
+
 def root_of(covariance: Float) -> Float:
     """The lower triangular factor R of a covariance, R Rᵀ; unlike eigenvectors it has one sign."""
     unit = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
@@ -39,35 +79,36 @@ def root_of(covariance: Float) -> Float:
 
 
 def eliminate(
-    columns: Float, g: Float, shared: Float, residual: Float, index: Index, ridge: Float | None = None, local: Float | None = None
+    columns: Columns, g: Float, shared: Float, residual: Float, index: Index, ridge: Float | None = None, local: Float | None = None
 ) -> Reduced:  # fmt: skip
-    """Eliminate the baseline's columns (channel, n, terms) from g (channel, n), shared (channel, n, 6) and the residual (channel, n).
+    """Eliminate the baseline's columns from g (n, channel), shared (6, n, channel) and the residual (n, channel).
 
     ridge (terms,): inverse variance of the prior, about 0, on the terms' coefficients, which stand at local (channel, terms).
     """
-    transposed = np.swapaxes(columns, 1, 2)
-    scale = np.sqrt(np.square(columns).sum(axis=1))
+    normal = columns.normal()
+    each = np.arange(normal.shape[1])
+    scale = np.sqrt(normal[:, each, each])
     absent = scale == 0
     scale[absent] = 1.0
-    normal = transposed @ columns / (scale[:, :, None] * scale[:, None, :])
-    each = np.arange(scale.shape[1])
+    normal /= scale[:, :, None] * scale[:, None, :]
     # a term that does not vary has no say: its coefficient stays 0
     normal[:, each, each] += np.where(absent, 1.0, 1e-12)
     if ridge is not None:
         normal[:, each, each] += ridge / scale**2
     inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
-    cross_g = (transposed @ g[..., None])[..., 0]
-    cross_s = transposed @ shared
-    right = (transposed @ residual[..., None])[..., 0]
+    cross_g = np.ascontiguousarray(columns.dot(g).T)
+    cross_s = np.ascontiguousarray(np.moveaxis(columns.dot(shared), -1, 0).swapaxes(1, 2))
+    right = np.ascontiguousarray(columns.dot(residual).T)
     if ridge is not None and local is not None:
         right = right - ridge * local
-    inv_g = np.einsum("cij,cj->ci", inverse, cross_g)
+    inv_g = (inverse @ cross_g[..., None])[..., 0]
     inv_s = inverse @ cross_s
-    gg = np.square(g).sum(axis=1) - (cross_g * inv_g).sum(axis=1)
-    gs = (g[:, None, :] @ shared)[:, 0] - np.einsum("ci,cis->cs", cross_g, inv_s)
-    gr = (g * residual).sum(axis=1) - (right * inv_g).sum(axis=1)
-    ss = np.swapaxes(shared, 1, 2) @ shared - np.swapaxes(cross_s, 1, 2) @ inv_s
-    sr = (np.swapaxes(shared, 1, 2) @ residual[..., None])[..., 0] - np.einsum("cis,ci->cs", inv_s, right)
+    gg = np.square(g).sum(axis=0) - (cross_g * inv_g).sum(axis=1)
+    gs = (shared * g).sum(axis=1).T - (cross_g[:, None, :] @ inv_s)[:, 0]
+    gr = (g * residual).sum(axis=0) - (right * inv_g).sum(axis=1)
+    flat, tall = shared.reshape(len(shared), -1), inv_s.reshape(-1, len(shared))
+    ss = flat @ flat.T - cross_s.reshape(tall.shape).T @ tall
+    sr = flat @ residual.ravel() - tall.T @ right.ravel()
     return Reduced(np.maximum(gg, 0.0), gs, gr, ss, sr, index, (inverse, cross_g, cross_s, right), residual)
 
 
@@ -87,22 +128,6 @@ def _node_depths(depth: Float, nearest: Index, n: int) -> Float:
     return np.clip(found, *DEPTH_RANGE)
 
 
-def slopes_of(model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float) -> Float:
-    """dT/dθ at the nodes, (6, n, nodes)."""
-    columns, depths = [], _node_depths(depth, nearest, nodes.size)
-    for j, s in enumerate(nodes):
-        here = _at_node(shape, theta, darkening[:, j], s, float(depths[j]))
-        middle = model(here)
-        by_t0 = (model(replace(here, t0=here.t0 + STEP_T0)) - model(replace(here, t0=here.t0 - STEP_T0))) / (2 * STEP_T0)
-        da = STEP_A * here.a
-        by_a = (model(replace(here, a=here.a + da)) - middle) / da
-        by_b = (model(replace(here, b=here.b + STEP_B)) - middle) / STEP_B
-        by_u1 = (model(replace(here, u1=here.u1 + STEP_U)) - middle) / STEP_U
-        by_u2 = (model(replace(here, u2=here.u2 + STEP_U)) - middle) / STEP_U
-        columns.append(np.stack([by_t0, by_a, by_b, by_u1, s * by_u1, by_u2]))
-    return np.stack(columns, axis=-1)
-
-
 def interpolation(nodes: Float, at: Float) -> Float:
     """Linear interpolation from the nodes to each channel, (nodes, channel)."""
     left = np.clip(np.floor(at).astype(int), 0, max(nodes.size - 2, 0))
@@ -115,19 +140,33 @@ def interpolation(nodes: Float, at: Float) -> Float:
 
 def shapes_of(
     model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
-) -> tuple[Float, Float]:
-    """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated."""
+) -> tuple[Float, Float, Float]:  # fmt: skip
+    """Transit T, dT/dd (n, channel) and dT/dθ (6, n, channel): second-order Taylor steps in depth from the nodes, interpolated.
+
+    Shapes that differ in depth and limb darkening alone are asked for one after the other: the model then knows the planet's course.
+    """
     node_depth = _node_depths(depth, nearest, nodes.size)
-    values, slopes, curves = [], [], []
-    for j, s in enumerate(nodes):
-        step = max(STEP_D * node_depth[j], min(STEP_D * SHALLOW, 0.5 * node_depth[j]))
-        low, high = node_depth[j] - step, node_depth[j] + step
-        t_low, t_mid, t_high = (model(_at_node(shape, theta, darkening[:, j], s, d)) for d in (low, node_depth[j], high))
-        values.append(t_mid)
-        slopes.append((t_high - t_low) / (high - low))
-        curves.append((t_high - 2 * t_mid + t_low) / step**2 * (node_depth[j] >= SHALLOW))
-    value, slope, curve = (np.stack(v, axis=1) for v in (values, slopes, curves))
+    step = np.maximum(STEP_D * node_depth, np.minimum(STEP_D * SHALLOW, 0.5 * node_depth))
+    low, high = node_depth - step, node_depth + step
+
+    def at(depths: Float) -> list[Shape]:
+        return [_at_node(shape, theta, darkening[:, j], s, float(depths[j])) for j, s in enumerate(nodes)]
+
+    def curves(shapes: list[Shape]) -> Float:
+        return np.stack([model(one) for one in shapes], axis=1)
+
+    here = at(node_depth)
+    t_low, value, t_high = curves(at(low)), curves(here), curves(at(high))
+    by_u1 = (curves([replace(one, u1=one.u1 + STEP_U) for one in here]) - value) / STEP_U
+    by_u2 = (curves([replace(one, u2=one.u2 + STEP_U) for one in here]) - value) / STEP_U
+    later, earlier = (curves([replace(one, t0=one.t0 + sign * STEP_T0) for one in here]) for sign in (1.0, -1.0))
+    da = STEP_A * here[0].a
+    by_a = (curves([replace(one, a=one.a + da) for one in here]) - value) / da
+    by_b = (curves([replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
+    by_theta = np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2])
+    slope = (t_high - t_low) / (high - low)
+    curve = (t_high - 2 * value + t_low) / step**2 * (node_depth >= SHALLOW)
     # offset in depth of each channel from each node; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     first, second = mix * offset, mix * offset**2
-    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first
+    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first, by_theta @ mix

@@ -128,6 +128,29 @@ def _project_into(spectra: Real, gradient: Float, out: Float) -> None:
         out[i] = s
 
 
+@_jit_sum
+def _sums_into(values: Real, rows: Float, columns: Float) -> None:
+    for i in range(values.shape[0]):
+        row = values[i]
+        s = 0.0
+        for c in range(row.size):
+            s += np.float64(row[c])
+        for c in range(row.size):
+            columns[c] += row[c]
+        rows[i] = s
+
+
+def sums(values: Real) -> tuple[Float, Float]:
+    """Sums of values (time, channel) over channels, (time,), and over time, (channel,), in float64 and in one pass; NaN where any is.
+
+    >>> sums(np.array([[1.0, 2.0], [3.0, np.nan]]))
+    (array([ 3., nan]), array([ 4., nan]))
+    """
+    rows, columns = np.empty(len(values)), np.zeros(values.shape[1])
+    _sums_into(np.ascontiguousarray(values), rows, columns)
+    return rows, columns
+
+
 def weighted_totals(spectra: Real, weights: Float) -> Float:
     """Σ_c weights[c]·spectra[:, c], (time,), in float64 without a float64 copy. spectra (time, column).
 

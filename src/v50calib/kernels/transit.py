@@ -19,12 +19,15 @@ from v50calib.kernels.red_noise import red_noise, transit_bins
 
 #: the planet's shadow is averaged over each bin by this many sub-samples
 SUPERSAMPLE = 3
+MEAN = np.full(SUPERSAMPLE, 1.0 / SUPERSAMPLE)
 #: period [h] of a shape where the dataset states none (2024)
 UNKNOWN_PERIOD_H = 96.0
 #: depths that a fit starts from
 MIN_DEPTH, MAX_DEPTH = 2e-5, 0.2
 #: a start whose gain in chi² is a smaller share of the best one's is not tried
 REACH = 0.6
+#: parameters of a white fit that do not move the planet: depth and limb darkening
+SAME_COURSE = (1, 4, 5)
 #: a fit has converged when a step lowers chi² by less than this
 CONVERGED, MOST_STEPS = 1e-3, 40
 
@@ -104,7 +107,7 @@ class Model:
         params.limb_dark, params.u = "quadratic", [shape.u1, shape.u2]
         if self._cache is None:
             self._cache = batman.TransitModel(params, self._time, max_err=0.2)
-        curve = np.asarray(self._cache.light_curve(params)).reshape(self._n, SUPERSAMPLE).mean(axis=1)
+        curve = np.asarray(self._cache.light_curve(params)).reshape(self._n, SUPERSAMPLE) @ MEAN
         return curve if shape.k >= 0 else 2.0 - curve
 
 
@@ -265,22 +268,12 @@ def fit_white(
     (3.7, 0.01)
     """
     model = Model(time, width)
-    held = np.array([fix_t0, False, False, False, False, False])
-    root = 1.0 / sigma
-    target = flux * root
-    weighted = design * root[:, None]
-    held_back, n = _ridge_rows(ridge, flux), len(time)
-    target = np.concatenate([target, np.zeros(len(held_back))])
+    held, n = np.array([fix_t0, False, False, False, False, False]), len(time)
+    baseline = _Baseline(flux, sigma, design, _ridge_rows(ridge, flux), additive)
 
     def residuals(theta: Float) -> Float:
         shape = _shape(theta, start.period)
-        curve = model(shape)
-        basis = weighted * curve[:, None]
-        if additive:
-            basis = np.concatenate([basis[:, :1], weighted[:, 1:]], axis=1)
-        basis = np.concatenate([basis, held_back]) if len(held_back) else basis
-        solution = np.linalg.lstsq(basis, target, rcond=None)[0]
-        return np.concatenate([target - basis @ solution, prior.residuals(shape)])
+        return np.concatenate([baseline.left(model(shape)), prior.residuals(shape)])
 
     q1, q2 = kipping(start.u1, start.u2)
     theta = np.array([start.t0, start.depth, start.a, start.b, q1, q2])
@@ -298,6 +291,33 @@ def fit_white(
     inverse = np.linalg.pinv((jacobian / unit).T @ (jacobian / unit), hermitian=True) / np.outer(unit, unit)
     covariance[np.ix_(free, free)] = inverse * max(chi2, 1.0) * red**2
     return WhiteFit(_shape(theta, start.period), covariance, chi2, float(fun @ fun), red, converged)
+
+
+class _Baseline:
+    """The linear part of a white light curve: its terms times the transit, fitted anew for each transit.
+
+    The terms are made orthonormal once, with the rows of their prior: times a transit they are nearly so, and small normal equations
+    do. Combinations that do not vary are left out. Terms that do not dim with the star stay as they are.
+    """
+
+    def __init__(self, flux: Float, sigma: Float, design: Float, held_back: Float, additive: bool) -> None:
+        self._n, self._additive, self._rows = len(flux), additive, held_back
+        self._target = np.concatenate([flux / sigma, np.zeros(len(held_back))])
+        self._terms = design / sigma[:, None]
+        stacked = np.concatenate([self._terms, held_back]) if len(held_back) else self._terms
+        u, size, _ = np.linalg.svd(stacked, full_matrices=False)
+        self._unit = u[:, size > np.finfo(np.float64).eps * max(stacked.shape) * size[0]]
+
+    def left(self, curve: Float) -> Float:
+        """What the best baseline leaves of the light curve under a transit (n,), in units of the noise, and of its prior."""
+        if self._additive:
+            terms = _with_transit(self._terms, curve, additive=True)
+            basis = np.concatenate([terms, self._rows]) if len(self._rows) else terms
+            solution = np.linalg.lstsq(basis, self._target, rcond=None)[0]
+        else:
+            basis = self._unit * np.append(curve, np.ones(len(self._rows)))[:, None] if len(self._rows) else self._unit * curve[:, None]
+            solution = np.linalg.solve(basis.T @ basis, basis.T @ self._target)
+        return np.asarray(self._target - basis @ solution)
 
 
 def _ridge_rows(ridge: Float | None, flux: Float) -> Float:
@@ -328,12 +348,15 @@ def _levenberg(
     """Levenberg-Marquardt with differences of fixed absolute steps: a step relative to the value would not do for a mid-time
     or a depth of 0. Returns parameters, the Jacobian of the free ones, residuals, and whether it converged."""
     free = np.flatnonzero(~held)
+    # steps that leave the planet's course as it is first: the model knows it
+    order = [c for c, j in enumerate(free) if j in SAME_COURSE] + [c for c, j in enumerate(free) if j not in SAME_COURSE]
     fun = residuals(theta)
     cost, damping, converged = float(fun @ fun), 1e-3, False
     jacobian = np.zeros((fun.size, free.size))
     for _ in range(MOST_STEPS):
         steps = np.array([1e-3, max(1e-2 * abs(theta[1]), 1e-6), 2e-3 * theta[2], 2e-3, 5e-3, 5e-3])
-        for column, j in enumerate(free):
+        for column in order:
+            j = free[column]
             moved = theta.copy()
             # inwards at a bound
             moved[j] += steps[j] if moved[j] + steps[j] <= high[j] else -steps[j]

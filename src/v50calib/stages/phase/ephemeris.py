@@ -25,11 +25,9 @@ from v50calib.kernels.transit import (
     white_model,
 )
 from v50calib.stages.config import Section
-from v50calib.stages.series.curves import Ephemeris, Series, white_curve, white_darkening
+from v50calib.stages.series.curves import Ephemeris, Series, binned_white
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
 
-#: bins of the white light curve that the fit works on
-FIT_BINS = 400
 #: a box below this signal-to-noise is no transit
 MIN_SNR = 7.0
 #: prior widths: star_info is perturbed by some % (a/R*, relative); b
@@ -70,10 +68,10 @@ class _White:
     ridge: Float | None = None
 
 
-def _binned(series: Series, flux: Float, var: Float, model: BaselineModel) -> _White:
-    bins = TimeBins(series.time_h, FIT_BINS, series.used)
-    mean, variance = bins.mean(np.column_stack([flux, var])).T
-    return _White(bins, mean, np.sqrt(variance / bins.count), model.in_bins(bins), model.precision())
+def _binned(series: Series, model: BaselineModel, flux: Float | None = None, var: Float | None = None) -> _White:
+    """The white light curve of the series, or another one (pair,), in bins with the terms of the model."""
+    bins, mean, sigma = series.white_bins if flux is None or var is None else binned_white(series, flux, var)
+    return _White(bins, mean, sigma, model.in_bins(bins), model.precision())
 
 
 def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineModel, *, additive: bool = False) -> Ephemeris:
@@ -87,7 +85,7 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
     """
     star = series.star
     period = 24.0 * (config.period_d or star.get("P", math.nan))
-    white = _binned(series, *white_curve(series), model)
+    white = _binned(series, model)
     time = white.bins.time_h
     start = _start_shape(star, period)
     if config.source != "fit" and config.t0_h is not None and config.duration_h is not None:
@@ -102,7 +100,7 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
         box = search_box(time, white.flux, white.sigma, np.unique(np.minimum(lengths, 0.9 * span)), white.design)
         if box.snr < MIN_SNR or box.depth <= 0:
             return Ephemeris(float(time.mean()), start.duration, period, "none", snr=box.snr, cost=_cost_without(white))
-    prior = transit_prior(star, start.a, start.b, white_darkening(series))
+    prior = transit_prior(star, start.a, start.b, series.white_darkening)
     start = replace(start, u1=prior.u1[0], u2=prior.u2[0])
     depth = min(max(box.depth, SHALLOWEST), 0.2)
     if given is not None:
@@ -147,8 +145,8 @@ def reconsidered(
     """
     if not ephemeris.found or not math.isfinite(ephemeris.depth):
         return resolve_ephemeris(series, config, model, additive=additive)
-    white, shape = _binned(series, *white_curve(series), model), shape_of(ephemeris)
-    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
+    white, shape = _binned(series, model), shape_of(ephemeris)
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, series.white_darkening)
     given = ephemeris.source == "given"
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
@@ -172,8 +170,8 @@ def refit_white(
     """
     if not math.isfinite(ephemeris.depth):
         return ephemeris
-    white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
-    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, white_darkening(series))
+    white, shape = _binned(series, model, flux, var), shape_of(ephemeris)
+    prior = transit_prior(series.star, ephemeris.a, ephemeris.b, series.white_darkening)
     fit = fit_white(
         white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape, prior,
         fix_t0=ephemeris.given, additive=additive, ridge=white.ridge,
@@ -184,7 +182,7 @@ def refit_white(
 
 def white_residual(series: Series, flux: Float, var: Float, ephemeris: Ephemeris, model: BaselineModel) -> Float:
     """White light curve (pair,) over its fitted transit and baseline, 1 on average: what all channels have in common."""
-    white, shape = _binned(series, flux, var, model), shape_of(ephemeris)
+    white, shape = _binned(series, model, flux, var), shape_of(ephemeris)
     terms, _ = white_model(white.bins.time_h, white.flux, white.sigma, white.bins.width, white.design, shape)
     cadence = float(np.median(np.diff(series.time_h)))
     return flux / (model.at_pairs(series.time_h) @ terms * Model(series.time_h, cadence)(shape))

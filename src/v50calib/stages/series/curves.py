@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Flags, Float, Mask, Real
-from v50calib.kernels.lightcurves import weighted_totals
+from v50calib.kernels.lightcurves import sums, weighted_totals
 from v50calib.stages.series.darkening import Darkening, law
-from v50calib.stages.series.time_bins import BaselineModel
+from v50calib.stages.series.time_bins import BaselineModel, TimeBins
+
+#: bins of the white light curve that its fits work on
+FIT_BINS = 400
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,22 @@ class Series:
     def limb(self) -> Darkening:
         """Limb darkening that the fits start from, of each channel."""
         return self.darkening if self.darkening is not None else law(self.wavelength_um, self.star)
+
+    @cached_property
+    def white(self) -> tuple[Float, Float]:
+        """White light curve (pair,) [e-]: the sum of the channels' flux, and its variance; a channel with any NaN takes no part."""
+        flux, whole = white_light(self.flux)
+        return flux, sums(self.var if whole.all() else self.var[:, whole])[0] + self.slow_var[whole].sum()
+
+    @cached_property
+    def white_bins(self) -> tuple[TimeBins, Float, Float]:
+        """Bins that the fits of the white light curve work on; its mean and its noise there, (bins,)."""
+        return binned_white(self, *self.white)
+
+    @cached_property
+    def white_darkening(self) -> tuple[float, float, float]:
+        """u1, u2 of the white light curve and the width of their prior: the channels' means, weighted by their light."""
+        return self.limb.mean(sums(self.flux)[1])
 
 
 @dataclass(frozen=True)
@@ -155,14 +175,21 @@ class Folded:
 
 def whole_channels(values: Real) -> Mask:
     """Channels (channel,) of which every sample of values (pair, channel) is finite."""
-    return np.isfinite(values.sum(axis=0, dtype=np.float64))
+    return np.isfinite(sums(values)[1])
 
 
-def white_curve(series: Series) -> tuple[Float, Float]:
-    """White light curve (pair,) [e-]: the sum of the channels' flux, and its variance; a channel with any NaN takes no part."""
-    whole = whole_channels(series.flux)
-    flux, var = (v if whole.all() else v[:, whole] for v in (series.flux, series.var))
-    return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.slow_var[whole].sum()
+def white_light(flux: Real) -> tuple[Float, Mask]:
+    """Sum over channels (pair,) of flux (pair, channel), and the channels (channel,) that take part: not those with any NaN."""
+    light, by_channel = sums(flux)
+    whole = np.isfinite(by_channel)
+    return light if whole.all() else sums(flux[:, whole])[0], whole
+
+
+def binned_white(series: Series, flux: Float, var: Float) -> tuple[TimeBins, Float, Float]:
+    """Bins that the fits of a white light curve (pair,) of the series work on; its mean and its noise there, (bins,)."""
+    bins = TimeBins(series.time_h, FIT_BINS, series.used)
+    mean, variance = bins.mean(np.column_stack([flux, var])).T
+    return bins, mean, np.sqrt(variance / bins.count)
 
 
 def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Float]:
@@ -176,8 +203,3 @@ def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Flo
     flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
     total = float((weight * level[whole]).sum())
     return flux / total, var / total**2
-
-
-def white_darkening(series: Series) -> tuple[float, float, float]:
-    """u1, u2 of the white light curve and the width of their prior: the channels' means, weighted by their light."""
-    return series.limb.mean(series.flux.mean(axis=0, dtype=np.float64))

@@ -28,11 +28,18 @@ class TimeBins:
         count = np.bincount(self._index[self._index >= 0], minlength=n_bins).astype(np.float64)
         self._full = count > 0
         self.count = count[self._full]
+        self._last: tuple[Real, Float] | None = None
         self.time_h = self.mean(time_h[:, None])[:, 0]
 
     def mean(self, values: Real) -> Float:
         """Mean of (time, columns) values per bin, (bins, columns)."""
         return bin_mean(values, self._index, self._n)[0][self._full]
+
+    def mean_of_regressors(self, values: Real) -> Float:
+        """As `mean`, kept: baselines of different degrees in time share their regressors."""
+        if self._last is None or self._last[0] is not values:
+            self._last = (values, self.mean(values))
+        return self._last[1]
 
     def mean_and_count(self, values: Real) -> tuple[Float, Float]:
         """Mean and number of the finite samples of (time, columns) values per bin, (bins, columns) each."""
@@ -67,7 +74,7 @@ class BaselineModel:
     def in_bins(self, bins: TimeBins) -> Float:
         """Design (bins, terms). Drift inside a bin is part of the mean of its squares: the regressors are averaged,
         not recomputed."""
-        return np.concatenate([self.time_terms(bins.time_h), bins.mean(self.regressors)], axis=1)
+        return np.concatenate([self.time_terms(bins.time_h), bins.mean_of_regressors(self.regressors)], axis=1)
 
 
 def powers(degree: int) -> Callable[[Float], Float]:

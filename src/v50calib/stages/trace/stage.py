@@ -11,7 +11,7 @@ from v50calib.dq import DQ, all_channels
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.lightcurves import divide
 from v50calib.kernels.series import least_squares
-from v50calib.stages.series.curves import Ephemeris, Normalized, Series, white_curve, whole_channels
+from v50calib.stages.series.curves import Ephemeris, Normalized, Series, whole_channels
 from v50calib.stages.series.time_bins import BaselineModel
 from v50calib.stages.trace.along_time import Trend, clipped, filtered_trend, time_terms
 from v50calib.stages.trace.along_wavelength import continuum_operator
@@ -121,7 +121,7 @@ class Trace:
         clean = use & ~all_channels(series.dq, DQ.OUTLIER | DQ.SATURATED)
         clean = clean if clean.any() else use
         if self.config.along_time.robust.max_iters:
-            clean = clipped(white_curve(series)[0], design, clean, self.config.along_time.robust)
+            clean = clipped(series.white[0], design, clean, self.config.along_time.robust)
         if design.shape[1] == 1:
             baseline = np.broadcast_to(np.median(series.flux[clean], axis=0), series.flux.shape)
         else:
@@ -131,7 +131,7 @@ class Trace:
 
     def _trend(self, series: Series, baseline: Real, ephemeris: Ephemeris, outside: Mask) -> Trend:
         whole = whole_channels(series.flux) & whole_channels(baseline)
-        flux, var = white_curve(series)
+        flux, var = series.white
         total = baseline[:, whole].sum(axis=1, dtype=np.float64)
         return filtered_trend(series, flux / total, np.sqrt(var) / total, self.config.along_time, ephemeris, outside)
 
