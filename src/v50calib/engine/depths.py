@@ -11,7 +11,7 @@ from v50calib.config.models import CalibConfig
 from v50calib.dq import DQ
 from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float, Mask, Real
-from v50calib.kernels.depths import Band, Block, Depths, fit_joint
+from v50calib.kernels.depths import SHARED, Band, Block, Depths, fit_joint
 from v50calib.kernels.transit import Prior
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
 from v50calib.stages.series.curves import Ephemeris, Normalized, Series
@@ -120,6 +120,9 @@ def depths_of(given: FitInput, series: Series, ephemeris: Ephemeris) -> Depths |
     prior: Prior = transit_prior(series.star, ephemeris.a, ephemeris.b, series.white_darkening)
     shape = shape_of(ephemeris)
     fitted = fit_joint([given.block(good)], [given.band(good)], shape, np.array([shape.t0]), prior, fix_t0=ephemeris.given).bands[0]
+    # a baseline without held terms has no drift of its own
+    absent = np.zeros((fitted.sigma.size, SHARED - fitted.shared.shape[1]))
+    fitted = replace(fitted, shared=np.concatenate([fitted.shared, absent], axis=1))
     if given.depth_var is not None:
         fitted = with_depth_var(fitted, [given.depth_var], 0)
     return fitted if good.all() else spread(fitted, good)

@@ -3,7 +3,9 @@
 Gauss-Newton on ``y_c(t) = (1 + B(t)·c)·T(t; d_c, θ)`` for every block (one visit and instrument). Local to a block and channel are
 the baseline's terms c, local to an instrument's channel is its depth d_c, shared are a/R* and b, a mid-time for each visit, and for
 each instrument an offset and a slope in wavelength of u1 and an offset of u2. Terms and depths are eliminated channel by channel
-(Schur complement), so the error of a depth contains what the shape does not know.
+(Schur complement), so the error of a depth contains what the shape does not know. Terms that a prior holds have, beside the channels'
+own coefficients, a part that all channels share, constant and linear in wavelength, under the same prior: a drift of the detector is seen
+by all of them, and a prior on each channel alone would hold their mean `channels` times tighter.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.joint_shapes import DEPTH_RANGE, Columns, Reduced, eliminate, interpolation, root_of, shapes_of
+from v50calib.kernels.joint_shapes import DEPTH_RANGE, Columns, Drift, Reduced, eliminate, interpolation, root_of, shapes_of
 from v50calib.kernels.red_noise import red_noise, transit_bins
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
@@ -26,8 +28,9 @@ CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.1, 25, 6
 FEWEST = 5
 #: rise of chi² over the smallest step at a bound that counts as flat
 FLAT = 0.1
-#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2, common noise
-SHARED = 7
+#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2, common noise, and
+#: at most two for each of three terms in time that a prior holds
+SHARED = 7 + 2 * 3
 #: largest step of a/R*, b, mid-times and limb darkening
 LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 #: inverse variance of the prior on a parameter that is held
@@ -163,12 +166,19 @@ class _Terms:
     pull: Float
 
 
+def _drift_of(block: Block, band: Band) -> Drift | None:
+    """What the channels of a block drift by together; None where none of its terms has a prior, or it has one channel."""
+    if block.ridge is None or band.position.size < 2 or not (block.ridge > 0).any():
+        return None
+    return Drift(np.stack([np.ones(band.position.size), band.position], axis=1), np.flatnonzero(block.ridge > 0))
+
+
 class _Problem:
     """The joint fit's parameters, priors and normal equations. theta: a, b, mid-time of each visit, (u1, slope of u1, u2) of each band."""
 
     def __init__(self, blocks: list[Block], bands: list[Band], shape: Shape, t0: Float, prior: Prior, fix_t0: bool) -> None:
         self.blocks, self.bands, self.shape = blocks, bands, shape
-        visits = len(t0)
+        self.visits = visits = len(t0)
         self.models = [Model(block.time, block.width) for block in blocks]
         self.weights = [1.0 / block.sigma for block in blocks]
         self.flux = [np.where(weight > 0, block.flux, 0.0) for block, weight in zip(blocks, self.weights, strict=True)]
@@ -182,20 +192,31 @@ class _Problem:
             self.mix.append(interpolation(nodes, at))
             self.nearest.append(np.clip(np.round(at).astype(int), 0, nodes.size - 1))
             self.at_node.append(np.stack([np.interp(nodes, band.position[order], d[order]) for d in band.darkening]))
-        self.centre = np.concatenate([[prior.a[0], prior.b[0]], t0, np.zeros(3 * len(bands))])
+        self.drift = [_drift_of(block, bands[block.band]) for block in blocks]
+        drifts = [drift.terms.size * drift.course.shape[1] if drift is not None else 0 for drift in self.drift]
+        self.centre = np.concatenate([[prior.a[0], prior.b[0]], t0, np.zeros(3 * len(bands) + sum(drifts))])
         inverse = [1.0 / prior.a[1] ** 2, 1.0 / prior.b[1] ** 2, *([FIXED if fix_t0 else 0.0] * visits)]
         for band in bands:
             slope = 1.0 / band.width_u1**2 if band.position.size > 1 else FIXED
             inverse += [1.0 / band.width_u1**2, slope, 1.0 / band.width_u2**2]
+        for block, drift in zip(blocks, self.drift, strict=True):
+            if drift is not None and block.ridge is not None:
+                inverse += list(np.repeat(block.ridge[drift.terms], drift.course.shape[1]))
         self.inverse = np.array(inverse)
-        # a block's columns: t0, a, b, u1, slope of u1, u2
+        # a block's columns: t0, a, b, u1, slope of u1, u2, and its drift's
         first = 2 + visits
-        self.index = [np.array([2 + block.visit, 0, 1, *range(first + 3 * block.band, first + 3 * block.band + 3)]) for block in blocks]
-        self.largest = np.concatenate([[LARGEST_A, LARGEST_B], np.full(visits, LARGEST_T0), np.full(3 * len(bands), LARGEST_U)])
+        starts = first + 3 * len(bands) + np.cumsum([0, *drifts])
+        self.index = [
+            np.array([2 + block.visit, 0, 1, *range(first + 3 * block.band, first + 3 * block.band + 3), *range(start, start + count)])
+            for block, start, count in zip(blocks, starts, drifts, strict=False)
+        ]
+        self.largest = np.concatenate(
+            [[LARGEST_A, LARGEST_B], np.full(visits, LARGEST_T0), np.full(3 * len(bands), LARGEST_U), np.full(sum(drifts), np.inf)]
+        )
 
     def start(self, shape: Shape, t0: Float) -> _State:
         """Where the fit starts: every channel at the white depth, no baseline but the level."""
-        theta = np.concatenate([[shape.a, shape.b], t0, np.zeros(3 * len(self.bands))])
+        theta = np.concatenate([[shape.a, shape.b], t0, np.zeros(len(self.centre) - 2 - len(t0))])
         depth = [np.full(band.position.size, shape.depth) for band in self.bands]
         return _State(theta, depth, [np.zeros((block.flux.shape[1], block.design.shape[1])) for block in self.blocks])
 
@@ -217,19 +238,23 @@ class _Problem:
         base, by_depth, by_theta = shapes_of(
             self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], self.at_node[block.band], mix
         )
-        design, local, weight = block.design, state.local[i], self.weights[i]
+        design, local, weight, drift = block.design, state.local[i], self.weights[i], self.drift[i]
+        terms = local
+        if drift is not None:
+            terms = local.copy()
+            terms[:, drift.terms] += drift.coefficients(theta[6:])
         if block.additive:
-            level = 1.0 + design[:, :1] @ local[:, :1].T
+            level = 1.0 + design[:, :1] @ terms[:, :1].T
             columns = Columns(design, base * weight, weight)
-            model = level * base + design[:, 1:] @ local[:, 1:].T
+            model = level * base + design[:, 1:] @ terms[:, 1:].T
         else:
-            level = 1.0 + design @ local.T
+            level = 1.0 + design @ terms.T
             lit = base * weight
             columns = Columns(design, lit, lit)
             model = level * base
         residual = (self.flux[i] - model) * weight
         level *= weight
-        return eliminate(columns, level * by_depth, level * by_theta, residual, index, block.ridge, local)
+        return eliminate(columns, level * by_depth, level * by_theta, residual, index, block.ridge, local, drift)
 
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""
@@ -286,7 +311,7 @@ class _Problem:
     def result(self, state: _State, terms: _Terms, shape: Shape, converged: bool) -> JointFit:
         """The fit with errors scaled up where residuals are larger than their noise, or do not average down."""
         self.step(terms)
-        visits = len(self.centre) - 2 - 3 * len(self.bands)
+        visits = self.visits
         final = replace(shape, a=float(state.theta[0]), b=float(abs(state.theta[1])))
         factors = [self._common(block, r, final) for block, r in zip(self.blocks, terms.blocks, strict=True)]
         excess = []

@@ -78,14 +78,30 @@ def root_of(covariance: Float) -> Float:
     return np.asarray(unit[:, None] * np.linalg.cholesky(0.5 * (scaled + scaled.T) + 1e-10 * np.eye(len(unit))))
 
 
+@dataclass(frozen=True)
+class Drift:
+    """Coefficients of baseline terms that a block's channels have in common: their courses along wavelength, (channel, courses), and
+    which terms they are of."""
+
+    course: Float
+    terms: Index
+
+    def coefficients(self, theta: Float) -> Float:
+        """(channel, terms) of the parameters (terms · courses,), a term's courses beside each other."""
+        return self.course @ theta.reshape(self.terms.size, self.course.shape[1]).T
+
+
 def eliminate(
-    columns: Columns, g: Float, shared: Float, residual: Float, index: Index, ridge: Float | None = None, local: Float | None = None
+    columns: Columns, g: Float, shared: Float, residual: Float, index: Index, ridge: Float | None = None, local: Float | None = None,
+    drift: Drift | None = None,
 ) -> Reduced:  # fmt: skip
     """Eliminate the baseline's columns from g (n, channel), shared (6, n, channel) and the residual (n, channel).
 
     ridge (terms,): inverse variance of the prior, about 0, on the terms' coefficients, which stand at local (channel, terms).
+    drift: terms' coefficients that are shared as well; they are further shared columns, after the others.
     """
     normal = columns.normal()
+    plain = normal.copy() if drift is not None else normal
     each = np.arange(normal.shape[1])
     scale = np.sqrt(normal[:, each, each])
     absent = scale == 0
@@ -98,18 +114,39 @@ def eliminate(
     inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
     cross_g = np.ascontiguousarray(columns.dot(g).T)
     cross_s = np.ascontiguousarray(np.moveaxis(columns.dot(shared), -1, 0).swapaxes(1, 2))
-    right = np.ascontiguousarray(columns.dot(residual).T)
+    projected = columns.dot(residual).T
+    right = np.ascontiguousarray(projected)
     if ridge is not None and local is not None:
         right = right - ridge * local
+    gs, flat = (shared * g).sum(axis=1).T, shared.reshape(len(shared), -1)
+    ss, sr = flat @ flat.T, flat @ residual.ravel()
+    if drift is not None:
+        gs, ss, sr, cross_s = _with_drift(drift, plain, cross_g, cross_s, projected, (gs, ss, sr))
     inv_g = (inverse @ cross_g[..., None])[..., 0]
     inv_s = inverse @ cross_s
     gg = np.square(g).sum(axis=0) - (cross_g * inv_g).sum(axis=1)
-    gs = (shared * g).sum(axis=1).T - (cross_g[:, None, :] @ inv_s)[:, 0]
+    gs = gs - (cross_g[:, None, :] @ inv_s)[:, 0]
     gr = (g * residual).sum(axis=0) - (right * inv_g).sum(axis=1)
-    flat, tall = shared.reshape(len(shared), -1), inv_s.reshape(-1, len(shared))
-    ss = flat @ flat.T - cross_s.reshape(tall.shape).T @ tall
-    sr = flat @ residual.ravel() - tall.T @ right.ravel()
+    tall = inv_s.reshape(-1, inv_s.shape[2])
+    ss = ss - cross_s.reshape(tall.shape).T @ tall
+    sr = sr - tall.T @ right.ravel()
     return Reduced(np.maximum(gg, 0.0), gs, gr, ss, sr, index, (inverse, cross_g, cross_s, right), residual)
+
+
+def _with_drift(
+    drift: Drift, normal: Float, cross_g: Float, cross_s: Float, right: Float, products: tuple[Float, Float, Float]
+) -> tuple[Float, Float, Float, Float]:
+    """gs, ss, sr and cross_s with the drift's columns behind the others. They are columns of the baseline times a course along
+    wavelength, so their products are known."""
+    gs, ss, sr = products
+    terms, courses = np.repeat(drift.terms, drift.course.shape[1]), np.tile(drift.course, drift.terms.size)
+    own = normal[:, :, terms] * courses[:, None, :]
+    mixed = np.einsum("cjs,cj->sj", cross_s[:, terms, :], courses)
+    among = np.einsum("ci,cij->ij", courses, own[:, terms, :])
+    gs = np.concatenate([gs, cross_g[:, terms] * courses], axis=1)
+    ss = np.block([[ss, mixed], [mixed.T, among]])
+    sr = np.concatenate([sr, (right[:, terms] * courses).sum(axis=0)])
+    return gs, ss, sr, np.concatenate([cross_s, own], axis=2)
 
 
 def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: float) -> Shape:
