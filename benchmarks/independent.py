@@ -7,7 +7,8 @@ wl_1 = FGS1), ephemeris_and_noise.csv (planet_id, visit, label, t0_h, …) and, 
 the fit, expected_<planet>_<visit>_<instrument>.npz: noise-free electrons of every pair (`white` of FGS1, `columns` of AIRS-CH0
 over all rows) and the gain drift.
 
-For each visit and instrument: pull of the white depth ((measured - truth) / sigma), mean and scatter of the channels' pulls,
+For each visit and instrument: pull of the white depth ((measured - truth) / sigma), mean and scatter of the channels' pulls, scatter of
+the pulls of bands of ten channels by the covariance and of the channels made independent by it (1: the covariance is right),
 scatter of photometry / expected over its predicted limit (1: nothing but photons and read noise), t0 off truth in s. For each
 planet: the same of the one fit of all its visits and instruments, and how much smaller FGS1's error is by it.
 """
@@ -27,12 +28,15 @@ import xarray as xr
 
 from benchmarks.report import write_between
 from v50calib import calibrate, open_calibrated
+from v50calib.kernels.covariance import covariance, own_variance, weighted_depth
 from v50calib.runs.spectra import open_spectra
 from v50calib.schema import instrument_of
 from v50calib.uncertainty.spectra import fitted_depths
 
 #: the table in a page stands between the comments of this name
 MARK = "independent"
+#: channels whose mean depth is judged
+BAND = 10
 
 
 def truth_of(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -112,6 +116,7 @@ def _row(ds: xr.Dataset, root: Path, entry: pd.Series, truth: np.ndarray) -> dic
         "channels": len(pulls), "channel_mean": float(pulls.mean()) if pulls.size else math.nan,
         "channel_sd": float(pulls.std()) if pulls.size > 1 else math.nan,
         "channel_sigma_ppm": float(1e6 * np.nanmedian(error)),
+        **by_covariance(depth - truth, error, ds["transit_depth_shared"].to_numpy()),
         # the truth's clock is that of the time stamps
         "t0_off_s": 3600.0 * (float(ds["mid_transit_time"]) + float(ds.attrs["first_stamp_h"]) - float(entry["t0_h"])),
         "t0_sigma_s": 3600.0 * float(ds["mid_transit_time_sigma"]),
@@ -120,6 +125,22 @@ def _row(ds: xr.Dataset, root: Path, entry: pd.Series, truth: np.ndarray) -> dic
     }  # fmt: skip
     expected = expected_flux(root, entry["planet_id"], int(entry["visit"]), instrument, ds.sizes["pair"])
     return out | ({"extraction": extraction_noise(ds, expected)} if expected is not None else {})
+
+
+def by_covariance(off: np.ndarray, sigma: np.ndarray, shared: np.ndarray) -> dict[str, Any]:
+    """Pulls of bands of ten channels, and rms of all channels' errors made independent: by diag(sigma² - Σ F²) + F Fᵀ."""
+    good = np.isfinite(off) & np.isfinite(sigma)
+    if good.sum() < BAND:
+        return {"bands": [], "whitened": math.nan}
+    off, sigma, shared = off[good], sigma[good], shared[good]
+    weight = 1.0 / own_variance(sigma, shared)
+    pulls = []
+    for start in range(0, off.size - BAND + 1, BAND):
+        own = slice(start, start + BAND)
+        mean, error = weighted_depth(off[own], sigma[own], shared[own], weight[own])
+        pulls.append(mean / error)
+    independent = np.linalg.solve(np.linalg.cholesky(covariance(sigma, shared)), off)
+    return {"bands": pulls, "whitened": float(np.sqrt(np.mean(np.square(independent))))}
 
 
 def judge_planets(root: Path, run: Path) -> list[dict[str, Any]]:
@@ -136,7 +157,9 @@ def judge_planets(root: Path, run: Path) -> list[dict[str, Any]]:
             if name == "FGS1":
                 row |= {"fgs1_ppm": 1e6 * depth[0], "fgs1_sigma_ppm": 1e6 * sigma[0], "fgs1_pull": pulls[0]}
             else:
+                shared = ds["transit_depth_shared"].to_numpy()[ds["instrument"].to_numpy() == list(ds.attrs["instruments"]).index(name)]
                 row |= {"channel_mean": float(np.nanmean(pulls)), "channel_sd": float(np.nanstd(pulls))}
+                row |= by_covariance(depth - channel_truth(depths, planet, name), sigma, shared)
         alone = [
             1.0 / float(leaf["transit_depth_sigma"][0]) ** 2
             for leaf in (node.to_dataset() for node in open_calibrated(run)[f"/{planet}"].leaves)
@@ -148,16 +171,21 @@ def judge_planets(root: Path, run: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _by_covariance(row: dict[str, Any]) -> str:
+    bands = row.get("bands", [])
+    return f"{row['whitened']:.2f}, {math.sqrt(float(np.mean(np.square(bands)))):.2f}" if bands else ""
+
+
 def planets_table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a line a planet."""
     lines = [
-        "| planet | FGS1 depth ppm | pull | its own error over this | AIRS-CH0 channels: mean, sd | chi² |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| planet | FGS1 depth ppm | pull | its own error over this | AIRS-CH0 channels: mean, sd | independent, bands of ten | chi² |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:
         fgs1 = f"{r['fgs1_ppm']:.0f} ± {r['fgs1_sigma_ppm']:.0f} | {r['fgs1_pull']:+.2f}" if "fgs1_ppm" in r else " | "
         narrower = f"{r['narrower']:.2f}" if "narrower" in r else "not found alone"
-        channels = f"{r['channel_mean']:+.2f}, {r['channel_sd']:.2f}" if "channel_mean" in r else ""
+        channels = f"{r['channel_mean']:+.2f}, {r['channel_sd']:.2f} | {_by_covariance(r)}" if "channel_mean" in r else " | "
         lines.append(f"| {r['planet']} | {fgs1} | {narrower} | {channels} | {r['chi2']:.2f} |")
     return "\n".join(lines)
 
@@ -172,23 +200,27 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "worst": float(np.nanmax(np.abs(pulls))),
             "mean": float(np.nanmean(pulls)),
         }
+    bands = np.concatenate([np.asarray(r.get("bands", [])) for r in rows])
+    if bands.size:
+        out["bands of ten channels"] = {"rms": float(np.sqrt(np.mean(bands**2))), "worst": float(np.abs(bands).max())}
     return out
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a line a visit and instrument."""
     lines = [
-        "| visit | effect | instrument | truth ppm | white depth ppm | pull | channels: mean, sd | noise / limit | t0 off, s | chi² |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| visit | effect | instrument | truth ppm | white depth ppm | pull | channels: mean, sd | independent, bands of ten "
+        "| noise / limit | t0 off, s | chi² |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:
         if "pull" not in r:
-            lines.append(f"| {r['visit']} | {r['label']} | {r['instrument']} | | failed | | | | | |")
+            lines.append(f"| {r['visit']} | {r['label']} | {r['instrument']} | | failed | | | | | | |")
             continue
         channels = f"{r['channel_mean']:+.2f}, {r['channel_sd']:.2f}" if r["channels"] > 1 else ""
         lines.append(
             f"| {r['visit']} | {r['label']} | {r['instrument']} | {r['truth_ppm']:.0f} | {r['white_ppm']:.0f} ± {r['sigma_ppm']:.0f} | "
-            f"{r['pull']:+.2f} | {channels} | {r.get('extraction', math.nan):.2f} | "
+            f"{r['pull']:+.2f} | {channels} | {_by_covariance(r)} | {r.get('extraction', math.nan):.2f} | "
             f"{r['t0_off_s']:+.1f} ± {r['t0_sigma_s']:.1f} | {r['chi2']:.2f} |"
         )
     return "\n".join(lines)

@@ -228,8 +228,8 @@ CALIBRATED: dict[str, Var] = {
     "mid_transit_time": Var((), "f", "h", "mid-transit at exposure mid-times, since the first time stamp; NaN where none was found"),
     "mid_transit_time_sigma": Var((), "f", "h", "standard error of mid_transit_time"),
     "transit_duration": Var((), "f", "h", "first to fourth contact, T14"),
-    "white_depth": Var((), "f", "", "(Rp/Rs)^2 of the white light curve"),
-    "white_depth_sigma": Var((), "f", "", "standard error of white_depth, limb darkening and orbit marginalized"),
+    "white_depth": Var((), "f", "", "(Rp/Rs)^2 of white light: mean of transit_depth weighted with the light, or of the white curve"),
+    "white_depth_sigma": Var((), "f", "", "standard error of white_depth by the covariance of transit_depth"),
     "transit_snr": Var((), "f", "", "signal-to-noise of the best box in the white light curve"),
     "noise_budget": Var(
         ("component", "wavelength"),

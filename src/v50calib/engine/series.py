@@ -18,6 +18,7 @@ from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, req
 from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.covariance import weighted_depth
 from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
@@ -53,6 +54,19 @@ class SeriesResult:
     fitted: FitInput | None = None
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def white_depth(self) -> tuple[float, float]:
+        """Depth of white light and its standard error: of all channels with their covariance, weighted with their light; without depths of
+        channels, of the fit of the white light curve."""
+        assert self.ephemeris is not None
+        if self.depths is None:
+            return self.ephemeris.depth, self.ephemeris.depth_sigma
+        light = self.series.flux.mean(axis=0, dtype=np.float64)
+        holed = np.isnan(light) & np.isfinite(self.depths.depth)
+        if holed.any():
+            light[holed] = np.nanmean(self.series.flux[:, holed], axis=0, dtype=np.float64)
+        return weighted_depth(self.depths.depth, self.depths.sigma, self.depths.shared, light)
 
 
 def _bridged(values: Float, lost: Mask) -> Float:
