@@ -209,8 +209,10 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, a line a visit and instrument."""
     lines = [
-        "| visit | effect | instrument | truth ppm | white depth ppm | pull | channels: mean, sd | independent, bands of ten "
-        "| noise / limit | t0 off, s | chi² |",
+        (
+            "| visit | effect | instrument | truth ppm | white depth ppm | pull | channels: mean, sd | independent, bands of ten "
+            "| noise / limit | t0 off, s | chi² |"
+        ),
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:
