@@ -28,7 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages"},
+    "estimators": BASE | {"kernels", "schema"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},

@@ -14,7 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.estimators.measured import Measured
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.covariance import own_variance
 from v50calib.schema import CHANNELS
 from v50calib.uncertainty.tables import N_BINS, Features, Predictions
 
@@ -26,23 +28,36 @@ WIDER = 3.0
 
 @dataclass
 class Spectra:
-    """predictions and features in submission layout; notes: for the user, what was filled in."""
+    """predictions and features in submission layout; measured: each planet's depths with their covariance, nothing filled in;
+    notes: for the user, what was filled in."""
 
     predictions: Predictions
     features: Features
     notes: list[str] = field(default_factory=list)
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass
 class _Planet:
-    """Sums over visits: weight 1/sigma², weight x depth, and the features' sums, (283,) each."""
+    """Sums over visits: weight 1/sigma², weight x depth, weight² x own variance, and the features' sums, (283,) each; factors: of each
+    measurement weight x shared part of its errors, (283, k)."""
 
     weight: Float = field(default_factory=lambda: np.zeros(N_BINS))
     weighted: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    own: Float = field(default_factory=lambda: np.zeros(N_BINS))
+    factors: list[Float] = field(default_factory=list)
     inverse_noise: Float = field(default_factory=lambda: np.zeros(N_BINS))
     ratio: Float = field(default_factory=lambda: np.zeros(N_BINS))
     visits: Float = field(default_factory=lambda: np.zeros(N_BINS))
     seen: set[str] = field(default_factory=set)
+
+    def measured(self) -> Measured:
+        """Weighted mean of the measurements and its covariance; NaN where there is none."""
+        have = self.weight > 0
+        total = np.where(have, self.weight, 1.0)
+        depth, own = np.where(have, self.weighted / total, np.nan), np.where(have, self.own / np.square(total), np.nan)
+        shared = np.concatenate([np.zeros((N_BINS, 0)), *self.factors], axis=1) / total[:, None]
+        return Measured(depth, own, shared)
 
 
 def combine(
@@ -85,11 +100,12 @@ def combine(
         notes.append(f"{len(planets) - joint} of {len(planets)} planets have no fit of all their visits: the visits' own are averaged")
     ids = sorted(planets, key=lambda i: (len(i), i))
     rows = [_finish(i, planets[i], naive, notes) for i in ids]
+    measured = tuple(planets[i].measured() for i in ids)
     mu, sigma, features = (np.stack(part) for part in zip(*rows, strict=True))
     negative = mu < 0
     if negative.any():
         notes.append(f"{int(negative.sum())} negative depths were set to 0")
-    return Spectra(Predictions(tuple(ids), np.where(negative, 0.0, mu), sigma), Features(tuple(ids), features, FEATURES), notes)
+    return Spectra(Predictions(tuple(ids), np.where(negative, 0.0, mu), sigma), Features(tuple(ids), features, FEATURES), notes, measured)
 
 
 def _add(planet: _Planet, ds: xr.Dataset) -> None:
@@ -106,8 +122,13 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
         raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {own.stop - own.start} of {name}")
     depth, sigma = (np.asarray(ds[v], dtype=np.float64) for v in ("transit_depth", "transit_depth_sigma"))
     weight, weighted = _weights(depth, sigma)
+    shared = _shared(ds, weight)
     planet.weight[own] += weight
     planet.weighted[own] += weighted
+    planet.own[own] += np.square(weight) * np.where(weight > 0, own_variance(sigma, shared), 0.0)
+    factor = np.zeros((N_BINS, shared.shape[1]))
+    factor[own] = weight[:, None] * shared
+    planet.factors.append(factor)
     noise, ratio = scatter(ds)
     known = np.isfinite(noise) & (noise > 0)
     planet.inverse_noise[own] += np.where(known, 1.0 / np.where(known, noise, 1.0) ** 2, 0.0)
@@ -134,12 +155,29 @@ def fitted_depths(fit: xr.Dataset, instrument: str) -> tuple[Float, Float] | Non
 
 def _take(planet: _Planet, fit: xr.Dataset) -> None:
     """Put a planet's own fit in the place of the average of its visits, instrument by instrument."""
+    names = list(fit.attrs["instruments"])
+    joint: list[Float] = []
     for name, own in CHANNELS.items():
         found = fitted_depths(fit, name)
         if found is None or found[0].size != own.stop - own.start:
             continue
-        planet.weight[own], planet.weighted[own] = _weights(*found)
+        planet.weight[own], planet.weighted[own] = weight, _ = _weights(*found)
+        shared = _shared(fit.isel(wavelength=np.asarray(fit["instrument"]) == names.index(name)), weight)
+        planet.own[own] = np.square(weight) * np.where(weight > 0, own_variance(found[1], shared), 0.0)
+        for factor in planet.factors:
+            factor[own] = 0.0
+        # instruments share the columns of their fit: a wrong orbit moves both
+        joint = joint or [np.zeros((N_BINS, shared.shape[1]))]
+        joint[0][own] = weight[:, None] * shared
         planet.seen.add(name)
+    planet.factors = [f for f in planet.factors if f.any()] + joint
+
+
+def _shared(ds: xr.Dataset, weight: Float) -> Float:
+    """Shared part of the errors (channel, k), zero where there is no depth; of products without it (channel, 0)."""
+    if "transit_depth_shared" not in ds:
+        return np.zeros((weight.size, 0))
+    return np.where(weight[:, None] > 0, np.asarray(ds["transit_depth_shared"], np.float64), 0.0)
 
 
 def _weights(depth: Float, sigma: Float) -> tuple[Float, Float]:
