@@ -11,6 +11,7 @@ from v50calib.cli.data import ingest, simulate
 from v50calib.cli.plan import doctor, plan
 from v50calib.cli.predictions import score, spectra, uncertainty
 from v50calib.cli.runs import export, qc, report, status, summary, verify
+from v50calib.cli.solve import solve
 from v50calib.errors import StoreError, V50CalibError
 
 
@@ -47,6 +48,7 @@ for command in (
     simulate,
     ingest,
     calibrate,
+    solve,
     plan,
     doctor,
     status,

@@ -51,7 +51,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=1))
     else:
-        _print_forecast(found)
+        print_forecast(found)
     if found.broken:
         sys.exit(1)
 
@@ -74,7 +74,7 @@ def _memory(text: str | None, scheduler: str) -> int | None:
     return _bytes(text, "--memory-limit") if text is not None else MEMORY_LIMIT if scheduler in HERE else None
 
 
-def _print_forecast(found: Forecast) -> None:
+def print_forecast(found: Forecast) -> None:
     for part in found.parts:
         click.echo(
             f"{part.instrument}: {part.left} left; a visit takes {part.seconds:.2f} s (slowest {part.slowest:.2f}), "

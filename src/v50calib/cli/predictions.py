@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ _PRED = click.option(
 )
 _FEATURES = click.option("--features", type=_FILE, default=None, help="Features per channel (.npz of 'v50calib spectra --features').")
 _CONFIG = "calib/nominal"
+#: planets between two messages
+EVERY = 100
 
 
 def _options(words: tuple[str, ...], **set_here: str) -> Any:
@@ -143,29 +146,49 @@ def evaluate(
     _print(found, as_json)
 
 
+ESTIMATOR = one_of(
+    "--estimator",
+    words=("depths", "gp", "population"),
+    help="depths: as fitted, no prior. gp: a Gaussian process along wavelength. population: the law of the spectra in --truth.",
+)
+
+
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=_FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
+@ESTIMATOR
+@click.option("--truth", type=_FILE, default=None, help="True spectra for population: train.csv. A planet in it gets a fit of the others.")
 @click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
-@one_of("--missing", words=("error", "naive"), help="Planets in which no transit was found: refuse, or write the naive mean and sigma.")
-def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -> None:
-    """mu and sigma per planet of the run in RUN_DIR: one transit fit of all visits and instruments of each planet."""
-    from v50calib.runs.calibrated import calibrated_visits
-    from v50calib.runs.manifest import read as read_manifest
-    from v50calib.runtime.planets import planet_fits
-    from v50calib.uncertainty.spectra import combine
-    from v50calib.uncertainty.tables import write_features, write_predictions
+@one_of("--missing", words=("error", "naive"), help="depths of planets without a transit: refuse, or write the naive mean and sigma.")
+def spectra(run_dir: Location, out: Path, estimator: Any, truth: Path | None, features: Path | None, missing: str) -> None:
+    """mu and sigma per planet of the run in RUN_DIR: one transit fit of all visits and instruments of each planet.
 
-    constants = _options(()).score
-    naive = {"mean": constants.naive_mean, "sigma": constants.naive_sigma} if missing == "naive" else None
-    fits = planet_fits(run_dir)
-    found = combine(calibrated_visits(run_dir), naive, fits or None, {entry.planet_id for entry in read_manifest(run_dir)})
+    gp and population put a prior on the spectrum; their mean and covariance are kept in RUN_DIR/estimates.zarr as well, and the
+    depths stay as they are.
+    """
+    from v50calib.runtime.solution import solve_spectra
+    from v50calib.uncertainty.tables import read_truth, write_features, write_predictions
+
+    known = read_truth(truth) if truth is not None else None
+    found = solve_spectra(
+        run_dir, estimator, _options(()), known, naive_depths=missing == "naive", recalibrate=False, log=spectra_progress(estimator)
+    )
     write_predictions(out, found.predictions)
     if features is not None:
-        write_features(features, found.features)
+        write_features(features, found.spectra.features)
     for note in found.notes:
         click.echo(note)
-    click.echo(f"spectra of {len(found.predictions.ids)} planets → {out}")
+    click.echo(f"spectra of {len(found.predictions.ids)} planets ({estimator}) → {out}")
+
+
+def spectra_progress(estimator: str) -> Callable[[int, int], None]:
+    """Tells on stderr how many spectra are done, every hundredth planet and at the end."""
+
+    def tell(done: int, total: int) -> None:
+        if total >= EVERY and (done % EVERY == 0 or done == total):
+            click.echo(f"spectra {done}/{total} ({estimator})", err=True)
+
+    return tell
 
 
 def _print(found: dict[str, Any], as_json: bool) -> None:

@@ -23,6 +23,8 @@ from v50calib.schema import N_CHANNELS
 #: channels of a submission, see `schema.CHANNELS`
 N_BINS = N_CHANNELS
 FORMATS = (".csv", ".parquet", ".npz")
+#: read as well, never written
+PACKED = (".csv.gz",)
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def matched(left: Sequence[str], right: Sequence[str], what: str, *, all_left: b
 
 def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:
     """Ids and blocks (n, 283) of a file: {name in an npz: prefix of a table's columns}."""
-    if path.suffix not in FORMATS:
+    if path.suffix not in FORMATS and not path.name.endswith(PACKED):
         raise DataError(f"'{path}': {what} are read from {', '.join(FORMATS)}, and the ending says which")
     if path.suffix == ".npz":
         arrays = _npz(path, ("planet_id", *blocks), what)
@@ -211,7 +213,7 @@ def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, 
 
 def _table(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:
     try:
-        frame = pd.read_csv(path, dtype={"planet_id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"planet_id": str})
     except FileNotFoundError:
         raise DataError(f"'{path}' does not exist: give the file of {what}") from None
     except (OSError, ValueError) as exc:

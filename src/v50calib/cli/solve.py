@@ -1,0 +1,126 @@
+"""The command `solve`: from raw frames to a submission."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from v50calib.cli.arguments import LOCATION, DataCommand, one_of
+from v50calib.cli.plan import print_forecast
+from v50calib.cli.predictions import spectra_progress
+from v50calib.errors import ConfigError
+from v50calib.io.storage.location import Location
+
+if TYPE_CHECKING:
+    from v50calib.config.models import RunConfig
+    from v50calib.runtime.solution import Estimator, Solution
+    from v50calib.uncertainty.tables import Truth
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(cls=DataCommand)
+@click.argument("data", type=LOCATION)
+@click.argument("out", type=LOCATION)
+@click.option(
+    "--truth", type=_FILE, default=None, help="True spectra: train.csv. The population is fitted to them, sigmas are recalibrated."
+)
+@one_of("--estimator", words=("auto", "depths", "gp", "population"), help="As for spectra; auto: population with --truth, gp without.")
+@one_of("--recalibrate", words=("temperature", "affine", "none"), help="Of sigmas on planets with truth, cross-fitted.")
+@click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
+@click.option("--config-dir", type=_FILE, default=None, help="Folder with your own profiles, searched first.")
+@click.option("--hours", type=click.FloatRange(min=0), default=None, help="Do not start where the plan exceeds this time, e.g. 9.")
+@click.option("--no-plan", is_flag=True, help="Skip the plan, which calibrates two visits to project hours and bytes.")
+@click.argument("overrides", nargs=-1)
+def solve(
+    data: Location, out: Location, truth: Path | None, estimator: Any, recalibrate: str, config_name: str, config_dir: Path | None,
+    hours: float | None, no_plan: bool, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Raw frames in DATA to OUT/submission.csv: plan, calibrate, one fit a planet, spectra, recalibrated sigmas, report.
+
+    OUT is a run directory as of calibrate; the same command resumes one that was stopped. OVERRIDES are those of calibrate. Planets
+    without a usable visit get the prior, and the end says which. Exit code 1 where a visit failed (the submission is written all the
+    same) or the plan exceeds --hours (nothing is written).
+    """
+    from v50calib.config import load
+    from v50calib.runtime.solution import solve_spectra, submission_ids
+    from v50calib.uncertainty.tables import write_predictions
+
+    config = load(config_name, overrides, config_dir)
+    known = _checked(truth, out, config)
+    chosen: Estimator = estimator if estimator != "auto" else "population" if known is not None else "gp"
+    if chosen == "population" and known is None:
+        raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
+    if not no_plan and not _fits(data, out, config, hours):
+        sys.exit(1)
+    failed = _calibrate(data, out, config)
+    options = config.calib.top_level_calib
+    if recalibrate != "none":
+        options = options.model_copy(update={"method": recalibrate})
+    found = solve_spectra(out, chosen, options, known, naive_depths=True, recalibrate=recalibrate != "none", log=spectra_progress(chosen))
+    ids, note = submission_ids(data, found.predictions.ids)
+    rows = [found.predictions.ids.index(i) for i in ids]
+    submission = Path(str(out)) / "submission.csv"
+    write_predictions(submission, found.predictions.take(rows))
+    for line in (*found.notes, *([note] if note else [])):
+        click.echo(line)
+    _report(out, found, known)
+    for step, numbers in found.scores.items():
+        click.echo(f"score of {step:13s} {numbers['score']:.4f}   rms of residual / sigma {numbers['rms_z']:.2f}")
+    click.echo(f"{len(ids)} planets ({chosen}) → {submission}")
+    if failed:
+        sys.exit(1)
+
+
+def _checked(truth: Path | None, out: Location, config: RunConfig) -> Truth | None:
+    """The truth, read before any frame. Raises ConfigError for what solve cannot do."""
+    from v50calib.uncertainty.tables import read_truth
+
+    if not isinstance(out, Path):
+        raise ConfigError(f"solve writes local files beside its run, and '{out}' is in an object store: give a local OUT")
+    if not config.calib.fits_planets:
+        raise ConfigError(
+            "solve takes one fit a planet, and this config makes none: leave calib.phase.depths.enabled and "
+            "calib.phase.depths.planet at true"
+        )
+    return read_truth(truth) if truth is not None else None
+
+
+def _fits(data: Location, out: Location, config: RunConfig, hours: float | None) -> bool:
+    """Print the plan of what is left; whether it keeps the limit."""
+    from v50calib.cli.progress import run_progress
+    from v50calib.runtime.batch import plan
+    from v50calib.runtime.forecast import Limits, forecast
+
+    if not any(decision.action == "do" for decision in plan(data, out, config)):
+        return True
+    with run_progress("measure") as progress:
+        found = forecast(data, config, out=out, limits=Limits(hours), progress=progress)
+    print_forecast(found)
+    return not found.broken
+
+
+def _calibrate(data: Location, out: Location, config: RunConfig) -> int:
+    """Calibrate what is left; how many visits failed."""
+    from v50calib.cli.progress import run_progress
+    from v50calib.runtime.batch import calibrate
+
+    with run_progress() as progress:
+        summary = calibrate(data, out, config=config, progress=progress)
+    click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
+    for note in summary.notes:
+        click.echo(note)
+    for entry in summary.failed:
+        click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+    return len(summary.failed)
+
+
+def _report(out: Location, found: Solution, known: Truth | None) -> None:
+    """The run's report, and where there is truth the page of the spectra."""
+    from v50calib.report.build import write_report
+
+    page = write_report(out)
+    click.echo(f"report of the visits → {page.path}")

@@ -1,0 +1,125 @@
+"""Spectra of planets by an estimator of `v50calib.estimators`: mean and covariance of each, never a planet by its own truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from v50calib.errors import ConfigError, DataError
+from v50calib.estimators.gp import GaussianProcess
+from v50calib.estimators.measured import Measured, Posterior
+from v50calib.estimators.population import Population
+from v50calib.kernels.arrays import Float
+from v50calib.schema import CHANNELS
+from v50calib.uncertainty.crossfit import FOLDS, folds_of
+from v50calib.uncertainty.tables import N_BINS, Predictions, Truth
+
+Method = Literal["gp", "population"]
+METHODS: tuple[Method, ...] = ("gp", "population")
+Log = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """ids (n,) of planets; mean (n, 283); cov (n, 283, 283), float32; notes for the user."""
+
+    ids: tuple[str, ...]
+    mean: Float
+    cov: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def predictions(self) -> Predictions:
+        """As a submission has them: mu not below 0."""
+        sigma = np.sqrt(np.diagonal(self.cov, axis1=1, axis2=2).astype(np.float64))
+        return Predictions(self.ids, np.maximum(self.mean, 0.0), sigma)
+
+
+def estimate(
+    ids: Sequence[str], measured: Sequence[Measured], wavelength: Float, method: Method, truth: Truth | None = None, log: Log | None = None
+) -> Estimates:
+    """Mean and covariance of each planet's spectrum after a prior.
+
+    gp: a Gaussian process along wavelength, no population. population: fitted to `truth` (wavelength (283,) in µm, FGS1 first); a
+    planet that is in the truth itself gets the fit of a fifth's others. Raises ConfigError for population without truth, DataError where it
+    holds too few planets or other than (n, 283) finite values.
+
+    >>> wavelength, depth = np.r_[0.7, np.linspace(1.95, 3.9, 282)], np.full(283, 0.01)
+    >>> found = estimate(["7"], [Measured.independent(depth, np.full(283, 1e-4))], wavelength, "gp")
+    >>> found.ids, found.predictions.mu[0, :2].round(4), found.cov.shape
+    (('7',), array([0.01, 0.01]), (1, 283, 283))
+    """
+    mean, cov = np.empty((len(ids), N_BINS)), np.empty((len(ids), N_BINS, N_BINS), np.float32)
+    notes: list[str] = []
+    posteriors = _by_gp(measured, wavelength) if method == "gp" else _by_population(ids, measured, wavelength, truth)
+    for done, (i, posterior) in enumerate(posteriors, start=1):
+        mean[i], cov[i] = posterior.mean, posterior.cov
+        if posterior.note:
+            notes.append(f"planet {ids[i]}: {posterior.note}")
+        if log is not None:
+            log(done, len(ids))
+    return Estimates(tuple(ids), mean, cov, tuple(sorted(notes)))
+
+
+def _by_gp(measured: Sequence[Measured], wavelength: Float) -> Iterator[tuple[int, Posterior]]:
+    process = GaussianProcess(wavelength)
+    return ((i, process.posterior(one)) for i, one in enumerate(measured))
+
+
+def _by_population(
+    ids: Sequence[str], measured: Sequence[Measured], wavelength: Float, truth: Truth | None
+) -> Iterator[tuple[int, Posterior]]:
+    """Planets in the order of the fits that they need: one of all the truth, and one for each part of the planets that are in it."""
+    if truth is None:
+        raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
+    where = {planet: row for row, planet in enumerate(truth.ids)}
+    own = sorted((i for i, planet in enumerate(ids) if planet in where), key=lambda i: ids[i])
+    others = [i for i, planet in enumerate(ids) if planet not in where]
+    part = folds_of(len(own), FOLDS) if own else np.zeros(0, np.int64)
+    for fold in range(int(part.max()) + 1 if own else 0):
+        left_out = [own[j] for j in np.flatnonzero(part == fold)]
+        rows = np.ones(len(truth.ids), bool)
+        rows[[where[ids[i]] for i in left_out]] = False
+        population = Population.fit(truth.y[rows], wavelength)
+        yield from ((i, population.posterior(measured[i])) for i in left_out)
+    if others:
+        population = Population.fit(truth.y, wavelength)
+        yield from ((i, population.posterior(measured[i])) for i in others)
+
+
+def full_wavelength(wavelengths: dict[str, Float]) -> Float:
+    """(283,) µm of FGS1 and AIRS-CH0, from those of each instrument. Raises DataError where an instrument's are not known.
+
+    >>> full_wavelength({"FGS1": np.array([0.7]), "AIRS-CH0": np.linspace(1.9, 3.9, 282)}).shape
+    (283,)
+    """
+    out = np.full(N_BINS, np.nan)
+    for name, own in CHANNELS.items():
+        found = wavelengths.get(name)
+        if found is None or np.shape(found) != (own.stop - own.start,) or not np.isfinite(found).all():
+            raise DataError(
+                f"no visit says the wavelengths of {name}: an estimator needs those of all {N_BINS} channels; "
+                "put wavelengths.csv into the dataset, or choose --estimator depths"
+            )
+        out[own] = found
+    return out
+
+
+def dataset_of(estimates: Estimates, wavelength: Float, attrs: dict[str, Any]) -> xr.Dataset:
+    """The estimates as a Dataset: depth and depth_sigma (planet, wavelength), covariance (planet, wavelength, wavelength_too)."""
+    sigma = np.sqrt(np.diagonal(estimates.cov, axis1=1, axis2=2).astype(np.float64))
+    prior = {"comment": "with a prior: no measurement of its own; the depths as measured are in spectra.zarr"}
+    return xr.Dataset(
+        {
+            "depth": (("planet", "wavelength"), estimates.mean, {"long_name": "(Rp/Rs)^2 after the prior", "units": "1"} | prior),
+            "depth_sigma": (("planet", "wavelength"), sigma, {"long_name": "its standard deviation", "units": "1"}),
+            "covariance": (("planet", "wavelength", "wavelength_too"), estimates.cov, {"long_name": "covariance of depth", "units": "1"}),
+        },
+        coords={"wavelength": ("wavelength", wavelength, {"units": "um"}), "planet": ("planet", np.array([int(i) for i in estimates.ids]))},
+        attrs=attrs | {"notes": list(estimates.notes)},
+    )
