@@ -81,7 +81,7 @@ def star_point(config: ExoticLd, star: dict[str, float], planet_id: str) -> Star
     if teff is None or logg is None or config.metallicity is None:
         names = ", ".join(name for name, value in lacking.items() if value is None)
         raise DataError(
-            f"limb_darkening.source=exotic-ld lacks, of the star of planet {planet_id}: {names}. Complete the table or set {KEY}.…"
+            f"limb_darkening.source=exotic-ld lacks, of the star of planet {planet_id}: {names}. Complete the table or set {KEY}"
         )
     return StarPoint(config.metallicity, teff, logg)
 
