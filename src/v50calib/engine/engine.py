@@ -31,7 +31,7 @@ from v50calib.stages.cds.stage import Cds
 from v50calib.stages.phase.limb_darkening import check_darkening, check_source
 from v50calib.stages.photometry.choices import check_detector
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.trace.along_time import given_window
+from v50calib.stages.trace.along_time import given_window, names_window
 from v50calib.stages.trace.along_wavelength import fitted_channels
 
 
@@ -77,6 +77,12 @@ class Engine:
     def finds_files(self) -> bool:
         """Whether tables and models of limb darkening are where the pipeline is built; False: only where visits are calibrated."""
         return self.config.calib.phase.validation.require_existing_paths
+
+    @property
+    def asks_of_visits(self) -> bool:
+        """Whether `check_series` may refuse a visit for its wavelengths, its star or its length."""
+        limb, trace = self.config.calib.phase.limb_darkening, self.config.calib.trace
+        return limb.of_stars or (trace.enabled and names_window(trace.along_time))
 
     @property
     def wanted(self) -> Wanted:

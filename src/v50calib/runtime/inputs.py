@@ -17,7 +17,7 @@ def check_inputs(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:
     A visit of each instrument is opened; more only while the planets looked at lack rows or models of their own. What only some
     planets lack is the failure of their visits, before their frames are read.
     """
-    if not engine.finds_files:
+    if engine.photometry is None or not engine.asks_of_visits or not engine.finds_files:
         return
     for name in dict.fromkeys(key.instrument for key in keys):
         # one visit a planet: its others have the same star

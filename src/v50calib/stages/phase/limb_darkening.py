@@ -39,6 +39,11 @@ class LimbDarkening(Section):
     )
     exotic_ld: ExoticLd = ExoticLd()
 
+    @property
+    def of_stars(self) -> bool:
+        """Whether coefficients are a table's or models', which need not have every star or wavelength."""
+        return self.file is not None or self.source == "exotic-ld"
+
     @model_validator(mode="after")
     def _what_the_source_needs(self) -> LimbDarkening:
         if self.source == "table" and self.file is None:

@@ -179,6 +179,18 @@ WINDOW_FILTERS = {
     "biweight": WindowFilter(lambda c, _: c.biweight.window_h, lambda c, values, n: detrend.biweight(values, n, c.biweight.cval)),
     "highpass": WindowFilter(_running_h, lambda _, values, n: detrend.running_mean(values, n)),
 }
+
+
+def names_window(config: AlongTime) -> bool:
+    """Whether the config names the length of a filter's window, which not every visit has.
+
+    >>> names_window(AlongTime()), names_window(AlongTime(method="savgol", savgol=Savgol(window_h=1.0)))
+    (False, True)
+    """
+    chosen = WINDOW_FILTERS.get(config.method)
+    return chosen is not None and chosen.window_h(config, 1.0) is not None
+
+
 #: the method that fits a Gaussian process to it
 PROCESS = "gp"
 #: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
