@@ -53,7 +53,9 @@ class Pipeline:
             instrument = instrument_of(visit.attrs)
             self.engine.check_instrument(instrument, photometry=photometry)
             if photometry:
-                self.engine.check_wavelengths(instrument, np.asarray(visit["wavelength"]))
+                # stamps that are not stored in pairs are looked at when they have been paired
+                time_h = np.asarray(visit["time"], dtype=np.float64) if self.engine.reads_in_stored_order else None
+                self.engine.check_series(instrument, np.asarray(visit["wavelength"]), visit.attrs, time_h)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
         """Lazy products of a raw visit: builds a graph, computes nothing. See `engine.lazy.products` and, for several

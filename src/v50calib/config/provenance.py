@@ -45,9 +45,9 @@ def map_hashes(config: RunConfig) -> dict[str, str]:
 
 
 def _paths(tree: Any, above: str) -> Iterator[tuple[str, str]]:
-    """Keys that name files (`path`, `…_path`) and are given."""
+    """Keys that name files (`path`, `…_path`, `file`) and are given."""
     for name, value in tree.items() if isinstance(tree, dict) else ():
-        if isinstance(value, str) and (name == "path" or name.endswith("_path")):
+        if isinstance(value, str) and (name in ("path", "file") or name.endswith("_path")):
             yield f"{above}.{name}", value
         else:
             yield from _paths(value, f"{above}.{name}")

@@ -20,17 +20,18 @@ from v50calib.engine.frames import Frames, ReadFrames, in_order
 from v50calib.engine.prepare import prepare_visit
 from v50calib.engine.products import Visit, arrays_of, build_dataset, coordinates, made, with_frame_units
 from v50calib.engine.result import ChunkResult, Wanted
-from v50calib.engine.series import SeriesResult, run_series
+from v50calib.engine.series import SeriesResult, channel_wavelengths, run_series
 from v50calib.engine.steps import halo_of
-from v50calib.engine.visit import VisitInput
+from v50calib.engine.visit import VisitInput, star_of
 from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float, Index
 from v50calib.schema import Instrument
 from v50calib.stages import FRAME_STAGES
 from v50calib.stages.cds.stage import Cds
-from v50calib.stages.phase.limb_darkening import check_table
+from v50calib.stages.phase.limb_darkening import check_darkening, check_source
 from v50calib.stages.photometry.choices import check_detector
 from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.trace.along_time import given_window, names_window
 from v50calib.stages.trace.along_wavelength import fitted_channels
 
 
@@ -54,8 +55,8 @@ class Engine:
         self.config = config
         self.stages = frame_stages(config)
         self.photometry = Photometry(config.calib.photometry) if config.calib.photometry.enabled else None
-        if config.calib.phase.enabled:
-            check_table(config.calib.phase.limb_darkening)
+        if self.photometry is not None and self.finds_files:
+            check_source(config.calib.phase.limb_darkening)
 
     @property
     def fingerprint(self) -> str:
@@ -71,6 +72,17 @@ class Engine:
     def halo(self) -> int:
         """Pairs on either side of a chunk that `run_chunk` must be given besides; 0 where no method looks at neighbours in time."""
         return halo_of(self.stages)
+
+    @property
+    def finds_files(self) -> bool:
+        """Whether tables and models of limb darkening are where the pipeline is built; False: only where visits are calibrated."""
+        return self.config.calib.phase.validation.require_existing_paths
+
+    @property
+    def asks_of_visits(self) -> bool:
+        """Whether `check_series` may refuse a visit for its wavelengths, its star or its length."""
+        limb, trace = self.config.calib.phase.limb_darkening, self.config.calib.trace
+        return limb.of_stars or (trace.enabled and names_window(trace.along_time))
 
     @property
     def wanted(self) -> Wanted:
@@ -108,6 +120,24 @@ class Engine:
             wavelength = np.atleast_1d(np.asarray(wavelength_um, dtype=np.float64))
             fitted_channels(calib.trace.along_wavelength, wavelength[instrument.science_columns(wavelength)])
 
+    def check_series(self, instrument: Instrument, wavelength_um: Float, attrs: dict[Any, Any], time_h: Float | None = None) -> None:
+        """Refuse, before a frame is read, what the series domain would: a continuum, limb darkening that this visit's channels or star
+        do not have, a filter's window that is longer than the visit.
+
+        wavelength_um (nx,), attrs: of the raw visit; time_h (reads,): its stamps in the order of pairs, where they are known.
+        Raises ConfigError, or DataError where another planet might do.
+        """
+        calib = self.config.calib
+        self.check_wavelengths(instrument, wavelength_um)
+        if self.photometry is None:
+            return
+        wavelength = np.atleast_1d(np.asarray(wavelength_um, dtype=np.float64))
+        channels = channel_wavelengths(instrument, wavelength, calib.photometry.instrument.per_channel)
+        check_darkening(calib.phase.limb_darkening, channels, star_of(attrs), str(attrs.get("planet_id", "")))
+        if calib.trace.enabled and time_h is not None:
+            # a first read may be in several pairs, a second read is in one
+            given_window(calib.trace.along_time, time_h[1::2] - time_h[0])
+
     def order(self, visit: VisitInput) -> tuple[VisitInput, Index | None]:
         """The visit with its frames in the order of their pairs (`stages.cds.pairing`), and that order; None: as they are stored."""
         if visit.in_pairs:
@@ -128,7 +158,7 @@ class Engine:
 
     def prepare(self, visit: VisitInput, read: ReadFrames) -> VisitConstants:
         """Static constants of a visit whose frames come in pairs (`ordered`); reads the sample pairs."""
-        self.check_wavelengths(visit.instrument, visit.wavelength_um)
+        self.check_series(visit.instrument, visit.wavelength_um, visit.attrs, visit.time_h)
         return prepare_visit(
             visit, self.stages, self.photometry, read,
             pairs_per_bin=self.pairs_per_bin(visit.time_h), diagnostics=self.config.output.diagnostics,

@@ -23,7 +23,7 @@ from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import refit_white, white_residual
-from v50calib.stages.phase.limb_darkening import darkening_of
+from v50calib.stages.phase.limb_darkening import darkening_of, halfway
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.lost import flag_lost
@@ -36,6 +36,8 @@ from v50calib.stages.trace.stage import Trace
 
 #: rows (and columns of a star) to each side that the light's width is measured on, px
 WIDTH_REACH = 6
+#: from where to where photometric bands reach, µm (SCIENCE: challenge description)
+BAND_UM = {"FGS1": (0.60, 0.80)}
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,18 @@ def channel_wavelengths(instrument: Instrument, wavelength_um: Float, per_channe
     return wavelength.mean(keepdims=True) if per_channel is False else wavelength
 
 
+def channel_edges(instrument: Instrument, wavelength_um: Float, per_channel: bool | None) -> Float:
+    """Where each of `channel_wavelengths` begins and ends [µm], (channel, 2): halfway to its neighbours; a band from end to end.
+
+    FGS1's band is the challenge's; of another photometric band only the wavelength is known.
+    """
+    if not instrument.spectral:
+        known = np.array([BAND_UM[instrument.name]]) if instrument.name in BAND_UM else None
+        return halfway(channel_wavelengths(instrument, wavelength_um, per_channel)) if known is None else known
+    edges = halfway(wavelength_um[instrument.science_columns(wavelength_um)])
+    return np.array([[edges.min(), edges.max()]]) if per_channel is False else edges
+
+
 def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibConfig, star: dict[str, float]) -> SeriesResult:
     """Light curves of all chunks (ordered by time here), then trace, phase and the depths."""
     photometry = Photometry(calib.photometry)
@@ -111,11 +125,12 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     instrument = visit.state.instrument
     curves, lost = flag_lost(curves, white_light(curves.flux)[0])
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
-    wavelength = channel_wavelengths(instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
+    layout = (instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
+    wavelength = channel_wavelengths(*layout)
     series = Series(
         time_h=pair_times(visit.state.time_h, visit.between), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
         wavelength_um=wavelength, star=star, slow_var=curves.slow_var, used=~lost if lost.any() else None,
-        darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id),
+        darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id, channel_edges(*layout)),
     )  # fmt: skip
     require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(instrument))
     if not calib.trace.enabled:

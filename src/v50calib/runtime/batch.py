@@ -21,6 +21,7 @@ from v50calib.runs.stop import stoppable
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import run_here, run_on
+from v50calib.runtime.inputs import check_inputs
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.planets import fit_planets, notes_of
@@ -136,14 +137,15 @@ def make_jobs(
 ) -> list[Job]:
     """The selected visits as jobs.
 
-    The config is checked against their instruments, and their need of memory against the workers that this run starts
-    (`own_workers`). Raises ConfigError, DataError.
+    The config is checked against their instruments, channels, lengths and stars, and their need of memory against the workers that
+    this run starts (`own_workers`). Raises ConfigError, DataError.
     """
     engine = Engine(config)
     source = open_root(root)
     keys = select(source.visits(), config, planets, source, only)
     for key in {key.instrument: key for key in keys}.values():
         engine.check_instrument(source.instrument(key))
+    check_inputs(engine, source, keys)
     settings = packed(config)
     jobs = [Job(str(root), str(out), key, settings) for key in keys]
     if own_workers and not config.runtime.is_address:

@@ -179,6 +179,18 @@ WINDOW_FILTERS = {
     "biweight": WindowFilter(lambda c, _: c.biweight.window_h, lambda c, values, n: detrend.biweight(values, n, c.biweight.cval)),
     "highpass": WindowFilter(_running_h, lambda _, values, n: detrend.running_mean(values, n)),
 }
+
+
+def names_window(config: AlongTime) -> bool:
+    """Whether the config names the length of a filter's window, which not every visit has.
+
+    >>> names_window(AlongTime()), names_window(AlongTime(method="savgol", savgol=Savgol(window_h=1.0)))
+    (False, True)
+    """
+    chosen = WINDOW_FILTERS.get(config.method)
+    return chosen is not None and chosen.window_h(config, 1.0) is not None
+
+
 #: the method that fits a Gaussian process to it
 PROCESS = "gp"
 #: methods that are no linear terms: they filter the white light curve, and one trend serves all channels
@@ -225,20 +237,13 @@ def process_trend(series: Series, bins: TimeBins, values: Float, course: process
 def window_length(series: Series, config: AlongTime, ephemeris: Ephemeris) -> tuple[float, tuple[str, ...]]:
     """Length [h] of the filter's window, and a note where it is not the one that the config stands for.
 
-    A window as long as the visit follows no trend. One that the user gave must fit; 3 T14, which keeps a filter from eating a transit
-    that it sees, are longer than many visits: where the transit is masked the mask keeps it, and a third of the visit will do.
+    A window as long as the visit follows no trend. One that the user gave must fit (`given_window`); 3 T14, which keeps a filter from
+    eating a transit that it sees, are longer than many visits: where the transit is masked the mask keeps it, and a third of the visit
+    will do.
     """
-    cadence_h = float(np.median(np.diff(series.time_h)))
-    visit_h = float(np.ptp(series.time_h)) + cadence_h
-    given = WINDOW_FILTERS[config.method].window_h(config, cadence_h)
-    key = "highpass.window_frames" if config.method == "highpass" else f"{config.method}.window_h"
+    given, visit_h = given_window(config, series.time_h)
     bridged = "the masked transit is bridged by a straight line, whose error under a bow is in no depth's error (method gp or poly have it)"
     if given is not None:
-        if given > visit_h * (1.0 + 1e-9):
-            raise ConfigError(
-                f"calib.trace.along_time.{key} is a window of {given:.3g} h, and the visit lasts {visit_h:.3g} h: such a window follows no "
-                f"trend. Give at most a third of the visit ({visit_h * WINDOW_SHARE:.3g} h), leave the key out, or use method=poly"
-            )
         return given, (f"along_time: {config.method}: {bridged}",) if config.mask_transit else ()
     wanted = WINDOW_T14 * ephemeris.duration_h
     most = visit_h * WINDOW_SHARE if config.mask_transit else visit_h
@@ -248,3 +253,25 @@ def window_length(series: Series, config: AlongTime, ephemeris: Ephemeris) -> tu
     share = "a third" if config.mask_transit else "all"
     note = f"along_time: {config.method} with a window of {most:.3g} h, {share} of the visit's {visit_h:.3g} h, in place of "
     return most, (f"{note}3 T14 = {wanted:.3g} h: {effect}",)
+
+
+def given_window(config: AlongTime, pair_h: Float) -> tuple[float | None, float]:
+    """The window [h] that the user gave (None: none, or a method without one) and the visit's length [h].
+
+    pair_h (pair,): times of the pairs, h; their differences count. Raises ConfigError where the window is longer than the visit.
+
+    >>> given_window(AlongTime(method="savgol", savgol=Savgol(window_h=1.0)), np.arange(0.0, 4.0, 0.5))
+    (1.0, 4.0)
+    """
+    cadence_h = float(np.median(np.diff(pair_h))) if pair_h.size > 1 else 0.0
+    visit_h = float(np.ptp(pair_h)) + cadence_h
+    chosen = WINDOW_FILTERS.get(config.method)
+    given = chosen.window_h(config, cadence_h) if chosen is not None else None
+    # stamps that count from far away (BJD in h) are no finer than 1e-8 h
+    if given is not None and given > visit_h * (1.0 + 1e-9) + 1e-7:
+        key = "highpass.window_frames" if config.method == "highpass" else f"{config.method}.window_h"
+        raise ConfigError(
+            f"calib.trace.along_time.{key} is a window of {given:.3g} h, and the visit lasts {visit_h:.3g} h: such a window follows no "
+            f"trend. Give at most a third of the visit ({visit_h * WINDOW_SHARE:.3g} h), leave the key out, or use method=poly"
+        )
+    return given, visit_h

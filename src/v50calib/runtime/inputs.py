@@ -1,0 +1,46 @@
+"""What a config's files and windows must fit, looked up in a root before any frame is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from v50calib.engine.engine import Engine
+from v50calib.errors import ConfigError, DataError
+from v50calib.io.keys import VisitKey
+from v50calib.io.root import Root
+from v50calib.runtime.job import visit_of
+
+
+def check_inputs(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:
+    """Refuse a table, models or a window of the config that serve none of the selected visits (ConfigError).
+
+    A visit of each instrument is opened; more only while the planets looked at lack rows or models of their own. What only some
+    planets lack is the failure of their visits, before their frames are read.
+    """
+    if engine.photometry is None or not engine.asks_of_visits or not engine.finds_files:
+        return
+    for name in dict.fromkeys(key.instrument for key in keys):
+        # one visit a planet: its others have the same star
+        _check_instrument(engine, root, {key.planet_id: key for key in reversed(keys) if key.instrument == name}.values())
+
+
+def _check_instrument(engine: Engine, root: Root, keys: Iterable[VisitKey]) -> None:
+    """Refuse what none of these visits can be calibrated with; a visit that cannot be opened says nothing."""
+    first: DataError | None = None
+    planets = 0
+    for key in sorted(keys):
+        try:
+            visit, _ = engine.order(visit_of(root.open(key)))
+        except (DataError, OSError):
+            # recorded as that visit's failure
+            continue
+        try:
+            engine.check_series(visit.instrument, visit.wavelength_um, visit.attrs, visit.time_h)
+        except DataError as exc:
+            first, planets = first or exc, planets + 1
+            continue
+        return
+    if first is not None:
+        raise ConfigError(
+            f"{first} (so it is for {'the only planet' if planets == 1 else f'all {planets} planets'} of this run)"
+        ) from first
