@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
+from v50calib.cli.shown import spectra_progress
 from v50calib.io.storage.location import Location
 
 _FILE = click.Path(path_type=Path)
@@ -18,8 +18,6 @@ _PRED = click.option(
 )
 _FEATURES = click.option("--features", type=_FILE, default=None, help="Features per channel (.npz of 'v50calib spectra --features').")
 _CONFIG = "calib/nominal"
-#: planets between two messages
-EVERY = 100
 
 
 def _options(words: tuple[str, ...], **set_here: str) -> Any:
@@ -179,16 +177,6 @@ def spectra(run_dir: Location, out: Path, estimator: Any, truth: Path | None, fe
     for note in found.notes:
         click.echo(note)
     click.echo(f"spectra of {len(found.predictions.ids)} planets ({estimator}) → {out}")
-
-
-def spectra_progress(estimator: str) -> Callable[[int, int], None]:
-    """Tells on stderr how many spectra are done, every hundredth planet and at the end."""
-
-    def tell(done: int, total: int) -> None:
-        if total >= EVERY and (done % EVERY == 0 or done == total):
-            click.echo(f"spectra {done}/{total} ({estimator})", err=True)
-
-    return tell
 
 
 def _print(found: dict[str, Any], as_json: bool) -> None:

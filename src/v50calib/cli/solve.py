@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from v50calib.cli.arguments import LOCATION, DataCommand, one_of
-from v50calib.cli.plan import print_forecast
-from v50calib.cli.predictions import spectra_progress
+from v50calib.cli.shown import print_forecast, spectra_progress
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 

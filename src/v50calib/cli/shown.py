@@ -1,0 +1,61 @@
+"""What several commands print: the plan of a run, the count of spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from v50calib.runtime.forecast import Forecast
+
+#: planets between two messages
+PLANETS = 100
+
+
+def spectra_progress(estimator: str) -> Callable[[int, int], None]:
+    """Tells on stderr how many spectra are done, every hundredth planet and at the end."""
+
+    def tell(done: int, total: int) -> None:
+        if total >= PLANETS and (done % PLANETS == 0 or done == total):
+            click.echo(f"spectra {done}/{total} ({estimator})", err=True)
+
+    return tell
+
+
+def print_forecast(found: Forecast) -> None:
+    """The plan of a run: seconds and bytes of a visit, hours, output and memory of all, and whether they fit."""
+    for part in found.parts:
+        click.echo(
+            f"{part.instrument}: {part.left} left; a visit takes {part.seconds:.2f} s (slowest {part.slowest:.2f}), "
+            f"writes {_mb(part.bytes)} in {part.files} files ({part.sampled} measured)"
+        )
+    limits = found.limits
+    click.echo(f"start-up {found.startup_s:.1f} s; {found.at_once} at once; the sample took {found.sample_s:.1f} s")
+    click.echo(f"hours    {found.hours:.2f}{_of(None if limits.hours is None else f'{limits.hours:g}')}")
+    click.echo(f"output   {_mb(found.out_bytes)}{_of(_mb(limits.out_bytes))} in {found.files} files")
+    click.echo(f"memory   {_mb(found.peak_bytes)} a process, {_mb(found.total_memory)} together{_of(_mb(limits.memory))}")
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"does NOT fit: {', '.join(found.broken)}{_remedy(found.broken)}" if found.broken else "fits")
+
+
+def _remedy(broken: list[str]) -> str:
+    """What makes a run fit, for each limit that it would exceed."""
+    words = {
+        "hours": "more workers (runtime.num_workers) or --config-name calib/fast",
+        "output": "output.cubes=none, calib.photometry.output.save.{flux,variance,background}=false, or --config-name calib/fast",
+        "memory": "fewer workers (runtime.num_workers), or v50calib ingest first",
+    }
+    return "; try " + "; ".join(words[name] for name in broken)
+
+
+def _mb(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _of(limit: str | None) -> str:
+    return f" of {limit}" if limit else ""
