@@ -21,8 +21,8 @@ SHALLOW = 1e-3
 class Reduced:
     """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r.
 
-    gg, gr (channel,) and gs (channel, 6); of what no channel has alone the sums over channels, ss (6, 6) and sr (6,); solve: what
-    the baseline's own step is made of; residual (n, channel).
+    gg, gr (channel,) and gs (channel, 6); of what no channel has alone the sums over channels, ss (6, 6) and sr (6,); solved
+    (channel, terms, 8): the baseline's terms that make each of the shared columns, g and the residual; residual (n, channel).
     """
 
     gg: Float
@@ -31,7 +31,7 @@ class Reduced:
     ss: Float
     sr: Float
     index: Index
-    solve: tuple[Float, Float, Float, Float]
+    solved: Float
     residual: Float
 
 
@@ -42,8 +42,8 @@ class Columns:
     Columns of one channel are never made: their products are those of the terms, summed over time with the weights.
 
     >>> columns = Columns(np.ones((4, 1)), np.full((4, 2), 2.0), np.full((4, 2), 2.0))
-    >>> columns.normal().ravel(), columns.dot(np.ones((4, 2)))
-    (array([16., 16.]), array([[8., 8.]]))
+    >>> columns.normal().ravel(), columns.dot(np.ones((4, 2))).ravel()
+    (array([16., 16.]), array([8., 8.]))
     """
 
     def __init__(self, terms: Float, first: Float, others: Float) -> None:
@@ -64,10 +64,10 @@ class Columns:
         return out
 
     def dot(self, values: Float) -> Float:
-        """Products of the columns with values (…, n, channel), (…, k, channel)."""
-        out = self._terms.T @ (self._others * values)
+        """Products of the columns with values (n, channel), (channel, k)."""
+        out = (self._others * values).T @ self._terms
         if self._first is not self._others:
-            out[..., 0, :] = self._terms[:, 0] @ (self._first * values)
+            out[:, 0] = self._terms[:, 0] @ (self._first * values)
         return np.asarray(out)
 
 
@@ -95,21 +95,19 @@ def eliminate(
     normal[:, each, each] += np.where(absent, 1.0, 1e-12)
     if ridge is not None:
         normal[:, each, each] += ridge / scale**2
-    inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
-    cross_g = np.ascontiguousarray(columns.dot(g).T)
-    cross_s = np.ascontiguousarray(np.moveaxis(columns.dot(shared), -1, 0).swapaxes(1, 2))
-    right = np.ascontiguousarray(columns.dot(residual).T)
+    # (channel, terms, 8): of the shared columns, g and the residual
+    cross = np.stack([columns.dot(values) for values in (*shared, g, residual)], axis=2)
     if ridge is not None and local is not None:
-        right = right - ridge * local
-    inv_g = (inverse @ cross_g[..., None])[..., 0]
-    inv_s = inverse @ cross_s
-    gg = np.square(g).sum(axis=0) - (cross_g * inv_g).sum(axis=1)
-    gs = (shared * g).sum(axis=1).T - (cross_g[:, None, :] @ inv_s)[:, 0]
-    gr = (g * residual).sum(axis=0) - (right * inv_g).sum(axis=1)
-    flat, tall = shared.reshape(len(shared), -1), inv_s.reshape(-1, len(shared))
-    ss = flat @ flat.T - cross_s.reshape(tall.shape).T @ tall
-    sr = flat @ residual.ravel() - tall.T @ right.ravel()
-    return Reduced(np.maximum(gg, 0.0), gs, gr, ss, sr, index, (inverse, cross_g, cross_s, right), residual)
+        cross[:, :, -1] -= ridge * local
+    solved = np.linalg.solve(normal, cross / scale[:, :, None]) / scale[:, :, None]
+    cross_s, inv_s, inv_g = cross[:, :, :-2], solved[:, :, :-2], solved[:, :, -2]
+    gg = np.square(g).sum(axis=0) - (cross[:, :, -2] * inv_g).sum(axis=1)
+    gs = np.einsum("snc,nc->cs", shared, g) - (inv_g[:, None, :] @ cross_s)[:, 0]
+    gr = (g * residual).sum(axis=0) - (cross[:, :, -1] * inv_g).sum(axis=1)
+    flat = shared.reshape(len(shared), -1)
+    own = np.tensordot(inv_s, cross, axes=((0, 1), (0, 1)))
+    ss, sr = flat @ flat.T - own[:, :-2], flat @ residual.ravel() - own[:, -1]
+    return Reduced(np.maximum(gg, 0.0), gs, gr, 0.5 * (ss + ss.T), sr, index, solved, residual)
 
 
 def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: float) -> Shape:
@@ -139,9 +137,10 @@ def interpolation(nodes: Float, at: Float) -> Float:
 
 
 def shapes_of(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
-) -> tuple[Float, Float, Float]:  # fmt: skip
-    """Transit T, dT/dd (n, channel) and dT/dθ (6, n, channel): second-order Taylor steps in depth from the nodes, interpolated.
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float, by_theta: Float
+) -> tuple[Float, Float]:  # fmt: skip
+    """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated. dT/dθ goes into by_theta
+    (6, n, channel).
 
     Shapes that differ in depth and limb darkening alone are asked for one after the other: the model then knows the planet's course.
     """
@@ -163,10 +162,10 @@ def shapes_of(
     da = STEP_A * here[0].a
     by_a = (curves([replace(one, a=one.a + da) for one in here]) - value) / da
     by_b = (curves([replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
-    by_theta = np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2])
+    np.matmul(np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2]), mix, out=by_theta)
     slope = (t_high - t_low) / (high - low)
     curve = (t_high - 2 * value + t_low) / step**2 * (node_depth >= SHALLOW)
     # offset in depth of each channel from each node; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     first, second = mix * offset, mix * offset**2
-    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first, by_theta @ mix
+    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first
