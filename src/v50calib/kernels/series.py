@@ -27,7 +27,7 @@ def median(values: Real) -> Real:
     """
     ordered = np.sort(np.moveaxis(values, 0, -1), axis=-1)
     n = len(values)
-    return np.asarray(ordered[..., [(n - 1) // 2, n // 2]].mean(axis=-1))
+    return np.asarray(0.5 * (ordered[..., (n - 1) // 2] + ordered[..., n // 2]))
 
 
 def robust_sigma(values: Real) -> Float:
