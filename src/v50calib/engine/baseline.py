@@ -9,7 +9,8 @@ import numpy as np
 
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.transit import Model, baseline_cost
+from v50calib.kernels.transit import Model
+from v50calib.kernels.white_fit import baseline_cost
 from v50calib.stages.phase.ephemeris import reconsidered, resolve_ephemeris, shape_of
 from v50calib.stages.series.curves import Ephemeris, Series, whole_channels
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
