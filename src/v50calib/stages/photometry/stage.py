@@ -8,9 +8,10 @@ light curves.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.kernels.arrays import Flags, Float, Index, Real
@@ -28,7 +29,7 @@ from v50calib.stages.photometry.weight_maps import FLUX, LIGHT, Sums, X, Y
 BACKGROUND_CLIP = 6.0
 
 
-def picked(values: Real, columns: Index) -> Real:
+def picked(values: NDArray[Any], columns: Index) -> NDArray[Any]:
     """Columns of values (pair, column) as an array of their own; neighbours, in either direction, are copied row by row.
 
     >>> picked(np.arange(6.0).reshape(2, 3), np.array([2, 1]))
