@@ -25,7 +25,8 @@ import xarray as xr
 
 from benchmarks.report import write_between
 from v50calib import Pipeline, calibrate, open_calibrated, open_visit
-from v50calib.kernels.transit import Shape, fit_white
+from v50calib.kernels.transit import Shape
+from v50calib.kernels.white_fit import fit_white
 from v50calib.schema import INSTRUMENTS
 from v50calib.simulate import read_truth, simulate_dataset
 from v50calib.stages.phase.ephemeris import transit_prior

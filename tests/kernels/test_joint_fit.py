@@ -11,7 +11,8 @@ import pytest
 from v50calib.kernels.depths import Band, Block, fit_depths, fit_joint
 from v50calib.kernels.limb import from_kipping, kipping
 from v50calib.kernels.red_noise import red_noise
-from v50calib.kernels.transit import Model, Prior, Shape, fit_white, radius_ratio, transit_starts
+from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio, transit_starts
+from v50calib.kernels.white_fit import fit_white
 
 PRIOR = Prior((9.0, 0.45), (0.3, 0.3), (0.2, 0.15), (0.15, 0.15))
 TRUE = Shape(3.7, 80.0, 9.0, 0.3, 0.1, 0.2, 0.15)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from v50calib.kernels.depths import fit_depths
-from v50calib.kernels.transit import Model, Prior, Shape, fit_white, search_box, transit_duration
+from v50calib.kernels.transit import Model, Prior, Shape, search_box, transit_duration
+from v50calib.kernels.white_fit import fit_white
 
 RNG = np.random.default_rng(8)
 SHAPE = Shape(t0=3.6, period=96.0, a=9.0, b=0.3, k=0.12, u1=0.15, u2=0.2)

@@ -9,9 +9,10 @@ import numpy as np
 
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.transit import Model, baseline_cost
+from v50calib.kernels.transit import Model
+from v50calib.kernels.white_fit import baseline_cost
 from v50calib.stages.phase.ephemeris import reconsidered, resolve_ephemeris, shape_of
-from v50calib.stages.series.curves import Ephemeris, Series
+from v50calib.stages.series.curves import Ephemeris, Series, whole_channels
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
 from v50calib.stages.trace.along_time import DEGREE_GAIN, HIGHEST_DEGREE, time_terms
 from v50calib.stages.trace.config import TraceConfig
@@ -94,15 +95,16 @@ class _Groups:
 
 
 def _groups(series: Series) -> _Groups:
-    good = np.flatnonzero(np.isfinite(series.flux.sum(axis=0, dtype=np.float64)))
-    bins = TimeBins(series.time_h, BINS, series.used)
-    parts = np.array_split(good, GROUPS) if good.size >= 2 * GROUPS else [good]
-    flux = np.stack([series.flux[:, g].sum(axis=1, dtype=np.float64) for g in parts], axis=1)
-    var = np.stack([series.var[:, g].sum(axis=1, dtype=np.float64) for g in parts], axis=1)
-    both = bins.mean(np.concatenate([flux, var + np.array([series.slow_var[g].sum() for g in parts])], axis=1))
-    mean, var = both[:, : len(parts)], both[:, len(parts) :] / bins.count[:, None]
-    white = mean.sum(axis=1, keepdims=True), np.sqrt(var.sum(axis=1, keepdims=True))
-    return _Groups(bins, white, (mean, np.sqrt(var)) if len(parts) > 1 else None)
+    good = whole_channels(series.flux)
+    bins, n = TimeBins(series.time_h, BINS, series.used), int(good.sum())
+    flux, var = (bins.mean(v if good.all() else v[:, good]) for v in (series.flux, series.var))
+    var = (var + series.slow_var[good]) / bins.count[:, None]
+    white = flux.sum(axis=1, keepdims=True), np.sqrt(var.sum(axis=1, keepdims=True))
+    if n < 2 * GROUPS:
+        return _Groups(bins, white, None)
+    first = [part[0] for part in np.array_split(np.arange(n), GROUPS)]
+    mean, noise = np.add.reduceat(flux, first, axis=1), np.sqrt(np.add.reduceat(var, first, axis=1))
+    return _Groups(bins, white, (mean, noise))
 
 
 def drift_width(seen: _Groups, ephemeris: Ephemeris, model: BaselineModel, first: int) -> float:

@@ -12,6 +12,7 @@ from v50calib.dq import DQ
 from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.depths import SHARED, Band, Block, Depths, fit_joint
+from v50calib.kernels.series import median
 from v50calib.kernels.transit import Prior
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
 from v50calib.stages.series.curves import Ephemeris, Normalized, Series
@@ -142,6 +143,16 @@ def spread(fitted: Depths, good: Mask) -> Depths:
     )  # fmt: skip
 
 
+def _levels(flux: Float, count: Float) -> Float:
+    """Median (channel,) of the bins that have samples; 1 where a channel has none."""
+    if (count > 0).all():
+        return median(flux)
+    seen = (count > 0).any(axis=0)
+    level = np.ones(seen.size)
+    level[seen] = np.nanmedian(np.where(count > 0, flux, np.nan)[:, seen], axis=0)
+    return level
+
+
 def _by_level(normalized: Normalized, calib: CalibConfig) -> bool:
     """Whether the fit has every term that the normalization divided by."""
     along = calib.trace.along_wavelength
@@ -162,9 +173,7 @@ def _fitted_curves(
     if by_level:
         flux, count = bins.mean_and_count(chosen(series.flux))
         var = bins.mean(chosen(series.var)) + series.slow_var[good]
-        seen = (count > 0).any(axis=0)
-        level = np.ones(seen.size)
-        level[seen] = np.nanmedian(np.where(count > 0, flux, np.nan)[:, seen], axis=0)
+        level = _levels(flux, count)
         return flux / level, var / np.square(level), count
     flux, count = bins.mean_and_count(chosen(normalized.flux))
     var, baseline = bins.mean(chosen(normalized.var)), bins.mean(chosen(normalized.baseline))

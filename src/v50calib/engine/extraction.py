@@ -21,7 +21,7 @@ from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.photometry.weights import build_constants
+from v50calib.stages.photometry.weights import build_constants, star_on_background
 from v50calib.stages.tile import VisitState
 
 #: extractions of a spectrum, the one that is kept where both do first
@@ -50,7 +50,8 @@ def photometry_constants(
     if config.photometry.method != "auto" or not state.instrument.spectral or sum(r.stop - r.start - 1 for r in runs) < LEAST_STEPS:
         return build_constants(config, state, mean, cadence_s)
     tried = {method: Photometry(_with_method(config, method)) for method in CANDIDATES}
-    built = {method: build_constants(one.config, state, mean, cadence_s) for method, one in tried.items()}
+    star = star_on_background(config, state, mean)
+    built = {method: build_constants(one.config, state, mean, cadence_s, star) for method, one in tried.items()}
     curves: dict[str, list[LightCurves]] = {method: [] for method in CANDIDATES}
     for run in runs:
         # one run of frames in memory at a time: a detector may be large

@@ -12,7 +12,8 @@ from v50calib.config.models import CalibConfig
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.depths import SHARED, Depths
 from v50calib.kernels.process import Samples, course, white_variances
-from v50calib.kernels.transit import Model, Prior, Shape, fit_white, radius_ratio, white_model
+from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
+from v50calib.kernels.white_fit import fit_white, white_model
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
 from v50calib.stages.series.curves import Ephemeris, Normalized, Series
 from v50calib.stages.series.time_bins import TimeBins

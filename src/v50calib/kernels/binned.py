@@ -40,12 +40,13 @@ def sum_finite_in_bins(values: Float, bins: Index, total: Float) -> None:
     >>> total.ravel()
     array([3., 4.])
     """
-    for i in range(values.shape[0]):
+    n, columns = values.shape
+    for i in range(n):
         b = bins[i]
         if b >= 0:
-            row, acc = values[i], total[b]
-            for c in range(row.size):
-                acc[c] += row[c]
+            # no views of the rows: of a narrow series they would cost more than the sums
+            for c in range(columns):
+                total[b, c] += values[i, c]
 
 
 @_jit
@@ -58,9 +59,9 @@ def square_residuals(values: Float, bins: Index, mean: Float, total: Float, coun
     (array([2.]), array([2.]))
     """
     for i in range(values.shape[0]):
-        row, level = values[i], mean[bins[i]]
-        for c in range(row.size):
-            d = row[c] - level[c]
+        b = bins[i]
+        for c in range(values.shape[1]):
+            d = values[i, c] - mean[b, c]
             if np.isfinite(d):
                 total[c] += d * d
                 count[c] += 1.0
@@ -76,10 +77,10 @@ def blank_residuals(values: Float, bins: Index, mean: Float, limit: Float) -> in
     """
     found = 0
     for i in range(values.shape[0]):
-        row, level = values[i], mean[bins[i]]
-        for c in range(row.size):
-            if abs(row[c] - level[c]) > limit[c]:
-                row[c] = np.nan
+        b = bins[i]
+        for c in range(values.shape[1]):
+            if abs(values[i, c] - mean[b, c]) > limit[c]:
+                values[i, c] = np.nan
                 found += 1
     return found
 

@@ -181,6 +181,8 @@ class _Problem:
         self.visits = visits = len(t0)
         self.models = [Model(block.time, block.width) for block in blocks]
         self.weights = [1.0 / block.sigma for block in blocks]
+        # written anew at every step: memory of this size costs more to get than to fill
+        self.by_theta = [np.empty((6, *block.flux.shape)) for block in blocks]
         self.flux = [np.where(weight > 0, block.flux, 0.0) for block, weight in zip(blocks, self.weights, strict=True)]
         self.nodes, self.mix, self.nearest, self.at_node = [], [], [], []
         for band in bands:
@@ -235,8 +237,9 @@ class _Problem:
         block, index = self.blocks[i], self.index[i]
         nodes, mix = self.nodes[block.band], self.mix[block.band]
         theta, depth = state.theta[index], state.depth[block.band]
-        base, by_depth, by_theta = shapes_of(
-            self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], self.at_node[block.band], mix
+        by_theta = self.by_theta[i]
+        base, by_depth = shapes_of(
+            self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], self.at_node[block.band], mix, by_theta
         )
         design, local, weight, drift = block.design, state.local[i], self.weights[i], self.drift[i]
         terms = local
@@ -253,8 +256,9 @@ class _Problem:
             columns = Columns(design, lit, lit)
             model = level * base
         residual = (self.flux[i] - model) * weight
-        level *= weight
-        return eliminate(columns, level * by_depth, level * by_theta, residual, index, block.ridge, local, drift)
+        level = level * weight
+        by_theta *= level
+        return eliminate(columns, level * by_depth, by_theta, residual, index, block.ridge, local, drift)
 
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""
@@ -280,9 +284,7 @@ class _Problem:
         d_depth = [(gr[j] - gs[j] @ d_theta) / gg[j] for j in range(len(self.bands))]
         local = []
         for block, r in zip(self.blocks, terms.blocks, strict=True):
-            inverse, cross_g, cross_s, right = r.solve
-            left = right - cross_g * d_depth[block.band][:, None] - cross_s @ d_theta[r.index]
-            local.append((inverse @ left[..., None])[..., 0])
+            local.append(r.solved[:, :, -1] - r.solved[:, :, -2] * d_depth[block.band][:, None] - r.solved[:, :, :-2] @ d_theta[r.index])
         root = root_of(cov)
         shared = [-(gs[j] / gg[j][:, None]) @ root for j in range(len(self.bands))]
         depth_sigma = [np.sqrt(1.0 / gg[j] + np.square(shared[j]).sum(axis=1)) for j in range(len(self.bands))]

@@ -180,6 +180,7 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice | M
     profile = np.maximum(profile, 0.0)
     profile /= profile.sum(axis=0)
     basis = np.polynomial.chebyshev.chebvander(scaled[columns], degree)
+    products = (basis[:, :, None] * basis[:, None, :]).reshape(len(basis), -1)
     inside = np.clip(scaled, scaled[columns[0]], scaled[columns[-1]])
     everywhere = np.polynomial.chebyshev.chebvander(inside, degree)
     inverse = np.where(good, 1.0 / variance, 0.0)[:, columns]
@@ -188,7 +189,7 @@ def spatial_profile(image: Float, variance: Float, masked: Mask, rows: slice | M
         bright = np.maximum(flux[columns], 0.0)
         weight = inverse * bright**2
         enough = (weight > 0).sum(axis=1) > degree
-        normal = np.einsum("ck,yc,cl->ykl", basis, weight, basis, optimize=True)
+        normal = (weight @ products).reshape(len(weight), degree + 1, degree + 1)
         right = (weight * image[:, columns] / np.maximum(bright, 1e-12)) @ basis
         unit = np.maximum(np.trace(normal, axis1=1, axis2=2), 1e-300)
         solution = np.einsum("ykl,yl->yk", np.linalg.pinv(normal / unit[:, None, None], hermitian=True), right / unit[:, None])

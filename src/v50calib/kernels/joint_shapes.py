@@ -21,8 +21,8 @@ SHALLOW = 1e-3
 class Reduced:
     """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r.
 
-    gg, gr (channel,) and gs (channel, 6); of what no channel has alone the sums over channels, ss (6, 6) and sr (6,); solve: what
-    the baseline's own step is made of; residual (n, channel).
+    gg, gr (channel,) and gs (channel, 6); of what no channel has alone the sums over channels, ss (6, 6) and sr (6,); solved
+    (channel, terms, 8): the baseline's terms that make each of the shared columns, g and the residual; residual (n, channel).
     """
 
     gg: Float
@@ -31,7 +31,7 @@ class Reduced:
     ss: Float
     sr: Float
     index: Index
-    solve: tuple[Float, Float, Float, Float]
+    solved: Float
     residual: Float
 
 
@@ -42,8 +42,8 @@ class Columns:
     Columns of one channel are never made: their products are those of the terms, summed over time with the weights.
 
     >>> columns = Columns(np.ones((4, 1)), np.full((4, 2), 2.0), np.full((4, 2), 2.0))
-    >>> columns.normal().ravel(), columns.dot(np.ones((4, 2)))
-    (array([16., 16.]), array([[8., 8.]]))
+    >>> columns.normal().ravel(), columns.dot(np.ones((4, 2))).ravel()
+    (array([16., 16.]), array([8., 8.]))
     """
 
     def __init__(self, terms: Float, first: Float, others: Float) -> None:
@@ -64,10 +64,10 @@ class Columns:
         return out
 
     def dot(self, values: Float) -> Float:
-        """Products of the columns with values (…, n, channel), (…, k, channel)."""
-        out = self._terms.T @ (self._others * values)
+        """Products of the columns with values (n, channel), (channel, k)."""
+        out = (self._others * values).T @ self._terms
         if self._first is not self._others:
-            out[..., 0, :] = self._terms[:, 0] @ (self._first * values)
+            out[:, 0] = self._terms[:, 0] @ (self._first * values)
         return np.asarray(out)
 
 
@@ -111,42 +111,35 @@ def eliminate(
     normal[:, each, each] += np.where(absent, 1.0, 1e-12)
     if ridge is not None:
         normal[:, each, each] += ridge / scale**2
-    inverse = np.linalg.inv(normal) / (scale[:, :, None] * scale[:, None, :])
-    cross_g = np.ascontiguousarray(columns.dot(g).T)
-    cross_s = np.ascontiguousarray(np.moveaxis(columns.dot(shared), -1, 0).swapaxes(1, 2))
-    projected = columns.dot(residual).T
-    right = np.ascontiguousarray(projected)
-    if ridge is not None and local is not None:
-        right = right - ridge * local
-    gs, flat = (shared * g).sum(axis=1).T, shared.reshape(len(shared), -1)
-    ss, sr = flat @ flat.T, flat @ residual.ravel()
+    # (channel, terms, columns): of the shared columns, g and the residual
+    cross = np.stack([columns.dot(values) for values in (*shared, g, residual)], axis=2)
+    flat = shared.reshape(len(shared), -1)
+    gs, ss, sr = np.einsum("snc,nc->cs", shared, g), flat @ flat.T, flat @ residual.ravel()
     if drift is not None:
-        gs, ss, sr, cross_s = _with_drift(drift, plain, cross_g, cross_s, projected, (gs, ss, sr))
-    inv_g = (inverse @ cross_g[..., None])[..., 0]
-    inv_s = inverse @ cross_s
-    gg = np.square(g).sum(axis=0) - (cross_g * inv_g).sum(axis=1)
-    gs = gs - (cross_g[:, None, :] @ inv_s)[:, 0]
-    gr = (g * residual).sum(axis=0) - (right * inv_g).sum(axis=1)
-    tall = inv_s.reshape(-1, inv_s.shape[2])
-    ss = ss - cross_s.reshape(tall.shape).T @ tall
-    sr = sr - tall.T @ right.ravel()
-    return Reduced(np.maximum(gg, 0.0), gs, gr, ss, sr, index, (inverse, cross_g, cross_s, right), residual)
+        cross, gs, ss, sr = _with_drift(drift, plain, cross, (gs, ss, sr))
+    if ridge is not None and local is not None:
+        cross[:, :, -1] -= ridge * local
+    solved = np.linalg.solve(normal, cross / scale[:, :, None]) / scale[:, :, None]
+    cross_s, inv_s, inv_g = cross[:, :, :-2], solved[:, :, :-2], solved[:, :, -2]
+    gg = np.square(g).sum(axis=0) - (cross[:, :, -2] * inv_g).sum(axis=1)
+    gs = gs - (inv_g[:, None, :] @ cross_s)[:, 0]
+    gr = (g * residual).sum(axis=0) - (cross[:, :, -1] * inv_g).sum(axis=1)
+    own = np.tensordot(inv_s, cross, axes=((0, 1), (0, 1)))
+    ss, sr = ss - own[:, :-2], sr - own[:, -1]
+    return Reduced(np.maximum(gg, 0.0), gs, gr, 0.5 * (ss + ss.T), sr, index, solved, residual)
 
 
-def _with_drift(
-    drift: Drift, normal: Float, cross_g: Float, cross_s: Float, right: Float, products: tuple[Float, Float, Float]
-) -> tuple[Float, Float, Float, Float]:
-    """gs, ss, sr and cross_s with the drift's columns behind the others. They are columns of the baseline times a course along
+def _with_drift(drift: Drift, normal: Float, cross: Float, products: tuple[Float, Float, Float]) -> tuple[Float, Float, Float, Float]:
+    """cross, gs, ss and sr with the drift's columns behind the shared ones. They are columns of the baseline times a course along
     wavelength, so their products are known."""
     gs, ss, sr = products
     terms, courses = np.repeat(drift.terms, drift.course.shape[1]), np.tile(drift.course, drift.terms.size)
     own = normal[:, :, terms] * courses[:, None, :]
-    mixed = np.einsum("cjs,cj->sj", cross_s[:, terms, :], courses)
+    mixed = np.einsum("cjs,cj->sj", cross[:, terms, :], courses)
     among = np.einsum("ci,cij->ij", courses, own[:, terms, :])
-    gs = np.concatenate([gs, cross_g[:, terms] * courses], axis=1)
-    ss = np.block([[ss, mixed], [mixed.T, among]])
-    sr = np.concatenate([sr, (right[:, terms] * courses).sum(axis=0)])
-    return gs, ss, sr, np.concatenate([cross_s, own], axis=2)
+    gs = np.concatenate([gs, cross[:, terms, -2] * courses], axis=1)
+    ss = np.block([[ss, mixed[:-2]], [mixed[:-2].T, among]])
+    return np.concatenate([cross[:, :, :-2], own, cross[:, :, -2:]], axis=2), gs, ss, np.concatenate([sr, mixed[-1]])
 
 
 def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: float) -> Shape:
@@ -176,9 +169,10 @@ def interpolation(nodes: Float, at: Float) -> Float:
 
 
 def shapes_of(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
-) -> tuple[Float, Float, Float]:  # fmt: skip
-    """Transit T, dT/dd (n, channel) and dT/dθ (6, n, channel): second-order Taylor steps in depth from the nodes, interpolated.
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float, by_theta: Float
+) -> tuple[Float, Float]:  # fmt: skip
+    """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated. dT/dθ goes into by_theta
+    (6, n, channel).
 
     Shapes that differ in depth and limb darkening alone are asked for one after the other: the model then knows the planet's course.
     """
@@ -200,10 +194,10 @@ def shapes_of(
     da = STEP_A * here[0].a
     by_a = (curves([replace(one, a=one.a + da) for one in here]) - value) / da
     by_b = (curves([replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
-    by_theta = np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2])
+    np.matmul(np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2]), mix, out=by_theta)
     slope = (t_high - t_low) / (high - low)
     curve = (t_high - 2 * value + t_low) / step**2 * (node_depth >= SHALLOW)
     # offset in depth of each channel from each node; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     first, second = mix * offset, mix * offset**2
-    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first, by_theta @ mix
+    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first

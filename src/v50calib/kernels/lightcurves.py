@@ -34,15 +34,15 @@ def _smooth_into(
     c_left, c_right = columns // 2, columns - columns // 2 - 1
     total, mean = np.zeros(nc), np.zeros(nc)
     for k in range(-left, right + 1):
-        row = background[min(max(k, 0), n - 1)]
+        r = min(max(k, 0), n - 1)
         for c in range(nc):
-            v = row[c]
+            v = background[r, c]
             total[c] += centre[c] if v > high[c] or v < low[c] else v
     for i in range(n):
         if i > 0:
-            old, new = background[max(i - 1 - left, 0)], background[min(i + right, n - 1)]
+            old, new = max(i - 1 - left, 0), min(i + right, n - 1)
             for c in range(nc):
-                a, b = np.float64(new[c]), np.float64(old[c])
+                a, b = np.float64(background[new, c]), np.float64(background[old, c])
                 a = centre[c] if a > high[c] or a < low[c] else a
                 b = centre[c] if b > high[c] or b < low[c] else b
                 total[c] += a - b
@@ -57,11 +57,10 @@ def _smooth_into(
         else:
             mean[:] = total
         scale = 1.0 / (window * columns)
-        f, o = flux[i], out[i]
         for c in range(nc):
             v = mean[c] * scale
-            o[c] = v
-            f[c] -= v * area[c]
+            out[i, c] = v
+            flux[i, c] -= v * area[c]
 
 
 def subtract_smooth(flux: Real, background: Real, centre: Float, limit: Float, area: Float, window: int, columns: int) -> Real:
@@ -247,13 +246,14 @@ def apply_operator(operator: Float, rows: NDArray[np.int64], series: Real) -> Fl
 
 @_jit
 def _divide_into(flux: Real, var: Real, baseline: Real, norm: Real, norm_var: Real) -> None:
-    for i in range(flux.shape[0]):
-        f, v, b, o, p = flux[i], var[i], baseline[i], norm[i], norm_var[i]
-        for c in range(f.size):
-            o[c] = np.float64(f[c]) / np.float64(b[c])
-        for c in range(f.size):
-            scale = 1.0 / np.float64(b[c])
-            p[c] = v[c] * scale * scale
+    n, columns = flux.shape
+    # no views of the rows: of one band they would cost more than the rest
+    for i in range(n):
+        for c in range(columns):
+            norm[i, c] = np.float64(flux[i, c]) / np.float64(baseline[i, c])
+        for c in range(columns):
+            scale = 1.0 / np.float64(baseline[i, c])
+            norm_var[i, c] = var[i, c] * scale * scale
 
 
 def divide(flux: Real, var: Real, baseline: Real) -> tuple[Real, Real]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -50,5 +52,5 @@ def from_kipping(q1: float, q2: float) -> tuple[float, float]:
     >>> [round(float(u), 9) for u in from_kipping(0.36, 1 / 3)]
     [0.4, 0.2]
     """
-    root, q2 = float(np.sqrt(np.clip(q1, 0.0, 1.0))), float(np.clip(q2, 0.0, 1.0))
+    root, q2 = math.sqrt(min(max(q1, 0.0), 1.0)), min(max(q2, 0.0), 1.0)
     return 2.0 * root * q2, root * (1.0 - 2.0 * q2)

@@ -19,6 +19,18 @@ SIGMA_SAMPLES = 400
 BLOCKS = 20
 
 
+def median(values: Real) -> Float:
+    """Median along axis 0, NaN where any value is. Short columns are sorted whole, which vectorizes: faster than `np.median` selects.
+
+    >>> median(np.array([[3.0, 1.0], [1.0, 1.0], [2.0, 9.0], [8.0, 2.0]]))
+    array([2.5, 1.5])
+    """
+    ordered = np.sort(np.moveaxis(values, 0, -1), axis=-1)
+    n = len(values)
+    # NaN is last in order
+    return np.asarray(np.where(np.isnan(ordered[..., -1]), np.nan, 0.5 * (ordered[..., (n - 1) // 2] + ordered[..., n // 2])))
+
+
 def robust_sigma(values: Real) -> Float:
     """1.4826 x median absolute deviation along axis 0; NaN ignored, NaN where nothing is finite.
 
@@ -27,7 +39,7 @@ def robust_sigma(values: Real) -> Float:
     """
     finite = np.isfinite(values)
     if finite.all():
-        return MAD_TO_SIGMA * np.median(np.abs(values - np.median(values, axis=0)), axis=0)
+        return MAD_TO_SIGMA * median(np.abs(values - median(values)))
     lost = ~finite.any(axis=0)
     filled = np.where(lost, 0.0, values)
     deviation = np.abs(filled - np.nanmedian(filled, axis=0))
@@ -62,10 +74,10 @@ def robust_limits(series: Real, clip: float) -> tuple[Float, Float]:
     """
     index = np.linspace(0, len(series) - 1, min(len(series), SIGMA_SAMPLES)).astype(int)
     sample = series[index].astype(np.float64)
-    centre = np.median(sample, axis=0)
+    centre = median(sample)
     length = max(len(sample) // BLOCKS, 1)
     blocks = sample[: len(sample) // length * length].reshape(-1, length, sample.shape[1])
-    levels = np.median(blocks, axis=1)
+    levels = median(blocks.swapaxes(0, 1))
     sigma = robust_sigma((blocks - levels[:, None]).reshape(-1, sample.shape[1]))
     return centre, clip * sigma + np.abs(levels - centre).max(axis=0)
 
@@ -98,7 +110,7 @@ def interpolate_in_time(series: Real, bad: Mask) -> Real:
     array([1., 2., 3., 4.])
     """
     out = series.copy()
-    for i, c in np.argwhere(bad):
+    for i, c in zip(*np.divmod(np.flatnonzero(bad), bad.shape[1]), strict=True):
         before, after = i - 1, i + 1
         while before >= 0 and bad[before, c]:
             before -= 1

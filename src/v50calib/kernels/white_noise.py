@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Mask, Real
+from v50calib.kernels.lightcurves import sums
 from v50calib.kernels.series import point_to_point_sigma
 
 #: fewer pairs out of transit than this have no scatter worth the name: all pairs are taken
@@ -22,11 +23,13 @@ def white_over_model(flux: Real, normalized: Real, var: Real) -> tuple[Float, Fl
     >>> white_over_model(flux, flux / flux[0], flux)[0]  # 396 of 400 electrons
     array([1.  , 0.99])
     """
-    whole = np.isfinite(normalized.sum(axis=0)) & np.isfinite(flux.sum(axis=0))
+    light, by_channel = sums(flux)
+    whole = np.isfinite(sums(normalized)[1]) & np.isfinite(by_channel)
     if not whole.all():
         flux, normalized, var = flux[:, whole], normalized[:, whole], var[:, whole]
-    total = (flux / normalized).sum(axis=1, dtype=np.float64)
-    return flux.sum(axis=1, dtype=np.float64) / total, var.sum(axis=1, dtype=np.float64) / total**2
+        light = sums(flux)[0]
+    total = sums(flux / normalized)[0]
+    return light / total, sums(var)[0] / total**2
 
 
 class WhiteNoise(NamedTuple):

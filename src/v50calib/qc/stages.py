@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from v50calib.kernels.series import drift
+from v50calib.kernels.series import median as column_median
 from v50calib.qc.metrics import NOISE
 
 Rows = dict[str, dict[str, Any]]
@@ -39,7 +40,7 @@ def _photometry(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     flux, var = (np.asarray(ds[n][:: max(1, ds.sizes["pair"] // 500)], np.float64) for n in ("photometry", "photometry_var"))
     lit = np.isfinite(flux[0]) & (var[0] > 0)
-    snr = np.median(flux[:, lit] / np.sqrt(var[:, lit]), axis=0) if lit.any() else np.full(1, np.nan)
+    snr = column_median(flux[:, lit] / np.sqrt(var[:, lit])) if lit.any() else np.full(1, np.nan)
     return {
         "snr_median": float(np.median(snr)),
         "snr_lowest": float(snr.min()),

@@ -10,20 +10,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.transit import (
-    UNKNOWN_PERIOD_H,
-    Model,
-    Prior,
-    Shape,
-    WhiteFit,
-    baseline_cost,
-    fit_white,
-    radius_ratio,
-    search_box,
-    transit_duration,
-    transit_starts,
-    white_model,
-)
+from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Prior, Shape, radius_ratio, search_box, transit_duration, transit_starts
+from v50calib.kernels.white_fit import WhiteFit, baseline_cost, fit_white, white_model
 from v50calib.stages.config import Section
 from v50calib.stages.series.curves import Ephemeris, Series, binned_white
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins

@@ -196,12 +196,12 @@ def _columns(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
     ny, nx = scene.shape
     region = _edge(config, scene).astype(np.float64)
     weights = region / np.maximum(region.sum(axis=0), 1.0)
-    groups = [np.flatnonzero(weights[:, x]) * nx + x for x in range(nx)]
-    starts = np.concatenate([[0], np.cumsum([g.size for g in groups])])
+    column, row = np.nonzero(weights.T)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=nx))])
     empty = np.zeros((0, ny, nx))
     return BackgroundModel(
         per_column=True, weights=weights, maps=empty, surface=empty, linear=math.isinf(_clip(config)),
-        pixels=np.concatenate(groups).astype(np.int64), starts=starts.astype(np.int64), clip=_clip(config),
+        pixels=(row * nx + column).astype(np.int64), starts=starts.astype(np.int64), clip=_clip(config),
         max_iters=config.background.robust.max_iters, smooth_columns=config.background.columns.smooth_columns,
     )  # fmt: skip
 

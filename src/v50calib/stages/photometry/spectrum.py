@@ -51,8 +51,8 @@ class Spectrum:
         return self.image.shape[1]
 
 
-def spectrum_maps(config: PhotometryConfig, method: str, image: Float, masked: Mask, span: slice, noise: PixelNoise) -> FluxMaps:
-    """Per column Horne's optimal weights or an aperture in y, about the mean trace; image (ny, nx): mean frame without background."""
+def spectrum_on(config: PhotometryConfig, image: Float, masked: Mask, span: slice, noise: PixelNoise) -> Spectrum:
+    """Trace, window and profile of a mean frame without background, image (ny, nx)."""
     ny = image.shape[0]
     row = trace_row(image, masked, span)
     line = trace_line(config, image, masked, noise.total, span, row)
@@ -60,7 +60,12 @@ def spectrum_maps(config: PhotometryConfig, method: str, image: Float, masked: M
     yy = np.arange(ny, dtype=np.float64)[:, None]
     window = (yy >= np.maximum(middle - half, 0.0)) & (yy < np.minimum(middle + half, ny))
     profile = spatial_profile(config, image, masked, window, span, line, noise.total)
-    return EXTRACTIONS[method](config, Spectrum(image, masked, noise, span, row, line, window, profile))
+    return Spectrum(image, masked, noise, span, row, line, window, profile)
+
+
+def spectrum_maps(config: PhotometryConfig, method: str, spectrum: Spectrum) -> FluxMaps:
+    """Per column Horne's optimal weights or an aperture in y, about the mean trace."""
+    return EXTRACTIONS[method](config, spectrum)
 
 
 def _optimal(config: PhotometryConfig, spectrum: Spectrum) -> FluxMaps:

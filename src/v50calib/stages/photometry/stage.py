@@ -8,12 +8,13 @@ light curves.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v50calib.dq import DQ
-from v50calib.kernels.arrays import Flags, Float, Real
+from v50calib.kernels.arrays import Flags, Float, Index, Real
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
 from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_limits
@@ -26,6 +27,20 @@ from v50calib.stages.photometry.weight_maps import FLUX, LIGHT, Sums, X, Y
 
 #: background samples further off their channel's slow course than this many sigma are replaced by its median
 BACKGROUND_CLIP = 6.0
+
+
+def picked(values: NDArray[Any], columns: Index) -> NDArray[Any]:
+    """Columns of values (pair, column) as an array of their own; neighbours, in either direction, are copied row by row.
+
+    >>> picked(np.arange(6.0).reshape(2, 3), np.array([2, 1]))
+    array([[2., 1.],
+           [5., 4.]])
+    """
+    step = int(columns[1] - columns[0]) if columns.size > 1 else 1
+    if abs(step) != 1 or (np.diff(columns) != step).any():
+        return np.asarray(values[:, columns])
+    low, high = int(columns.min()), int(columns.max()) + 1
+    return np.ascontiguousarray(values[:, low:high][:, ::step])
 
 
 class Photometry:
@@ -85,10 +100,11 @@ class Photometry:
     def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
         """Flux and flags with single samples in time that stand off their neighbours interpolated."""
         bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
-        if not bad.any():
+        where = np.flatnonzero(bad)
+        if not where.size:
             return flux, dq
         dq = dq.copy()
-        dq[bad] |= REPLACED
+        dq.reshape(-1)[where] |= REPLACED
         return interpolate_in_time(flux, bad), dq
 
     @staticmethod
@@ -124,13 +140,13 @@ class Photometry:
     ) -> LightCurves:  # fmt: skip
         """Pick the science columns in ascending wavelength, attach variances, sum to a band where asked."""
         columns, noise, smoothing = constants.channels.columns, constants.noise, constants.background
-        flux, background = flux[:, columns], background[:, columns]
+        flux, background = picked(flux, columns), picked(background, columns)
         flux[:, ~np.isfinite(constants.areas.flux[columns])] = np.nan
         unsmoothed = constants.background_flux_var[columns]
         share = 1.0 / max(smoothing.smooth_pairs, 1)
         slow, read = unsmoothed * (1.0 - share), noise.read[columns] + unsmoothed * share
         variance = linear_variance(flux, noise.photon_gain[columns], noise.constant[columns] + read)
-        dq = dq[:, columns] | constants.channels.dq[columns]
+        dq = picked(dq, columns) | constants.channels.dq[columns]
         if constants.spectral and self.config.instrument.per_channel is False:
             flux, variance, background = (np.nansum(v, axis=1, keepdims=True) for v in (flux, variance, background))
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)

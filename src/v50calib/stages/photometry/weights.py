@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from v50calib.dq import DQ
@@ -16,7 +18,7 @@ from v50calib.stages.photometry.constants import BackgroundTerms, Channels, Nois
 from v50calib.stages.photometry.flux_maps import FluxMaps, per_channel
 from v50calib.stages.photometry.mean_frame import MeanFrame, PixelNoise, pixel_noise
 from v50calib.stages.photometry.per_frame import PerFrame
-from v50calib.stages.photometry.spectrum import spectrum_maps
+from v50calib.stages.photometry.spectrum import Spectrum, spectrum_maps, spectrum_on
 from v50calib.stages.photometry.weight_maps import Areas, stack_maps
 from v50calib.stages.tile import VisitState
 
@@ -24,23 +26,50 @@ from v50calib.stages.tile import VisitState
 BAND_EDGE = 19
 
 
-def build_constants(config: PhotometryConfig, state: VisitState, mean: MeanFrame, pair_cadence_s: float) -> PhotometryConstants:
-    """Maps and noise terms of a visit. Raises ConfigError where a method makes no sense on its instrument."""
+@dataclass(frozen=True)
+class Star:
+    """The mean frame's light on its background, the same for every extraction method.
+
+    image (ny, nx) without background, filled: masked pixels estimated; spectrum: of a spectrum, its trace and profile.
+    """
+
+    model: BackgroundModel
+    image: Float
+    filled: Float
+    noise: PixelNoise
+    span: slice
+    spectrum: Spectrum | None
+
+
+def star_on_background(config: PhotometryConfig, state: VisitState, mean: MeanFrame) -> Star:
+    """Background, noise and, of a spectrum, trace and profile of the mean frame."""
     instrument, spectral = state.instrument, state.instrument.spectral
-    method, background_method = resolve_method(config, spectral)
     check_roi(config, mean.cds.shape)
     hot = (state.pixel_dq & np.uint32(DQ.HOT)).astype(bool)
+    _, background_method = resolve_method(config, spectral)
     model = build_background(config, background_method, Scene(mean.cds, state.masked, hot, instrument))
     level = mean_background(model, mean, state.masked)
     image, noise = mean.cds - level, pixel_noise(config.noise_model, mean, level)
     span = drift_columns(instrument.science, image.shape[1])
-    if spectral:
-        found = spectrum_maps(config, method, image, state.masked, span, noise)
+    spectrum = spectrum_on(config, image, state.masked, span, noise) if spectral else None
+    return Star(model, image, extraction.fill_masked(image, state.masked), noise, span, spectrum)
+
+
+def build_constants(
+    config: PhotometryConfig, state: VisitState, mean: MeanFrame, pair_cadence_s: float, star: Star | None = None
+) -> PhotometryConstants:  # fmt: skip
+    """Maps and noise terms of a visit; star: of another method's constants. Raises ConfigError where a method makes no sense on its
+    instrument."""
+    instrument, spectral = state.instrument, state.instrument.spectral
+    method, _ = resolve_method(config, spectral)
+    star = star if star is not None else star_on_background(config, state, mean)
+    model, image, noise, filled, span = star.model, star.image, star.noise, star.filled, star.span
+    if star.spectrum is not None:
+        found = spectrum_maps(config, method, star.spectrum)
     else:
         found = band_maps(config, method, image, state.masked, noise)
     flux = found.weights
     sums = model.sums(flux, found.moments, spectral=spectral)
-    filled = extraction.fill_masked(image, state.masked)
     centroid = build_centroid(config.centroid, filled, mean_position(found, image, span, spectral=spectral), spectral=spectral)
     per_frame = per_frame_of(found, model, sums, centroid, image, state.masked, spectral=spectral)
     if per_frame is None:

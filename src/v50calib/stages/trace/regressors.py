@@ -109,7 +109,10 @@ def _terms_shown(series: Series, chosen: list[Float]) -> list[Term]:
         return columns / np.where(norm > 0, norm, 1.0)
 
     basis = np.linalg.qr(differences(taken))[0]
-    left = np.nansum(series.flux[first + 1].astype(np.float64) - series.flux[first], axis=1)
+    if whole_channels(series.flux).all():
+        left = series.white[0][first + 1] - series.white[0][first]
+    else:
+        left = np.nansum(series.flux[first + 1].astype(np.float64) - series.flux[first], axis=1)
     left -= basis @ (basis.T @ left)
     for group in filter(None, groups):
         columns = differences(group)
