@@ -152,7 +152,7 @@ def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -
     """mu and sigma per planet of the run in RUN_DIR: one transit fit of all visits and instruments of each planet."""
     from v50calib.runs.calibrated import calibrated_visits
     from v50calib.runs.manifest import read as read_manifest
-    from v50calib.runtime.planets import planet_fits
+    from v50calib.runtime.planets import distrusted, planet_fits
     from v50calib.uncertainty.spectra import combine
     from v50calib.uncertainty.tables import write_features, write_predictions
 
@@ -163,7 +163,7 @@ def spectra(run_dir: Location, out: Path, features: Path | None, missing: str) -
     write_predictions(out, found.predictions)
     if features is not None:
         write_features(features, found.features)
-    for note in found.notes:
+    for note in [*found.notes, *distrusted(fits)]:
         click.echo(note)
     click.echo(f"spectra of {len(found.predictions.ids)} planets → {out}")
 

@@ -99,7 +99,7 @@ def _groups(series: Series) -> _Groups:
     parts = np.array_split(good, GROUPS) if good.size >= 2 * GROUPS else [good]
     flux = np.stack([series.flux[:, g].sum(axis=1, dtype=np.float64) for g in parts], axis=1)
     var = np.stack([series.var[:, g].sum(axis=1, dtype=np.float64) for g in parts], axis=1)
-    both = bins.mean(np.concatenate([flux, var + np.array([series.slow_var[g].sum() for g in parts])], axis=1))
+    both = bins.mean(np.concatenate([flux, var + np.array([series.common_of(g) for g in parts])], axis=1))
     mean, var = both[:, : len(parts)], both[:, len(parts) :] / bins.count[:, None]
     white = mean.sum(axis=1, keepdims=True), np.sqrt(var.sum(axis=1, keepdims=True))
     return _Groups(bins, white, (mean, np.sqrt(var)) if len(parts) > 1 else None)

@@ -197,7 +197,9 @@ class Dark(PlainStage[DarkConfig]):
             raise ConfigError(f"calib.dark.pedestal.roi={cfg.roi} is not inside the detector: [y0,y1,x0,x1] within {ny} rows, {nx} columns")
         region = (slice(y0, y1), slice(x0, x1))
         if state.masked[region].all():
-            raise DataError(f"calib.dark.pedestal.roi={cfg.roi} holds bad pixels only in this visit of {state.instrument}: take another region")
+            raise DataError(
+                f"calib.dark.pedestal.roi={cfg.roi} holds bad pixels only in this visit of {state.instrument}: take another region"
+            )
         state.notes.append("dark.pedestal.roi subtracts each frame's median over the region: whatever light falls there is subtracted too")
         return region
 

@@ -244,7 +244,8 @@ def _surface(config: PhotometryConfig, sky: Mask, basis: Float, penalty: Float |
     cfg = config.background
     if sky.sum() <= 2 * fewest:
         raise DataError(
-            f"calib.photometry.background.method={cfg.method} has {int(sky.sum())} background pixels in this visit: too few for {len(basis)} coefficients; "
+            f"calib.photometry.background.method={cfg.method} has {int(sky.sum())} background pixels in this visit: too few for "
+            f"{len(basis)} coefficients; "
             "lower calib.photometry.background.annulus.inner_px or the surface's degree"
         )
     maps = kernels.least_squares_maps(basis, sky, penalty)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.kernels.arrays import Flags, Float, Mask, Real
+from v50calib.kernels.arrays import Flags, Float, Index, Mask, Real
 from v50calib.kernels.lightcurves import weighted_totals
 from v50calib.stages.series.darkening import Darkening, law
 from v50calib.stages.series.time_bins import BaselineModel
@@ -19,7 +19,8 @@ class Series:
 
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
-    slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
+    slow_var (channel,) e-²: extra variance of a pair for slow signals, fast_var (channel,): the background's share of its own variance, shared:
+    neighbouring channels that have both in common (see `LightCurves`);
     width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
     used (pair,) pairs that fits and bins may use, None: all; darkening: limb darkening of the channels, None: the law's.
     """
@@ -37,6 +38,20 @@ class Series:
     background: Float | None = None
     used: Mask | None = None
     darkening: Darkening | None = None
+    fast_var: Float | None = None
+    shared: int = 1
+
+    def slow_of(self, channels: Mask | Index) -> float:
+        """slow_var of a sum of channels, e-²: neighbours share the background's error, which adds up in their sum."""
+        part = self.slow_var[channels]
+        return float(part.sum()) * min(self.shared, max(part.size, 1))
+
+    def common_of(self, channels: Mask | Index) -> float:
+        """What the variance of a sum of channels has beyond the sum of their variances, for a slow signal, e-²."""
+        if self.fast_var is None or self.shared == 1:
+            return self.slow_of(channels)
+        part = self.fast_var[channels]
+        return self.slow_of(channels) + float(part.sum()) * (min(self.shared, max(part.size, 1)) - 1)
 
     @property
     def limb(self) -> Darkening:
@@ -162,7 +177,7 @@ def white_curve(series: Series) -> tuple[Float, Float]:
     """White light curve (pair,) [e-]: the sum of the channels' flux, and its variance; a channel with any NaN takes no part."""
     whole = whole_channels(series.flux)
     flux, var = (v if whole.all() else v[:, whole] for v in (series.flux, series.var))
-    return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.slow_var[whole].sum()
+    return flux.sum(axis=1, dtype=np.float64), var.sum(axis=1, dtype=np.float64) + series.common_of(whole)
 
 
 def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Float]:
@@ -173,7 +188,7 @@ def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Flo
     whole = np.isfinite(light) & whole_channels(normalized.flux)
     weight = light[whole]
     curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
-    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
+    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.common_of(whole)
     total = float((weight * level[whole]).sum())
     return flux / total, var / total**2
 
