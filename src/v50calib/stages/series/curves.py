@@ -19,8 +19,8 @@ class Series:
 
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
-    slow_var (channel,) e-²: extra variance of a pair for slow signals, fast_var (channel,): the background's share of its own variance, shared:
-    neighbouring channels that have both in common (see `LightCurves`);
+    slow_var (channel,) e-²: extra variance of a pair for slow signals, fast_var (channel,): the background's share of the pair's own,
+    shared: neighbouring channels that have both in common (see `LightCurves`);
     width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
     used (pair,) pairs that fits and bins may use, None: all; darkening: limb darkening of the channels, None: the law's.
     """
