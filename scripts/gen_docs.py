@@ -4,7 +4,8 @@
     python scripts/gen_docs.py --check    # exit 1 and name the files that would change
 
 A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
-the config models), `cli COMMAND` (its options), `raw`, `products`, `commands`, `api`, `keys`, `dq`, `distrust`, `profiles`.
+the config models), `cli COMMAND` (its options), `raw`, `products`, `commands`, `api`, `keys`, `dq`, `distrust`,
+`distrust planets`, `profiles`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from v50calib.config.compose import profiles_dir
 from v50calib.config.models import RunConfig
 from v50calib.dq import DESCRIPTIONS
 from v50calib.errors import ConfigError
-from v50calib.qc.distrust import RULES
+from v50calib.qc.distrust import PLANET_RULES, RULES
 from v50calib.schema import CALIBRATED, RAW_VISIT, Var
 
+#: rules of the tables `distrust` and `distrust planets`
+DISTRUSTED = {"visits": RULES, "planets": PLANET_RULES}
 ROOT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"(<!-- begin: (?P<name>[^>]+?) -->\n).*?(<!-- end: (?P=name) -->)", re.DOTALL)
 _SIGNS = {"Ge": ("ge", "≥"), "Gt": ("gt", ">"), "Le": ("le", "≤"), "Lt": ("lt", "<")}
@@ -208,9 +211,9 @@ def dq_table() -> str:
     return table(["bit", "name", "value", "meaning"], rows)
 
 
-def distrust_table() -> str:
-    """The rules that rank visits in the report."""
-    rows = [[f"`{rule.key}`", f"{'<' if rule.below else '>'} {rule.limit:g}{rule.unit}", rule.says] for rule in RULES]
+def distrust_table(of: str = "visits") -> str:
+    """The rules that rank visits, or planets, in the report."""
+    rows = [[f"`{rule.key}`", f"{'<' if rule.below else '>'} {rule.limit:g}{rule.unit}", rule.says] for rule in DISTRUSTED[of]]
     return table(["number", "a reason where", "meaning"], rows)
 
 

@@ -18,8 +18,11 @@ from v50calib.config import load
 from v50calib.engine.depths import FitInput
 from v50calib.engine.planet import Observation, fit_planet
 from v50calib.io.storage.commit import is_committed
+from v50calib.qc.distrust import judge_planet
+from v50calib.qc.planet_fit import Spectrum
 from v50calib.runs.spectra import STORE, open_spectra
 from v50calib.runtime import planets
+from v50calib.runtime.planet_record import planet_qc
 from v50calib.runtime.planets import fit_planets
 from v50calib.simulate import read_truth, simulate_dataset
 from v50calib.stages.series.curves import Ephemeris
@@ -104,6 +107,38 @@ def test_an_instrument_whose_transit_was_not_found_alone_gets_a_depth() -> None:
     assert abs(depth - 3e-4) < 3 * sigma
     assert 5e-5 < sigma < 1e-3
     assert any("FGS1: no transit found alone" in note for note in fit.notes)
+
+
+def record(observations: list[Observation], own: dict[tuple[int, str], Spectrum] | None = None) -> dict[str, float]:
+    fit = fit_planet(observations)
+    assert fit is not None
+    return planet_qc(fit, observations, own or {}, {"0/FGS1": ["along_time: savgol: its error is in no depth's error"]})
+
+
+def test_record_of_a_good_fit_and_of_a_cut_one() -> None:
+    """Ingress and egress inside the window: seen; mid-transit at 6.6 h of 7.5, T14 3 h: the egress is not, in one visit or in two."""
+    pair = [observed(0, "FGS1", 3.7, 0.01, 2e-4, 1), observed(0, "AIRS-CH0", 3.7, 0.01, 4e-4, 2, channels=20)]
+    good = record(pair)
+    assert good["contacts_seen"] == pytest.approx(1.0)
+    assert [r.text for r in judge_planet(good).reasons] == ["visit 0/FGS1: along_time: savgol: its error is in no depth's error"]
+    assert good["chi2"].keys() == good["white_depth_ppm"].keys() == {"FGS1", "AIRS-CH0"}
+    cut = [observed(v, "FGS1", 6.6, 0.01, 2e-4, v) for v in (0, 1)]
+    assert record(cut)["contacts_seen"] == 0.0
+    # ingress in one visit, egress in the other: together they saw both
+    assert record([cut[0], observed(1, "FGS1", 0.8, 0.01, 2e-4, 3)])["contacts_seen"] == pytest.approx(1.0)
+
+
+def test_record_of_instruments_and_visits_that_disagree() -> None:
+    airs = observed(0, "AIRS-CH0", 3.7, 0.01, 4e-4, 2, channels=20)
+    deep = [observed(0, "FGS1", 3.7, 0.014, 2e-4, 1), airs]
+    assert record(deep)["instruments_apart"] > 3
+    assert record([observed(0, "FGS1", 3.7, 0.011, 2e-4, 1), airs])["instruments_apart"] == 0.0
+    late = replace(deep[0], ephemeris=replace(deep[0].ephemeris, t0_h=3.9, t0_sigma_h=0.03))
+    on_time = replace(airs, ephemeris=replace(airs.ephemeris, t0_sigma_h=0.02))
+    assert record([late, on_time])["t0_apart"] == pytest.approx(0.197 / np.hypot(0.03, 0.02), rel=0.05)
+    visits = [observed(v, "FGS1", 3.6, 0.01, 2e-4, v) for v in (0, 1)]
+    own = {(v, "FGS1"): Spectrum(np.array([d]), np.array([1e-4]), np.zeros((1, 1))) for v, d in ((0, 0.0095), (1, 0.0105))}
+    assert record(visits, own)["visits_apart"] == pytest.approx(10 / np.sqrt(2), rel=1e-6)
 
 
 @pytest.fixture(scope="module")

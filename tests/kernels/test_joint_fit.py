@@ -174,3 +174,22 @@ def test_samples_without_weight_do_not_count() -> None:
     found = fit_joint([block], [band(12)], TRUE, np.array([3.7]), PRIOR).bands[0]
     assert abs(found.depth[3] - 0.01) < 4 * found.sigma[3]
     assert found.sigma_photon[3] > found.sigma_photon[2]
+
+
+def test_channels_whose_noise_exceeds_their_depth_scatter_by_their_errors() -> None:
+    """A transit cut at its egress, 5000 ± about 10000 ppm a channel: pulls of 1, no heavy tails, on batman's own light curves."""
+    time, width = grid(170)
+    true = Shape(5.0, 134.0, 6.4, 0.35, np.sqrt(0.005), 0.2, 0.15)
+    prior, design = Prior((6.4, 0.32), (0.4, 0.3), (0.2, 0.15), (0.15, 0.15)), powers(time, 3)
+    light = Model(time, width)(true)[:, None]
+    pulls = []
+    for seed in range(3):
+        flux = light + 1.2e-2 * np.random.default_rng(seed).normal(size=(time.size, 200))
+        block = Block(time, flux, np.full(flux.shape, 1.2e-2), width, design)
+        fit = fit_joint([block], [band(200)], true, np.array([5.0]), prior, fix_t0=True)
+        assert fit.converged
+        assert 0.7 < np.median(fit.bands[0].sigma) / np.std(fit.bands[0].depth) < 1.4
+        pulls.append((fit.bands[0].depth - 0.005) / fit.bands[0].sigma)
+    pull = np.concatenate(pulls)
+    assert 0.88 < pull.std() < 1.12
+    assert np.mean((pull - pull.mean()) ** 4) / pull.var() ** 2 < 3.6

@@ -128,3 +128,15 @@ def test_baseline_equals_numpy(use_centre: bool, kind: str) -> None:
         else:
             expected = sigma_clip(window, sigma=3.0, maxiters=1, stdfunc="mad_std", axis=0).mean(axis=0)
         np.testing.assert_allclose(out[i], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 196, 197, 198, 199])
+def test_the_ends_are_not_outliers_of_a_lost_neighbour(at: int) -> None:
+    """One sample lost near an end: it alone is marked, by both implementations."""
+    series = 1.0 + 1e-3 * np.random.default_rng(at).normal(size=(200, 3))
+    series[at] = 0.0
+    marked = np.empty(series.shape, bool)
+    temporal.find_isolated(series, np.full(3, 8e-3), marked)
+    for found in (isolated_outliers(series, threshold=8.0), marked):
+        assert np.flatnonzero(found.all(axis=1)).tolist() == [at]
+        assert found.sum() == 3

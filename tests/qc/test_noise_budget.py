@@ -106,11 +106,14 @@ def test_table_has_a_row_for_each_visit_instrument_and_stage(run: Path) -> None:
     # adc left out of the table, nonlinearity of the record altogether
     stages = ["dark", "flat", "cds", "photometry", "trace", "phase"]
     found = [(r["instrument"], r["stage"]) for r in rows]
-    assert sorted(found) == sorted((i, s) for i in INSTRUMENTS for s in stages)
+    assert sorted(found) == sorted([*((i, s) for i in INSTRUMENTS for s in stages), ("", "planet")])
     recorded = {e.instrument: e.qc["stages"] for e in manifest.read(run)}
     assert "adc" in recorded["FGS1"]
     assert "nonlinearity" not in recorded["FGS1"]
-    for row in rows:
+    planet = next(r for r in rows if r["stage"] == "planet")
+    assert (planet["notes"], planet["reasons"]) == ("0", "") or "contacts_seen" in planet["reasons"]
+    assert float(planet["red_noise"]) >= 1
+    for row in (r for r in rows if r["stage"] != "planet"):
         numbers = recorded[row["instrument"]][row["stage"]]
         assert {k: float(v) for k, v in row.items() if v and k in numbers} == {k: pytest.approx(float(v)) for k, v in numbers.items()}
 
@@ -119,7 +122,7 @@ def test_command_qc(run: Path, tmp_path: Path) -> None:
     lines = CliRunner().invoke(main, ["qc", str(run), "--json", "--stage", "trace"]).stdout.splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["trace", "trace"]
     result = CliRunner().invoke(main, ["qc", str(run), "--csv", str(tmp_path / "all.csv")])
-    assert result.stdout.startswith("14 rows")
+    assert result.stdout.startswith("15 rows")
     assert "noise_over_limit" in CliRunner().invoke(main, ["qc", str(run)]).stdout
     empty = CliRunner().invoke(main, ["qc", str(tmp_path)])
     assert empty.exit_code != 0

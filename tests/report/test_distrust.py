@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES, judge, no_product
+from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULES, judge, judge_planet, no_fit, no_product
 
 
 def record(**more: Any) -> dict[str, Any]:
@@ -83,3 +83,34 @@ def test_what_is_not_recorded_is_unknown_and_no_reason() -> None:
 def test_a_visit_without_a_product_stands_before_all() -> None:
     worst = judge(record(noise_over_limit=1e9, channels_lost=282, jitter_px={"x": 99, "y": 99}), transit_found=False)
     assert no_product("failed", "x").score == NO_PRODUCT > worst.score
+
+
+GOOD_FIT = {"channel_chi2": 1.0, "red_noise": 1.1, "contacts_seen": 1.0, "t0_apart": 1.0, "instruments_apart": 0.0, "visits_apart": 1.0,
+            "unconverged": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "weight"),
+    [
+        ("channel_chi2", 2.6, 2.0),
+        ("red_noise", 3.0, 2.0),
+        ("contacts_seen", 0.45, 2.0),
+        ("t0_apart", 8.0, 2.0),
+        ("instruments_apart", 6.0, 2.0),
+        ("visits_apart", 60.0, CAP),
+        ("unconverged", 1.0, 2.0),
+    ],
+)
+def test_each_rule_of_planets_weighs_its_number_over_its_limit(key: str, value: float, weight: float) -> None:
+    assert judge_planet(GOOD_FIT).reasons == ()
+    assert set(GOOD_FIT) == {rule.key for rule in PLANET_RULES}
+    (reason,) = judge_planet(GOOD_FIT | {key: value}).reasons
+    assert reason.text.startswith(f"{key} ")
+    assert reason.weight == pytest.approx(weight)
+
+
+def test_a_planet_of_an_error_that_no_bar_holds_and_one_without_a_fit() -> None:
+    verdict = judge_planet(GOOD_FIT | {"untold": ["visit 0/FGS1: along_time: savgol: …"]})
+    assert (verdict.score, verdict.unknown) == (1.0, ())
+    assert judge_planet({}).unknown == tuple(rule.key for rule in PLANET_RULES)
+    assert no_fit(transit_found=False).score == NO_TRANSIT < no_fit(transit_found=True).score == NO_PRODUCT

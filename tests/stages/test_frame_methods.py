@@ -363,7 +363,7 @@ def test_bad_pixels_are_filled_from_their_neighbours(tmp_path: Path, mode: str) 
     flags = pixel_dq(ds, dark={"bad_pixel_handling": handling})
     assert (flags[bad] & DQ.FLUX_ESTIMATED).all()
     handling["replace"] = {"mode": mode, "max_replace_fraction": 0.01}
-    with pytest.raises(ConfigError, match=r"would fill 1.67% of FGS1's pixels, more than max_replace_fraction=0.01"):
+    with pytest.raises(DataError, match=r"would fill 1.67% of FGS1's pixels, more than max_replace_fraction=0.01"):
         cds_of(ds, dark={"bad_pixel_handling": handling})
 
 

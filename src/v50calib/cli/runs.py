@@ -74,6 +74,8 @@ def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
 def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as_json: bool) -> None:
     """Quality numbers of a run, one row per visit, instrument and stage, from its manifest; also during the run.
 
+    The stage `planet` has a row for each planet's fit, with the reasons to distrust it.
+
     Without --csv or --json: for each stage the median of every number, and the visits with its lowest and highest value.
     """
     from v50calib.errors import StoreError
@@ -230,12 +232,22 @@ def _print_qc(rows: list[dict[str, Any]]) -> None:
     """Print a table of each stage and instrument: a row per number."""
     console = Console(width=120, highlight=False)
     for stage in dict.fromkeys(row["stage"] for row in rows):
-        for instrument in dict.fromkeys(row["instrument"] for row in rows):
+        for instrument in dict.fromkeys(row["instrument"] for row in rows if row["stage"] == stage):
             mine = [r for r in rows if (r["stage"], r["instrument"]) == (stage, instrument)]
             names = dict.fromkeys(n for r in mine for n, v in r.items() if isinstance(v, (int, float)) and n != "visit")
-            table = Table("number", "lowest", "median", "highest", title=f"{stage}, {instrument}: {len(mine)} visits")
+            table = Table(
+                "number",
+                "lowest",
+                "median",
+                "highest",
+                title=f"{stage}, {instrument}: {len(mine)} visits" if instrument else f"{stage}: {len(mine)} fits",
+            )
             for name in names:
-                known = [(float(r[name]), f"{r['planet_id']}/{r['visit']}") for r in mine if math.isfinite(r.get(name, math.nan))]
+                known = [
+                    (float(r[name]), f"{r['planet_id']}/{r['visit']}" if instrument else r["planet_id"])
+                    for r in mine
+                    if math.isfinite(r.get(name, math.nan))
+                ]
                 if known:
                     low, high = min(known), max(known)
                     middle = median(v for v, _ in known)

@@ -77,6 +77,11 @@ class CalibConfig(Section):
         depths = self.phase.depths
         return self.photometry.enabled and self.trace.enabled and depths.enabled and depths.planet
 
+    @property
+    def holds_mid_transit(self) -> bool:
+        """Whether every visit has the same given mid-transit, in hours since its start."""
+        return self.phase.enabled and self.phase.ephemeris.held
+
     def covers(self, instrument: str) -> bool:
         """Whether a run works on an instrument; the name of one with channels stands for all of them."""
         name = self.instrument_name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from v50calib.config.models import CalibConfig
-from v50calib.kernels.arrays import Float
+from v50calib.kernels.arrays import Float, Index
 from v50calib.kernels.transit import Model
 from v50calib.kernels.white_fit import baseline_cost
 from v50calib.stages.phase.ephemeris import reconsidered, resolve_ephemeris, shape_of
@@ -95,16 +95,19 @@ class _Groups:
 
 
 def _groups(series: Series) -> _Groups:
-    good = whole_channels(series.flux)
-    bins, n = TimeBins(series.time_h, BINS, series.used), int(good.sum())
-    flux, var = (bins.mean(v if good.all() else v[:, good]) for v in (series.flux, series.var))
-    var = (var + series.slow_var[good]) / bins.count[:, None]
-    white = flux.sum(axis=1, keepdims=True), np.sqrt(var.sum(axis=1, keepdims=True))
-    if n < 2 * GROUPS:
+    good = np.flatnonzero(whole_channels(series.flux))
+    bins = TimeBins(series.time_h, BINS, series.used)
+    flux, var = (bins.mean(v if good.size == v.shape[1] else v[:, good]) for v in (series.flux, series.var))
+
+    def noise(sums: Float, parts: list[Index]) -> Float:
+        return np.sqrt((sums + np.array([series.common_of(part) for part in parts])) / bins.count[:, None])
+
+    white = flux.sum(axis=1, keepdims=True), noise(var.sum(axis=1, keepdims=True), [good])
+    if good.size < 2 * GROUPS:
         return _Groups(bins, white, None)
-    first = [part[0] for part in np.array_split(np.arange(n), GROUPS)]
-    mean, noise = np.add.reduceat(flux, first, axis=1), np.sqrt(np.add.reduceat(var, first, axis=1))
-    return _Groups(bins, white, (mean, noise))
+    parts = np.array_split(good, GROUPS)
+    first = np.cumsum([0, *(part.size for part in parts[:-1])])
+    return _Groups(bins, white, (np.add.reduceat(flux, first, axis=1), noise(np.add.reduceat(var, first, axis=1), parts)))
 
 
 def drift_width(seen: _Groups, ephemeris: Ephemeris, model: BaselineModel, first: int) -> float:

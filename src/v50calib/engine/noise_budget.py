@@ -32,10 +32,9 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
     level = divisor * normalized.level
     scatter = _variance(normalized.flux, outside)
     white, var = white_normalized(result.series, normalized)
-    slow = result.series.slow_var
     total = float(np.nansum(level))
     whole = np.isfinite(level)
-    white_slow = float(slow[whole].sum()) / total**2
+    white_slow = result.series.slow_of(whole) / total**2
     sizes = block_sizes(len(outside))
     expected = float(var[outside].mean()) - white_slow
     return {

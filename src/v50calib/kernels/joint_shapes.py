@@ -9,12 +9,14 @@ import numpy as np
 from v50calib.kernels.arrays import Float, Index
 from v50calib.kernels.transit import Model, Shape, radius_ratio
 
-#: finite-difference steps of t0 [h], a/R* (relative), b, u, and depth (relative)
-STEP_T0, STEP_A, STEP_B, STEP_U, STEP_D = 1e-3, 2e-3, 2e-3, 5e-3, 1e-2
+#: finite-difference steps of t0 [h], a/R* (relative), b, u
+STEP_T0, STEP_A, STEP_B, STEP_U = 1e-3, 2e-3, 2e-3, 5e-3
 #: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
 DEPTH_RANGE = (2e-5, 0.25)
-#: shallower than this, steps in depth are absolute and curvature is left out: both would be below the model's own error of 1e-8
-SHALLOW = 1e-3
+#: a channel's depth is this near to its node's, relative to it, as far as spectra go
+NEAR = 0.1
+#: a node's depth is within this factor of the median of all channels: beyond it is noise, which would move the shape at each step
+NODE_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,10 @@ def _at_node(shape: Shape, theta: Float, darkening: Float, node: float, depth: f
 
 
 def _node_depths(depth: Float, nearest: Index, n: int) -> Float:
-    """Depth at which the shape is evaluated at each node: the median of the channels nearest to it."""
-    whole = float(np.median(depth))
+    """Depth at which the shape is evaluated at each node: the median of the channels nearest to it, within a factor of that of all."""
+    whole = float(np.clip(np.median(depth), *DEPTH_RANGE))
     found = np.array([np.median(depth[nearest == j]) if (nearest == j).any() else whole for j in range(n)])
-    return np.clip(found, *DEPTH_RANGE)
+    return np.clip(found, max(whole / NODE_SPREAD, DEPTH_RANGE[0]), min(whole * NODE_SPREAD, DEPTH_RANGE[1]))
 
 
 def interpolation(nodes: Float, at: Float) -> Float:
@@ -174,11 +176,13 @@ def shapes_of(
     """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated. dT/dθ goes into by_theta
     (6, n, channel).
 
+    Further than NEAR from its node a channel's depth is noise, not spectrum: the step goes on as a straight line, so that a depth with
+    an error as large as itself scatters evenly, and its error does not depend on where it fell.
     Shapes that differ in depth and limb darkening alone are asked for one after the other: the model then knows the planet's course.
     """
     node_depth = _node_depths(depth, nearest, nodes.size)
-    step = np.maximum(STEP_D * node_depth, np.minimum(STEP_D * SHALLOW, 0.5 * node_depth))
-    low, high = node_depth - step, node_depth + step
+    near = NEAR * node_depth
+    low, high = node_depth - near, node_depth + near
 
     def at(depths: Float) -> list[Shape]:
         return [_at_node(shape, theta, darkening[:, j], s, float(depths[j])) for j, s in enumerate(nodes)]
@@ -196,8 +200,8 @@ def shapes_of(
     by_b = (curves([replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
     np.matmul(np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2]), mix, out=by_theta)
     slope = (t_high - t_low) / (high - low)
-    curve = (t_high - 2 * value + t_low) / step**2 * (node_depth >= SHALLOW)
-    # offset in depth of each channel from each node; the sum over nodes is a matrix product
+    curve = (t_high - 2 * value + t_low) / near**2
+    # offset in depth of each channel from each node, and the part of it that is near; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
-    first, second = mix * offset, mix * offset**2
-    return value @ mix + slope @ first + 0.5 * (curve @ second), slope @ mix + curve @ first
+    bent = np.clip(offset, -near[:, None], near[:, None])
+    return value @ mix + slope @ (mix * offset) + curve @ (mix * (offset - 0.5 * bent) * bent), slope @ mix + curve @ (mix * bent)

@@ -15,6 +15,8 @@ from v50calib.kernels.lightcurves import apply_operator, isolated
 MAD_TO_SIGMA = 1.4826022185056018
 #: samples in time that a robust level or scatter is taken from
 SIGMA_SAMPLES = 400
+#: limit of the first and last sample over that of others: theirs are on one side, and a slow change carries them off
+END = 1.25
 #: stretches of time that a slow change is followed in
 BLOCKS = 20
 
@@ -86,21 +88,27 @@ def isolated_outliers(series: Real, *, threshold: float) -> Mask:
     """Samples above both neighbours, or below both, by more than threshold·sigma.
 
     series (time, channel). One sample in time is what a cosmic ray leaves in a CDS pair; a transit, a
-    drift or a step never qualifies since it moves the neighbours too.
+    drift or a step never qualifies since it moves the neighbours too. The first and last sample are held against the next two, at END
+    times the limit: off their mean it would be where one of those is the outlier.
 
     >>> series = np.tile([[1.0], [1.1]], (50, 1))
-    >>> series[40] = 9.0
+    >>> series[[2, 40]] = 9.0
     >>> np.flatnonzero(isolated_outliers(series, threshold=8.0))
-    array([40])
+    array([ 2, 40])
     """
     if len(series) < 3:
         return np.zeros(series.shape, bool)
     sigma = point_to_point_sigma(series, samples=SIGMA_SAMPLES)
     limit = threshold * np.where(sigma > 0, sigma, np.inf)
     out = isolated(series, limit)
-    out[0] = np.abs(series[0] - series[1:3].mean(axis=0)) > 1.25 * limit
-    out[-1] = np.abs(series[-1] - series[-3:-1].mean(axis=0)) > 1.25 * limit
+    out[0] = _off_both(series[0], series[1], series[2], END * limit)
+    out[-1] = _off_both(series[-1], series[-2], series[-3], END * limit)
     return out
+
+
+def _off_both(sample: Real, one: Real, two: Real, limit: Float) -> Mask:
+    """Where a sample (channel,) is above both others, or below both, by more than the limit."""
+    return np.asarray((sample - np.maximum(one, two) > limit) | (np.minimum(one, two) - sample > limit))
 
 
 def interpolate_in_time(series: Real, bad: Mask) -> Real:

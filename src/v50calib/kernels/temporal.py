@@ -103,8 +103,7 @@ def find_spikes(series: Float, limit: Float, out: Mask) -> int:
 def find_isolated(series: Float, limit: Float, out: Mask) -> int:
     """Mark samples above both nearest neighbours, or below both, by more than limit (npix,); returns how many.
 
-    The first and last sample are compared with the mean of the next two, at 1.25 times the limit (as
-    `series.isolated_outliers`).
+    The first and last sample are compared with the next two, at 1.25 times the limit (as `series.isolated_outliers`).
 
     >>> series, out = np.array([[1.0], [1.0], [-9.0], [1.0], [1.0]]), np.empty((5, 1), bool)
     >>> find_isolated(series, np.array([5.0]), out), np.flatnonzero(out)
@@ -120,7 +119,8 @@ def find_isolated(series: Float, limit: Float, out: Mask) -> int:
         if i == 0 or i == n - 1:
             one, two = (1, 2) if i == 0 else (n - 2, n - 3)
             for p in range(npix):
-                mark[p] = abs(series[i, p] - 0.5 * (series[one, p] + series[two, p])) > 1.25 * limit[p]
+                high, low = max(series[one, p], series[two, p]), min(series[one, p], series[two, p])
+                mark[p] = (series[i, p] - high > 1.25 * limit[p]) | (low - series[i, p] > 1.25 * limit[p])
                 found += mark[p]
             continue
         row, left, right = series[i], series[i - 1], series[i + 1]

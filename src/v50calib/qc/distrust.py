@@ -1,9 +1,9 @@
-"""Reasons to distrust a calibrated visit, from its QC record alone, and the number that visits are ranked by."""
+"""Reasons to distrust a calibrated visit or the fit of a planet, from its QC record alone, and the number that they are ranked by."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +46,20 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+PLANET_RULES: tuple[Rule, ...] = (
+    Rule("channel_chi2", 1.3, "", "reduced chi² of an instrument's channels, the median less three times its chance, the largest"),
+    Rule("red_noise", 1.5, "", "factor by which noise that does not average down has widened the errors of the orbit and what it shares"),
+    Rule("contacts_seen", 0.9, "", "share of ingress or of egress, the lesser, that some visit saw with light beside it", below=True),
+    Rule("t0_apart", 4.0, "", "difference of the mid-times that instruments of a visit found alone, in errors, the largest"),
+    Rule("instruments_apart", 3.0, "", "difference of two instruments' white depths beyond 20 % of the depth, in errors, the largest"),
+    Rule("visits_apart", 4.0, "", "difference of a visit's own white depth from the planet's fit, or from another visit's, in errors"),
+    Rule("unconverged", 0.5, "", "1 where the fit ended before it converged"),
+)
+
+
 @dataclass(frozen=True)
 class Reason:
-    """Why to distrust a visit, in words, and what it adds to the score."""
+    """Why to distrust a visit or planet, in words, and what it adds to the score."""
 
     text: str
     weight: float
@@ -107,19 +118,61 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
     """
     numbers = numbers_of(qc)
     reasons = [Reason("no transit found", NO_TRANSIT)] if transit_found is False else []
-    unknown = []
-    for rule in RULES:
+    reasons += _broken([rule for rule in RULES if not (rule.below and transit_found is False)], numbers)
+    reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if (_GUARD in note and _NOT_JUDGED not in note) or _UNTOLD in note]
+    return _verdict(reasons, numbers, RULES)
+
+
+def judge_planet(qc: Mapping[str, Any]) -> Verdict:
+    """The reasons that the record of a planet's fit gives: its numbers, and what its visits' trends leave in no error bar.
+
+    >>> [reason.text for reason in judge_planet({"contacts_seen": 0.3, "red_noise": 1.1, "untold": []}).reasons]
+    ['contacts_seen 0.3 < 0.9']
+    """
+    numbers = {rule.key: number(qc.get(rule.key)) for rule in PLANET_RULES}
+    reasons = _broken(PLANET_RULES, numbers) + [Reason(str(note), 1.0) for note in qc.get("untold", [])]
+    return _verdict(reasons, numbers, PLANET_RULES)
+
+
+def no_fit(*, transit_found: bool) -> Verdict:
+    """The verdict on a planet without a fit.
+
+    >>> no_fit(transit_found=False).score, no_fit(transit_found=True).score
+    (5.0, 1000.0)
+    """
+    if transit_found:
+        return Verdict(
+            (Reason("no fit of the planet: it failed or was not made; 'v50calib spectra' makes it and says why", NO_PRODUCT),), {}, ()
+        )
+    return Verdict((Reason("no fit of the planet: no transit found in any visit", NO_TRANSIT),), {}, ())
+
+
+def untold(notes: Iterable[str]) -> list[str]:
+    """Those of a visit's notes that tell of an error that no depth's error bar holds.
+
+    >>> untold(["along_time: savgol: the bridge's error is in no depth's error", "dark: filled"])
+    ["along_time: savgol: the bridge's error is in no depth's error"]
+    """
+    return [note for note in notes if _UNTOLD in note]
+
+
+def _broken(rules: Sequence[Rule], numbers: Mapping[str, float]) -> list[Reason]:
+    """A reason for each rule whose number is beyond its limit."""
+    reasons = []
+    for rule in rules:
         value = numbers[rule.key]
-        if math.isnan(value):
-            unknown.append(rule.key)
-        elif rule.below and transit_found is not False and value < rule.limit:
+        if rule.below and value < rule.limit:
             reasons.append(
                 Reason(f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}", min(rule.limit / max(value, 1e-9), CAP))
             )
         elif not rule.below and value > rule.limit:
             reasons.append(Reason(f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}", min(value / rule.limit, CAP)))
-    reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if (_GUARD in note and _NOT_JUDGED not in note) or _UNTOLD in note]
-    return Verdict(tuple(sorted(reasons, key=lambda r: -r.weight)), numbers, tuple(unknown))
+    return reasons
+
+
+def _verdict(reasons: Sequence[Reason], numbers: dict[str, float], rules: Sequence[Rule]) -> Verdict:
+    unknown = tuple(rule.key for rule in rules if math.isnan(numbers[rule.key]))
+    return Verdict(tuple(sorted(reasons, key=lambda r: -r.weight)), numbers, unknown)
 
 
 def no_product(state: str, error: str) -> Verdict:

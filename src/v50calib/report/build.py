@@ -15,9 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, locate, replace_bytes
-from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, RULES
+from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULES
 from v50calib.qc.summary import load_spectra, load_truth
 from v50calib.report.figures import Image, draw_visit
+from v50calib.report.planets import planet_rows
 from v50calib.report.profile import SHOWN as DIFFERENCES
 from v50calib.report.profile import name_of
 from v50calib.report.table import columns, row
@@ -107,7 +108,7 @@ def _sections(chosen: list[Visit], visits: list[Visit], spectra: dict[str, np.nd
 def _render(run_dir: Location, known: dict[str, Any], visits: list[Visit], sections: list[Section], with_truth: bool) -> bytes:
     profile, differences = name_of(known)
     anchors = {section.visit.label: section.anchor for section in sections}
-    heads = columns(with_truth)
+    heads, planets = columns(with_truth), planet_rows(run_dir, visits)
     environment = Environment(
         loader=PackageLoader("v50calib.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -127,6 +128,10 @@ def _render(run_dir: Location, known: dict[str, Any], visits: list[Visit], secti
         work_s=sum(v.entry.seconds for v in visits),
         failed=[v for v in visits if v.product is None],
         failures=FAILURES,
+        planets=planets,
+        doubtful=sum(bool(row.verdict.reasons) for row in planets),
+        no_product=NO_PRODUCT,
+        planet_rules=PLANET_RULES,
         rules=RULES, cap=CAP, no_transit=NO_TRANSIT,
         columns=heads,
         rows=[row(i + 1, visit, anchors.get(visit.label), with_truth) for i, visit in enumerate(visits)],

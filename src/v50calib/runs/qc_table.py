@@ -1,4 +1,4 @@
-"""`qc.csv` of a run directory: one row per visit, instrument and stage, from the manifest alone."""
+"""`qc.csv` of a run directory: one row per visit, instrument and stage, from the manifest, and one per planet's fit."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from typing import Any
 from v50calib.config.models import RunConfig
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.runs import manifest
+from v50calib.runs.planet_verdicts import STAGE as PLANET
+from v50calib.runs.planet_verdicts import planet_qc_rows
 
 NAME = "qc.csv"
 KEYS = ("planet_id", "visit", "instrument", "stage")
 
 
 def exported(config: RunConfig) -> list[str]:
-    """Stages whose rows go to the table."""
+    """Stages whose rows go to the table, and the planets' fits with those of phase."""
     if not config.output.diagnostics:
         return []
-    return [name for name, stage in config.calib.stages() if stage.diagnostics.enabled and stage.diagnostics.export_stats_csv]
+    names = [name for name, stage in config.calib.stages() if stage.diagnostics.enabled and stage.diagnostics.export_stats_csv]
+    return [*names, PLANET] if "phase" in names and config.calib.fits_planets else names
 
 
 def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows in order of planet, visit, instrument and stage. stages: only the rows of these (default: all that were recorded)."""
+    """Rows in order of planet, visit, instrument and stage, then one of the stage `planet` for each planet's fit.
+
+    stages: only the rows of these (default: all that were recorded).
+    """
     for entry in manifest.read(run_dir):
         if entry.state == "done":
             for stage, numbers in entry.qc.get("stages", {}).items():
                 if stages is None or stage in stages:
                     yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}
+    if stages is None or PLANET in stages:
+        yield from planet_qc_rows(run_dir)
 
 
 def write_table(run_dir: Location, path: Location, stages: Collection[str] | None = None) -> int:

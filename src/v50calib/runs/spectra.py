@@ -61,12 +61,17 @@ def withdraw_planet(root: Location, planet_id: str) -> None:
 
 def open_spectra(run_dir: Location) -> dict[str, xr.Dataset]:
     """The fits of a run's planets by planet_id, lazily opened; empty where the run has none."""
+    return {planet: open_product(path) for planet, path in fitted_planets(run_dir)}
+
+
+def fitted_planets(run_dir: Location) -> list[tuple[str, Location]]:
+    """(planet_id, location) of every fit of a run, sorted."""
     root = run_dir / STORE
     if not root.is_dir():
-        return {}
+        return []
     paths: list[Location]
     if isinstance(root, ObjectPath):
         paths = [p.parent for p in root.rglob(COMMIT_NAME)]
     else:
         paths = [p for p in root.glob("*") if is_committed(p)]
-    return {path.name: open_product(path) for path in sorted(paths, key=str) if not path.name.startswith(".")}
+    return [(path.name, path) for path in sorted(paths, key=str) if not path.name.startswith(".")]

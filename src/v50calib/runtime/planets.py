@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,14 @@ from v50calib.engine.visit import star_of
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
+from v50calib.qc.distrust import judge_planet
 from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.planet_verdicts import record_of
 from v50calib.runs.product import committed_products, product_arrays, product_attrs
 from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, withdraw_planet, write_planet
 from v50calib.runs.stop import STOP
 from v50calib.runtime.execute import POLL_S, Watch
+from v50calib.runtime.planet_record import as_attribute, own_spectrum, planet_qc
 from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
@@ -74,13 +78,21 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
 
 def fitted_dataset(out: Location, planet_id: str, labels: Sequence[str]) -> xr.Dataset | None:
     """The fit of a planet's visits, in memory; None where no visit has a transit, or what the fit needs."""
-    observations = [o for o in (observation(out / PRODUCTS / label) for label in labels) if o is not None]
+    paths = [out / PRODUCTS / label for label in labels]
+    seen = {path: o for path, o in ((path, observation(path)) for path in paths) if o is not None}
+    observations = list(seen.values())
     fit = fit_planet(observations) if observations else None
-    return dataset_of(planet_id, fit, _provenance(observations)) if fit is not None else None
+    if fit is None:
+        return None
+    own = {(o.visit, o.instrument): s for o, s in ((o, own_spectrum(path)) for path, o in seen.items()) if s is not None}
+    notes = {f"{o.visit}/{o.instrument}": _notes(path) for path, o in seen.items()}
+    qc = planet_qc(fit, observations, own, notes)
+    return dataset_of(planet_id, fit, {"fitted": list(notes), "qc": as_attribute(qc)})
 
 
-def _provenance(observations: Sequence[Observation]) -> dict[str, object]:
-    return {"fitted": [f"{o.visit}/{o.instrument}" for o in observations]}
+def _notes(path: Location) -> list[str]:
+    """Notes on a visit's product."""
+    return list(map(str, json.loads(product_attrs(path).get("qc", "{}")).get("notes", [])))
 
 
 def observation(path: Location) -> Observation | None:
@@ -214,6 +226,13 @@ def planet_fits(out: Location) -> dict[str, xr.Dataset]:
             if fit is not None:
                 beside[planet_id] = fit
     return open_spectra(out) | beside
+
+
+def distrusted(fits: Mapping[str, xr.Dataset]) -> list[str]:
+    """A note for each planet whose fit gives reasons to distrust it, the worst first."""
+    verdicts = {planet: judge_planet(record_of(ds.attrs)) for planet, ds in fits.items()}
+    worst = sorted((v.score, planet) for planet, v in verdicts.items() if v.reasons)[::-1]
+    return [f"planet {planet}: distrust its depths: {'; '.join(r.text for r in verdicts[planet].reasons)}" for _, planet in worst]
 
 
 def notes_of(fitted: Sequence[Fitted]) -> list[str]:

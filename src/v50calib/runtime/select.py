@@ -42,7 +42,24 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
             f"no visit to calibrate under '{root.location.name}': expected train/ or test/ with a folder per planet holding "
             "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
         )
+    _refuse_one_time_for_several_visits(chosen, config)
     return sorted(chosen)
+
+
+def _refuse_one_time_for_several_visits(keys: Sequence[VisitKey], config: RunConfig) -> None:
+    """A given mid-transit counts from the start of a visit: it cannot be that of two visits of a planet. Raises ConfigError."""
+    if not config.calib.holds_mid_transit:
+        return
+    visits: dict[str, set[int]] = {}
+    for key in keys:
+        visits.setdefault(key.planet_id, set()).add(key.visit)
+    planet, several = max(visits.items(), key=lambda item: len(item[1]))
+    if len(several) > 1:
+        raise ConfigError(
+            f"calib.phase.ephemeris.t0_h={config.calib.phase.ephemeris.t0_h:g} is in hours since the start of a visit, and planet {planet} "
+            f"has the visits {', '.join(map(str, sorted(several)))}, with transits at other hours: calibrate one visit at a time "
+            f"(--only {planet}/{min(several)}) with its own t0_h, or leave t0_h out and let each visit's be fitted"
+        )
 
 
 def parse_visit(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from v50calib.kernels.arrays import Float
 from v50calib.runs.calibrated import calibrated_visits
 from v50calib.runs.estimates import write_estimates
 from v50calib.runs.manifest import read as read_manifest
-from v50calib.runtime.planets import planet_fits
+from v50calib.runtime.planets import distrusted, planet_fits
 from v50calib.uncertainty.crossfit import crossfit
 from v50calib.uncertainty.estimate import METHODS, Estimates, Log, dataset_of, estimate, full_wavelength
 from v50calib.uncertainty.evaluate import record
@@ -55,7 +55,9 @@ def measured_spectra(run_dir: Location, naive: Mapping[str, float] | None) -> tu
             yield ds
 
     expected = {entry.planet_id for entry in read_manifest(run_dir)}
-    return combine(noting(calibrated_visits(run_dir)), naive, fits or None, expected), wavelengths
+    found = combine(noting(calibrated_visits(run_dir)), naive, fits or None, expected)
+    found.notes.extend(distrusted(fits))
+    return found, wavelengths
 
 
 def solve_spectra(

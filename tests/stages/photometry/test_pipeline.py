@@ -10,7 +10,8 @@ import xarray as xr
 from simulated import planet_of
 
 from v50calib import Pipeline, open_visit
-from v50calib.errors import ConfigError
+from v50calib.errors import ConfigError, DataError
+from v50calib.runtime.failures import verdict
 
 PHOTOMETRY = "calib.photometry."
 ONLY = [PHOTOMETRY + "output.save.flux=true", "calib.phase.depths.enabled=false", "output.cubes=binned"]
@@ -67,6 +68,20 @@ def test_flux_units_and_kept_variables(dataset: Path) -> None:
     np.testing.assert_array_equal(rate["trace_norm"], e["trace_norm"])
     assert {"background", "x_position", "y_position"}.isdisjoint(rate.data_vars)
     assert {"background", "x_position", "y_position"} <= set(adu.data_vars)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("annulus", r"FGS1: no usable pixel lies 10.* px from the star at y=1\d"), ("poly2d", "0 background pixels"), ("mesh", "no box of")],
+)
+def test_a_visit_without_background_pixels_is_its_own_fault(dataset: Path, method: str, said: str) -> None:
+    """Bad pixels all about the star: an error of this visit, after which a run goes on with the others."""
+    ds = open_visit(dataset, planet_of(dataset), 0, "FGS1")
+    y, x = np.ogrid[:32, :32]
+    ds["dead"] = ds["dead"] | xr.DataArray(np.hypot(y - 15.5, x - 15.5) > 8, dims=("y", "x"))
+    with pytest.raises(DataError, match=said) as caught:
+        Pipeline.from_profile("calib/nominal", [*ONLY, f"calib.photometry.background.method={method}"])(ds).compute()
+    assert verdict(caught.value) == "give_up"
 
 
 @pytest.mark.parametrize(

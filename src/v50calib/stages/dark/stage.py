@@ -63,8 +63,8 @@ class Dark(PlainStage[DarkConfig]):
     Flags of pixels: DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is an outlier of the science columns'
     dark map), UNRELIABLE_DARK (dark not finite: 0 is used), NON_SCIENCE (columns outside the science range), FLUX_ESTIMATED
     (filled from neighbours). Flags of samples: JUMP_DET (hit), FLUX_ESTIMATED (filled).
-    Raises ConfigError where telemetry, region or number of filled pixels are not as the config says, DataError for a map that is not
-    of this detector or temperatures that are none.
+    Raises ConfigError where telemetry or region are not as the config says, DataError for a map that is not of this detector,
+    temperatures that are none, and a visit whose bad pixels fill the region or are more than may be filled.
     """
 
     name: ClassVar[str] = "dark"
@@ -197,7 +197,9 @@ class Dark(PlainStage[DarkConfig]):
             raise ConfigError(f"calib.dark.pedestal.roi={cfg.roi} is not inside the detector: [y0,y1,x0,x1] within {ny} rows, {nx} columns")
         region = (slice(y0, y1), slice(x0, x1))
         if state.masked[region].all():
-            raise ConfigError(f"calib.dark.pedestal.roi={cfg.roi} holds bad pixels only: take another region")
+            raise DataError(
+                f"calib.dark.pedestal.roi={cfg.roi} holds bad pixels only in this visit of {state.instrument}: take another region"
+            )
         state.notes.append("dark.pedestal.roi subtracts each frame's median over the region: whatever light falls there is subtracted too")
         return region
 
@@ -208,7 +210,7 @@ class Dark(PlainStage[DarkConfig]):
             return None
         share = float(state.masked.mean())
         if share > cfg.max_replace_fraction:
-            raise ConfigError(
+            raise DataError(
                 f"calib.dark.bad_pixel_handling.replace would fill {share:.2%} of {state.instrument}'s pixels, more than "
                 f"max_replace_fraction={cfg.max_replace_fraction}: check the bad-pixel maps or raise the limit"
             )

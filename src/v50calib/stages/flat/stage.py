@@ -160,9 +160,9 @@ class Flat(PlainStage[FlatConfig]):
         sky = (marked != 0) & ~state.masked
         design = poly2d_design(state.shape, cfg.degree)
         if sky.sum() < 4 * design.shape[1]:
-            raise ConfigError(
-                f"calib.flat.illumination_correction.mask_path leaves {int(sky.sum())} pixels for {design.shape[1]} terms: mark at least "
-                f"{4 * design.shape[1]} pixels without the source"
+            raise DataError(
+                f"calib.flat.illumination_correction.mask_path leaves {int(sky.sum())} good pixels for {design.shape[1]} terms: "
+                f"mark at least {4 * design.shape[1]} pixels without the source"
             )
         state.notes.append(
             "flat.illumination_correction divides every frame by a surface fitted to its own pixels: starlight among them is flattened "

@@ -33,8 +33,13 @@ class EphemerisConfig(Section):
 
     source: Literal["auto", "given", "fit"] = Field(default="auto", description="`auto`: given where t0_h and duration_h are, else fitted")
     period_d: float | None = Field(default=None, gt=0, description="period [d]; null: the dataset's star parameters")
-    t0_h: float | None = Field(default=None, description="mid-transit [h since the start of the visit]")
+    t0_h: float | None = Field(default=None, description="mid-transit [h since the start of the visit, of one visit a planet]")
     duration_h: float | None = Field(default=None, gt=0, description="duration [h], first to last contact")
+
+    @property
+    def held(self) -> bool:
+        """Whether the mid-time is given and not fitted."""
+        return self.source != "fit" and self.t0_h is not None and self.duration_h is not None
 
     @model_validator(mode="after")
     def _given_is_complete(self) -> EphemerisConfig:
@@ -76,7 +81,9 @@ def resolve_ephemeris(series: Series, config: EphemerisConfig, model: BaselineMo
     white = _binned(series, model)
     time = white.bins.time_h
     start = _start_shape(star, period)
-    if config.source != "fit" and config.t0_h is not None and config.duration_h is not None:
+    if config.held:
+        assert config.t0_h is not None
+        assert config.duration_h is not None
         box = search_box(time, white.flux, white.sigma, np.array([config.duration_h]), white.design, centres=np.array([config.t0_h]))
         given = Ephemeris(config.t0_h, config.duration_h, period, "given", snr=box.snr)
         if not given.in_transit(time, 0.0).any():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from v50calib.errors import ConfigError
+from v50calib.errors import ConfigError, DataError
 from v50calib.kernels import background as kernels
 from v50calib.kernels.apertures import circular_aperture
 from v50calib.kernels.arrays import Float, Index, Mask
@@ -145,7 +145,7 @@ class BackgroundModel:
 
 
 def build_background(config: PhotometryConfig, method: str, scene: Scene) -> BackgroundModel:
-    """The background model of a visit. Raises ConfigError where no sky pixel is left."""
+    """The background model of a visit. Raises DataError where the visit leaves no pixel for it."""
     return BUILDERS[method](config, scene)
 
 
@@ -213,7 +213,10 @@ def _annulus(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
     ring = circular_aperture(scene.image.shape, centre, outer) - circular_aperture(scene.image.shape, centre, inner)
     region = np.where(scene.good, ring, 0.0)
     if not region.sum() > 0:
-        raise ConfigError(f"calib.photometry.background.annulus: no usable pixel lies {inner} to {outer} px from the star; lower both")
+        raise DataError(
+            f"{scene.instrument}: no usable pixel lies {inner} to {outer} px from the star at y={centre[0]:.1f}, x={centre[1]:.1f}, where "
+            "calib.photometry.background.annulus measures the background: lower inner_px or raise outer_px, or check the visit's bad pixels"
+        )
     weights = region / region.sum()
     # a clipped annulus takes whole pixels: those more than half inside
     pixels = np.flatnonzero(weights > 0.5 * weights.max())
@@ -240,8 +243,9 @@ def _surface(config: PhotometryConfig, sky: Mask, basis: Float, penalty: Float |
     """The surface of a basis (terms, ny, nx) through sky pixels (ny, nx), which must be more than twice `fewest`."""
     cfg = config.background
     if sky.sum() <= 2 * fewest:
-        raise ConfigError(
-            f"calib.photometry.background.method={cfg.method} has {int(sky.sum())} sky pixels: too few for {len(basis)} coefficients; "
+        raise DataError(
+            f"calib.photometry.background.method={cfg.method} has {int(sky.sum())} background pixels in this visit: too few for "
+            f"{len(basis)} coefficients; "
             "lower calib.photometry.background.annulus.inner_px or the surface's degree"
         )
     maps = kernels.least_squares_maps(basis, sky, penalty)
@@ -258,9 +262,9 @@ def _mesh(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
     mesh, sky = config.background.mesh, _sky_pixels(config, scene)
     pixels, starts, centres = kernels.mesh_boxes(sky, (mesh.box_height_px, mesh.box_width_px))
     if len(centres) == 0:
-        raise ConfigError(
+        raise DataError(
             f"calib.photometry.background.method=mesh: no box of {mesh.box_height_px} x {mesh.box_width_px} px has a quarter of its pixels "
-            "on the sky; make the boxes smaller, or lower calib.photometry.background.annulus.inner_px"
+            "usable for the background in this visit; make the boxes smaller, or lower calib.photometry.background.annulus.inner_px"
         )
     maps = np.zeros((len(centres), sky.size))
     for k in range(len(centres)):

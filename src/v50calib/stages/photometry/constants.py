@@ -98,7 +98,8 @@ class LightCurves:
     var_rnoise (channel,) e-²: the part of the variance that is read noise, the same for every pair;
     background in e- per pixel (smoothed in time); x, y (pair,) pointing in px; dq (pair, channel) uint32.
     slow_var (channel,) e-²: what the subtracted background adds to the variance of a pair for anything slower
-    than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it.
+    than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it, fast_var, in its variance. shared:
+    neighbouring channels whose backgrounds are smoothed into one: in their sum errors add up, not variances.
     flagged: samples or channels that each threshold of calib.photometry.flags, or the tracking, flagged.
     """
 
@@ -110,4 +111,6 @@ class LightCurves:
     y: Float
     dq: Flags
     slow_var: Float
+    fast_var: Float = field(default_factory=lambda: np.zeros(1))
+    shared: int = 1
     flagged: dict[str, int] = field(default_factory=dict)

@@ -144,7 +144,8 @@ class Photometry:
         flux[:, ~np.isfinite(constants.areas.flux[columns])] = np.nan
         unsmoothed = constants.background_flux_var[columns]
         share = 1.0 / max(smoothing.smooth_pairs, 1)
-        slow, read = unsmoothed * (1.0 - share), noise.read[columns] + unsmoothed * share
+        slow, fast = unsmoothed * (1.0 - share), unsmoothed * share
+        read = noise.read[columns] + fast
         variance = linear_variance(flux, noise.photon_gain[columns], noise.constant[columns] + read)
         dq = picked(dq, columns) | constants.channels.dq[columns]
         if constants.spectral and self.config.instrument.per_channel is False:
@@ -152,5 +153,8 @@ class Photometry:
             dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
             read = np.nansum(read, keepdims=True)
             # neighbouring channels share the smoothed background, so their errors add up, not their variances
-            slow = np.asarray(np.nansum(slow, keepdims=True) * min(smoothing.shared_columns, slow.size))
-        return LightCurves(flux, variance, read, background, x, y, dq, slow)
+            shared = min(smoothing.shared_columns, slow.size)
+            slow = np.asarray(np.nansum(slow, keepdims=True) * shared)
+            more = float(np.nansum(fast)) * (shared - 1)
+            return LightCurves(flux, variance + more, read + more, background, x, y, dq, slow)
+        return LightCurves(flux, variance, read, background, x, y, dq, slow, fast, smoothing.shared_columns)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.kernels.arrays import Flags, Float, Mask, Real
+from v50calib.kernels.arrays import Flags, Float, Index, Mask, Real
 from v50calib.kernels.lightcurves import sums, weighted_totals
 from v50calib.stages.series.darkening import Darkening, law
 from v50calib.stages.series.time_bins import BaselineModel, TimeBins
@@ -23,7 +23,8 @@ class Series:
 
     time_h (pair,) mid-time of each pair; flux, var (pair, channel); dq (pair, channel) uint32;
     x, y (pair,) pointing, px; wavelength_um (channel,); star: star parameters by name;
-    slow_var (channel,) e-²: extra variance of a pair for slow signals (see `LightCurves`);
+    slow_var (channel,) e-²: extra variance of a pair for slow signals, fast_var (channel,): the background's share of the pair's own,
+    shared: neighbouring channels that have both in common (see `LightCurves`);
     width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
     used (pair,) pairs that fits and bins may use, None: all; darkening: limb darkening of the channels, None: the law's.
     """
@@ -41,6 +42,20 @@ class Series:
     background: Float | None = None
     used: Mask | None = None
     darkening: Darkening | None = None
+    fast_var: Float | None = None
+    shared: int = 1
+
+    def slow_of(self, channels: Mask | Index) -> float:
+        """slow_var of a sum of channels, e-²: neighbours share the background's error, which adds up in their sum."""
+        part = self.slow_var[channels]
+        return float(part.sum()) * min(self.shared, max(part.size, 1))
+
+    def common_of(self, channels: Mask | Index) -> float:
+        """What the variance of a sum of channels has beyond the sum of their variances, for a slow signal, e-²."""
+        if self.fast_var is None or self.shared == 1:
+            return self.slow_of(channels)
+        part = self.fast_var[channels]
+        return self.slow_of(channels) + float(part.sum()) * (min(self.shared, max(part.size, 1)) - 1)
 
     @property
     def limb(self) -> Darkening:
@@ -51,7 +66,7 @@ class Series:
     def white(self) -> tuple[Float, Float]:
         """White light curve (pair,) [e-]: the sum of the channels' flux, and its variance; a channel with any NaN takes no part."""
         flux, whole = white_light(self.flux)
-        return flux, sums(self.var if whole.all() else self.var[:, whole])[0] + self.slow_var[whole].sum()
+        return flux, sums(self.var if whole.all() else self.var[:, whole])[0] + self.common_of(whole)
 
     @cached_property
     def white_bins(self) -> tuple[TimeBins, Float, Float]:
@@ -200,6 +215,6 @@ def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Flo
     whole = np.isfinite(light) & whole_channels(normalized.flux)
     weight = light[whole]
     curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
-    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.slow_var[whole].sum()
+    flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.common_of(whole)
     total = float((weight * level[whole]).sum())
     return flux / total, var / total**2
