@@ -15,7 +15,7 @@ SHAPE = Shape(t0=3.0, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.2, u2=0.1)
 HELD = Prior((12.0, 1e-7), (0.3, 1e-7), (0.2, 1e-7), (0.1, 1e-7))
 TIME = np.linspace(0.0, 6.0, 120)
 WIDTH = float(TIME[1] - TIME[0])
-DEPTH = np.array([0.008, 0.01, 0.012, 0.009, 0.011])
+DEPTH = np.array([0.0096, 0.01, 0.0104, 0.0098, 0.0102])
 POSITION = np.array([-1.0, -0.4, 0.0, 0.5, 1.0])
 #: level, slope, a bend that a prior of 300 ppm holds, a regressor
 DESIGN = np.stack([np.ones(120), TIME / 3 - 1, np.square(TIME / 3 - 1) - 1 / 3, np.sin(2.1 * TIME)], axis=1)
@@ -56,9 +56,9 @@ def test_a_common_drift_is_in_the_covariance(monkeypatch: pytest.MonkeyPatch) ->
     # what is left of curves without noise is the interpolation of shapes, as red as can be
     monkeypatch.setattr("v50calib.kernels.depths.red_noise", lambda *_: 1.0)
     fit = fitted(np.stack([light(depth) for depth in DEPTH], axis=1)).bands[0]
-    np.testing.assert_allclose(fit.depth, DEPTH, atol=2e-6)
-    # to the interpolation of shapes between depths that differ by a half
-    np.testing.assert_allclose(covariance(fit.sigma, fit.shared), dense(), rtol=1e-2, atol=1e-13)
+    np.testing.assert_allclose(fit.depth, DEPTH, atol=1e-7)
+    # to the Taylor steps from the one depth at which the shape of so few channels is evaluated
+    np.testing.assert_allclose(covariance(fit.sigma, fit.shared), dense(), rtol=2e-3, atol=1e-13)
     assert dense()[0, 1] > 0.03 * dense()[0, 0]
 
 
