@@ -98,6 +98,13 @@ def test_nothing_comes_from_outside(made: Page) -> None:
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 
+def test_planets_have_a_table_of_their_own(made: Page, dataset: Path) -> None:
+    assert {"planets", "planet-fits"} <= {a.get("id") for _, a in made.tags}
+    table = made.body.split("How their fits are judged")[1]
+    assert all(planet in table for planet in planets(dataset)[:2])
+    assert "contacts_seen" in table
+
+
 def test_links_lead_to_places_on_the_page_and_images_speak(made: Page) -> None:
     places = [a["id"] for _, a in made.tags if "id" in a]
     assert len(places) == len(set(places))

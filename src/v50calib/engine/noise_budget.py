@@ -36,7 +36,8 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
     whole = np.isfinite(level)
     white_slow = result.series.slow_of(whole) / total**2
     sizes = block_sizes(len(outside))
-    expected = float(var[outside].mean()) - white_slow
+    # as `noise_over_limit` has it: the sum of the channels' variances
+    expected = float(var[outside].mean()) - result.series.common_of(whole) / total**2
     return {
         "noise_budget": _budget(constants, config, level, result, outside),
         "noise_measured": scatter * divisor**2,
