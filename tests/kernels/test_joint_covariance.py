@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from v50calib.kernels.blocks import Band, Block, JointFit
 from v50calib.kernels.covariance import covariance, own_variance, weighted_depth
-from v50calib.kernels.depths import Band, Block, JointFit, fit_joint
+from v50calib.kernels.depths import fit_joint
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
 SHAPE = Shape(t0=3.0, period=96.0, a=12.0, b=0.3, k=0.1, u1=0.2, u2=0.1)

@@ -8,7 +8,8 @@ import batman
 import numpy as np
 import pytest
 
-from v50calib.kernels.depths import Band, Block, fit_depths, fit_joint
+from v50calib.kernels.blocks import Band, Block
+from v50calib.kernels.depths import fit_depths, fit_joint
 from v50calib.kernels.limb import from_kipping, kipping
 from v50calib.kernels.red_noise import red_noise
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio, transit_starts

@@ -11,7 +11,8 @@ from v50calib.config.models import CalibConfig
 from v50calib.dq import DQ
 from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float, Mask, Real
-from v50calib.kernels.depths import SHARED, Band, Block, Depths, fit_joint
+from v50calib.kernels.blocks import Band, Block, Depths
+from v50calib.kernels.depths import SHARED, fit_joint
 from v50calib.kernels.series import median
 from v50calib.kernels.transit import Prior
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior

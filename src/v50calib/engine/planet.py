@@ -11,7 +11,8 @@ import numpy as np
 from v50calib.engine.depths import FitInput, spread
 from v50calib.engine.process import with_depth_var
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.depths import FEWEST, Depths, JointFit, fit_joint
+from v50calib.kernels.blocks import Depths, JointFit
+from v50calib.kernels.depths import FEWEST, fit_joint
 from v50calib.stages.phase.ephemeris import shape_of, transit_prior
 from v50calib.stages.series.curves import Ephemeris
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from v50calib.config.models import CalibConfig
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.depths import SHARED, Depths
+from v50calib.kernels.blocks import Depths
+from v50calib.kernels.depths import SHARED
 from v50calib.kernels.process import Samples, course, white_variances
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 from v50calib.kernels.white_fit import fit_white, white_model

@@ -18,8 +18,8 @@ from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, req
 from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.blocks import Depths
 from v50calib.kernels.covariance import weighted_depth
-from v50calib.kernels.depths import Depths
 from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import refit_white, white_residual

@@ -11,12 +11,24 @@ by all of them, and a prior on each channel alone would hold their mean `channel
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from v50calib.kernels.arrays import Float
-from v50calib.kernels.joint_shapes import DEPTH_RANGE, Columns, Drift, Reduced, eliminate, interpolation, root_of, shapes_of
+from v50calib.kernels.blocks import Band, Block, Depths, JointFit
+from v50calib.kernels.joint_shapes import (
+    DEPTH_RANGE,
+    Columns,
+    Curves,
+    Drift,
+    Reduced,
+    curves_of,
+    eliminate,
+    interpolation,
+    root_of,
+    slopes_into,
+)
 from v50calib.kernels.red_noise import red_noise, transit_bins
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
@@ -37,71 +49,6 @@ LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 FIXED = 1e18
 
 
-@dataclass(frozen=True)
-class Block:
-    """Light curves of one visit and instrument.
-
-    time (n,), flux and sigma (n, channel): bins of `width` hours, sigma inf where a channel has no sample; design (n, terms)
-    of the baseline, its first column constant; visit, band: indices of its mid-time and of its instrument. additive: the terms after
-    the first do not dim with the star. ridge (terms,): inverse variance of the prior, about 0, on each term's coefficient.
-    """
-
-    time: Float
-    flux: Float
-    sigma: Float
-    width: float
-    design: Float
-    visit: int = 0
-    band: int = 0
-    additive: bool = False
-    ridge: Float | None = None
-
-
-@dataclass(frozen=True)
-class Band:
-    """Channels of an instrument: position (channel,) in [-1, 1] along wavelength, darkening (2, channel) prior u1 and u2, and the
-    widths of the priors on the offsets of u1 and u2."""
-
-    position: Float
-    darkening: Float
-    width_u1: float
-    width_u2: float
-
-
-@dataclass(frozen=True)
-class Depths:
-    """Depth and its standard error per channel of one instrument.
-
-    depth, sigma (channel,); sigma_photon (channel,): with the shape known exactly; chi2 (channel,) reduced. shared (channel, k): the part
-    of the errors that channels have in common, so that the covariance is ``diag(sigma² - Σ_k shared²) + shared sharedᵀ``.
-    shape: orbit and the visit's mid-time; red: factor of noise that does not average down; converged.
-    """
-
-    depth: Float
-    sigma: Float
-    sigma_photon: Float
-    chi2: Float
-    shape: Shape
-    shared: Float = field(default_factory=lambda: np.zeros((0, 0)))
-    red: float = 1.0
-    converged: bool = True
-
-
-@dataclass(frozen=True)
-class JointFit:
-    """Orbit shared by all blocks, mid-time of each visit with errors, and the depths of each band."""
-
-    shape: Shape
-    t0: Float
-    t0_sigma: Float
-    a_sigma: float
-    b_sigma: float
-    bands: tuple[Depths, ...]
-    chi2: float
-    converged: bool
-    cost: float = np.inf
-
-
 def fit_depths(
     time: Float, flux: Float, sigma: Float, width: float, design: Float, shape: Shape, prior: Prior, position: Float, darkening: Float,
     *, fix_t0: bool = False, additive: bool = False,
@@ -118,27 +65,26 @@ def fit_depths(
 def fit_joint(blocks: list[Block], bands: list[Band], shape: Shape, t0: Float, prior: Prior, *, fix_t0: bool = False) -> JointFit:
     """All blocks of a planet at once. shape: orbit and depth to start from; t0 (visit,): mid-times to start from, h."""
     problem = _Problem(blocks, bands, shape, t0, prior, fix_t0)
-    state = problem.start(shape, t0)
-    terms = problem.evaluate(state)
+    seen = problem.look(problem.start(shape, t0))
+    terms = problem.reduce(seen)
     converged = False
     for _ in range(MOST_STEPS):
         step = problem.step(terms)
         scale = 1.0
         for _ in range(MOST_HALVINGS):
-            trial = problem.moved(state, step, scale)
-            new = problem.evaluate(trial)
-            if new.cost <= terms.cost * (1.0 + 1e-9) + 1e-9:
+            trial = problem.look(problem.moved(seen.state, step, scale))
+            if trial.cost <= seen.cost * (1.0 + 1e-9) + 1e-9:
                 break
             scale *= 0.5
-        moved = problem.size_of(state, trial, step)
-        gained = terms.cost - new.cost
+        moved = problem.size_of(seen.state, trial.state, step)
+        gained = seen.cost - trial.cost
         if gained >= 0:
-            state, terms = trial, new
+            seen, terms = trial, problem.reduce(trial)
         # limb darkening at its physical bound: no step lowers chi², and it is flat to what matters
         converged = moved < CONVERGED or abs(gained) < 1e-3 or -FLAT < gained < 0
         if converged or gained < 0:
             break
-    return problem.result(state, terms, shape, converged)
+    return problem.result(seen, terms, shape, converged)
 
 
 @dataclass(frozen=True)
@@ -160,8 +106,27 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class _Light:
+    """Curves of a block, the light that a transit dims in units of the noise, and the residual, (n, channel)."""
+
+    curves: Curves
+    level: Float
+    residual: Float
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A state and its cost: chi² with the priors' part. What its normal equations are made of, should a step start there."""
+
+    state: _State
     cost: float
+    blocks: list[_Light]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Reduced normal equations of all blocks, and the pull of the priors."""
+
     blocks: list[Reduced]
     pull: Float
 
@@ -222,43 +187,56 @@ class _Problem:
         depth = [np.full(band.position.size, shape.depth) for band in self.bands]
         return _State(theta, depth, [np.zeros((block.flux.shape[1], block.design.shape[1])) for block in self.blocks])
 
-    def evaluate(self, state: _State) -> _Terms:
-        """Residuals and reduced normal equations of all blocks; cost: chi² with the priors' part."""
-        reduced = [self._block(i, state) for i in range(len(self.blocks))]
-        off = self.centre - state.theta
+    def look(self, state: _State) -> _Look:
+        """Residuals of all blocks and what they cost; a trial that is no gain asks for no more."""
+        blocks = [self._light(i, state) for i in range(len(self.blocks))]
         free = self.inverse < FIXED
-        cost = sum(float(np.square(b.residual).sum()) for b in reduced) + float((self.inverse * off**2)[free].sum())
+        cost = sum(float(np.square(b.residual).sum()) for b in blocks)
+        cost += float((self.inverse * (self.centre - state.theta) ** 2)[free].sum())
         for block, local in zip(self.blocks, state.local, strict=True):
             if block.ridge is not None:
                 cost += float((block.ridge * np.square(local)).sum())
-        return _Terms(cost, reduced, off * self.inverse)
+        return _Look(state, cost, blocks)
 
-    def _block(self, i: int, state: _State) -> Reduced:
-        block, index = self.blocks[i], self.index[i]
-        nodes, mix = self.nodes[block.band], self.mix[block.band]
-        theta, depth = state.theta[index], state.depth[block.band]
-        by_theta = self.by_theta[i]
-        base, by_depth = shapes_of(
-            self.models[i], self.shape, theta, depth, nodes, self.nearest[block.band], self.at_node[block.band], mix, by_theta
-        )
-        design, local, weight, drift = block.design, state.local[i], self.weights[i], self.drift[i]
-        terms = local
+    def _light(self, i: int, state: _State) -> _Light:
+        block, weight, local, drift = self.blocks[i], self.weights[i], state.local[i], self.drift[i]
+        theta = state.theta[self.index[i]]
         if drift is not None:
-            terms = local.copy()
-            terms[:, drift.terms] += drift.coefficients(theta[6:])
+            local = local.copy()
+            local[:, drift.terms] += drift.coefficients(theta[6:])
+        curves = curves_of(
+            self.models[i], self.shape, theta, state.depth[block.band], self.nodes[block.band],
+            self.nearest[block.band], self.at_node[block.band], self.mix[block.band],
+        )  # fmt: skip
         if block.additive:
-            level = 1.0 + design[:, :1] @ terms[:, :1].T
-            columns = Columns(design, base * weight, weight)
-            model = level * base + design[:, 1:] @ terms[:, 1:].T
+            level = 1.0 + block.design[:, :1] @ local[:, :1].T
+            model = level * curves.base + block.design[:, 1:] @ local[:, 1:].T
         else:
-            level = 1.0 + design @ terms.T
-            lit = base * weight
-            columns = Columns(design, lit, lit)
-            model = level * base
-        residual = (self.flux[i] - model) * weight
-        level = level * weight
-        by_theta *= level
-        return eliminate(columns, level * by_depth, by_theta, residual, index, block.ridge, local, drift)
+            level = 1.0 + block.design @ local.T
+            model = level * curves.base
+        return _Light(curves, level * weight, (self.flux[i] - model) * weight)
+
+    def reduce(self, seen: _Look) -> _Terms:
+        """Normal equations of all blocks about a state, without their baselines."""
+        reduced = [self._block(i, light, seen.state) for i, light in enumerate(seen.blocks)]
+        return _Terms(reduced, (self.centre - seen.state.theta) * self.inverse)
+
+    def _block(self, i: int, light: _Light, state: _State) -> Reduced:
+        block, weight, by_theta = self.blocks[i], self.weights[i], self.by_theta[i]
+        slopes_into(by_theta, self.models[i], light.curves, self.nodes[block.band], self.mix[block.band])
+        by_theta *= light.level
+        lit = light.curves.base * weight
+        columns = Columns(block.design, lit, weight if block.additive else lit)
+        return eliminate(
+            columns,
+            light.level * light.curves.by_depth,
+            by_theta,
+            light.residual,
+            self.index[i],
+            block.ridge,
+            state.local[i],
+            self.drift[i],
+        )
 
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""
@@ -310,10 +288,10 @@ class _Problem:
         ]
         return max(float(theta[free].max(initial=0.0)), *(float(d.max(initial=0.0)) for d in depth))
 
-    def result(self, state: _State, terms: _Terms, shape: Shape, converged: bool) -> JointFit:
+    def result(self, seen: _Look, terms: _Terms, shape: Shape, converged: bool) -> JointFit:
         """The fit with errors scaled up where residuals are larger than their noise, or do not average down."""
         self.step(terms)
-        visits = self.visits
+        state, visits = seen.state, self.visits
         final = replace(shape, a=float(state.theta[0]), b=float(abs(state.theta[1])))
         factors = [self._common(block, r, final) for block, r in zip(self.blocks, terms.blocks, strict=True)]
         excess = []
@@ -343,7 +321,7 @@ class _Problem:
         errors = factor * np.sqrt(np.maximum(np.diag(self._cov), 0.0))
         chi2_all = float(np.mean(np.concatenate(excess)))
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
-        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, terms.cost)
+        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost)
 
     def _alike(self, band: int, blocks: list[Reduced], factors: list[float], excess: Float) -> float:
         """Depth error of a band that noise common to its channels leaves: by how much their mean scatters more than their own noise,

@@ -170,15 +170,27 @@ def interpolation(nodes: Float, at: Float) -> Float:
     return mix
 
 
-def shapes_of(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float, by_theta: Float
-) -> tuple[Float, Float]:  # fmt: skip
-    """Transit T and dT/dd, (n, channel): second-order Taylor steps in depth from the nodes, interpolated. dT/dθ goes into by_theta
-    (6, n, channel).
+@dataclass(frozen=True)
+class Curves:
+    """Transit T and dT/dd of every channel, (n, channel); the shapes at the nodes and their curves (n, nodes)."""
+
+    base: Float
+    by_depth: Float
+    shapes: list[Shape]
+    at_nodes: Float
+
+
+def _curves(model: Model, shapes: list[Shape]) -> Float:
+    return np.stack([model(one) for one in shapes], axis=1)
+
+
+def curves_of(
+    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
+) -> Curves:  # fmt: skip
+    """Transit T and dT/dd: second-order Taylor steps in depth from the nodes, interpolated.
 
     Further than NEAR from its node a channel's depth is noise, not spectrum: the step goes on as a straight line, so that a depth with
     an error as large as itself scatters evenly, and its error does not depend on where it fell.
-    Shapes that differ in depth and limb darkening alone are asked for one after the other: the model then knows the planet's course.
     """
     node_depth = _node_depths(depth, nearest, nodes.size)
     near = NEAR * node_depth
@@ -187,21 +199,27 @@ def shapes_of(
     def at(depths: Float) -> list[Shape]:
         return [_at_node(shape, theta, darkening[:, j], s, float(depths[j])) for j, s in enumerate(nodes)]
 
-    def curves(shapes: list[Shape]) -> Float:
-        return np.stack([model(one) for one in shapes], axis=1)
-
     here = at(node_depth)
-    t_low, value, t_high = curves(at(low)), curves(here), curves(at(high))
-    by_u1 = (curves([replace(one, u1=one.u1 + STEP_U) for one in here]) - value) / STEP_U
-    by_u2 = (curves([replace(one, u2=one.u2 + STEP_U) for one in here]) - value) / STEP_U
-    later, earlier = (curves([replace(one, t0=one.t0 + sign * STEP_T0) for one in here]) for sign in (1.0, -1.0))
-    da = STEP_A * here[0].a
-    by_a = (curves([replace(one, a=one.a + da) for one in here]) - value) / da
-    by_b = (curves([replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
-    np.matmul(np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2]), mix, out=by_theta)
+    t_low, value, t_high = _curves(model, at(low)), _curves(model, here), _curves(model, at(high))
     slope = (t_high - t_low) / (high - low)
     curve = (t_high - 2 * value + t_low) / near**2
     # offset in depth of each channel from each node, and the part of it that is near; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     bent = np.clip(offset, -near[:, None], near[:, None])
-    return value @ mix + slope @ (mix * offset) + curve @ (mix * (offset - 0.5 * bent) * bent), slope @ mix + curve @ (mix * bent)
+    base = value @ mix + slope @ (mix * offset) + curve @ (mix * (offset - 0.5 * bent) * bent)
+    return Curves(base, slope @ mix + curve @ (mix * bent), here, value)
+
+
+def slopes_into(out: Float, model: Model, curves: Curves, nodes: Float, mix: Float) -> None:
+    """dT/dθ of every channel, interpolated from the nodes, into `out` (6, n, channel).
+
+    Shapes that differ in limb darkening alone are asked for first: the model knows the planet's course from `curves_of`.
+    """
+    here, value = curves.shapes, curves.at_nodes
+    by_u1 = (_curves(model, [replace(one, u1=one.u1 + STEP_U) for one in here]) - value) / STEP_U
+    by_u2 = (_curves(model, [replace(one, u2=one.u2 + STEP_U) for one in here]) - value) / STEP_U
+    later, earlier = (_curves(model, [replace(one, t0=one.t0 + sign * STEP_T0) for one in here]) for sign in (1.0, -1.0))
+    da = STEP_A * here[0].a
+    by_a = (_curves(model, [replace(one, a=one.a + da) for one in here]) - value) / da
+    by_b = (_curves(model, [replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
+    np.matmul(np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2]), mix, out=out)

@@ -13,7 +13,7 @@ from v50calib.config.models import CalibConfig
 from v50calib.engine.depths import fit_input, transit_depths
 from v50calib.engine.planet import Observation, fit_planet
 from v50calib.engine.series import whitened
-from v50calib.kernels.depths import Depths
+from v50calib.kernels.blocks import Depths
 from v50calib.stages.phase.config import PhaseConfig
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.series.curves import Ephemeris, Normalized, Series
