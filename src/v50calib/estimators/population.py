@@ -1,0 +1,186 @@
+"""A population's law of spectra, fitted to a user's own file of true spectra, and the exact posterior under it.
+
+A spectrum is a level, an amplitude times a shape, and a residual:
+
+    x = L 1 + U c + e,   L ~ N(level, level_sd²),   e ~ N(0, a² G)
+
+U holds FGS1's own direction and the leading principal components of the shapes (mean-removed AIRS spectra of unit rms). The
+law of c is a mixture: one Gaussian about every training planet, whose covariance is that of its neighbours among the shapes
+(a manifold Parzen window), and for planets unlike all of them a background of Gaussians of the whole population's
+covariance, at a grid of amplitudes whose weights EM finds. G is what the components lack: without it a truncated basis
+claims to know what it cannot say. Given the depths every member is conjugate, so mean and covariance are exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from v50calib.errors import DataError
+from v50calib.estimators import fitting
+from v50calib.estimators.gaussian import normalized
+from v50calib.estimators.measured import Measured, Posterior, nothing_measured
+from v50calib.kernels.arrays import Float, Index, Mask
+from v50calib.schema import N_CHANNELS
+
+#: members below this weight are not summed
+_NO_WEIGHT = 1e-7
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Population:
+    """A fitted population; `fit` makes one.
+
+    basis       (283, 1 + r) level, FGS1's own direction, components
+    residual    (283, 283) G, the residual's covariance at amplitude 1
+    amplitudes  (a,) grid of the residual's amplitude and of the background
+    means       (m, 1 + r) of level and c, one row a member of the mixture
+    roots       (m, 1 + r, 1 + r) Cholesky factors of the members' covariances
+    log_weights (m,)
+    group       (m,) index of the member's amplitude
+    n_planets   that the population was fitted to
+
+    >>> rng = np.random.default_rng(1)
+    >>> wavelength = np.r_[0.7, np.linspace(1.95, 3.9, 282)]
+    >>> truths = 0.01 + 1e-4 * rng.lognormal(size=(40, 1)) * np.sin(wavelength + rng.normal(size=(40, 1)))
+    >>> population = Population.fit(truths, wavelength)
+    >>> posterior = population.posterior(Measured.independent(truths[0] + 1e-4 * rng.normal(size=283), np.full(283, 1e-4)))
+    >>> bool(posterior.sigma[1:].max() < 5e-5)
+    True
+    """
+
+    basis: Float
+    residual: Float
+    amplitudes: Float
+    means: Float
+    roots: Float
+    log_weights: Float
+    group: Index
+    n_planets: int
+
+    @classmethod
+    def fit(cls, truths: Float, wavelength: Float, options: fitting.Options | None = None) -> Population:
+        """A population of true spectra, truths (n, 283), wavelength (283,) in µm. Raises DataError for a file that is none."""
+        options = options or fitting.Options()
+        truths = fitting.checked(truths, wavelength, options.fewest)
+        shapes = fitting.shapes_of(truths, wavelength, options)
+        background = fitting.background(shapes, options)
+        own = fitting.about_each_planet(shapes, options)
+        means, covs, log_weights, group = (np.concatenate(pair) for pair in zip(background, own, strict=True))
+        return cls(
+            shapes.basis, shapes.residual, shapes.amplitudes, means, np.linalg.cholesky(covs), log_weights, group, len(truths)
+        )
+
+    def posterior(self, measured: Measured) -> Posterior:
+        """Mean, covariance and log evidence given one planet's depths; the prior where nothing was measured."""
+        seen = [_seen(self, measured, index) for index in range(len(self.amplitudes))]
+        log_weights, updates = np.empty(len(self.means)), []
+        for index, view in enumerate(seen):
+            rows = np.flatnonzero(self.group == index)
+            log_weights[rows], update = self._update(rows, view)
+            updates.append(update)
+        weights, log_evidence = normalized(log_weights + self.log_weights)
+        mean, second = np.zeros(N_CHANNELS), np.zeros((N_CHANNELS, N_CHANNELS))
+        origin = self.means[0, 0]
+        for index, (view, update) in enumerate(zip(seen, updates, strict=True)):
+            share = weights[self.group == index]
+            if share.sum() > _NO_WEIGHT:
+                part, cov = view.spectrum(self, update, share / share.sum())
+                part = part - origin
+                mean += share.sum() * part
+                second += share.sum() * (cov + np.outer(part, part))
+        cov = second - np.outer(mean, mean)
+        return Posterior(origin + mean, (cov + cov.T) / 2, log_evidence, nothing_measured(measured.known))
+
+    def _update(self, rows: Index, view: _Seen) -> tuple[Float, _Update]:
+        """Log evidence of the members `rows` of one amplitude, and their posterior in c."""
+        means, roots = self.means[rows], self.roots[rows]
+        inner = np.eye(means.shape[1]) + np.swapaxes(roots, 1, 2) @ (view.precision @ roots)
+        pull = np.einsum("mji,mj->mi", roots, view.pull - means @ view.precision)
+        factor = np.linalg.cholesky(inner)
+        half = np.linalg.solve(factor, pull[:, :, None])[:, :, 0] if len(rows) else pull
+        log_det = 2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+        fit = (half**2).sum(axis=1) + 2.0 * means @ view.pull - np.einsum("mi,ij,mj->m", means, view.precision, means)
+        return view.constant + 0.5 * (fit - log_det), _Update(means, roots, factor, half)
+
+    def save(self, location: str | Path) -> None:
+        """Write the population as arrays (.npz, no pickle). It holds spectra of the training file in another form: its licence goes along."""
+        arrays = {name: np.asarray(value) for name, value in vars(self).items()}
+        with Path(location).open("wb") as stream:
+            np.savez_compressed(stream, format=np.array(_FORMAT), **arrays)
+
+    @classmethod
+    def load(cls, location: str | Path) -> Population:
+        """Read what `save` wrote. Raises DataError for another file."""
+        try:
+            with np.load(location, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"'{location}' cannot be read as a population: {error}; fit one with Population.fit and save it") from error
+        names = set(cls.__dataclass_fields__) | {"format"}
+        if set(arrays) != names or int(arrays["format"]) != _FORMAT:
+            raise DataError(
+                f"'{location}' holds {', '.join(sorted(arrays)) or 'nothing'}: expected {', '.join(sorted(names))} "
+                f"of format {_FORMAT}; fit the population again"
+            )
+        arrays.pop("format")
+        return cls(**arrays | {"n_planets": int(arrays["n_planets"])})
+
+
+@dataclass(frozen=True)
+class _Update:
+    """Members of one amplitude after the depths: cov = root inner⁻¹ rootᵀ with inner = factor factorᵀ, mean = means + root inner⁻¹ pull."""
+
+    means: Float
+    roots: Float
+    factor: Float
+    half: Float
+
+    def moments(self, weights: Float) -> tuple[Float, Float]:
+        """Mean and covariance of level and c over the members, weights (m,) that sum to 1."""
+        keep = weights > _NO_WEIGHT * weights.max()
+        w = weights[keep] / weights[keep].sum()
+        inverse = np.linalg.solve(self.factor[keep], np.swapaxes(self.roots[keep], 1, 2))
+        means = self.means[keep] + np.einsum("mij,mi->mj", inverse, self.half[keep])
+        mean = w @ means
+        away = means - mean
+        stacked = (inverse * np.sqrt(w)[:, None, None]).reshape(-1, inverse.shape[2])
+        return mean, stacked.T @ stacked + away.T @ (w[:, None] * away)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The depths as one amplitude sees them, residual and noise together: precision and pull of level and c, what is left for e."""
+
+    known: Mask
+    amplitude: float
+    precision: Float
+    pull: Float
+    constant: float
+    whitened_basis: Float
+    whitened_depth: Float
+    factor: Float
+
+    def spectrum(self, population: Population, update: _Update, weights: Float) -> tuple[Float, Float]:
+        """Mean (283,) and covariance (283, 283) of x = U c + e for the members of this amplitude."""
+        mean, cov = update.moments(weights)
+        basis, residual = population.basis, self.amplitude**2 * population.residual
+        reach = solve_triangular(self.factor, residual[self.known], lower=True, check_finite=False)
+        carried = basis - reach.T @ self.whitened_basis
+        out = carried @ mean + reach.T @ self.whitened_depth
+        return out, carried @ cov @ carried.T + residual - reach.T @ reach
+
+
+def _seen(population: Population, measured: Measured, index: int) -> _Seen:
+    known, amplitude = measured.known, float(population.amplitudes[index])
+    cov = amplitude**2 * population.residual[np.ix_(known, known)] + measured.covariance()
+    factor = cholesky(cov, lower=True, check_finite=False)
+    right = np.column_stack([population.basis[known], measured.depth[known]])
+    white = solve_triangular(factor, right, lower=True, check_finite=False)
+    basis, depth = white[:, :-1], white[:, -1]
+    constant = -0.5 * (len(depth) * np.log(2 * np.pi) + depth @ depth) - np.log(np.diag(factor)).sum()
+    return _Seen(known, amplitude, basis.T @ basis, basis.T @ depth, float(constant), basis, depth, factor)
