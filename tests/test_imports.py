@@ -29,6 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "stages": DATA | {"kernels", "array_files", "markup"},
     # its options are config sections: of stages it takes their base class alone
     "uncertainty": BASE | {"kernels", "schema", "stages"},
+    # depths with a covariance in, a spectrum out: arrays alone
+    "estimators": {"errors", "schema", "kernels"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
