@@ -82,12 +82,16 @@ def observe(truths: Float, column: Column, rng: np.random.Generator) -> list[Mea
 
 
 def flat(measured: list[Measured], truths: Float, folds: Index) -> Result:
-    """One depth a planet (GLS over AIRS-CH0); sigma of each channel from the other folds' planets."""
-    level = np.array([m.white(slice(1, None))[0] for m in measured])
-    error = truths - level[:, None]
-    rms = np.array([np.sqrt((error[folds != k] ** 2).mean(axis=0)) for k in range(folds.max() + 1)])
+    """One depth a planet (GLS over AIRS-CH0); its sigma from the scatter beyond the noise, scaled on the other folds' planets."""
+    level, sigma = np.array([m.white(slice(1, None)) for m in measured]).T
+    excess = [np.mean((m.depth[1:] - d) ** 2 - m.own_var[1:]) for m, d in zip(measured, level, strict=True)]
+    error, spread = truths - level[:, None], np.sqrt(np.maximum(excess, 0.0) + sigma**2)
+    wide = np.empty_like(truths)
+    for k in range(folds.max() + 1):
+        z = (error / spread[:, None])[folds != k] ** 2
+        wide[folds == k] = spread[folds == k, None] * np.sqrt(z.mean(axis=0))
     nothing = np.full(len(truths), np.nan)
-    return Result(np.repeat(level[:, None], N_CHANNELS, axis=1), rms[folds], nothing, nothing, 0.0)
+    return Result(np.repeat(level[:, None], N_CHANNELS, axis=1), wide, nothing, nothing, 0.0)
 
 
 def raw(measured: list[Measured]) -> Result:
