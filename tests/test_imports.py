@@ -28,8 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup"},
     # its options are config sections: of stages it takes their base class alone
-    "estimators": BASE | {"kernels", "schema"},
-    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators"},
+    "uncertainty": BASE | {"kernels", "schema", "stages"},
+    # depths with a covariance in, a spectrum out: arrays alone
+    "estimators": {"errors", "schema", "kernels"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},

@@ -13,8 +13,8 @@ class Noise:
     """Inverse of a planet's noise covariance over its measured channels; others have no weight.
 
     >>> noise = Noise(Measured.independent(np.full(283, 0.01), np.full(283, 2.0)))
-    >>> noise.solve(np.ones((283, 1)))[0], round(noise.log_det, 6) == round(283 * np.log(4.0), 6)
-    (array([0.25]), True)
+    >>> noise.solve(np.ones((283, 1)))[0], round(noise.log_det / 283, 4)
+    (array([0.25]), 1.3863)
     """
 
     def __init__(self, measured: Measured) -> None:

@@ -1,6 +1,9 @@
 """A spectrum without a population: a Gaussian process along wavelength about the planet's own level.
 
-    x_FGS1 = L + f,  x_j = L + g(wavelength_j),  L ~ N(level, level_sd²),  g ~ GP(0, a² Matérn-5/2(length)),  f ~ N(0, (k a)²)
+    x_FGS1 = L + f,  x_j = L + g(wavelength_j),  L ~ N(level, level_sd²),  g ~ GP(0, a² K),  f ~ N(0, (k a)²)
+
+K is Matérn-5/2 of one length, and of a fifth of it for a tenth of the variance: bands have edges, a single length takes
+their sharp parts for noise and is too sure of itself.
 
 a, length and k are marginalized on a grid by the evidence. With g in the kernel's eigenvectors and L integrated out, one
 symmetric eigenproblem for each length gives the posterior for every a and k.
@@ -20,7 +23,7 @@ from v50calib.schema import CHANNELS, N_CHANNELS
 
 _AIRS = CHANNELS["AIRS-CH0"]
 #: share of the kernel's variance that the eigenvectors left out may carry
-_LEFT_OUT = 1e-6
+_LEFT_OUT = 1e-5
 #: members of the mixture below this weight are not summed
 _NO_WEIGHT = 1e-9
 
@@ -31,6 +34,7 @@ class Priors:
 
     amplitudes  rms of the process; prior log-normal, median `amplitude`, standard deviation of the logarithm `amplitude_ln_sd`
     lengths     of the kernel; each has the same prior weight
+    fine_share  of the variance that has a length of its own, `fine_length` times the other
     fgs_scales  rms of FGS1 minus level in units of the amplitude, with their weights: a heavy-tailed law
     """
 
@@ -39,7 +43,9 @@ class Priors:
     amplitudes: tuple[float, ...] = tuple(float(a) for a in np.geomspace(1e-6, 3e-3, 25))
     amplitude: float = 60e-6
     amplitude_ln_sd: float = 1.6
-    lengths: tuple[float, ...] = (0.08, 0.16, 0.32, 0.7)
+    lengths: tuple[float, ...] = (0.12, 0.24, 0.5)
+    fine_share: float = 0.1
+    fine_length: float = 0.2
     fgs_scales: tuple[float, ...] = (0.7, 2.2, 6.0)
     fgs_weights: tuple[float, ...] = (0.2, 0.5, 0.3)
 
@@ -96,7 +102,7 @@ class GaussianProcess:
             raise DataError(f"wavelength has the shape {wavelength.shape} or a NaN: expected {N_CHANNELS} finite values, FGS1 first")
         self.priors = priors or Priors()
         distance = wavelength[_AIRS, None] - wavelength[None, _AIRS]
-        self._bases = [_modes(matern52(distance, length)) for length in self.priors.lengths]
+        self._bases = [_modes(self._kernel(distance, length)) for length in self.priors.lengths]
 
     def posterior(self, measured: Measured) -> Posterior:
         """Mean, covariance and log evidence given one planet's depths."""
@@ -115,6 +121,10 @@ class GaussianProcess:
                 _add(moments, each, weight, pull / precision)
         cov = moments.second - np.outer(moments.mean, moments.mean) + 1.0 / precision
         return Posterior(p.level + moments.mean, (cov + cov.T) / 2, float(common) + log_sum, nothing_measured(measured.known))
+
+    def _kernel(self, distance: Float, length: float) -> Float:
+        share = self.priors.fine_share
+        return (1 - share) * matern52(distance, length) + share * matern52(distance, length * self.priors.fine_length)
 
     def _members(self, basis: Float, noise: Noise, by_noise: Float, precision: float, pull: float) -> _Members:
         """All amplitudes and FGS1 scales of one length, the level integrated out."""
@@ -136,9 +146,8 @@ class GaussianProcess:
         spread = basis - level / precision
         spectrum = np.column_stack([spread[:, 0], spread[:, 1:] @ vectors])
         log_weights = 0.5 * gain + np.repeat(p.log_amplitude(), len(p.fgs_scales)) + share
-        return _Members(
-            log_weights, np.column_stack([np.zeros(len(f)), own * along]) + f[:, None] * tie, own, tie, 1.0 / f_precision, spectrum
-        )
+        mean = np.column_stack([np.zeros(len(f)), own * along]) + f[:, None] * tie
+        return _Members(log_weights, mean, own, tie, 1.0 / f_precision, spectrum)
 
 
 def _add(moments: _Moments, members: _Members, weights: Float, level: float) -> None:

@@ -22,8 +22,8 @@ class Measured:
 
     >>> planet = Measured(np.full(283, 0.01), np.full(283, 1e-8), np.full((283, 1), 3e-5))
     >>> depth, sigma = planet.white()
-    >>> float(depth), f"{sigma * 1e6:.1f} ppm"
-    (0.01, '30.6 ppm')
+    >>> f"{depth:.6f}, sigma {sigma * 1e6:.1f} ppm"
+    '0.010000, sigma 30.6 ppm'
     """
 
     depth: Float

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -26,8 +27,8 @@ from v50calib.estimators.measured import Measured, Posterior, nothing_measured
 from v50calib.kernels.arrays import Float, Index, Mask
 from v50calib.schema import N_CHANNELS
 
-#: members below this weight are not summed
-_NO_WEIGHT = 1e-7
+#: amplitudes of less weight than this, and members of less beside the heaviest of theirs, are not summed
+_NO_WEIGHT, _NO_MEMBER = 1e-4, 1e-5
 _FORMAT = 1
 
 
@@ -75,7 +76,9 @@ class Population:
 
     def posterior(self, measured: Measured) -> Posterior:
         """Mean, covariance and log evidence given one planet's depths; the prior where nothing was measured."""
-        seen = [_seen(self, measured, index) for index in range(len(self.amplitudes))]
+        known, noise = measured.known, measured.covariance()
+        within = self.residual[np.ix_(known, known)]
+        seen = [_seen(self, measured, float(a), noise + a**2 * within) for a in self.amplitudes]
         log_weights, updates = np.empty(len(self.means)), []
         for index, view in enumerate(seen):
             rows = np.flatnonzero(self.group == index)
@@ -84,9 +87,11 @@ class Population:
         weights, log_evidence = normalized(log_weights + self.log_weights)
         mean, second = np.zeros(N_CHANNELS), np.zeros((N_CHANNELS, N_CHANNELS))
         origin = self.means[0, 0]
+        by_group = np.bincount(self.group, weights, len(seen))
+        counted = by_group[by_group > _NO_WEIGHT].sum()
         for index, (view, update) in enumerate(zip(seen, updates, strict=True)):
-            share = weights[self.group == index]
-            if share.sum() > _NO_WEIGHT:
+            share = weights[self.group == index] / counted
+            if by_group[index] > _NO_WEIGHT:
                 part, cov = view.spectrum(self, update, share / share.sum())
                 part = part - origin
                 mean += share.sum() * part
@@ -99,15 +104,18 @@ class Population:
         means, roots = self.means[rows], self.roots[rows]
         inner = np.eye(means.shape[1]) + np.swapaxes(roots, 1, 2) @ (view.precision @ roots)
         pull = np.einsum("mji,mj->mi", roots, view.pull - means @ view.precision)
-        factor = np.linalg.cholesky(inner)
+        factor = np.asarray(np.linalg.cholesky(inner), dtype=np.float64)
         half = np.linalg.solve(factor, pull[:, :, None])[:, :, 0] if len(rows) else pull
         log_det = 2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         fit = (half**2).sum(axis=1) + 2.0 * means @ view.pull - np.einsum("mi,ij,mj->m", means, view.precision, means)
         return view.constant + 0.5 * (fit - log_det), _Update(means, roots, factor, half)
 
     def save(self, location: str | Path) -> None:
-        """Write the population as arrays (.npz, no pickle). It holds spectra of the training file in another form: its licence goes along."""
-        arrays = {name: np.asarray(value) for name, value in vars(self).items()}
+        """Write the population as arrays (.npz, no pickle).
+
+        It holds the spectra of the training file in another form: their licence goes along.
+        """
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
         with Path(location).open("wb") as stream:
             np.savez_compressed(stream, format=np.array(_FORMAT), **arrays)
 
@@ -140,7 +148,7 @@ class _Update:
 
     def moments(self, weights: Float) -> tuple[Float, Float]:
         """Mean and covariance of level and c over the members, weights (m,) that sum to 1."""
-        keep = weights > _NO_WEIGHT * weights.max()
+        keep = weights > _NO_MEMBER * weights.max()
         w = weights[keep] / weights[keep].sum()
         inverse = np.linalg.solve(self.factor[keep], np.swapaxes(self.roots[keep], 1, 2))
         means = self.means[keep] + np.einsum("mij,mi->mj", inverse, self.half[keep])
@@ -173,10 +181,10 @@ class _Seen:
         return out, carried @ cov @ carried.T + residual - reach.T @ reach
 
 
-def _seen(population: Population, measured: Measured, index: int) -> _Seen:
-    known, amplitude = measured.known, float(population.amplitudes[index])
-    cov = amplitude**2 * population.residual[np.ix_(known, known)] + measured.covariance()
-    factor = cholesky(cov, lower=True, check_finite=False)
+def _seen(population: Population, measured: Measured, amplitude: float, cov: Float) -> _Seen:
+    """The depths under a residual of one amplitude; cov: noise and residual of the measured channels together, (n, n)."""
+    known = measured.known
+    factor = cholesky(cov, lower=True, overwrite_a=True, check_finite=False)
     right = np.column_stack([population.basis[known], measured.depth[known]])
     white = solve_triangular(factor, right, lower=True, check_finite=False)
     basis, depth = white[:, :-1], white[:, -1]
