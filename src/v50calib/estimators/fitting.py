@@ -157,7 +157,8 @@ def about_each_planet(shapes: Shapes, options: Options) -> Members:
     compared = q[:, : 1 + options.compared].copy()
     compared[:, 0] = np.clip(compared[:, 0], -options.fgs_clip, options.fgs_clip)
     square = (compared**2).sum(axis=1)
-    distance = square[:, None] + square - 2 * compared @ compared.T
+    # planets of the same shape are at 0 but for rounding
+    distance = np.maximum(square[:, None] + square - 2 * compared @ compared.T, 0.0)
     np.fill_diagonal(distance, 0.0)
     whole, level = q.T @ q / n, shapes.level.mean()
     means, covs = [], []
