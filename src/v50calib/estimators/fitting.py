@@ -25,7 +25,7 @@ class Options:
     amplitudes         of the grid
     neighbours         whose covariance a planet's member has
     compared           components, and FGS1, in which neighbours are looked for
-    whole              share of the whole population's covariance in a member's
+    whole_planets      divided by the planets (at most 1/2): share of the whole population's covariance in a member's
     amplitude_ln_sd    spread of a member's amplitude
     background         weight of the members that no single planet stands for
     residual_planets   planets that the Matérn form of the residual counts for beside the measured form
@@ -36,11 +36,11 @@ class Options:
     fewest: int = 20
     components: int = 24
     amplitudes: int = 14
-    neighbours: int = 20
+    neighbours: int = 12
     compared: int = 12
-    whole: float = 0.05
-    amplitude_ln_sd: float = 0.6
-    background: float = 0.2
+    whole_planets: float = 10.0
+    amplitude_ln_sd: float = 0.4
+    background: float = 0.1
     residual_planets: float = 20.0
     residual_length: float = 0.05
     fgs_clip: float = 12.0
@@ -159,7 +159,7 @@ def about_each_planet(shapes: Shapes, options: Options) -> Members:
     square = (compared**2).sum(axis=1)
     distance = square[:, None] + square - 2 * compared @ compared.T
     np.fill_diagonal(distance, 0.0)
-    whole, level = q.T @ q / n, shapes.level.mean()
+    whole, level = min(options.whole_planets / n, 0.5) * q.T @ q / n, shapes.level.mean()
     means, covs = [], []
     for planet in range(n):
         near = np.argsort(distance[planet], kind="stable")[: min(options.neighbours, n // 3) + 1]
@@ -168,7 +168,7 @@ def about_each_planet(shapes: Shapes, options: Options) -> Members:
         mean = weight @ q[near]
         away, a = q[near] - mean, shapes.amplitude[planet]
         # the amplitude's spread to first order: along the mean shape
-        cov = (away * weight[:, None]).T @ away + options.whole * whole + options.amplitude_ln_sd**2 * np.outer(mean, mean)
+        cov = (away * weight[:, None]).T @ away + whole + options.amplitude_ln_sd**2 * np.outer(mean, mean)
         means.append(np.r_[level, a * mean])
         covs.append(_with_level(shapes, a * a * cov))
     group = np.abs(np.log(shapes.amplitude[:, None] / shapes.amplitudes)).argmin(axis=1)
