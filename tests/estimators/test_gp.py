@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import gamma, kv
-
 from dense_mixture import dense_posterior
+from scipy.special import gamma, kv
 
 from v50calib.errors import DataError
 from v50calib.estimators import GaussianProcess, Measured, Priors

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from benchmarks.score_trial import METHODS, columns, estimated, flat, judge, observe, raw, table
+
 from v50calib.estimators import GaussianProcess
 
 from .conftest import drawn
