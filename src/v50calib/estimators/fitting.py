@@ -127,8 +127,8 @@ def _residual(left: Float, wavelength: Float, options: Options) -> Float:
 def amplitude_weights(amplitude: Float, grid: Float, rounds: int = 100) -> Float:
     """Weights of the grid's amplitudes by EM: a mixture of log-normals one step wide, amplitude (n,) of the planets.
 
-    >>> amplitude_weights(np.repeat([1.0, 10.0], [200, 100]), np.array([0.01, 1.0, 10.0])).round(1)
-    array([0. , 0.7, 0.3])
+    >>> amplitude_weights(np.repeat([1.0, 1000.0], [200, 100]), np.array([1.0, 10.0, 100.0, 1000.0])).round(2)
+    array([0.67, 0.  , 0.  , 0.33])
     """
     step = np.log(grid[1] / grid[0])
     likely = np.exp(-0.5 * (np.log(amplitude[:, None] / grid) / step) ** 2) + 1e-300
