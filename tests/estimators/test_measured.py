@@ -52,7 +52,8 @@ def test_chi2_of_two_visits() -> None:
     rng = np.random.default_rng(4)
     values = []
     for _ in range(100):
-        pair = [Measured(0.01 + 1e-4 * rng.normal(size=283) + 3e-5 * rng.normal(), np.full(283, 1e-8), np.full((283, 1), 3e-5)) for _ in "ab"]
+        depths = 0.01 + 1e-4 * rng.normal(size=(2, 283)) + 3e-5 * rng.normal(size=(2, 1))
+        pair = [Measured(depth, np.full(283, 1e-8), np.full((283, 1), 3e-5)) for depth in depths]
         values.append(pair[0].chi2(pair[1])[0])
     assert np.mean(values) == pytest.approx(283, abs=4 * np.sqrt(2 * 283 / 100))
     nothing = Measured(np.full(283, np.nan), np.ones(283), np.zeros((283, 0)))

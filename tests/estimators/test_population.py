@@ -19,9 +19,7 @@ from .conftest import WAVELENGTH, drawn, observed
 def dense_members(population: Population) -> tuple[list[Float], list[tuple[float, Float]]]:
     """Means and (weight, covariance) of every member over the 283 channels, written out."""
     means, members = [], []
-    for mean, root, log_weight, group in zip(
-        population.means, population.roots, population.log_weights, population.group, strict=True
-    ):
+    for mean, root, log_weight, group in zip(population.means, population.roots, population.log_weights, population.group, strict=True):
         inner = population.basis @ root
         means.append(population.basis @ mean)
         members.append((float(np.exp(log_weight)), inner @ inner.T + population.amplitudes[group] ** 2 * population.residual))

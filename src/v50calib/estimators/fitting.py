@@ -25,7 +25,7 @@ class Options:
     amplitudes         of the grid
     neighbours         whose covariance a planet's member has
     compared           components, and FGS1, in which neighbours are looked for
-    whole              share of the whole population's covariance in a member's
+    whole_planets      divided by the planets (at most 1/2): share of the whole population's covariance in a member's
     amplitude_ln_sd    spread of a member's amplitude
     background         weight of the members that no single planet stands for
     residual_planets   planets that the Matérn form of the residual counts for beside the measured form
@@ -36,11 +36,11 @@ class Options:
     fewest: int = 20
     components: int = 24
     amplitudes: int = 14
-    neighbours: int = 20
+    neighbours: int = 12
     compared: int = 12
-    whole: float = 0.05
-    amplitude_ln_sd: float = 0.6
-    background: float = 0.2
+    whole_planets: float = 10.0
+    amplitude_ln_sd: float = 0.4
+    background: float = 0.1
     residual_planets: float = 20.0
     residual_length: float = 0.05
     fgs_clip: float = 12.0
@@ -127,8 +127,8 @@ def _residual(left: Float, wavelength: Float, options: Options) -> Float:
 def amplitude_weights(amplitude: Float, grid: Float, rounds: int = 100) -> Float:
     """Weights of the grid's amplitudes by EM: a mixture of log-normals one step wide, amplitude (n,) of the planets.
 
-    >>> amplitude_weights(np.repeat([1.0, 10.0], [200, 100]), np.array([0.01, 1.0, 10.0])).round(1)
-    array([0. , 0.7, 0.3])
+    >>> amplitude_weights(np.repeat([1.0, 1000.0], [200, 100]), np.array([1.0, 10.0, 100.0, 1000.0])).round(2)
+    array([0.67, 0.  , 0.  , 0.33])
     """
     step = np.log(grid[1] / grid[0])
     likely = np.exp(-0.5 * (np.log(amplitude[:, None] / grid) / step) ** 2) + 1e-300
@@ -160,7 +160,7 @@ def about_each_planet(shapes: Shapes, options: Options) -> Members:
     # planets of the same shape are at 0 but for rounding
     distance = np.maximum(square[:, None] + square - 2 * compared @ compared.T, 0.0)
     np.fill_diagonal(distance, 0.0)
-    whole, level = q.T @ q / n, shapes.level.mean()
+    whole, level = min(options.whole_planets / n, 0.5) * q.T @ q / n, shapes.level.mean()
     means, covs = [], []
     for planet in range(n):
         near = np.argsort(distance[planet], kind="stable")[: min(options.neighbours, n // 3) + 1]
@@ -169,7 +169,7 @@ def about_each_planet(shapes: Shapes, options: Options) -> Members:
         mean = weight @ q[near]
         away, a = q[near] - mean, shapes.amplitude[planet]
         # the amplitude's spread to first order: along the mean shape
-        cov = (away * weight[:, None]).T @ away + options.whole * whole + options.amplitude_ln_sd**2 * np.outer(mean, mean)
+        cov = (away * weight[:, None]).T @ away + whole + options.amplitude_ln_sd**2 * np.outer(mean, mean)
         means.append(np.r_[level, a * mean])
         covs.append(_with_level(shapes, a * a * cov))
     group = np.abs(np.log(shapes.amplitude[:, None] / shapes.amplitudes)).argmin(axis=1)
