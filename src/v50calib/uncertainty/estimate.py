@@ -11,12 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
+from v50calib.estimators.crossfit import one_by_one
 from v50calib.estimators.gp import GaussianProcess
 from v50calib.estimators.measured import Measured, Posterior
-from v50calib.estimators.population import Population
 from v50calib.kernels.arrays import Float
 from v50calib.schema import CHANNELS
-from v50calib.uncertainty.crossfit import FOLDS, folds_of
+from v50calib.uncertainty.crossfit import FOLDS
 from v50calib.uncertainty.tables import N_BINS, Predictions, Truth
 
 Method = Literal["gp", "population"]
@@ -74,22 +74,12 @@ def _by_gp(measured: Sequence[Measured], wavelength: Float) -> Iterator[tuple[in
 def _by_population(
     ids: Sequence[str], measured: Sequence[Measured], wavelength: Float, truth: Truth | None
 ) -> Iterator[tuple[int, Posterior]]:
-    """Planets in the order of the fits that they need: one of all the truth, and one for each part of the planets that are in it."""
+    """Planets in the order of the fits that they need: one of all the truth, and one for each part of it."""
     if truth is None:
         raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
-    where = {planet: row for row, planet in enumerate(truth.ids)}
-    own = sorted((i for i, planet in enumerate(ids) if planet in where), key=lambda i: ids[i])
-    others = [i for i, planet in enumerate(ids) if planet not in where]
-    part = folds_of(len(own), FOLDS) if own else np.zeros(0, np.int64)
-    for fold in range(int(part.max()) + 1 if own else 0):
-        left_out = [own[j] for j in np.flatnonzero(part == fold)]
-        rows = np.ones(len(truth.ids), bool)
-        rows[[where[ids[i]] for i in left_out]] = False
-        population = Population.fit(truth.y[rows], wavelength)
-        yield from ((i, population.posterior(measured[i])) for i in left_out)
-    if others:
-        population = Population.fit(truth.y, wavelength)
-        yield from ((i, population.posterior(measured[i])) for i in others)
+    row = {planet: i for i, planet in enumerate(ids)}
+    found = one_by_one(truth.y, truth.ids, wavelength, dict(zip(ids, measured, strict=True)), folds=FOLDS)
+    return ((row[planet], posterior) for planet, posterior in found)
 
 
 def full_wavelength(wavelengths: dict[str, Float]) -> Float:
