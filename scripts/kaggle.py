@@ -1,4 +1,5 @@
-"""Calibrates the challenge's mounted folder within a session's limits: plan first, stop in time, resume in the next session.
+"""Calibrates the challenge's mounted folder within a session's limits: plan first, stop in time, resume in the next session; when all
+visits are done, writes submission.csv.
 
     python scripts/kaggle.py                                    # finds the data under /kaggle/input, writes /kaggle/working/run
     python scripts/kaggle.py --data DATA --out RUN_DIR runtime.num_workers=2 calib.phase.binning.nbins=120
@@ -29,6 +30,8 @@ LEAN = (
 )
 #: time reserved at the end of the session for the last visits, the summary and saving the output, s
 RESERVE_S = 300.0
+#: exit code of a command whose config does not make what it needs
+NO_DEPTHS = 2
 #: EX_TEMPFAIL of sysexits.h: nothing is wrong, try again
 OUT_OF_TIME = 75
 
@@ -74,6 +77,15 @@ def calibrate(args: argparse.Namespace, overrides: list[str], deadline: float) -
             return OUT_OF_TIME
 
 
+def solve(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Write the submission of a finished run; the exit code."""
+    truth = args.data / "train.csv"
+    known = ["--truth", str(truth)] if truth.is_file() else []
+    return subprocess.run(
+        program("solve", str(args.data), str(args.out), "--config-name", args.config_name, "--no-plan", *known, *overrides), check=False
+    ).returncode
+
+
 def print_status(args: argparse.Namespace) -> None:
     """Print how many visits are done and how many are left."""
     done = subprocess.run(program("status", str(args.out), "--json"), stdout=subprocess.PIPE, text=True, check=True)
@@ -114,7 +126,15 @@ def main(argv: list[str] | None = None) -> int:
         print_status(args)
     if code == OUT_OF_TIME:
         print(f"out of time: save {args.out} as this session's output and give it to the next one with --earlier")
-    return code
+        return code
+    if code not in (0, 1):
+        return code
+    # failed visits have their reasons in the run; planets that lost them get what is left
+    solved = solve(args, overrides)
+    if solved == NO_DEPTHS:
+        print("no submission: this profile makes none (the reason is above); the light curves are there")
+        return code
+    return max(code, solved)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from v50calib import open_calibrated
+from v50calib.uncertainty.tables import read_predictions, read_truth
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--config-name", "calib/fast", "runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
@@ -41,6 +42,7 @@ def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: 
     assert "FGS1: 3 left; a visit takes" in said
     assert said.index("fits\n") < said.index("3 calibrated, 0 already complete")
     assert "3 of 3 visits x instruments done, 0 failed" in said
+    assert "no submission: this profile makes none" in said
     leaf = next(iter(open_calibrated(out).leaves)).to_dataset()
     assert "trace_norm" in leaf
     assert not {"cds_binned", "photometry", "background"} & set(leaf.data_vars)
@@ -51,6 +53,16 @@ def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: 
     said = capfd.readouterr().out
     assert "every visit is complete: nothing is left to do" in said
     assert "0 calibrated, 3 already complete, 0 failed" in said
+
+
+def test_the_session_ends_in_a_submission(kaggle: ModuleType, mounted: Path, dataset: Path, tmp_path: Path) -> None:
+    """Lean products, truth found beside the data: a row for each planet, and a score."""
+    out = tmp_path / "run"
+    assert kaggle.main(["--mounted", str(mounted), "--out", str(out), "runtime.scheduler=sync"]) == 0
+    predictions, truth = read_predictions(out / "submission.csv"), read_truth(dataset / "train.csv")
+    assert set(predictions.ids) == set(truth.ids)
+    rows = [truth.ids.index(i) for i in predictions.ids]
+    assert (abs(predictions.mu - truth.y[rows]) < 6 * predictions.sigma).mean() > 0.95
 
 
 def test_a_broken_limit_stops_before_the_run(kaggle: ModuleType, mounted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -50,7 +50,7 @@ def solve(
 
     config = load(config_name, overrides, config_dir)
     known = _checked(truth, out, config)
-    chosen: Estimator = estimator if estimator != "auto" else "population" if known is not None else "gp"
+    chosen = _estimator(estimator, known)
     if chosen == "population" and known is None:
         raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
     if not no_plan and not _fits(data, out, config, hours):
@@ -72,6 +72,17 @@ def solve(
     click.echo(f"{len(ids)} planets ({chosen}) → {submission}")
     if failed:
         sys.exit(1)
+
+
+def _estimator(asked: str, known: Truth | None) -> Estimator:
+    """The estimator asked for; auto: the population where the truth holds enough spectra for one."""
+    from v50calib.uncertainty.estimate import ENOUGH
+
+    if asked != "auto":
+        return cast("Estimator", asked)
+    if known is not None and len(known.ids) < ENOUGH:
+        click.echo(f"--estimator gp: the truth holds {len(known.ids)} spectra, a population takes {ENOUGH}")
+    return "population" if known is not None and len(known.ids) >= ENOUGH else "gp"
 
 
 def _checked(truth: Path | None, out: Location, config: RunConfig) -> Truth | None:

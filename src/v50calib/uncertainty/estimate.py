@@ -21,6 +21,8 @@ from v50calib.uncertainty.tables import N_BINS, Predictions, Truth
 
 Method = Literal["gp", "population"]
 METHODS: tuple[Method, ...] = ("gp", "population")
+#: true spectra from which a population is fitted to them without being asked for: each part leaves a fifth of them out
+ENOUGH = 30
 Log = Callable[[int, int], None]
 
 
@@ -78,7 +80,7 @@ def _by_population(
     if truth is None:
         raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
     row = {planet: i for i, planet in enumerate(ids)}
-    found = one_by_one(truth.y, truth.ids, wavelength, dict(zip(ids, measured, strict=True)), folds=FOLDS)
+    found = one_by_one(truth.y, truth.ids, wavelength, dict(zip(ids, measured, strict=True)), folds=min(FOLDS, max(2, len(truth.ids))))
     return ((row[planet], posterior) for planet, posterior in found)
 
 
