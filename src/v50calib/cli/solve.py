@@ -134,3 +134,15 @@ def _report(out: Location, found: Solution, known: Truth | None) -> None:
 
     page = write_report(out)
     click.echo(f"report of the visits → {page.path}")
+    if found.estimates is None:
+        return
+    from v50calib.uncertainty.report import write_page
+    from v50calib.uncertainty.spectra_page import spectra_page
+
+    estimates, truth = found.estimates, dict(zip(known.ids, known.y, strict=True)) if known is not None else {}
+    text = spectra_page(
+        estimates.ids, estimates.wavelength, found.spectra.measured, estimates.mean, estimates.cov, truth, found.scores, found.notes,
+        found.estimator,
+    )  # fmt: skip
+    write_page(Path(str(out)) / "spectra.html", text)
+    click.echo(f"report of the spectra → {out}/spectra.html")

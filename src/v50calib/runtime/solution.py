@@ -79,7 +79,7 @@ def solve_spectra(
         # what stood in for a missing depth is not what the estimator saw
         notes = [note for note in notes if "naive" not in note and "neighbours" not in note and "set to 0" not in note]
         estimates = estimate(before.ids, spectra.measured, wavelength, estimator, truth, log)
-        write_estimates(run_dir, estimator, dataset_of(estimates, wavelength, {"estimator": estimator}), {"estimator": estimator})
+        write_estimates(run_dir, estimator, dataset_of(estimates, {"estimator": estimator}), {"estimator": estimator})
         before = estimates.predictions
         notes += estimates.notes
     predictions, scores = before, {}

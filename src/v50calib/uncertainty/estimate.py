@@ -28,9 +28,10 @@ Log = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Estimates:
-    """ids (n,) of planets; mean (n, 283); cov (n, 283, 283), float32; notes for the user."""
+    """ids (n,) of planets; wavelength (283,) µm; mean (n, 283); cov (n, 283, 283), float32; notes for the user."""
 
     ids: tuple[str, ...]
+    wavelength: Float
     mean: Float
     cov: NDArray[np.float32]
     notes: tuple[str, ...] = ()
@@ -65,7 +66,7 @@ def estimate(
             notes.append(f"planet {ids[i]}: {posterior.note}")
         if log is not None:
             log(done, len(ids))
-    return Estimates(tuple(ids), mean, cov, tuple(sorted(notes)))
+    return Estimates(tuple(ids), wavelength, mean, cov, tuple(sorted(notes)))
 
 
 def _by_gp(measured: Sequence[Measured], wavelength: Float) -> Iterator[tuple[int, Posterior]]:
@@ -102,7 +103,7 @@ def full_wavelength(wavelengths: dict[str, Float]) -> Float:
     return out
 
 
-def dataset_of(estimates: Estimates, wavelength: Float, attrs: dict[str, Any]) -> xr.Dataset:
+def dataset_of(estimates: Estimates, attrs: dict[str, Any]) -> xr.Dataset:
     """The estimates as a Dataset: depth and depth_sigma (planet, wavelength), covariance (planet, wavelength, wavelength_too)."""
     sigma = np.sqrt(np.diagonal(estimates.cov, axis1=1, axis2=2).astype(np.float64))
     prior = {"comment": "with a prior: no measurement of its own; the depths as measured are in spectra.zarr"}
@@ -112,6 +113,9 @@ def dataset_of(estimates: Estimates, wavelength: Float, attrs: dict[str, Any]) -
             "depth_sigma": (("planet", "wavelength"), sigma, {"long_name": "its standard deviation", "units": "1"}),
             "covariance": (("planet", "wavelength", "wavelength_too"), estimates.cov, {"long_name": "covariance of depth", "units": "1"}),
         },
-        coords={"wavelength": ("wavelength", wavelength, {"units": "um"}), "planet": ("planet", np.array([int(i) for i in estimates.ids]))},
+        coords={
+            "wavelength": ("wavelength", estimates.wavelength, {"units": "um"}),
+            "planet": ("planet", np.array([int(i) for i in estimates.ids])),
+        },
         attrs=attrs | {"notes": list(estimates.notes)},
     )

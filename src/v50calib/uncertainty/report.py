@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.evaluate import WORDS
@@ -38,7 +40,7 @@ def page(
         f"<h1>{html.escape(title)}</h1>",
         f"<p>{result['planets']} planets, score of {result['edition']}.</p>",
         *(f"<p><strong>Note:</strong> {html.escape(note)}</p>" for note in notes),
-        _table(["", *shown], rows),
+        table(["", *shown], rows),
     ]
     if "bands" in result:
         bands = result["bands"]
@@ -46,18 +48,30 @@ def page(
             f"<p>Conformal intervals ({html.escape(bands['kind'])}): {bands['nominal']:.0%} nominal, {bands['elements']:.1%} of all values "
             f"covered, {bands['planets']:.1%} of planets covered in every channel.</p>"
         )
-    parts.append(f'<img alt="diagnostics" src="data:image/png;base64,{_png(y, cases, {n: result[n]["score"] for n in shown})}">')
+    parts.append(image(overview(y, cases, {n: result[n]["score"] for n in shown}), "diagnostics"))
     if fit:
         parts.append("<h2>Methods compared in the fit</h2><p>On planets held out of it.</p>")
         parts.append(
-            _table(
-                ["", "mean log-likelihood", "90 % coverage"], [[n, f"{r['gll']:.4f}", f"{r['coverage_90']:.3f}"] for n, r in fit.items()]
-            )
+            table(["", "mean log-likelihood", "90 % coverage"], [[n, f"{r['gll']:.4f}", f"{r['coverage_90']:.3f}"] for n, r in fit.items()])
         )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    return document(title, "".join(parts[1:]))
+
+
+def document(title: str, body: str) -> str:
+    """A page of this title and body (HTML).
+
+    >>> document("Title", "<p>text</p>").endswith("<h1>Title</h1><p>text</p></body></html>\\n")
+    True
+    """
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n'
+
+
+def image(figure: Figure, alt: str) -> str:
+    """A figure as an image inside the page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode("ascii")}">'
 
 
 def write_page(path: str | Path, text: str) -> None:
@@ -70,13 +84,8 @@ def write_page(path: str | Path, text: str) -> None:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; give another path") from exc
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as HTML."""
     line = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{line}</tr>{body}</table>"
-
-
-def _png(y: Float, cases: Cases, scores: Mapping[str, float]) -> str:
-    buffer = io.BytesIO()
-    overview(y, cases, scores).savefig(buffer, format="png", dpi=80, metadata={"Software": None})
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
