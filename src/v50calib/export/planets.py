@@ -33,7 +33,7 @@ NUMBERS = {
     "impact_parameter_sigma": ("standard error of impact_parameter", "1"),
     "period_h": ("orbital period that the fit took", "h"),
     "chi2": ("reduced chi² of the joint fit", "1"),
-    "red_noise": ("factor that errors were widened by for correlated noise, the largest of the instruments", "1"),
+    "red_noise": ("factor by which noise that does not average down has widened the errors", "1"),
 }
 WHITE = {
     "white_depth": "mean of transit_depth over an instrument, weighted with 1 / transit_depth_sigma²",

@@ -95,7 +95,9 @@ def bin_depths(ds: xr.Dataset, bins: float | Sequence[float] | None = None) -> x
     if asked:
         low, high = _within(groups, [set(names[row]) for row in member], low, high)
     weight = np.where(good, 1.0 / np.square(np.where(good, sigma, 1.0)), 0.0)
-    mean, matrix = averaged(np.where(good, depth, 0.0), np.where(good, sigma, 0.0), np.where(good[:, None], factor, 0.0), member * weight)
+    mean, matrix = averaged(
+        np.where(good, depth, 0.0), np.where(good, sigma, 0.0), np.where(good[:, None], factor, 0.0), np.where(member, weight, 0.0)
+    )
     middle = 0.5 * (low + high)
     of = ["+".join(dict.fromkeys(names[row])) for row in member]
     about = {"units": "1"}
