@@ -17,7 +17,7 @@ from v50calib.io.storage.location import Location
 from v50calib.kernels.covariance import weighted_depth
 from v50calib.runs.planet_verdicts import reasons_of
 from v50calib.runs.product import open_product, product_arrays
-from v50calib.runs.spectra import fitted_planets, is_current, planet_record
+from v50calib.runs.spectra import STORE, fitted_planets, is_current, planet_record
 from v50calib.schema import CHANNELS, N_CHANNELS, SPECTRUM
 
 Fits = Mapping[str, xr.Dataset]
@@ -50,7 +50,7 @@ def stored_fits(root: Location, run_dir: Location, products: Products) -> dict[s
     found = {}
     for planet, path in fitted_planets(run_dir):
         record = planet_record({label: read_record(root / label) for label in labels.get(planet, [])})
-        if not is_current(path.parent, planet, record):
+        if not is_current(run_dir / STORE, planet, record):
             raise StoreError(f"the fit of planet {planet} is older than its visits: 'v50calib export' or 'v50calib spectra' makes it again")
         found[planet] = open_product(path)
     return found
