@@ -143,6 +143,12 @@ def test_python_example_runs(body: str, folder: Path, monkeypatch: pytest.Monkey
     assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.parametrize("body", blocks("py"))
+def test_example_for_another_program_parses(body: str) -> None:
+    """Blocks marked `py` call packages that are not installed here, e.g. retrieval codes."""
+    assert ast.parse(body).body
+
+
 #: bash blocks that are not executed here, by a word of theirs, and why; every other block is
 NOT_RUN = {
     "bash scripts/demo.sh": ".ci/run runs the demo and the tests themselves",

@@ -9,14 +9,17 @@ if TYPE_CHECKING:
     from v50calib.io.visit import open_visit
     from v50calib.pipeline import Pipeline
     from v50calib.runs.calibrated import open_calibrated
+    from v50calib.runs.depths import bin_depths, covariance
     from v50calib.runs.folding import fold, river
     from v50calib.runtime.batch import calibrate
 
-__all__ = ["Pipeline", "calibrate", "fold", "open_calibrated", "open_visit", "river"]
+__all__ = ["Pipeline", "bin_depths", "calibrate", "covariance", "fold", "open_calibrated", "open_visit", "river"]
 
 _HOME = {
     "Pipeline": "v50calib.pipeline",
+    "bin_depths": "v50calib.runs.depths",
     "calibrate": "v50calib.runtime.batch",
+    "covariance": "v50calib.runs.depths",
     "fold": "v50calib.runs.folding",
     "open_calibrated": "v50calib.runs.calibrated",
     "open_visit": "v50calib.io.visit",

@@ -287,6 +287,22 @@ def test_commands(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_planets_and_spectra_are_exported_from_the_bucket(remote: ObjectPath, bucket: ObjectPath, tmp_path: Path) -> None:
+    out, planet = bucket / "run", scan(remote)[0].planet_id
+    words = ["calibrate", "--config-name", "calib/nominal", "--data", remote, "--out", out, "--only", f"{planet}/0/FGS1"]
+    assert invoke(*words, "runtime.scheduler=sync").exit_code == 0
+    for what in ("planets", "spectra"):
+        result = invoke("export", out, tmp_path / what, "--what", what, "--format", "npz")
+        assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "planets") as planets, np.load(tmp_path / "spectra") as visits:
+        row = planets["planet_id"].tolist().index(planet)
+        assert planets["present"][row].tolist() == [True, False]
+        np.testing.assert_allclose(planets["white_depth_sigma"][row, 0], planets["transit_depth_sigma"][row, 0], rtol=1e-12)
+        assert not visits["transit_depth_shared"][visits["mask"]].any()
+        assert planets["mask"][row].sum() == 1
+
+
+@pytest.mark.slow
 def test_plan_counts_what_a_run_in_the_bucket_lacks(remote: ObjectPath, bucket: ObjectPath) -> None:
     words = [remote, "--config-name", "calib/official", "--out", bucket / "run", "--json", *FGS]
     everything = json.loads(invoke("plan", *words).stdout)

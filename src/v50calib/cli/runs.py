@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
 from v50calib.io.storage.location import Location
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from v50calib.export.align import What
     from v50calib.export.write import Format
     from v50calib.runs.verify import Verification
@@ -120,7 +122,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.argument("out")
-@one_of("--what", words=("lightcurves", "cubes", "spectra"), help="Content of the grid.")
+@one_of("--what", words=("lightcurves", "cubes", "spectra", "planets"), help="Content of the grid.")
 @one_of("--format", "fmt", words=("zarr", "netcdf", "npz", "hdf5", "csv"), help="Format of OUT.")
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
@@ -129,21 +131,28 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
 def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
-    Missing values are NaN, and false in `mask`. OUT is written as a whole or not at all.
+    planets: a row for each planet, one fit of all its visits and instruments; fits that are missing or older than their visits are made
+    first. Missing values are NaN, and false in `mask`. OUT is written as a whole or not at all.
     """
     from v50calib.cli.progress import counter
     from v50calib.export.write import export as write
     from v50calib.export.write import plan_export
 
-    plan = plan_export(run_dir, what, fmt, bin_s=bin_s)
+    plan = plan_export(run_dir, what, fmt, bin_s=bin_s, fits=_fits(run_dir) if what == "planets" else None)
+    rows = "planets have a fit" if what == "planets" else "visits have products"
     size = " x ".join(f"{n} {name}" for name, n in plan.grid.sizes.items() if name != "instrument")
     held = f", {2 * plan.grid.nbytes / 1e9:.2f} GB of disk while it is written" if fmt == "npz" else ""
-    click.echo(
-        f"{what}: {size}; {plan.grid.nbytes / 1e9:.2f} GB uncompressed{held}; {plan.present} of {len(plan.visits)} visits have products"
-    )
+    click.echo(f"{what}: {size}; {plan.grid.nbytes / 1e9:.2f} GB uncompressed{held}; {plan.present} of {len(plan.rows)} {rows}")
     with counter("export") as step:
         write(run_dir, out, what, fmt, overwrite=overwrite, progress=step, plan=plan)
     click.echo(f"wrote {out}")
+
+
+def _fits(run_dir: Location) -> Mapping[str, xr.Dataset]:
+    """The planets' fits of a run, made where they are missing or older than their visits."""
+    from v50calib.runtime.planets import planet_fits
+
+    return planet_fits(run_dir)
 
 
 def _show(found: Any, as_json: bool, as_text: Callable[[Any], None]) -> None:

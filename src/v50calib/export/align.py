@@ -6,6 +6,7 @@ The channels are those of `schema.CHANNELS`: FGS1, then AIRS-CH0 in ascending wa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,14 +21,18 @@ from v50calib.kernels.series import bin_mean
 from v50calib.runs.product import product_arrays
 from v50calib.schema import CALIBRATED, CHANNELS, INSTRUMENT, N_CHANNELS
 
-What = Literal["lightcurves", "cubes", "spectra"]
+#: what has a row a visit, and all exports
+VisitWhat = Literal["lightcurves", "cubes", "spectra"]
+What = Literal["lightcurves", "cubes", "spectra", "planets"]
 Row = dict[str, np.ndarray]
+#: the factor F of what the errors of channels have in common
+SHARED = "transit_depth_shared"
 #: columns of the grid's `instrument` axis
 NAMES = tuple(CHANNELS)
 _SCIENCE = INSTRUMENT["AIRS-CH0"].science or slice(None)
 SCALARS = (*("white_depth", "white_depth_sigma", "mid_transit_time", "mid_transit_time_sigma", "transit_duration", "transit_snr"),)
 #: variables that a product must have to be exported as …
-NEEDED: dict[What, tuple[str, ...]] = {
+NEEDED: dict[VisitWhat, tuple[str, ...]] = {
     "lightcurves": ("photometry", "photometry_var", "photometry_dq"),
     "cubes": ("cds_binned", "cds_binned_var_poisson", "cds_var_rnoise", "bin_time"),
     "spectra": ("transit_depth", "transit_depth_sigma"),
@@ -58,7 +63,7 @@ class Axes:
         return np.where((bins >= 0) & (bins < self.n_bins), bins, -1)
 
 
-def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float) -> Axes:
+def find_axes(products: Sequence[tuple[str, Location]], what: VisitWhat, bin_s: float) -> Axes:
     """The grid that holds every product; bins of `bin_s`, or as wide as the widest sampling where that is wider.
 
     products: (instrument, path). Reads times and wavelengths only. Raises StoreError: a product lacks what is to be
@@ -75,7 +80,7 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
                 "calibrate with calib/nominal, or export something else"
             )
         if what != "cubes":
-            _join_wavelength(wavelength, instrument, path)
+            join_wavelength(wavelength, instrument, own_wavelength(path), _label(path))
         if what != "spectra":
             time = product_arrays(path, [axis])[axis]
             last_h = max(last_h, float(time[-1]))
@@ -85,20 +90,22 @@ def find_axes(products: Sequence[tuple[str, Location]], what: What, bin_s: float
     if what == "cubes":
         for instrument, path in products:
             if (path / "wavelength" / "zarr.json").is_file():
-                _join_wavelength(wavelength, instrument, path)
+                join_wavelength(wavelength, instrument, own_wavelength(path), _label(path))
     return Axes(int(np.floor(last_h / width_h)) + 1 if what != "spectra" else 0, width_h, wavelength)
 
 
-def _join_wavelength(wavelength: NDArray[np.float64], instrument: str, path: Location) -> None:
-    """Set an instrument's wavelengths, or check that they are those that are set."""
-    own = product_arrays(path, ["wavelength"])["wavelength"]
+def own_wavelength(path: Location) -> np.ndarray:
+    """Wavelengths of a product's channels, µm."""
+    return product_arrays(path, ["wavelength"])["wavelength"]
+
+
+def join_wavelength(wavelength: NDArray[np.float64], instrument: str, own: np.ndarray, label: str) -> None:
+    """Set an instrument's wavelengths on the grid, or check that they are those that are set. Raises StoreError, which names `label`."""
     known = wavelength[CHANNELS[instrument]]
     if own.shape != known.shape:
-        raise StoreError(
-            f"{_label(path)} has {own.size} channels, the grid has {known.size} of {instrument}: export a run with all of them"
-        )
+        raise StoreError(f"{label} has {own.size} channels, the grid has {known.size} of {instrument}: export a run with all of them")
     if np.isfinite(known).all() and not np.allclose(known, own, rtol=0, atol=1e-6):
-        raise StoreError(f"{_label(path)} has other wavelengths than the visits before it: they do not fit on one grid")
+        raise StoreError(f"{label} has other wavelengths than those before it: they do not fit on one grid")
     wavelength[CHANNELS[instrument]] = own
 
 
@@ -106,8 +113,14 @@ def _label(path: Location) -> str:
     return "/".join(path.parts[-3:])
 
 
-def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
-    """The streamed arrays of an export; units: those of the products, which a profile may have changed.
+def shared_terms(products: Sequence[tuple[str, Location]]) -> int:
+    """Columns of the factor F of errors that channels have in common: the most that any product has, 0 where none has any."""
+    metas = [path / SHARED / "zarr.json" for _, path in products]
+    return max((int(json.loads(meta.read_text(encoding="utf-8"))["shape"][1]) for meta in metas if meta.is_file()), default=0)
+
+
+def variables(what: VisitWhat, units: dict[str, str], terms: int = 0) -> tuple[GridVar, ...]:
+    """The streamed arrays of an export; units: those of the products, which a profile may have changed; terms: columns of F.
 
     >>> [(var.name, var.dims) for var in variables("spectra", {})][:2]
     [('transit_depth', ('visit', 'wavelength')), ('transit_depth_sigma', ('visit', 'wavelength'))]
@@ -126,7 +139,8 @@ def variables(what: What, units: dict[str, str]) -> tuple[GridVar, ...]:
     mask = GridVar("mask", whole, np.dtype(bool), {"long_name": "true where the visit has a value"})
     scalars = tuple(like(name, ("visit", "instrument"), name) for name in SCALARS)
     if what == "spectra":
-        return (*(like(n, whole, n) for n in NEEDED[what]), mask, *scalars)
+        factor = (like(SHARED, (*whole, "shared"), SHARED),) if terms else ()
+        return (*(like(n, whole, n) for n in NEEDED[what]), mask, *factor, *scalars)
     if what == "lightcurves":
         names = ("photometry", "photometry_var", "trace_norm", "trace_norm_var")
         means = [like(n, whole, n, f"{CALIBRATED[n].doc}{', of the mean' if n.endswith('var') else ', mean of the bin'}") for n in names]
@@ -182,11 +196,33 @@ def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
 
 
 def spectrum_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
-    """Depths and their errors, unchanged."""
-    have = product_arrays(path, NEEDED["spectra"])
-    for name, values in have.items():
-        row[name][CHANNELS[instrument]] = values
-    row["mask"][CHANNELS[instrument]] = np.isfinite(have["transit_depth"])
+    """Depths and their errors, unchanged, and the factor F of what channels have in common.
+
+    Each instrument of a visit has a fit of its own, so that instruments have nothing in common: the one channel of FGS1 has all its
+    variance for itself, F = 0. F has as many columns as the run's largest; those that a product lacks are 0.
+    """
+    have, own = product_arrays(path, (*NEEDED["spectra"], SHARED)), CHANNELS[instrument]
+    for name in NEEDED["spectra"]:
+        row[name][own] = have[name]
+    row["mask"][own] = np.isfinite(have["transit_depth"])
+    if SHARED not in row:
+        return
+    if have["transit_depth"].size == 1:
+        row[SHARED][own] = np.where(row["mask"][own], 0.0, np.nan)[:, None]
+    elif SHARED in have:
+        put_factor(row[SHARED][own], have[SHARED])
+
+
+def put_factor(out: np.ndarray, factor: np.ndarray) -> None:
+    """Write F (channel, k) into `out` (channel, K ≥ k), the other columns 0.
+
+    >>> out = np.full((1, 3), np.nan)
+    >>> put_factor(out, np.array([[2.0]]))
+    >>> out
+    array([[2., 0., 0.]])
+    """
+    out[:] = 0.0
+    out[:, : factor.shape[1]] = factor
 
 
 def scalar_row(row: Row, instrument: str, path: Location) -> None:
@@ -195,7 +231,7 @@ def scalar_row(row: Row, instrument: str, path: Location) -> None:
         row[name][NAMES.index(instrument)] = value
 
 
-ROWS: dict[What, Callable[[Row, str, Location, Axes], None]] = {
+ROWS: dict[VisitWhat, Callable[[Row, str, Location, Axes], None]] = {
     "lightcurves": lightcurve_row,
     "cubes": cube_row,
     "spectra": spectrum_row,

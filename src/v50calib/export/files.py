@@ -133,32 +133,52 @@ class NpzGrid(_File):
 class CsvGrid(_File):
     """One line for each element of the grid (visit x bin x channel): coordinates, then the values.
 
-    Elements without a value have no line.
+    Elements without a value have no line. A dimension of `Grid.columns` is spread over columns, name_0, name_1 … or name_FGS1 …
     """
 
     def __init__(self, path: Path, grid: Grid) -> None:
         super().__init__(path, grid)
-        self._dims = max((v.dims for v in grid.streamed), key=len)
-        # per-visit numbers stand on every line of their visit
-        self._names = [v.name for v in grid.streamed if v.dims[0] == "visit" and set(v.dims) <= set(self._dims)]
+        self._dims = self._find("mask").dims
+        # numbers of a whole row stand on every line of it
+        lines = {*self._dims, *grid.columns}
+        self._values = [v for v in grid.streamed if v.name != "mask" and set(v.dims) <= lines]
         self._axes = [v for v in grid.fixed if len(v.dims) == 1 and v.dims[0] in self._dims]
         self._stream = path.open("w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._stream)
-        self._rows.writerow([*(v.name for v in self._axes), *(n for n in self._names if n != "mask")])
+        self._rows.writerow([*(v.name for v in self._axes), *(name for v in self._values for name in self._headings(v))])
 
     def put(self, start: int, rows: Arrays) -> None:
         count = len(rows["mask"])
         shape = (count, *(self._grid.sizes[d] for d in self._dims[1:]))
-        spread = {n: np.broadcast_to(_expand(rows[n], self._find(n).dims, self._dims), shape) for n in self._names}
+        spread = [np.broadcast_to(c, shape) for v in self._values for c in self._columns(v, rows[v.name])]
+        mask = rows["mask"]
         for row, *index in itertools.product(*(range(n) for n in shape)):
             element = (row, *index)
-            if spread["mask"][element]:
+            if mask[element]:
                 by_dim = dict(zip(self._dims, (row + start, *index), strict=True))
                 axes = [_cell(v.values[by_dim[v.dims[0]]]) for v in self._axes if v.values is not None]
-                self._rows.writerow([*axes, *(_cell(spread[n][element]) for n in self._names if n != "mask")])
+                self._rows.writerow([*axes, *(_cell(column[element]) for column in spread)])
 
     def close(self) -> None:
         self._stream.close()
+
+    def _spread(self, var: GridVar) -> tuple[str, ...]:
+        """Dimensions of a variable that are columns."""
+        return tuple(d for d in var.dims if d not in self._dims)
+
+    def _headings(self, var: GridVar) -> list[str]:
+        """A variable's columns: those of an axis with names by name, else by position."""
+        named = {v.name: [str(x) for x in v.values] for v in self._grid.fixed if v.is_text and v.values is not None and v.dims == (v.name,)}
+        labels = [named.get(d, [str(i) for i in range(self._grid.sizes[d])]) for d in self._spread(var)]
+        return ["_".join((var.name, *label)) for label in itertools.product(*labels)]
+
+    def _columns(self, var: GridVar, values: np.ndarray) -> list[np.ndarray]:
+        """A variable's values, an array for each of its columns."""
+        spread = self._spread(var)
+        kept = tuple(d for d in var.dims if d not in spread)
+        ordered = np.moveaxis(values, [var.dims.index(d) for d in spread], range(len(spread)))
+        flat = ordered.reshape(-1, *(values.shape[var.dims.index(d)] for d in kept))
+        return [_expand(column, kept, self._dims) for column in flat]
 
     def _find(self, name: str) -> GridVar:
         return next(v for v in self._grid.variables if v.name == name)

@@ -1,6 +1,6 @@
 """Aligned arrays of many visits, written block by block: what a grid holds, and the formats it may be written in.
 
-A writer takes rows (visits) in order and never holds more than the block that it was given, so that a grid may be
+A writer takes rows (visits, planets) in order and never holds more than the block that it was given, so that a grid may be
 larger than memory. The formats are here (Zarr, a directory) and in `export.files` (one file each).
 """
 
@@ -24,7 +24,7 @@ BLOCK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class GridVar:
-    """One array of a grid. `values` where it is known beforehand (axes, names); else rows along `visit` arrive later.
+    """One array of a grid. `values` where it is known beforehand (axes, names); else rows (of visits or planets) arrive later.
 
     >>> flux, count = GridVar("flux", ("visit",), np.dtype("float32")), GridVar("count", ("visit",), np.dtype("int32"))
     >>> flux.missing, count.missing
@@ -37,6 +37,8 @@ class GridVar:
     attrs: dict[str, Any] = field(default_factory=dict)
     values: np.ndarray | None = None
     coordinate: bool = False
+    #: what an integer is that no row filled
+    empty: int = 0
 
     @property
     def is_text(self) -> bool:
@@ -44,13 +46,13 @@ class GridVar:
 
     @property
     def missing(self) -> float | int | bool:
-        """Value of an element that no visit filled."""
-        return float("nan") if self.dtype.kind == "f" else self.dtype.type(0).item()
+        """Value of an element that no row filled."""
+        return float("nan") if self.dtype.kind == "f" else self.dtype.type(self.empty).item()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Sizes of the dimensions, the arrays, and attributes of the whole; the first dimension of streamed arrays is `visit`.
+    """Sizes of the dimensions, the arrays, and attributes of the whole; streamed arrays share their first dimension, the rows.
 
     >>> flux = GridVar("flux", ("visit", "wavelength"), np.dtype("float32"))
     >>> grid = Grid({"visit": 10, "wavelength": 283}, (flux,), {})
@@ -61,6 +63,13 @@ class Grid:
     sizes: dict[str, int]
     variables: tuple[GridVar, ...]
     attrs: dict[str, Any]
+    #: dimensions that a table (CSV) has as columns, not as lines
+    columns: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> str:
+        """The dimension that is streamed: visit or planet."""
+        return self.streamed[0].dims[0]
 
     @property
     def streamed(self) -> tuple[GridVar, ...]:
@@ -74,18 +83,18 @@ class Grid:
         return tuple(self.sizes[d] for d in var.dims)
 
     def row_bytes(self) -> int:
-        """Bytes of one visit in all streamed arrays, uncompressed."""
+        """Bytes of one row in all streamed arrays, uncompressed."""
         return sum(math.prod(self.shape(v)[1:]) * v.dtype.itemsize for v in self.streamed)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole, uncompressed."""
-        return self.row_bytes() * self.sizes["visit"] + sum(v.values.nbytes for v in self.fixed if v.values is not None)
+        return self.row_bytes() * self.sizes[self.rows] + sum(v.values.nbytes for v in self.fixed if v.values is not None)
 
     def rows_at_once(self) -> int:
-        """Visits in a block: about BLOCK_BYTES of the largest array, at least one."""
+        """Rows in a block: about BLOCK_BYTES of the largest array, at least one."""
         largest = max((math.prod(self.shape(v)[1:]) * v.dtype.itemsize for v in self.streamed), default=1)
-        return max(1, min(self.sizes["visit"], BLOCK_BYTES // max(1, largest)))
+        return max(1, min(self.sizes[self.rows], BLOCK_BYTES // max(1, largest)))
 
 
 class GridWriter(Protocol):

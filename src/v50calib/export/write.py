@@ -1,4 +1,4 @@
-"""`export`: all visits of a run as one aligned grid in one file or store, made visit by visit in bounded memory."""
+"""`export`: all visits, or planets, of a run as one aligned grid in one file or store, made row by row in bounded memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,9 +16,10 @@ import numpy as np
 from v50calib import dq
 from v50calib.errors import ConfigError, StoreError
 from v50calib.export import align
-from v50calib.export.align import NAMES, Axes, What
+from v50calib.export.align import NAMES, SHARED, Axes, VisitWhat, What
 from v50calib.export.files import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
 from v50calib.export.grid import Grid, GridVar, GridWriter, ZarrGrid
+from v50calib.export.planets import Fits, planet_row, planets_grid, stored_fits
 from v50calib.io.storage.commit import check_complete, set_aside, staging
 from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
@@ -43,24 +44,39 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What an export will hold. visits: (planet, visit number) in order; products: {(planet, visit): {instrument: path}}."""
+    """What an export will hold. visits: (planet, visit number) in order; products: {(planet, visit): {instrument: path}}.
+
+    planets and their fits: of an export of planets, whose rows they are.
+    """
 
     what: What
     grid: Grid
     axes: Axes
     visits: list[tuple[str, int]]
     products: dict[tuple[str, int], dict[str, Location]]
+    planets: list[str] = field(default_factory=list)
+    fits: Fits = field(default_factory=dict)
+
+    @property
+    def rows(self) -> Sequence[str]:
+        """What the rows are: planet/visit, or planet."""
+        return self.planets if self.what == "planets" else [f"{planet}/{visit}" for planet, visit in self.visits]
 
     @property
     def present(self) -> int:
-        """Visits with a product of at least one instrument."""
+        """Visits with a product of at least one instrument, or planets with a fit."""
+        if self.what == "planets":
+            return sum(planet in self.fits for planet in self.planets)
         return sum(bool(self.products.get(visit)) for visit in self.visits)
 
 
-def plan_export(run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: Format, *, bin_s: float | None = None) -> Plan:
+def plan_export(
+    run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: Format, *, bin_s: float | None = None, fits: Fits | None = None
+) -> Plan:
     """The grid of a run's products; reads names, times and wavelengths only.
 
-    bin_s: width of a time bin [s] (default: the run's output.bin_s, or its sampling where that is slower).
+    bin_s: width of a time bin [s] (default: the run's output.bin_s, or its sampling where that is slower); fits: of planets, by
+    planet_id (default: those that the run directory has, none of which may be older than its visits).
     Raises ConfigError: what the format cannot hold; StoreError: no run, products that do not fit on one grid.
     """
     if (what, fmt) == ("cubes", "csv"):
@@ -74,20 +90,26 @@ def plan_export(run_dir: str | os.PathLike[str] | ObjectPath, what: What, fmt: F
     flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
     if not flat:
         raise StoreError(f"'{run_dir}' has no product to export: run 'v50calib calibrate' to its end")
+    if what == "planets":
+        planets = sorted({planet for planet, _ in visits})
+        known = fits if fits is not None else stored_fits(run_dir / PRODUCTS, run_dir, products)
+        grid, axes = planets_grid(planets, known, products, {"config_hash": str(mark.get("config_hash"))})
+        return Plan(what, grid, axes, visits, products, planets, known)
     axes = align.find_axes(flat, what, bin_s if bin_s is not None else float(mark.get("output", {}).get("bin_s", 144.0)))
     return Plan(what, _grid(what, axes, visits, products, flat, mark), axes, visits, products)
 
 
 def export(
     run_dir: str | os.PathLike[str] | ObjectPath, out: str | os.PathLike[str], what: What, fmt: Format = "zarr", *,
-    bin_s: float | None = None, overwrite: bool = False, progress: Progress | None = None, plan: Plan | None = None,
+    bin_s: float | None = None, fits: Fits | None = None, overwrite: bool = False, progress: Progress | None = None,
+    plan: Plan | None = None,
 ) -> Plan:  # fmt: skip
-    """Write all visits of a run to `out`, wholly or not at all.
+    """Write all visits (or planets) of a run to `out`, wholly or not at all.
 
     Raises as `plan_export`; StoreError also where `out` exists (without `overwrite`) or the disk has no room for it.
     """
     run_dir, out = locate(run_dir), _local(out)
-    plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s)
+    plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s, fits=fits)
     if out.exists() and not overwrite:
         raise StoreError(f"'{out}' exists: give another name, or --overwrite to replace it")
     if out.exists() and isinstance(run_dir, Path) and out.resolve() in (run_dir.resolve(), *run_dir.resolve().parents):
@@ -131,11 +153,12 @@ def _products(run_dir: Location, config_hash: str) -> dict[tuple[str, int], dict
 
 
 def _grid(
-    what: What, axes: Axes, visits: list[tuple[str, int]], products: dict[tuple[str, int], dict[str, Location]],
+    what: VisitWhat, axes: Axes, visits: list[tuple[str, int]], products: dict[tuple[str, int], dict[str, Location]],
     flat: list[tuple[str, Location]], mark: dict[str, Any],
 ) -> Grid:  # fmt: skip
     units = {name: _units(flat[0][1], name) for name in ("photometry", "photometry_var", "cds_binned", "cds_binned_var_poisson")}
-    streamed = align.variables(what, {name: unit for name, unit in units.items() if unit})
+    terms = align.shared_terms(flat) if what == "spectra" else 0
+    streamed = align.variables(what, {name: unit for name, unit in units.items() if unit}, terms)
     if what == "lightcurves":
         streamed = tuple(replace(v, attrs=dq.cf_attrs() | v.attrs) if v.name == "dq" else v for v in streamed)
     present = np.array([[name in products.get(visit, {}) for name in NAMES] for visit in visits])
@@ -153,8 +176,10 @@ def _grid(
         sizes["bin"] = axes.n_bins
     if what == "cubes":
         sizes |= {"y": 32, "x": 32}
+    if any(v.name == SHARED for v in streamed):
+        sizes["shared"] = terms
     attrs = {"what": what, "config_hash": str(mark.get("config_hash")), "bin_s": axes.width_h * 3600, "channel_0": "FGS1"}
-    return Grid(sizes, (*fixed, *streamed), attrs)
+    return Grid(sizes, (*fixed, *streamed), attrs, columns=("shared",))
 
 
 def _units(path: Location, name: str) -> str:
@@ -163,19 +188,29 @@ def _units(path: Location, name: str) -> str:
 
 
 def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """(first visit, rows) for a block of visits at a time."""
-    size, total = plan.grid.rows_at_once(), len(plan.visits)
-    for start in range(0, total, size):
-        visits = plan.visits[start : start + size]
-        rows = {v.name: np.full((len(visits), *plan.grid.shape(v)[1:]), v.missing, v.dtype) for v in plan.grid.streamed}
-        for i, visit in enumerate(visits):
-            row = {name: values[i] for name, values in rows.items()}
-            for instrument, path in plan.products.get(visit, {}).items():
-                align.ROWS[plan.what](row, instrument, path, plan.axes)
-                align.scalar_row(row, instrument, path)
+    """(first row, rows) for a block of them at a time."""
+    size, labels = plan.grid.rows_at_once(), plan.rows
+    for start in range(0, len(labels), size):
+        block = range(start, min(start + size, len(labels)))
+        rows = {v.name: np.full((len(block), *plan.grid.shape(v)[1:]), v.missing, v.dtype) for v in plan.grid.streamed}
+        for i in block:
+            # a view of an array, also where a row is one number
+            _fill(plan, i, {name: values[i - start, ...] for name, values in rows.items()})
             if progress is not None:
-                progress(f"{visit[0]}/{visit[1]}", start + i + 1, total)
+                progress(labels[i], i + 1, len(labels))
         yield start, rows
+
+
+def _fill(plan: Plan, i: int, row: align.Row) -> None:
+    """Write row i of a plan into `row`."""
+    if plan.what == "planets":
+        planet = plan.planets[i]
+        if planet in plan.fits:
+            planet_row(row, planet, plan.fits[planet])
+        return
+    for instrument, path in plan.products.get(plan.visits[i], {}).items():
+        align.ROWS[plan.what](row, instrument, path, plan.axes)
+        align.scalar_row(row, instrument, path)
 
 
 def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:

@@ -29,6 +29,20 @@ def covariance(sigma: Real, shared: Real) -> Float:
     return np.asarray(np.diag(own_variance(sigma, factor)) + factor @ factor.T)
 
 
+def averaged(depth: Real, sigma: Real, shared: Real, weights: Real) -> tuple[Float, Float]:
+    """Means under each row of `weights` (mean, channel), each row scaled to the sum 1, and their covariance (mean, mean).
+
+    >>> sigma, shared, weights = np.full(3, 5.0), np.array([[3.0], [4.0], [0.0]]), np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    >>> mean, cov = averaged(np.array([1.0, 3.0, 7.0]), sigma, shared, weights)
+    >>> mean.tolist(), cov.tolist()  # (25 + 25 + 2 * 12) / 4
+    ([2.0, 7.0], [[18.5, 0.0], [0.0, 25.0]])
+    """
+    share = np.asarray(weights, np.float64)
+    share = share / share.sum(axis=1, keepdims=True)
+    along = share @ np.asarray(shared, np.float64)
+    return np.asarray(share @ np.asarray(depth, np.float64)), np.asarray((share * own_variance(sigma, shared)) @ share.T + along @ along.T)
+
+
 def weighted_depth(depth: Real, sigma: Real, shared: Real, weight: Real) -> tuple[float, float]:
     """Mean depth under these weights (channel,) and its standard error; channels without a depth take no part, NaN where none has.
 

@@ -24,6 +24,16 @@ def record_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
     return dict(json.loads(attrs.get("qc", "{}")))
 
 
+def reasons_of(attrs: Mapping[str, Any] | None, *, transit_found: bool = True) -> str:
+    """The reasons to distrust a planet's fit, from the attributes of its product, in one line; None: it has no fit.
+
+    >>> reasons_of({"qc": '{"contacts_seen": 0.3}'}), reasons_of(None, transit_found=False)
+    ('contacts_seen 0.3 < 0.9', 'no fit of the planet: no transit found in any visit')
+    """
+    verdict = no_fit(transit_found=transit_found) if attrs is None else judge_planet(record_of(attrs))
+    return "; ".join(reason.text for reason in verdict.reasons)
+
+
 def planet_verdicts(run_dir: Location, found: Mapping[str, bool]) -> dict[str, tuple[dict[str, Any], Verdict]]:
     """Record and verdict of each planet in `found`, which says whether some visit has a transit; empty where the run fits no planets.
 
