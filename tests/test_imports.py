@@ -27,10 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "array_files": BASE,
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup"},
+    # one planet's depths in, its spectrum out
+    "estimators": BASE | {"kernels", "schema"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages"},
-    # depths with a covariance in, a spectrum out: arrays alone
-    "estimators": {"errors", "schema", "kernels"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
