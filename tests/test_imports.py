@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators"},
     # depths with a covariance in, a spectrum out: arrays alone
     "estimators": {"errors", "schema", "kernels"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
