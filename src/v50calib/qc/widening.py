@@ -54,6 +54,8 @@ class Factor:
 VISIT: dict[str, Factor] = {}
 #: by rule of a planet's fit (`distrust.PLANET_RULES`)
 PLANET: dict[str, Factor] = {}
+#: of a visit with a ruinous reason that is in the fit because the planet has no other
+RUINED = "ruined"
 NONE = Factor(1.0, 1.0, 0)
 
 
@@ -76,7 +78,19 @@ def of_visit(reasons: Iterable[Reason]) -> Widening:
     >>> of_visit([Reason("a note", 1.0)])
     Widening(level=1.0, shape=1.0, why=())
     """
-    return widening(reasons, VISIT)
+    return widening(by_key(reasons).values(), VISIT)
+
+
+def by_key(reasons: Iterable[Reason]) -> dict[str, Reason]:
+    """A visit's reasons by their rule; those that are ruinous once more under RUINED.
+
+    >>> list(by_key([Reason("fit_chi2 795 > 1.5", CAP, "fit_chi2"), Reason("a note", 1.0)]))
+    ['fit_chi2', 'ruined']
+    """
+    known = list(reasons)
+    found = {r.key: r for r in known if r.key}
+    ruin = ruinous(known)
+    return found | ({RUINED: Reason(f"no transit with noise: {'; '.join(ruin)}", CAP, RUINED)} if ruin else {})
 
 
 def harmful(reasons: Iterable[Reason]) -> list[str]:

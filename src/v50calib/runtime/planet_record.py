@@ -23,6 +23,7 @@ from v50calib.qc.planet_fit import (
     white,
     white_difference,
 )
+from v50calib.qc.widening import by_key
 from v50calib.runs.product import product_arrays
 
 #: a visit's own depths, beside those of its planet
@@ -67,7 +68,7 @@ def planet_qc(
         "white_depth_ppm": {name: [1e6 * v for v in white(s)] for name, s in spectra.items()},
         "mid_transit_h": {name: list(time[1:]) for name, time in times.items()},
         "of": {rule: {name: v for name, v in each.items() if math.isfinite(v)} for rule, each in by_instrument.items()},
-        "visits": {name: {r.key: r.text for r in some if r.key} for name, some in said.items()},
+        "visits": {name: {key: r.text for key, r in by_key(some).items()} for name, some in said.items()},
         "untold": [f"visit {name}: {r.text}" for name, some in said.items() for r in some if r.key == UNTOLD],
     }
 

@@ -32,8 +32,8 @@ def without_bad(
     One is left out where its reasons are harmful and another visit of its instrument found a transit and has none that are; also where
     they are ruinous and any other visit or instrument of the planet found a transit and has none that are: all share the orbit.
     """
-    bad = {key: harmful(some) for key, some in reasons.items()}
     ruined = {key: ruinous(some) for key, some in reasons.items()}
+    bad = {key: list(dict.fromkeys([*ruined[key], *harmful(some)])) for key, some in reasons.items()}
     good = {o.instrument for o in observations if o.found and not bad.get(_key(o))}
     sound = any(o.found and not ruined.get(_key(o)) for o in observations)
     kept: list[Observation] = []
