@@ -79,6 +79,21 @@ def test_planets_without_a_transit() -> None:
         combine(pair("7")[:1])
 
 
+def test_fgs1_without_a_depth_takes_the_level_of_airs() -> None:
+    """300 ppm seen by AIRS at many sigma: FGS1 is near it, not at the naive 14700 ppm; a structured spectrum makes it less sure."""
+    sigmas = []
+    for rms in (0.0, 5e-5):
+        airs, fgs = visit("7", "AIRS-CH0", depth=3e-4, sigma=1e-5), visit("7", "FGS1", depth=np.nan)
+        airs["transit_depth"][:] = 3e-4 + rms * np.tile([-1.0, 1.0], 141) + 1e-5 * np.tile([-1.0, -1.0, 1.0, 1.0], 71)[:282]
+        found = combine([airs, fgs], {"mean": 0.0147, "sigma": 0.0107})
+        assert found.predictions.mu[0, 0] == pytest.approx(3e-4, rel=0.01)
+        sigmas.append(float(found.predictions.sigma[0, 0]))
+        assert any("FGS1 has no depth: the level of AIRS-CH0" in note for note in found.notes)
+    # AIRS' mean is sure to 1e-5 / sqrt(282)
+    assert sigmas[0] == pytest.approx(np.hypot(3e-5, 1e-5 / np.sqrt(282)), rel=0.01)
+    assert sigmas[1] == pytest.approx(np.hypot(3e-5, 2.2 * 5e-5), rel=0.01)
+
+
 def test_products_that_cannot_serve() -> None:
     airs, _ = pair("7")
     with pytest.raises(DataError, match=r"lacks transit_depth.*calib.phase.depths.enabled=true"):

@@ -84,7 +84,7 @@ def pair_times(stamps_h: Float, between_s: Float) -> Float:
 
     stamps_h (reads,), between_s (pairs,). Stamps that are as far apart as the two reads are those of the reads, and the exposure lies
     between them. Stamps that are closer (AIRS-CH0: 0.1 s for reads 4.5 s apart) say when each read's share of the ramp begins: the
-    exposure begins at the second. Stamps may count from anywhere (BJD, BTJD): the first is subtracted.
+    exposure begins at the second. Stamps may count from anywhere (BJD, BTJD): the first is subtracted. A BJD in hours resolves 0.03 ms.
 
     >>> pair_times(np.array([10.0, 11.0, 14.0, 15.0]), np.array([3600.0, 3600.0])).tolist()
     [0.5, 4.5]

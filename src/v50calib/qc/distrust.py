@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: score of a visit without a product: it is ranked before all others
@@ -12,6 +12,8 @@ NO_PRODUCT = 1000.0
 #: a reason weighs value / limit, at most this: one extreme number does not hide the other reasons
 CAP = 10.0
 NO_TRANSIT = 5.0
+#: keys of reasons that are notes: a soft guard's, and an error that is in no error bar
+GUARD, UNTOLD = "guard", "untold"
 #: in a note of a soft guard, and in one that only says that there was too little to judge
 _GUARD, _NOT_JUDGED = " quality: ", "not judged"
 #: in a note that says that an error is in no error bar
@@ -59,10 +61,11 @@ PLANET_RULES: tuple[Rule, ...] = (
 
 @dataclass(frozen=True)
 class Reason:
-    """Why to distrust a visit or planet, in words, and what it adds to the score."""
+    """Why to distrust a visit or planet, in words, and what it adds to the score. key: the rule's, or a note's kind."""
 
     text: str
     weight: float
+    key: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
     numbers = numbers_of(qc)
     reasons = [Reason("no transit found", NO_TRANSIT)] if transit_found is False else []
     reasons += _broken([rule for rule in RULES if not (rule.below and transit_found is False)], numbers)
-    reasons += [Reason(note, 1.0) for note in qc.get("notes", []) if (_GUARD in note and _NOT_JUDGED not in note) or _UNTOLD in note]
+    notes = list(map(str, qc.get("notes", [])))
+    reasons += [Reason(note, 1.0, GUARD) for note in notes if _GUARD in note and _NOT_JUDGED not in note and _UNTOLD not in note]
+    reasons += [Reason(note, 1.0, UNTOLD) for note in untold(notes)]
     return _verdict(reasons, numbers, RULES)
 
 
@@ -130,7 +135,7 @@ def judge_planet(qc: Mapping[str, Any]) -> Verdict:
     ['contacts_seen 0.3 < 0.9']
     """
     numbers = {rule.key: number(qc.get(rule.key)) for rule in PLANET_RULES}
-    reasons = _broken(PLANET_RULES, numbers) + [Reason(str(note), 1.0) for note in qc.get("untold", [])]
+    reasons = _broken(PLANET_RULES, numbers) + [Reason(str(note), 1.0, UNTOLD) for note in qc.get("untold", [])]
     return _verdict(reasons, numbers, PLANET_RULES)
 
 
@@ -162,11 +167,11 @@ def _broken(rules: Sequence[Rule], numbers: Mapping[str, float]) -> list[Reason]
     for rule in rules:
         value = numbers[rule.key]
         if rule.below and value < rule.limit:
-            reasons.append(
-                Reason(f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}", min(rule.limit / max(value, 1e-9), CAP))
-            )
+            text = f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}"
+            reasons.append(Reason(text, min(rule.limit / max(value, 1e-9), CAP), rule.key))
         elif not rule.below and value > rule.limit:
-            reasons.append(Reason(f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}", min(value / rule.limit, CAP)))
+            text = f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}"
+            reasons.append(Reason(text, min(value / rule.limit, CAP), rule.key))
     return reasons
 
 

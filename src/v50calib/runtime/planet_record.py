@@ -13,7 +13,7 @@ import numpy as np
 from v50calib.engine.planet import Observation, PlanetFit
 from v50calib.io.storage.location import Location
 from v50calib.kernels.transit import radius_ratio
-from v50calib.qc.distrust import untold
+from v50calib.qc.distrust import UNTOLD, Reason
 from v50calib.qc.planet_fit import (
     Spectrum,
     beyond_chance,
@@ -23,6 +23,7 @@ from v50calib.qc.planet_fit import (
     white,
     white_difference,
 )
+from v50calib.qc.widening import by_key
 from v50calib.runs.product import product_arrays
 
 #: a visit's own depths, beside those of its planet
@@ -39,32 +40,36 @@ def own_spectrum(path: Location) -> Spectrum | None:
 
 
 def planet_qc(
-    fit: PlanetFit, observations: Sequence[Observation], own: Mapping[tuple[int, str], Spectrum], notes: Mapping[str, Sequence[str]]
+    fit: PlanetFit, observations: Sequence[Observation], own: Mapping[tuple[int, str], Spectrum], said: Mapping[str, Sequence[Reason]]
 ) -> dict[str, Any]:
-    """The record of a planet's fit, JSON-ready, for `qc.distrust.judge_planet`.
+    """The record of a planet's fit, JSON-ready, for `qc.distrust.judge_planet` and `qc.widening.of_planet`.
 
-    own: depths of visits' own fits by (visit, instrument); notes of their products by visit/instrument.
+    own: depths of visits' own fits by (visit, instrument); said: reasons to distrust the visits, by visit/instrument.
     """
     chosen = [o for o in observations if o.visit in fit.visits]
     spectra = {name: _spectrum(fit, i, chosen) for i, name in enumerate(fit.instruments)}
     chance = {name: beyond_chance(s) for name, s in spectra.items()}
     times = {f"{o.visit}/{o.instrument}": _mid_time(o) for o in chosen if o.found and not o.ephemeris.given}
+    red = {name: d.red for name, d in zip(fit.instruments, fit.depths, strict=True)}
+    apart = {name: _visits_apart(fit, {name: spectra[name]}, own) for name in fit.instruments}
     numbers = {
         "channel_chi2": _largest(list(chance.values())),
-        "red_noise": max(d.red for d in fit.depths),
+        "red_noise": max(red.values()),
         "contacts_seen": _contacts(fit, chosen),
         "t0_apart": mid_times_apart(times),
         "instruments_apart": instruments_apart(spectra),
-        "visits_apart": _visits_apart(fit, spectra, own),
+        "visits_apart": _largest(list(apart.values())),
         "unconverged": float(not fit.joint.converged),
     }
-    said = {name: untold(some) for name, some in notes.items()}
+    by_instrument = {"channel_chi2": chance, "red_noise": red, "visits_apart": apart}
     # a number that is not known is left out: JSON has no NaN
     return {name: value for name, value in numbers.items() if math.isfinite(value)} | {
         "chi2": {name: float(np.nanmedian(d.chi2)) for name, d in zip(fit.instruments, fit.depths, strict=True)},
         "white_depth_ppm": {name: [1e6 * v for v in white(s)] for name, s in spectra.items()},
         "mid_transit_h": {name: list(time[1:]) for name, time in times.items()},
-        "untold": [f"visit {name}: {note}" for name, some in said.items() for note in some],
+        "of": {rule: {name: v for name, v in each.items() if math.isfinite(v)} for rule, each in by_instrument.items()},
+        "visits": {name: {key: r.text for key, r in by_key(some).items()} for name, some in said.items()},
+        "untold": [f"visit {name}: {r.text}" for name, some in said.items() for r in some if r.key == UNTOLD],
     }
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record
 from v50calib.runs.stop import STOP
 from v50calib.runtime.execute import POLL_S, Watch
 from v50calib.runtime.planet_record import as_attribute, own_spectrum, planet_qc
+from v50calib.runtime.trust import left_out_notes, reasons_of, without_bad
 from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
@@ -72,27 +72,28 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
     ds = fitted_dataset(out, planet_id, labels)
     if ds is None:
         return Fitted(planet_id, "no transit")
-    write_planet(out / STORE, planet_id, ds, record)
+    write_planet(out / STORE, planet_id, ds, record | {"left_out": dict(ds.attrs["left_out"])})
     return Fitted(planet_id, "done")
 
 
 def fitted_dataset(out: Location, planet_id: str, labels: Sequence[str]) -> xr.Dataset | None:
-    """The fit of a planet's visits, in memory; None where no visit has a transit, or what the fit needs."""
+    """The fit of a planet's visits, in memory; None where no visit has a transit, or what the fit needs.
+
+    Visits that are not to be trusted are left out where the planet keeps others (`trust.without_bad`): attribute left_out.
+    """
     paths = [out / PRODUCTS / label for label in labels]
-    seen = {path: o for path, o in ((path, observation(path)) for path in paths) if o is not None}
-    observations = list(seen.values())
-    fit = fit_planet(observations) if observations else None
+    seen = {(o.visit, o.instrument): (o, path) for o, path in ((observation(path), path) for path in paths) if o is not None}
+    reasons = {key: reasons_of(product_attrs(path), found=o.found) for key, (o, path) in seen.items()}
+    kept, left = without_bad([o for o, _ in seen.values()], reasons)
+    fit = fit_planet(kept) if kept else None
     if fit is None:
         return None
-    own = {(o.visit, o.instrument): s for o, s in ((o, own_spectrum(path)) for path, o in seen.items()) if s is not None}
-    notes = {f"{o.visit}/{o.instrument}": _notes(path) for path, o in seen.items()}
-    qc = planet_qc(fit, observations, own, notes)
-    return dataset_of(planet_id, fit, {"fitted": list(notes), "qc": as_attribute(qc)})
-
-
-def _notes(path: Location) -> list[str]:
-    """Notes on a visit's product."""
-    return list(map(str, json.loads(product_attrs(path).get("qc", "{}")).get("notes", [])))
+    keys = [(o.visit, o.instrument) for o in kept]
+    own = {key: s for key, s in ((key, own_spectrum(seen[key][1])) for key in keys) if s is not None}
+    said = {f"{visit}/{name}": reasons[visit, name] for visit, name in keys}
+    qc = planet_qc(fit, kept, own, said)
+    fit = replace(fit, notes=(*fit.notes, *left_out_notes(left)))
+    return dataset_of(planet_id, fit, {"fitted": list(said), "left_out": left, "qc": as_attribute(qc)})
 
 
 def observation(path: Location) -> Observation | None:

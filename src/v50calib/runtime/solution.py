@@ -14,7 +14,9 @@ from v50calib.kernels.arrays import Float
 from v50calib.runs.calibrated import calibrated_visits
 from v50calib.runs.estimates import write_estimates
 from v50calib.runs.manifest import read as read_manifest
+from v50calib.runs.planet_verdicts import record_of
 from v50calib.runtime.planets import distrusted, planet_fits
+from v50calib.runtime.trust import planet_widenings, widened_fit, widened_visit
 from v50calib.uncertainty.crossfit import crossfit
 from v50calib.uncertainty.estimate import METHODS, Estimates, Log, dataset_of, estimate, full_wavelength
 from v50calib.uncertainty.evaluate import record
@@ -43,20 +45,30 @@ class Solution:
 def measured_spectra(run_dir: Location, naive: Mapping[str, float] | None) -> tuple[Spectra, dict[str, Float]]:
     """Depths of a run's planets with their covariance, and the wavelengths of each instrument. Fits that are missing are made.
 
+    Errors are widened by what distrust says (`v50calib.qc.widening`), and the notes list it.
     naive {"mean", "sigma"}: for planets without a transit, None: they are an error. Raises DataError, StoreError.
     """
     fits = planet_fits(run_dir)
+    wider = {planet: planet_widenings(record_of(ds.attrs), list(ds.attrs["instruments"])) for planet, ds in fits.items()}
+    notes = [f"planet {planet}, {name}: {one.text}" for planet, each in wider.items() for name, one in each.items()]
     wavelengths: dict[str, Float] = {}
 
     def noting(visits: Any) -> Any:
         for ds in visits:
             if "wavelength" in ds.coords:
                 wavelengths.setdefault(str(ds.attrs["instrument"]), np.asarray(ds["wavelength"], np.float64))
+            fit = fits.get(str(ds.attrs["planet_id"]))
+            if fit is not None and f"{ds.attrs['visit']}/{ds.attrs['instrument']}" in fit.attrs.get("left_out", {}):
+                continue
+            if fit is None or ds.attrs["instrument"] not in fit.attrs["instruments"]:
+                ds, note = widened_visit(ds)
+                notes.extend([f"planet {ds.attrs['planet_id']}, {note}"] if note else [])
             yield ds
 
     expected = {entry.planet_id for entry in read_manifest(run_dir)}
-    found = combine(noting(calibrated_visits(run_dir)), naive, fits or None, expected)
-    found.notes.extend(distrusted(fits))
+    widened = {planet: widened_fit(ds, wider[planet]) for planet, ds in fits.items()}
+    found = combine(noting(calibrated_visits(run_dir)), naive, widened or None, expected)
+    found.notes.extend([*notes, *distrusted(fits)])
     return found, wavelengths
 
 

@@ -67,6 +67,7 @@ class SimConfig:
                        clip at the converter's full scale (149 ke-, reached from about 2.2) or at `full_well_e`
     star_temperature   K; None draws one per planet
     duration_h         first to fourth contact of every planet, h (a/R* is set to give it); None keeps the drawn orbit
+    impact             impact parameter of every planet, R* (0.9: grazing); None draws one (0-0.8)
     exact_star         the star table states the true parameters, and limb darkening follows the law that the fits
                        start from: any difference left between truth and result is then the chain's own error
     t0_h               mid-transit, hours since the start of the visit; None draws one per visit
@@ -113,6 +114,7 @@ class SimConfig:
     brightness: float | None = None
     star_temperature: float | None = None
     duration_h: float | None = None
+    impact: float | None = None
     exact_star: bool = False
     t0_h: float | None = None
     layout: Layout = "2025"
@@ -158,6 +160,8 @@ class SimConfig:
             raise ConfigError(f"depth is {self.depth}: (Rp/Rs)^2 must lie in 0 <= depth < 0.25")
         if self.duration_h is not None and not 0.5 <= self.duration_h <= 10.0:
             raise ConfigError(f"duration_h is {self.duration_h}: orbits of 3-8 days give transits of 0.5 to 10 h")
+        if self.impact is not None and not 0.0 <= self.impact <= 1.0:
+            raise ConfigError(f"impact is {self.impact}: a planet whose centre misses the star may not transit at all, use 0-1")
         if self.brightness is not None and not 0.0 <= self.brightness <= MAX_BRIGHTNESS:
             raise ConfigError(f"brightness is {self.brightness}: it is relative to the real sample, use 0-{MAX_BRIGHTNESS:g}")
         self._check_effects()

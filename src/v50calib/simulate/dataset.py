@@ -41,6 +41,7 @@ class SceneOptions(Effects, total=False):
     brightness: float | None
     star_temperature: float | None
     duration_h: float | None
+    impact: float | None
     exact_star: bool
     t0_h: float | None
 

@@ -96,6 +96,8 @@ def draw_planet(config: SimConfig, index: int) -> Planet:
         star["Ts"] = config.star_temperature
     if config.depth is not None:
         depth = np.full_like(depth, config.depth)
+    if config.impact is not None:
+        star["i"] = float(np.degrees(np.arccos(config.impact / star["sma"])))
     if config.duration_h is not None:
         star = with_duration(star, config.duration_h, float(np.sqrt(depth.max())))
     if config.exact_star:

@@ -24,6 +24,9 @@ NEEDED = ("transit_depth", "transit_depth_sigma", "trace_norm", "trace_norm_var"
 FEATURES = ("depth_noise", "noise_over_model")
 #: sigma of a channel whose depth had to be taken from its neighbours, over the largest of the planet's
 WIDER = 3.0
+#: FGS1 minus the mean of AIRS-CH0 grows with the rms of AIRS-CH0's spectrum by this, and a planet's depth at .7 um is within this share
+#: of that at 2-4 um (`qc.planet_fit.PLAUSIBLE` is the range of all)
+FGS1_PER_RMS, FGS1_SHARE = 2.2, 0.1
 
 
 @dataclass
@@ -69,8 +72,9 @@ def combine(
     expected: planets that must have a row, whether any visit of theirs was calibrated or not.
     fits: one fit of all visits and instruments of a planet (spectra.zarr), by planet_id: its depths are taken where it has them.
     Without, visits of a planet are averaged with 1/sigma²; a lost channel takes the mean of its neighbours with a wide sigma; negative
-    depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or instruments of one, without a transit
-    found; None: they are an error. Raises DataError for products without depths, and for such planets.
+    depths become 0, as the metric wants. naive {"mean", "sigma"}: used for planets, or AIRS-CH0, without a transit found; FGS1
+    without one takes the level of AIRS-CH0 with a wide sigma (`from_airs`). None: they are an error. Raises DataError for products
+    without depths, and for such planets.
 
     >>> flux, out = 1.0 + 1e-3 * np.tile([[-1.0], [1.0]], (50, 1)), np.arange(100) < 60
     >>> curves = {"trace_norm": flux, "trace_norm_var": 0 * flux + 1e-6}
@@ -221,8 +225,12 @@ def _finish(planet_id: str, planet: _Planet, naive: Mapping[str, float] | None, 
             if naive is None:
                 why = "no transit was found" if name in planet.seen else "was not calibrated"
                 raise DataError(f"planet {planet_id}: {name}: {why}; --missing naive writes the naive mean and sigma for such planets")
-            mu[own], sigma[own] = naive["mean"], naive["sigma"]
-            notes.append(f"planet {planet_id}: {name} has no depth: the naive mean and sigma are written")
+            if name == "FGS1" and have[CHANNELS["AIRS-CH0"]].any():
+                mu[own], sigma[own] = from_airs(planet.measured())
+                notes.append(f"planet {planet_id}: FGS1 has no depth: the level of AIRS-CH0, with a wide sigma, in place of the naive mean")
+            else:
+                mu[own], sigma[own] = naive["mean"], naive["sigma"]
+                notes.append(f"planet {planet_id}: {name} has no depth: the naive mean and sigma are written")
         elif not part.all():
             mu[own], sigma[own] = _filled(mu[own], part), np.where(part, sigma[own], WIDER * sigma[own][part].max())
             notes.append(f"planet {planet_id}: {int((~part).sum())} channels of {name} are taken from their neighbours")
@@ -232,6 +240,22 @@ def _finish(planet_id: str, planet: _Planet, naive: Mapping[str, float] | None, 
             stand_in = (sigma[own] if f == 0 else np.ones(part.size)) if not known.any() else features[own, f]
             features[own, f] = _filled(stand_in, known) if known.any() else stand_in
     return mu, sigma, features
+
+
+def from_airs(planet: Measured) -> tuple[float, float]:
+    """Depth and sigma of FGS1 for a planet that AIRS-CH0 alone has seen: AIRS' level, and the root of the sum of the squares of its error,
+    2.2 times the rms of its spectrum beyond noise, and 10 % of the depth.
+
+    >>> depth, sigma = from_airs(Measured.independent(np.full(283, 0.01), np.r_[np.nan, np.full(282, 1e-4)]))
+    >>> round(depth, 6), round(sigma, 6)
+    (0.01, 0.001)
+    """
+    airs = CHANNELS["AIRS-CH0"]
+    level, error = planet.white(airs)
+    good = planet.known[airs]
+    structure = float(np.var(planet.depth[airs][good]) - np.mean(planet.own_var[airs][good]))
+    rms = np.sqrt(max(structure, 0.0))
+    return level, float(np.sqrt(error**2 + (FGS1_PER_RMS * rms) ** 2 + (FGS1_SHARE * level) ** 2))
 
 
 def _filled(values: Float, good: NDArray[np.bool_]) -> Float:

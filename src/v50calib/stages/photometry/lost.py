@@ -75,10 +75,10 @@ def _replaced_whole(dq: Flags) -> Mask:
 
 
 def flag_lost(curves: LightCurves, white: Float) -> tuple[LightCurves, Mask]:
-    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,)."""
+    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,). A frame that is lost as full scale is not saturated."""
     lost = lost_pairs(white) | _replaced_whole(curves.dq)
     if not lost.any():
         return curves, lost
     dq = curves.dq.copy()
-    dq[lost] |= np.uint32(DQ.DROPOUT | DQ.DO_NOT_USE)
+    dq[lost] = (dq[lost] & ~np.uint32(DQ.SATURATED)) | np.uint32(DQ.DROPOUT | DQ.DO_NOT_USE)
     return replace(curves, dq=dq, flagged=curves.flagged | {"lost_pairs": int(lost.sum())}), lost

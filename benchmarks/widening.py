@@ -1,0 +1,174 @@
+"""By how much each reason of distrust must widen a planet's sigma: simulated visits that fail, against their truth.
+
+    python -m benchmarks.widening run WORK/rows.jsonl --cases 150 --seed 1 [--frames-fraction 0.03]
+    python -m benchmarks.widening table WORK/rows.jsonl [--check WORK/other.jsonl] [--write docs/how-to/quality.md]
+
+`run` simulates one planet a case with the effects that `v50calib simulate` has on, each with one of the failures of `KINDS`, calibrates
+and fits it, and appends its errors and its reasons to a file: one that was stopped goes on. `table` prints the factors for
+`v50calib.qc.widening`, and with --check what is left of z after they are applied to cases that they were not fitted to.
+
+Short visits have larger errors than full ones: failures that do not scale with them (drift, bow, jitter) are made as much larger, so
+that failure over error bar is that of a full-length visit at the levels of docs/simulator.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from v50calib import calibrate, open_calibrated
+from v50calib.kernels.covariance import covariance
+from v50calib.qc.distrust import judge, judge_planet
+from v50calib.qc.planet_fit import Spectrum, white
+from v50calib.runs.planet_verdicts import record_of
+from v50calib.runs.spectra import open_spectra
+from v50calib.simulate import REALISTIC, read_truth, simulate_dataset
+
+KINDS = ("none", "cut", "lost", "bright", "low_light", "cut", "bow", "jitter", "tiny", "grazing", "filter", "drift")
+#: parts of a visit that a lost block takes, and the rms of a bow in a full-length visit's terms
+BLOCK, BOW = (0.02, 0.2), (5e-4, 2e-3)
+FILTERS = ("savgol", "biweight")
+
+
+def choices(kind: str, rng: np.random.Generator, fraction: float) -> tuple[dict[str, Any], list[str], dict[str, float]]:
+    """Fields of SimConfig, overrides of the config, and what is done to the frames afterwards (block, bow)."""
+    larger = fraction**-0.5
+    fields: dict[str, Any] = dict(REALISTIC)
+    overrides: list[str] = []
+    spoiled: dict[str, float] = {}
+    if kind == "cut":
+        fields |= {"duration_h": float(rng.uniform(1, 8)), "t0_h": float(rng.uniform(-0.5, 8))}
+    elif kind == "lost":
+        spoiled = {"block": float(rng.uniform(*BLOCK)), "at": float(rng.uniform(0.1, 0.8))}
+    elif kind == "bright":
+        fields |= {"brightness": float(rng.uniform(2.2, 4.5))}
+    elif kind == "low_light":
+        fields |= {"low_light": float(rng.uniform(0.02, 0.4))}
+    elif kind == "bow":
+        spoiled = {"bow": float(rng.uniform(*BOW) * larger * rng.choice([-1, 1]))}
+    elif kind == "jitter":
+        size = float(rng.uniform(0.3, 0.8))
+        fields |= {"jitter_px": (size, size), "airs_scale": math.sqrt(12.0), "exposure_jitter_px": 0.56, "drift_px": 0.5}
+    elif kind == "tiny":
+        fields |= {"depth": float(rng.uniform(1e-4, 6e-4) * larger)}
+    elif kind == "grazing":
+        fields |= {"impact": float(rng.uniform(0.85, 1.0))}
+    elif kind == "filter":
+        overrides = [f"calib.trace.along_time.method={rng.choice(FILTERS)}"]
+    elif kind == "drift":
+        fields |= {"gain_drift": float(rng.uniform(1e-3, 2e-3) * larger)}
+    return fields, overrides, spoiled
+
+
+def spoil(data: Path, change: dict[str, float], rng: np.random.Generator) -> None:
+    """Change the frames of a dataset: all codes 0 in a block of a visit, or all light times a parabola in time."""
+    for path in sorted(data.glob("train/*/*_signal_*.parquet")):
+        table = pq.read_table(path)
+        frames = np.stack([column.to_numpy() for column in table.columns], axis=1)
+        n = frames.shape[0]
+        if "block" in change:
+            start = int(change["at"] * n) // 2 * 2
+            frames[start : start + int(change["block"] * n) // 2 * 2] = 0
+        else:
+            bow = change["bow"] * (3.0 * np.square(np.linspace(-1, 1, n)) - 1.0) / 2.0
+            light = frames * (1.0 + bow[:, None]) + rng.random(frames.shape)
+            frames = np.clip(np.floor(light), 0, 65535).astype(frames.dtype)
+        arrays = [pa.array(np.ascontiguousarray(frames[:, i])) for i in range(frames.shape[1])]
+        pq.write_table(pa.table(arrays, names=table.column_names), path)
+
+
+def case(kind: str, number: int, seed: int, fraction: float, work: Path) -> list[dict[str, Any]]:
+    """One planet: a row an instrument with the errors of its depths in the planet's fit, and the reasons of visit and planet."""
+    rng = np.random.default_rng((seed, number))
+    fields, overrides, spoiled = choices(kind, rng, fraction)
+    data = simulate_dataset(work / "data", planets=1, frames_fraction=fraction, seed=10_000 * seed + number, **fields)
+    if spoiled:
+        spoil(data, spoiled, rng)
+    calibrate(data, work / "run", overrides=["runtime.scheduler=sync", "output.cubes=none", *overrides])
+    truth = read_truth(data)["planets"][0]
+    fits = open_spectra(work / "run")
+    fit = fits.get(str(truth["planet_id"]))
+    planet = {} if fit is None else record_of(fit.attrs)
+    said = {k: v for k, v in fields.items() if k not in REALISTIC} | spoiled
+    rows = []
+    for leaf in open_calibrated(work / "run").leaves:
+        ds = leaf.to_dataset()
+        name = str(ds.attrs["instrument"])
+        found = ds.attrs["ephemeris_source"] != "none"
+        verdict = judge(json.loads(ds.attrs["qc"]), transit_found=found)
+        row = {
+            "kind": kind, "number": number, "seed": seed, "instrument": name, "found": found, "said": said,
+            "visit": [r.key for r in verdict.reasons if r.key], "numbers": verdict.numbers,
+            "planet": [r.key for r in judge_planet(planet).reasons], "record": planet,
+            "left_out": {} if fit is None else fit.attrs["left_out"],
+        }  # fmt: skip
+        if fit is not None and name in fit.attrs["instruments"]:
+            true = np.array(truth["depth"][:1] if name == "FGS1" else truth["depth"][1:])
+            keep = np.asarray(fit["instrument"]) == list(fit.attrs["instruments"]).index(name)
+            arrays = [np.asarray(fit[f"transit_depth{end}"], np.float64)[keep] for end in ("", "_sigma", "_shared")]
+            row |= errors(arrays[0] - true, arrays[1], arrays[2])
+            row["depth_ppm"] = 1e6 * float(true.mean())
+        rows.append(row)
+    return rows
+
+
+def errors(off: np.ndarray, sigma: np.ndarray, shared: np.ndarray) -> dict[str, float]:
+    """z of the white depth; rms of the channels' errors less their level, made independent; the largest |z| of a channel."""
+    mean, error = white(Spectrum(off, sigma, shared))
+    good = np.isfinite(off) & (sigma > 0)
+    out = {"z": mean / error, "sigma_ppm": 1e6 * error, "channels": int(good.sum())}
+    if not good.any():
+        return out
+    out["largest"] = float(np.abs(off[good] / sigma[good]).max())
+    if good.sum() > 10:
+        own = covariance(sigma[good], shared[good])
+        own += np.square(100.0 * error)  # a free level
+        out["shape"] = float(np.sqrt(off[good] @ np.linalg.solve(own, off[good]) / (good.sum() - 1)))
+    return out
+
+
+def run(path: Path, cases: int, seed: int, fraction: float) -> None:
+    """Append what is missing of the cases to the file."""
+    done = {row["number"] for row in read(path)} if path.exists() else set()
+    for number in range(cases):
+        if number in done:
+            continue
+        kind, start = KINDS[number % len(KINDS)], time.perf_counter()
+        with tempfile.TemporaryDirectory(dir=path.parent) as work:
+            rows = case(kind, number, seed, fraction, Path(work))
+        with path.open("a") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in rows)
+        z = " ".join(f"{r['instrument']} {r.get('z', math.nan):+.1f} {r.get('shape', math.nan):.2f} {r['visit']}" for r in rows)
+        print(f"{number} {kind} {time.perf_counter() - start:.0f} s: {z} {rows[0]['planet'] if rows else ''}", flush=True)
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open() as stream:
+        yield from map(json.loads, stream)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    one = steps.add_parser("run")
+    one.add_argument("path", type=Path)
+    one.add_argument("--cases", type=int, default=150)
+    one.add_argument("--seed", type=int, default=1)
+    one.add_argument("--frames-fraction", type=float, default=0.03)
+    args = parser.parse_args()
+    if args.step == "run":
+        run(args.path, args.cases, args.seed, args.frames_fraction)
+
+
+if __name__ == "__main__":
+    main()
