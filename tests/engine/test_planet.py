@@ -18,7 +18,7 @@ from v50calib.config import load
 from v50calib.engine.depths import FitInput
 from v50calib.engine.planet import Observation, fit_planet
 from v50calib.io.storage.commit import is_committed
-from v50calib.qc.distrust import UNTOLD, Reason, judge_planet
+from v50calib.qc.distrust import UNTOLD, Reason, Verdict, judge_planet
 from v50calib.qc.planet_fit import Spectrum
 from v50calib.runs.spectra import STORE, open_spectra
 from v50calib.runtime import planets
@@ -113,7 +113,7 @@ def record(observations: list[Observation], own: dict[tuple[int, str], Spectrum]
     fit = fit_planet(observations)
     assert fit is not None
     said = Reason("along_time: savgol: its error is in no depth's error", 1.0, UNTOLD)
-    return planet_qc(fit, observations, own or {}, {"0/FGS1": [said]})
+    return planet_qc(fit, observations, own or {}, {"0/FGS1": Verdict((said,), {}, ())})
 
 
 def test_record_of_a_good_fit_and_of_a_cut_one() -> None:
