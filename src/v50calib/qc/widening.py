@@ -1,8 +1,8 @@
 """By how much a reason to distrust a planet widens the errors of its depths: a stated rule, fitted on simulated failures.
 
 The errors of an instrument's depths have two parts that fail apart: that of the level, which all channels share, and that of the shape, one
-channel against another. A transit with one end outside of the visit has a wrong level and a right shape. Each reason has a factor
-for both; an instrument gets the largest of its reasons. Reasons of a visit count for the instruments of that visit that are in the
+channel against another. A filter in time that bends the light curve under a transit moves all channels alike. Each reason has a
+factor for both; an instrument gets the largest of its reasons. Reasons of a visit count for the instruments of that visit that are in the
 planet's fit, those of the planet's fit for the instrument whose number is beyond the limit, or for all where that cannot be told.
 
 The factors: rms of error / sigma over simulated visits with the reason, a robust one, not below 1 (`benchmarks/widening.py`; table in
@@ -58,7 +58,10 @@ class Factor:
 
 
 #: by rule of a visit (`distrust.RULES`); what is not here widens nothing
-VISIT: dict[str, Factor] = {}
+VISIT: dict[str, Factor] = {
+    "untold": Factor(3.3, 1.0, 32),
+    RUINED: Factor(1.8, 1.0, 31),
+}
 #: by rule of a planet's fit (`distrust.PLANET_RULES`)
 PLANET: dict[str, Factor] = {}
 
