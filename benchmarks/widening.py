@@ -26,10 +26,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.report import write_between
 from v50calib import calibrate, open_calibrated
 from v50calib.kernels.covariance import covariance
-from v50calib.qc.distrust import judge, judge_planet
+from v50calib.qc.distrust import UNTOLD, Verdict, judge, judge_planet
 from v50calib.qc.planet_fit import Spectrum, white
+from v50calib.qc.widening import RUINED, of_planet, ruinous
 from v50calib.runs.planet_verdicts import record_of
 from v50calib.runs.spectra import open_spectra
 from v50calib.simulate import REALISTIC, read_truth, simulate_dataset
@@ -38,6 +40,8 @@ KINDS = ("none", "cut", "lost", "bright", "low_light", "cut", "bow", "jitter", "
 #: parts of a visit that a lost block takes, and the rms of a bow in a full-length visit's terms
 BLOCK, BOW = (0.02, 0.2), (5e-4, 2e-3)
 FILTERS = ("savgol", "biweight")
+#: fewest cases that make a factor, and rms of z that is no reason for one
+FEWEST, PLAIN = 8, 1.2
 
 
 def choices(kind: str, rng: np.random.Generator, fraction: float) -> tuple[dict[str, Any], list[str], dict[str, float]]:
@@ -157,6 +161,78 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, stream)
 
 
+def applied(row: dict[str, Any]) -> list[str]:
+    """The reasons of a row that may widen it: a visit's own, with `visit.` before them, and the planet's that concern its instrument."""
+    name, record = row["instrument"], row["record"]
+    own = {key: numbers[name] for key, numbers in record.get("of", {}).items() if name in numbers}
+    told = [note for note in record.get("untold", []) if f"/{name}:" in note]
+    planet = {r.key for r in judge_planet({**record, **own, "untold": told}).reasons if r.key != UNTOLD}
+    ruined = {RUINED} if ruinous(Verdict((), {k: v for k, v in row["numbers"].items() if v is not None}, ())) else set()
+    return [f"visit.{key}" for key in sorted({*row["visit"], *ruined})] + [f"planet.{key}" for key in sorted(planet)]
+
+
+def fitted(rows: list[dict[str, Any]], least: int = FEWEST) -> dict[str, float]:
+    """Factor of the level by reason. The reason with the largest rms of z first: its cases are widened by it, and the others are judged
+    by what is left, so that a reason that only comes along with another has none. Reasons with few cases have none either."""
+    z = np.array([row["z"] for row in rows])
+    has = [set(applied(row)) for row in rows]
+    factor, wide = np.ones(len(rows)), {}
+    while True:
+        best, by = "", PLAIN
+        for key in sorted(set().union(*has) - set(wide)):
+            own = np.array([key in some for some in has])
+            spread = level_rms(z[own] / factor[own]) if own.sum() >= least else 0.0
+            best, by = (key, spread) if spread > by else (best, by)
+        if not best:
+            return wide
+        own = np.array([best in some for some in has])
+        # the rule takes the largest of a visit's factors
+        wide[best] = round(level_rms(z[own]), 1)
+        factor[own] = np.maximum(factor[own], wide[best])
+
+
+def level_rms(z: np.ndarray) -> float:
+    """rms of z, its largest value cut at three times the median's: one case is no rule."""
+    cut = 3.0 * 1.4826 * float(np.median(np.abs(z)))
+    return float(np.sqrt(np.mean(np.square(np.minimum(np.abs(z), max(cut, 3.0))))))
+
+
+def table(rows: list[dict[str, Any]], check: list[dict[str, Any]]) -> str:
+    """By reason: cases, rms of z of the level and of the shape before, factor, and rms of z after with the package's own factors."""
+    wide = fitted(rows)
+    keys = sorted({key for row in rows + check for key in applied(row)})
+    lines = [
+        "| reason | cases | rms z, level | largest | rms, shape | factor | checked on | rms z before | after | largest after |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for key in [*keys, "none"]:
+        mine, other = ([r for r in some if (key in applied(r) if key != "none" else not applied(r))] for some in (rows, check))
+        lines.append(f"| {key} | {_before(mine)} | {wide.get(key, 1.0):.1f} | {_after(other)} |")
+    return "\n".join(lines)
+
+
+def _before(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "0 | | |"
+    z = np.array([r["z"] for r in rows])
+    shape = [r["shape"] for r in rows if "shape" in r]
+    told = f"{math.sqrt(np.mean(np.square(shape))):.2f}" if shape else ""
+    return f"{len(rows)} | {math.sqrt(np.mean(z**2)):.2f} | {np.abs(z).max():.1f} | {told}"
+
+
+def _after(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "0 | | |"
+    z = np.array([r["z"] for r in rows])
+    after = z / [of_planet(r["record"], r["instrument"]).level for r in rows]
+    return f"{len(rows)} | {math.sqrt(np.mean(z**2)):.2f} | {math.sqrt(np.mean(after**2)):.2f} | {np.abs(after).max():.1f}"
+
+
+def usable(path: Path) -> list[dict[str, Any]]:
+    """Rows with a depth."""
+    return [row for row in read(path) if math.isfinite(row.get("z", math.nan))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
@@ -165,9 +241,18 @@ def main() -> None:
     one.add_argument("--cases", type=int, default=150)
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--frames-fraction", type=float, default=0.03)
+    two = steps.add_parser("table")
+    two.add_argument("path", type=Path)
+    two.add_argument("--check", type=Path)
+    two.add_argument("--write", type=Path)
     args = parser.parse_args()
     if args.step == "run":
         run(args.path, args.cases, args.seed, args.frames_fraction)
+        return
+    text = table(usable(args.path), usable(args.check) if args.check else [])
+    print(text)
+    if args.write is not None:
+        write_between(args.write, "widening", text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import batman
 import numpy as np
@@ -17,8 +18,8 @@ from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.engine.depths import FitInput
 from v50calib.engine.planet import Observation, fit_planet
-from v50calib.io.storage.commit import is_committed
-from v50calib.qc.distrust import UNTOLD, Reason, judge_planet
+from v50calib.io.storage.commit import is_committed, read_record
+from v50calib.qc.distrust import UNTOLD, Reason, Verdict, judge_planet
 from v50calib.qc.planet_fit import Spectrum
 from v50calib.runs.spectra import STORE, open_spectra
 from v50calib.runtime import planets
@@ -113,7 +114,7 @@ def record(observations: list[Observation], own: dict[tuple[int, str], Spectrum]
     fit = fit_planet(observations)
     assert fit is not None
     said = Reason("along_time: savgol: its error is in no depth's error", 1.0, UNTOLD)
-    return planet_qc(fit, observations, own or {}, {"0/FGS1": [said]})
+    return planet_qc(fit, observations, own or {}, {"0/FGS1": Verdict((said,), {}, ())})
 
 
 def test_record_of_a_good_fit_and_of_a_cut_one() -> None:
@@ -192,6 +193,29 @@ def test_a_fit_of_other_products_is_not_left_to_be_read(run: Path, tmp_path: Pat
     assert states.pop(planet) == "no transit"
     assert set(states.values()) == {"skipped"}
     assert planet not in open_spectra(copy)
+
+
+def test_a_bad_visit_leaves_the_fit_and_the_record_says_why(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    planet = next(name for name, ds in open_spectra(copy).items() if ds.sizes["visit"] == 2)
+    before = open_spectra(copy)[planet].load()
+    (copy / STORE / planet / "_COMMIT.json").unlink()
+    why = Reason("red_noise 9 > 2", 4.5, "red_noise")
+
+    def verdict(attrs: dict[str, Any], *, found: bool) -> Verdict:
+        bad = (attrs["visit"], attrs["instrument"]) == (1, "FGS1")
+        return Verdict((why,) if bad else (), {}, ())
+
+    monkeypatch.setattr(planets, "verdict_of", verdict)
+    assert {f.state for f in fit_planets(copy, load("calib/nominal", SYNC).runtime)} == {"done", "skipped"}
+    after = open_spectra(copy)[planet].load()
+    assert read_record(copy / STORE / planet)["left_out"] == {"1/FGS1": ["red_noise 9 > 2"]}
+    assert any("visit 1, FGS1: left out of the fit (red_noise 9 > 2)" in note for note in after.attrs["notes"])
+    assert list(after["visit"].to_numpy()) == [0, 1]  # AIRS of the visit stays
+    ratio = after["transit_depth_sigma"].to_numpy() / before["transit_depth_sigma"].to_numpy()
+    assert ratio[0] > 1.2
+    assert np.median(ratio[1:]) == pytest.approx(1.0, abs=0.05)
 
 
 def test_spectra_take_the_planets_fit(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from v50calib.qc.distrust import CAP, PLANET_RULES, RULES, Reason
+from v50calib.qc.distrust import PLANET_RULES, RULES, Reason, Verdict
 from v50calib.qc.widening import PLANET, VISIT, Factor, Widening, harmful, larger, of_planet, of_visit, ruinous, widening
 
 
 def test_every_factor_is_of_a_rule_and_none_narrows() -> None:
-    notes = {"untold", "guard"}
+    notes = {"untold", "guard", "ruined"}
     assert set(VISIT) <= {rule.key for rule in RULES} | notes
     assert set(PLANET) <= {rule.key for rule in PLANET_RULES} | notes
     for factor in (*VISIT.values(), *PLANET.values()):
@@ -46,15 +46,35 @@ def test_records_of_older_fits_widen_nothing() -> None:
     assert of_planet({}, "FGS1") == Widening()
 
 
-def test_harmful_and_ruinous(monkeypatch: pytest.MonkeyPatch) -> None:
+def verdict(*keys: str, weight: float = 2.0, **numbers: float) -> Verdict:
+    return Verdict(tuple(Reason(f"{key} n", weight, key) for key in keys), numbers, ())
+
+
+def test_harmful_is_what_has_a_factor_or_is_gross(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(VISIT, "drift_px", Factor(3.0, 1.0, 10))
     monkeypatch.setitem(VISIT, "jitter_px", Factor(1.1, 1.0, 10))
-    reasons = [Reason("drift", 2.0, "drift_px"), Reason("jitter", CAP, "jitter_px"), Reason("chi2", CAP, "fit_chi2"), Reason("a", CAP)]
-    assert "drift" in harmful(reasons)
-    assert "jitter" not in harmful(reasons)
-    assert ruinous(reasons) == ["chi2"]
+    assert harmful(verdict("drift_px", "jitter_px", "fit_chi2")) == ["drift_px n"]
+    assert harmful(verdict("fit_chi2", "jitter_px", weight=3.1)) == ["fit_chi2 n"]
+
+
+def test_ruinous_is_beyond_what_a_bright_visit_has() -> None:
+    assert ruinous(verdict("fit_chi2", fit_chi2=69.0, depth_chi2=38.0)) == []
+    assert ruinous(verdict("fit_chi2", fit_chi2=20.0, depth_chi2=115.0)) == ["depth_chi2 115 > 65"]
+    assert ruinous(verdict(fit_chi2=float("nan"))) == []
+
+
+def test_a_ruined_visit_that_stays_is_widened() -> None:
+    assert of_visit(verdict("fit_chi2", fit_chi2=500.0)).level >= VISIT["ruined"].level > 1
+
+
+def test_measurements_that_disagree_are_widened_until_they_agree() -> None:
+    """Birge's ratio of two: 3.6 errors apart."""
+    assert of_planet({"instruments_apart": 3.6}, "FGS1") == Widening(3.6, 1.0, ("instruments_apart 3.6 > 3",))
+    record = {"visits_apart": 5.0, "of": {"visits_apart": {"FGS1": 5.0, "AIRS-CH0": 0.3}}}
+    assert of_planet(record, "FGS1").level == 5.0
+    assert of_planet(record, "AIRS-CH0").level == 1.0
 
 
 def test_reasons_are_named_once() -> None:
     assert larger([Widening(2.0, 1.0, ("a",)), Widening(1.0, 3.0, ("a", "b"))]) == Widening(2.0, 3.0, ("a", "b"))
-    assert of_visit([]) == Widening()
+    assert of_visit(verdict()) == Widening()

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from v50calib.qc.distrust import CAP, Reason
+from v50calib.qc.distrust import CAP, Reason, Verdict
 from v50calib.qc.widening import VISIT, Factor, Widening
 from v50calib.runtime.trust import widened_fit, widened_visit, without_bad
 
-BAD, RUIN = Reason("drift_px 2 > 0.5", 4.0, "drift_px"), Reason("fit_chi2 99 > 1.5", CAP, "fit_chi2")
+BAD = Verdict((Reason("drift_px 2 > 0.5", 4.0, "drift_px"),), {"drift_px": 2.0}, ())
+RUIN = Verdict((Reason("fit_chi2 999 > 1.5", CAP, "fit_chi2"),), {"fit_chi2": 999.0}, ())
 
 
 @pytest.fixture(autouse=True)
@@ -32,26 +33,26 @@ def names(kept: list[Any]) -> list[str]:
 
 def test_a_bad_visit_is_left_out_where_another_of_its_instrument_is_good() -> None:
     every = [seen(v, name) for v in (0, 1) for name in ("FGS1", "AIRS-CH0")]
-    kept, left = without_bad(every, {(1, "FGS1"): [BAD]})
+    kept, left = without_bad(every, {(1, "FGS1"): BAD})
     assert names(kept) == ["0/FGS1", "0/AIRS-CH0", "1/AIRS-CH0"]
     assert left == {"1/FGS1": ["drift_px 2 > 0.5"]}
 
 
 def test_a_bad_visit_stays_where_no_other_serves() -> None:
     for other in ([], [seen(1, "FGS1", found=False)]):
-        kept, left = without_bad([seen(0, "FGS1"), seen(0, "AIRS-CH0"), *other], {(0, "FGS1"): [BAD]})
+        kept, left = without_bad([seen(0, "FGS1"), seen(0, "AIRS-CH0"), *other], {(0, "FGS1"): BAD})
         assert len(kept) == 2 + len(other)
         assert left == {}
     both = [seen(0, "FGS1"), seen(1, "FGS1")]
-    assert without_bad(both, {(0, "FGS1"): [BAD], (1, "FGS1"): [BAD]}) == (both, {})
+    assert without_bad(both, {(0, "FGS1"): BAD, (1, "FGS1"): BAD}) == (both, {})
 
 
 def test_a_ruined_instrument_leaves_the_other_alone() -> None:
     pair = [seen(0, "FGS1"), seen(0, "AIRS-CH0")]
-    kept, left = without_bad(pair, {(0, "FGS1"): [RUIN]})
+    kept, left = without_bad(pair, {(0, "FGS1"): RUIN})
     assert names(kept) == ["0/AIRS-CH0"]
-    assert left == {"0/FGS1": ["fit_chi2 99 > 1.5"]}
-    assert without_bad(pair, {(0, "FGS1"): [RUIN], (0, "AIRS-CH0"): [RUIN]}) == (pair, {})
+    assert left == {"0/FGS1": ["fit_chi2 999 > 150"]}
+    assert without_bad(pair, {(0, "FGS1"): RUIN, (0, "AIRS-CH0"): RUIN}) == (pair, {})
 
 
 def fit(rng: np.random.Generator) -> xr.Dataset:

@@ -13,7 +13,7 @@ import numpy as np
 from v50calib.engine.planet import Observation, PlanetFit
 from v50calib.io.storage.location import Location
 from v50calib.kernels.transit import radius_ratio
-from v50calib.qc.distrust import UNTOLD, Reason
+from v50calib.qc.distrust import UNTOLD, Verdict
 from v50calib.qc.planet_fit import (
     Spectrum,
     beyond_chance,
@@ -40,11 +40,11 @@ def own_spectrum(path: Location) -> Spectrum | None:
 
 
 def planet_qc(
-    fit: PlanetFit, observations: Sequence[Observation], own: Mapping[tuple[int, str], Spectrum], said: Mapping[str, Sequence[Reason]]
+    fit: PlanetFit, observations: Sequence[Observation], own: Mapping[tuple[int, str], Spectrum], said: Mapping[str, Verdict]
 ) -> dict[str, Any]:
     """The record of a planet's fit, JSON-ready, for `qc.distrust.judge_planet` and `qc.widening.of_planet`.
 
-    own: depths of visits' own fits by (visit, instrument); said: reasons to distrust the visits, by visit/instrument.
+    own: depths of visits' own fits by (visit, instrument); said: the visits' own verdicts, by visit/instrument.
     """
     chosen = [o for o in observations if o.visit in fit.visits]
     spectra = {name: _spectrum(fit, i, chosen) for i, name in enumerate(fit.instruments)}
@@ -68,8 +68,8 @@ def planet_qc(
         "white_depth_ppm": {name: [1e6 * v for v in white(s)] for name, s in spectra.items()},
         "mid_transit_h": {name: list(time[1:]) for name, time in times.items()},
         "of": {rule: {name: v for name, v in each.items() if math.isfinite(v)} for rule, each in by_instrument.items()},
-        "visits": {name: {key: r.text for key, r in by_key(some).items()} for name, some in said.items()},
-        "untold": [f"visit {name}: {r.text}" for name, some in said.items() for r in some if r.key == UNTOLD],
+        "visits": {name: {key: r.text for key, r in by_key(one).items()} for name, one in said.items()},
+        "untold": [f"visit {name}: {r.text}" for name, one in said.items() for r in one.reasons if r.key == UNTOLD],
     }
 
 

@@ -27,7 +27,7 @@ from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record
 from v50calib.runs.stop import STOP
 from v50calib.runtime.execute import POLL_S, Watch
 from v50calib.runtime.planet_record import as_attribute, own_spectrum, planet_qc
-from v50calib.runtime.trust import left_out_notes, reasons_of, without_bad
+from v50calib.runtime.trust import left_out_notes, verdict_of, without_bad
 from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
@@ -83,14 +83,14 @@ def fitted_dataset(out: Location, planet_id: str, labels: Sequence[str]) -> xr.D
     """
     paths = [out / PRODUCTS / label for label in labels]
     seen = {(o.visit, o.instrument): (o, path) for o, path in ((observation(path), path) for path in paths) if o is not None}
-    reasons = {key: reasons_of(product_attrs(path), found=o.found) for key, (o, path) in seen.items()}
-    kept, left = without_bad([o for o, _ in seen.values()], reasons)
+    verdicts = {key: verdict_of(product_attrs(path), found=o.found) for key, (o, path) in seen.items()}
+    kept, left = without_bad([o for o, _ in seen.values()], verdicts)
     fit = fit_planet(kept) if kept else None
     if fit is None:
         return None
     keys = [(o.visit, o.instrument) for o in kept]
     own = {key: s for key, s in ((key, own_spectrum(seen[key][1])) for key in keys) if s is not None}
-    said = {f"{visit}/{name}": reasons[visit, name] for visit, name in keys}
+    said = {f"{visit}/{name}": verdicts[visit, name] for visit, name in keys}
     qc = planet_qc(fit, kept, own, said)
     fit = replace(fit, notes=(*fit.notes, *left_out_notes(left)))
     return dataset_of(planet_id, fit, {"fitted": list(said), "left_out": left, "qc": as_attribute(qc)})

@@ -11,7 +11,7 @@ import xarray as xr
 
 from v50calib.engine.planet import Observation
 from v50calib.kernels.arrays import Mask
-from v50calib.qc.distrust import Reason, judge
+from v50calib.qc.distrust import Verdict, judge
 from v50calib.qc.planet_fit import Spectrum, white
 from v50calib.qc.widening import Widening, harmful, of_planet, of_visit, ruinous
 
@@ -19,21 +19,21 @@ from v50calib.qc.widening import Widening, harmful, of_planet, of_visit, ruinous
 SIGMA, SHARED = "transit_depth_sigma", "transit_depth_shared"
 
 
-def reasons_of(attrs: Mapping[str, Any], *, found: bool) -> tuple[Reason, ...]:
-    """Reasons that the attributes of a visit's product give to distrust it."""
-    return judge(json.loads(attrs.get("qc", "{}")), transit_found=found).reasons
+def verdict_of(attrs: Mapping[str, Any], *, found: bool) -> Verdict:
+    """The verdict on a visit, from the attributes of its product."""
+    return judge(json.loads(attrs.get("qc", "{}")), transit_found=found)
 
 
 def without_bad(
-    observations: Sequence[Observation], reasons: Mapping[tuple[int, str], Sequence[Reason]]
+    observations: Sequence[Observation], verdicts: Mapping[tuple[int, str], Verdict]
 ) -> tuple[list[Observation], dict[str, list[str]]]:  # fmt: skip
     """Observations for the planet's fit, and those left out (visit/instrument) with the reasons for it.
 
     One is left out where its reasons are harmful and another visit of its instrument found a transit and has none that are; also where
     they are ruinous and any other visit or instrument of the planet found a transit and has none that are: all share the orbit.
     """
-    ruined = {key: ruinous(some) for key, some in reasons.items()}
-    bad = {key: list(dict.fromkeys([*ruined[key], *harmful(some)])) for key, some in reasons.items()}
+    ruined = {key: ruinous(one) for key, one in verdicts.items()}
+    bad = {key: list(dict.fromkeys([*ruined[key], *harmful(one)])) for key, one in verdicts.items()}
     good = {o.instrument for o in observations if o.found and not bad.get(_key(o))}
     sound = any(o.found and not ruined.get(_key(o)) for o in observations)
     kept: list[Observation] = []
@@ -81,7 +81,7 @@ def widened_visit(ds: xr.Dataset) -> tuple[xr.Dataset, str]:
     """A visit's own depths with errors widened by its own reasons, and a note; as it is, and "", where there is nothing to widen."""
     if SIGMA not in ds:
         return ds, ""
-    one = of_visit(reasons_of(ds.attrs, found=bool(np.isfinite(np.asarray(ds["transit_depth"])).any())))
+    one = of_visit(verdict_of(ds.attrs, found=bool(np.isfinite(np.asarray(ds["transit_depth"])).any())))
     if not one.why:
         return ds, ""
     return widened(ds, one, np.ones(ds.sizes["wavelength"], bool)), f"visit {ds.attrs['visit']}, {ds.attrs['instrument']}: {one.text}"
