@@ -36,6 +36,8 @@ from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 NODES = 9
 #: a fit has converged when no parameter has moved by more than this share of its error: the step after is far smaller
 CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.1, 25, 6
+#: standard deviations of a reduced chi² beyond which it is no chance
+STANDS_OUT = 2.0
 #: degrees of freedom from which residuals tell whether they are larger than their noise
 FEWEST = 5
 #: rise of chi² over the smallest step at a bound that counts as flat
@@ -129,6 +131,18 @@ class _Terms:
 
     blocks: list[Reduced]
     pull: Float
+
+
+def _beyond_chance(chi2: Float, freedom: Float) -> Float:
+    """Factor on the variance of each channel (channel,): its own reduced chi² where it stands out of chance, else the band's median; not
+    below 1. Every channel's own, cut at 1, would widen errors by what chance leaves above 1.
+
+    >>> _beyond_chance(np.array([0.9, 1.1, 1.06, 2.0, 0.9, 0.9, 0.94]), np.full(7, 200.0)).round(2)
+    array([1., 1., 1., 2., 1., 1., 1.])
+    """
+    seen = np.isfinite(chi2) & (chi2 > 0)
+    whole = max(float(np.median(chi2[seen])), 1.0) if seen.any() else 1.0
+    return np.where(chi2 > whole + STANDS_OUT * np.sqrt(2.0 / freedom), chi2, whole)
 
 
 def _drift_of(block: Block, band: Band) -> Drift | None:
@@ -294,20 +308,22 @@ class _Problem:
         state, visits = seen.state, self.visits
         final = replace(shape, a=float(state.theta[0]), b=float(abs(state.theta[1])))
         factors = [self._common(block, r, final) for block, r in zip(self.blocks, terms.blocks, strict=True)]
-        excess = []
+        excess, counts = [], []
         for j, band in enumerate(self.bands):
             chi2, count = np.zeros(band.position.size), np.zeros(band.position.size)
             for block, r in zip(self.blocks, terms.blocks, strict=True):
                 if block.band == j:
                     chi2 += np.square(r.residual).sum(axis=0)
                     count += (np.isfinite(block.sigma).sum(axis=0) - block.design.shape[1]).clip(min=0)
-            excess.append(chi2 / np.maximum(count - 1, 1))
+            counts.append(np.maximum(count - 1, 1))
+            excess.append(chi2 / counts[-1])
         factor = max(factors, default=1.0)
         out = []
         for j, band in enumerate(self.bands):
-            known = self._known[j] * np.maximum(excess[j], 1.0)
+            scatter = _beyond_chance(excess[j], counts[j])
+            known = self._known[j] * scatter
             alike = np.zeros((band.position.size, len(self.bands)))
-            alike[:, j] = self._alike(j, terms.blocks, factors, np.maximum(excess[j], 1.0))
+            alike[:, j] = self._alike(j, terms.blocks, factors, scatter)
             shared = np.concatenate([self._shared[j] * factor, alike], axis=1)
             sigma = np.sqrt(known + np.square(shared).sum(axis=1))
             lost = ~np.isfinite(self._known[j]) | (self._known[j] == 0)
