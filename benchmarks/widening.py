@@ -1,7 +1,7 @@
 """By how much each reason of distrust must widen a planet's sigma: simulated visits that fail, against their truth.
 
     python -m benchmarks.widening run WORK/rows.jsonl --cases 150 --seed 1 [--frames-fraction 0.03]
-    python -m benchmarks.widening table WORK/rows.jsonl [--check WORK/other.jsonl] [--write docs/how-to/quality.md]
+    python -m benchmarks.widening table WORK/rows.jsonl … [--check WORK/other.jsonl] [--write docs/how-to/quality.md]
 
 `run` simulates one planet a case with the effects that `v50calib simulate` has on, each with one of the failures of `KINDS`, calibrates
 and fits it, and appends its errors and its reasons to a file: one that was stopped goes on. `table` prints the factors for
@@ -224,7 +224,7 @@ def _after(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "0 | | |"
     z = np.array([r["z"] for r in rows])
-    after = z / [of_planet(r["record"], r["instrument"]).level for r in rows]
+    after = z / np.array([of_planet(r["record"], r["instrument"]).level for r in rows])
     return f"{len(rows)} | {math.sqrt(np.mean(z**2)):.2f} | {math.sqrt(np.mean(after**2)):.2f} | {np.abs(after).max():.1f}"
 
 
@@ -242,15 +242,19 @@ def main() -> None:
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--frames-fraction", type=float, default=0.03)
     two = steps.add_parser("table")
-    two.add_argument("path", type=Path)
+    two.add_argument("paths", type=Path, nargs="+")
     two.add_argument("--check", type=Path)
     two.add_argument("--write", type=Path)
     args = parser.parse_args()
     if args.step == "run":
         run(args.path, args.cases, args.seed, args.frames_fraction)
         return
-    text = table(usable(args.path), usable(args.check) if args.check else [])
+    rows, check = [row for path in args.paths for row in usable(path)], usable(args.check) if args.check else []
+    text = table(rows, check)
     print(text)
+    for row in rows + check:
+        if max(abs(row["z"]), row["largest"]) > 6:
+            print(f"beyond 6 sigma: {row['kind']} {row['seed']}/{row['number']} {row['instrument']}: {row['z']:+.1f}, {applied(row)}")
     if args.write is not None:
         write_between(args.write, "widening", text)
 
