@@ -31,7 +31,7 @@ from v50calib import calibrate, open_calibrated
 from v50calib.kernels.covariance import covariance
 from v50calib.qc.distrust import UNTOLD, Verdict, judge, judge_planet
 from v50calib.qc.planet_fit import Spectrum, white
-from v50calib.qc.widening import RUINED, of_planet, ruinous
+from v50calib.qc.widening import APART, RUINED, of_planet, ruinous
 from v50calib.runs.planet_verdicts import record_of
 from v50calib.runs.spectra import open_spectra
 from v50calib.simulate import REALISTIC, read_truth, simulate_dataset
@@ -207,7 +207,8 @@ def table(rows: list[dict[str, Any]], check: list[dict[str, Any]]) -> str:
     ]
     for key in [*keys, "none"]:
         mine, other = ([r for r in some if (key in applied(r) if key != "none" else not applied(r))] for some in (rows, check))
-        lines.append(f"| {key} | {_before(mine)} | {wide.get(key, 1.0):.1f} | {_after(other)} |")
+        factor = "its number" if key.removeprefix("planet.") in APART else f"{wide.get(key, 1.0):.1f}"
+        lines.append(f"| {key} | {_before(mine)} | {factor} | {_after(other)} |")
     return "\n".join(lines)
 
 
