@@ -1,7 +1,7 @@
 """By how much each reason of distrust must widen a planet's sigma: simulated visits that fail, against their truth.
 
     python -m benchmarks.widening run WORK/rows.jsonl --cases 150 --seed 1 [--frames-fraction 0.03]
-    python -m benchmarks.widening table WORK/rows.jsonl [--check WORK/other.jsonl] [--write docs/how-to/quality.md]
+    python -m benchmarks.widening table WORK/rows.jsonl … [--check WORK/other.jsonl] [--write docs/how-to/quality.md]
 
 `run` simulates one planet a case with the effects that `v50calib simulate` has on, each with one of the failures of `KINDS`, calibrates
 and fits it, and appends its errors and its reasons to a file: one that was stopped goes on. `table` prints the factors for
@@ -31,7 +31,7 @@ from v50calib import calibrate, open_calibrated
 from v50calib.kernels.covariance import covariance
 from v50calib.qc.distrust import UNTOLD, Verdict, judge, judge_planet
 from v50calib.qc.planet_fit import Spectrum, white
-from v50calib.qc.widening import RUINED, of_planet, ruinous
+from v50calib.qc.widening import APART, RUINED, of_planet, ruinous
 from v50calib.runs.planet_verdicts import record_of
 from v50calib.runs.spectra import open_spectra
 from v50calib.simulate import REALISTIC, read_truth, simulate_dataset
@@ -207,7 +207,8 @@ def table(rows: list[dict[str, Any]], check: list[dict[str, Any]]) -> str:
     ]
     for key in [*keys, "none"]:
         mine, other = ([r for r in some if (key in applied(r) if key != "none" else not applied(r))] for some in (rows, check))
-        lines.append(f"| {key} | {_before(mine)} | {wide.get(key, 1.0):.1f} | {_after(other)} |")
+        factor = "its number" if key.removeprefix("planet.") in APART else f"{wide.get(key, 1.0):.1f}"
+        lines.append(f"| {key} | {_before(mine)} | {factor} | {_after(other)} |")
     return "\n".join(lines)
 
 
@@ -224,7 +225,7 @@ def _after(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "0 | | |"
     z = np.array([r["z"] for r in rows])
-    after = z / [of_planet(r["record"], r["instrument"]).level for r in rows]
+    after = z / np.array([of_planet(r["record"], r["instrument"]).level for r in rows])
     return f"{len(rows)} | {math.sqrt(np.mean(z**2)):.2f} | {math.sqrt(np.mean(after**2)):.2f} | {np.abs(after).max():.1f}"
 
 
@@ -242,15 +243,19 @@ def main() -> None:
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--frames-fraction", type=float, default=0.03)
     two = steps.add_parser("table")
-    two.add_argument("path", type=Path)
+    two.add_argument("paths", type=Path, nargs="+")
     two.add_argument("--check", type=Path)
     two.add_argument("--write", type=Path)
     args = parser.parse_args()
     if args.step == "run":
         run(args.path, args.cases, args.seed, args.frames_fraction)
         return
-    text = table(usable(args.path), usable(args.check) if args.check else [])
+    rows, check = [row for path in args.paths for row in usable(path)], usable(args.check) if args.check else []
+    text = table(rows, check)
     print(text)
+    for row in rows + check:
+        if max(abs(row["z"]), row["largest"]) > 6:
+            print(f"beyond 6 sigma: {row['kind']} {row['seed']}/{row['number']} {row['instrument']}: {row['z']:+.1f}, {applied(row)}")
     if args.write is not None:
         write_between(args.write, "widening", text)
 

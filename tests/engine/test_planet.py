@@ -21,8 +21,9 @@ from v50calib.engine.planet import Observation, fit_planet
 from v50calib.io.storage.commit import is_committed, read_record
 from v50calib.qc.distrust import UNTOLD, Reason, Verdict, judge_planet
 from v50calib.qc.planet_fit import Spectrum
+from v50calib.qc.widening import Widening
 from v50calib.runs.spectra import STORE, open_spectra
-from v50calib.runtime import planets
+from v50calib.runtime import planets, solution
 from v50calib.runtime.planet_record import planet_qc
 from v50calib.runtime.planets import fit_planets
 from v50calib.simulate import read_truth, simulate_dataset
@@ -216,6 +217,17 @@ def test_a_bad_visit_leaves_the_fit_and_the_record_says_why(run: Path, tmp_path:
     ratio = after["transit_depth_sigma"].to_numpy() / before["transit_depth_sigma"].to_numpy()
     assert ratio[0] > 1.2
     assert np.median(ratio[1:]) == pytest.approx(1.0, abs=0.05)
+
+
+def test_spectra_are_widened_and_say_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, _ = solution.measured_spectra(run, None)
+    monkeypatch.setattr(solution, "planet_widenings", lambda *_: {"FGS1": Widening(2.0, 1.0, ("why",))})
+    wider, _ = solution.measured_spectra(run, None)
+    assert wider.predictions.sigma[:, 0] == pytest.approx(2.0 * plain.predictions.sigma[:, 0])
+    assert wider.predictions.sigma[:, 1:] == pytest.approx(plain.predictions.sigma[:, 1:])
+    assert wider.measured[0].white(slice(0, 1))[1] == pytest.approx(2.0 * plain.measured[0].white(slice(0, 1))[1])
+    assert (wider.predictions.mu == plain.predictions.mu).all()
+    assert sum(note.endswith("FGS1: sigma x 2, of one channel against another x 1 (why)") for note in wider.notes) == 2
 
 
 def test_spectra_take_the_planets_fit(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from v50calib.errors import ConfigError
 from v50calib.kernels.limb import quadratic_limb_darkening
 from v50calib.simulate import SimConfig, make_scene
 from v50calib.simulate.axes import airs_wavelength, channel_wavelength, time_axis
@@ -113,3 +114,11 @@ def test_time_axis_of_any_length_keeps_twelve_to_one() -> None:
         assert airs.stamps_h[-1] < 7.5
         np.testing.assert_allclose(airs.pair_h[1] - airs.pair_h[0], 12 * (fgs1.pair_h[1] - fgs1.pair_h[0]))
     assert time_axis("AIRS-CH0", 1.0).read_s == (0.1, 4.6)
+
+
+def test_a_grazing_planet_has_the_impact_parameter_that_was_asked_for() -> None:
+    for duration in (None, 1.0):
+        star = draw_planet(SimConfig(seed=3, impact=0.95, duration_h=duration), 0).star
+        assert star["sma"] * np.cos(np.radians(star["i"])) == pytest.approx(0.95)
+    with pytest.raises(ConfigError, match="impact is 1.2"):
+        SimConfig(impact=1.2)

@@ -60,7 +60,7 @@ class Factor:
 #: by rule of a visit (`distrust.RULES`); what is not here widens nothing
 VISIT: dict[str, Factor] = {
     "untold": Factor(3.3, 1.0, 32),
-    RUINED: Factor(1.8, 1.0, 31),
+    RUINED: Factor(1.7, 1.0, 31),
 }
 #: by rule of a planet's fit (`distrust.PLANET_RULES`)
 PLANET: dict[str, Factor] = {}
