@@ -22,10 +22,13 @@ STEP = 0.015
 BESIDE, SUDDEN = 5, 0.7
 #: a run between two steps, or between a step and an end, that is shorter than this share of the visit is the lost part
 SHORT = 0.1
+#: no planet takes this share of a star's light: a frame that lacks it is lost, however many stand beside it
+DIM = 0.5
 
 
 def lost_pairs(white: Float) -> Mask:
-    """Pairs (n,) that stand off the white light curve: single ones, and short runs that begin and end with a step.
+    """Pairs (n,) that stand off the white light curve: single ones, short runs that begin and end with a step, and pairs without half of
+    the light, as many as there are.
 
     >>> light = np.ones(200) + 1e-4 * np.sin(np.arange(200.0))
     >>> light[50], light[190:] = 0.0, 0.9
@@ -39,10 +42,13 @@ def lost_pairs(white: Float) -> Mask:
     values = np.where(lost, np.nanmedian(white) if not lost.all() else 1.0, white)
     step = np.diff(values)
     sigma = MAD_TO_SIGMA * float(np.median(np.abs(step - np.median(step)))) / np.sqrt(2.0)
-    scale = abs(float(np.median(values)))
+    middle = float(np.median(values))
+    scale = abs(middle)
     if sigma == 0 or scale == 0:
         return lost
     lost |= np.abs(values - median_filter(values, WINDOW, mode="mirror")) > max(SIGMAS * sigma, 1e-9 * scale)
+    if middle > 0:
+        lost |= values < middle - max(DIM * middle, SIGMAS * sigma)
     return lost | _short_runs(values, lost, sigma, scale)
 
 
