@@ -69,7 +69,11 @@ def judged(run: Path, truth: Truth) -> list[dict[str, Any]]:
             continue
         seconds = (time.perf_counter() - start) / len(found.predictions.ids)
         scores = found.scores
-        row: dict[str, Any] = {"estimator": estimator, "before": scores[estimator]["score"], "after": scores["recalibrated"]["score"]}
+        row: dict[str, Any] = {
+            "estimator": estimator,
+            "before": scores[estimator]["score"],
+            "after": scores.get("recalibrated", scores[estimator])["score"],
+        }
         row["seconds"] = seconds
         if found.estimates is not None:
             where = {planet: i for i, planet in enumerate(truth.ids)}

@@ -16,6 +16,7 @@ from v50calib.estimators.measured import Measured
 from v50calib.kernels.covariance import covariance
 from v50calib.runs.estimates import open_estimates
 from v50calib.runs.spectra import open_spectra
+from v50calib.simulate import simulate_dataset
 from v50calib.uncertainty.crossfit import crossfit, folds_of
 from v50calib.uncertainty.estimate import estimate, full_wavelength
 from v50calib.uncertainty.fit import fit
@@ -164,6 +165,15 @@ def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> Non
     fits = open_spectra(out)
     assert fits
     assert not any("prior" in str(ds.attrs) for ds in fits.values())
+    assert np.linalg.cholesky(stored["covariance"].to_numpy()).shape == (2, 283, 283)
+    page = (out / "spectra.html").read_text()
+    assert "score of each step" in page.lower()
+    assert "would claim" in page
+    stranger = tmp_path / "other"
+    simulate_dataset(stranger, planets=1, frames_fraction=0.005, seed=99)
+    mixed = invoke("solve", stranger, out, "--estimator", "gp", "--no-plan", *lean)
+    assert mixed.exit_code == 2
+    assert "holds 6 products of visits that DATA does not have" in mixed.stderr
     again = invoke("solve", dataset, out, "--estimator", "gp", *lean)
     assert again.exit_code == 0, again.output
     assert "0 calibrated, 6 already complete" in again.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from v50calib.io.storage.location import Location
 if TYPE_CHECKING:
     from v50calib.config.models import RunConfig
     from v50calib.runtime.solution import Estimator, Solution
+    from v50calib.runtime.worklist import Decision
     from v50calib.uncertainty.tables import Truth
 
 _FILE = click.Path(path_type=Path)
@@ -45,6 +47,7 @@ def solve(
     same) or the plan exceeds --hours (nothing is written).
     """
     from v50calib.config import load
+    from v50calib.runtime.batch import plan
     from v50calib.runtime.solution import solve_spectra, submission_ids
     from v50calib.uncertainty.tables import write_predictions
 
@@ -53,7 +56,9 @@ def solve(
     chosen = _estimator(estimator, known)
     if chosen == "population" and known is None:
         raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
-    if not no_plan and not _fits(data, out, config, hours):
+    decisions = plan(data, out, config)
+    _refuse_strangers(out, decisions)
+    if not no_plan and not _fits(data, out, config, hours, decisions):
         sys.exit(1)
     failed = _calibrate(data, out, config)
     options = config.calib.top_level_calib
@@ -99,13 +104,29 @@ def _checked(truth: Path | None, out: Location, config: RunConfig) -> Truth | No
     return read_truth(truth) if truth is not None else None
 
 
-def _fits(data: Location, out: Location, config: RunConfig, hours: float | None) -> bool:
+def _refuse_strangers(out: Location, decisions: Sequence[Decision]) -> None:
+    """Raises ConfigError where OUT holds products of visits that the dataset does not have: their depths would be mixed."""
+    from v50calib.runs.calibrated import PRODUCTS
+    from v50calib.runs.product import committed_products
+
+    if not (out / PRODUCTS).is_dir():
+        return
+    known = {decision.label for decision in decisions}
+    strangers = [label for label, _ in committed_products(out / PRODUCTS) if label not in known]
+    if strangers:
+        shown = ", ".join(strangers[:3])
+        raise ConfigError(
+            f"'{out}' holds {len(strangers)} products of visits that DATA does not have ({shown}): a planet's fit would mix two datasets; "
+            "give another OUT, or the DATA that it was made of"
+        )
+
+
+def _fits(data: Location, out: Location, config: RunConfig, hours: float | None, decisions: Sequence[Decision]) -> bool:
     """Print the plan of what is left; whether it keeps the limit."""
     from v50calib.cli.progress import run_progress
-    from v50calib.runtime.batch import plan
     from v50calib.runtime.forecast import Limits, forecast
 
-    if not any(decision.action == "do" for decision in plan(data, out, config)):
+    if not any(decision.action == "do" for decision in decisions):
         return True
     with run_progress("measure") as progress:
         found = forecast(data, config, out=out, limits=Limits(hours), progress=progress)

@@ -96,6 +96,8 @@ def solve_spectra(
         notes += estimates.notes
     predictions, scores = before, {}
     known = _known(before, truth)
+    if truth is not None and known is None:
+        notes.append(f"the truth holds none of this run's {len(before.ids)} planets: nothing was scored, no sigma recalibrated")
     if known is not None:
         scores["depths"] = record(spectra.predictions, known, options.score)
         if estimator != "depths":
@@ -104,7 +106,8 @@ def solve_spectra(
             cross = crossfit(before, known, options)
             predictions = cross.predictions
             notes += cross.notes
-            scores["recalibrated"] = record(predictions, known, options.score)
+            if cross.kept:
+                scores["recalibrated"] = record(predictions, known, options.score)
     return Solution(predictions, spectra, estimates, estimator, scores, tuple(notes))
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
 from v50calib.estimators.crossfit import one_by_one
@@ -23,23 +22,25 @@ Method = Literal["gp", "population"]
 METHODS: tuple[Method, ...] = ("gp", "population")
 #: true spectra from which a population is fitted to them without being asked for: each part leaves a fifth of them out
 ENOUGH = 30
+#: share of each channel's variance that is added, so that a covariance has a Cholesky factor
+NUGGET = 1e-6
 Log = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """ids (n,) of planets; wavelength (283,) µm; mean (n, 283); cov (n, 283, 283), float32; notes for the user."""
+    """ids (n,) of planets; wavelength (283,) µm; mean (n, 283); cov (n, 283, 283), positive definite; notes for the user."""
 
     ids: tuple[str, ...]
     wavelength: Float
     mean: Float
-    cov: NDArray[np.float32]
+    cov: Float
     notes: tuple[str, ...] = ()
 
     @property
     def predictions(self) -> Predictions:
         """As a submission has them: mu not below 0."""
-        sigma = np.sqrt(np.diagonal(self.cov, axis1=1, axis2=2).astype(np.float64))
+        sigma = np.sqrt(np.diagonal(self.cov, axis1=1, axis2=2))
         return Predictions(self.ids, np.maximum(self.mean, 0.0), sigma)
 
 
@@ -57,11 +58,13 @@ def estimate(
     >>> found.ids, found.predictions.mu[0, :2].round(4), found.cov.shape
     (('7',), array([0.01, 0.01]), (1, 283, 283))
     """
-    mean, cov = np.empty((len(ids), N_BINS)), np.empty((len(ids), N_BINS, N_BINS), np.float32)
-    notes: list[str] = []
+    mean, cov = np.empty((len(ids), N_BINS)), np.empty((len(ids), N_BINS, N_BINS))
+    notes, each = list[str](), np.arange(N_BINS)
     posteriors = _by_gp(measured, wavelength) if method == "gp" else _by_population(ids, measured, wavelength, truth)
     for done, (i, posterior) in enumerate(posteriors, start=1):
         mean[i], cov[i] = posterior.mean, posterior.cov
+        # a smooth prior leaves directions without variance: rounding must not make them negative
+        cov[i, each, each] *= 1.0 + NUGGET
         if posterior.note:
             notes.append(f"planet {ids[i]}: {posterior.note}")
         if log is not None:
@@ -96,8 +99,9 @@ def full_wavelength(wavelengths: dict[str, Float]) -> Float:
         found = wavelengths.get(name)
         if found is None or np.shape(found) != (own.stop - own.start,) or not np.isfinite(found).all():
             raise DataError(
-                f"no visit says the wavelengths of {name}: an estimator needs those of all {N_BINS} channels; "
-                "put wavelengths.csv into the dataset, or choose --estimator depths"
+                f"no calibrated visit says the wavelengths of {name}, and an estimator needs those of all {N_BINS} channels: the run has "
+                f"no finished visit of {name} ('v50calib status' says what is left: calibrate to the end), or its dataset has no "
+                "wavelengths.csv; --estimator depths does without"
             )
         out[own] = found
     return out
@@ -105,7 +109,7 @@ def full_wavelength(wavelengths: dict[str, Float]) -> Float:
 
 def dataset_of(estimates: Estimates, attrs: dict[str, Any]) -> xr.Dataset:
     """The estimates as a Dataset: depth and depth_sigma (planet, wavelength), covariance (planet, wavelength, wavelength_too)."""
-    sigma = np.sqrt(np.diagonal(estimates.cov, axis1=1, axis2=2).astype(np.float64))
+    sigma = np.sqrt(np.diagonal(estimates.cov, axis1=1, axis2=2))
     prior = {"comment": "with a prior: no measurement of its own; the depths as measured are in spectra.zarr"}
     return xr.Dataset(
         {

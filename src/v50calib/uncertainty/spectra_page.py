@@ -16,6 +16,8 @@ from v50calib.uncertainty.spectra_figures import correlation, gallery, pit_of_pa
 
 #: planets whose spectra are drawn, from the flattest to the most structured
 SHOWN = 6
+#: planets with truth from which a histogram says more than chance
+ENOUGH = 20
 
 
 def spectra_page(
@@ -45,10 +47,19 @@ def spectra_page(
         rows = [[name, f"{found.rms[name]:.2f}"] for name in NAMES]
         pit = Figure(figsize=(7, 4.5), layout="constrained")
         pit_of_parts(found, pit.add_subplot())
+        said = (
+            "Rms of error over sigma: 1 is right, above 1 sigma is too small. AIRS level: the mean of the 282 channels; AIRS shape: each "
+            f"channel less that mean. FGS1 and level are known to ± {(2 * len(known)) ** -0.5:.2f} with {len(known)} planets."
+        )
         content += [
-            "<h2>Are the sigmas of each part right?</h2><p>Rms of error over sigma; 1 is right, above 1 sigma is too small.</p>",
-            table(["", "rms z"], rows), image(pit, "calibration of FGS1, level and shape"),
-        ]  # fmt: skip
+            f"<h2>Are the sigmas of each part right?</h2><p>{said}</p>",
+            table(["", "rms z"], rows),
+        ]
+        if len(known) >= ENOUGH:
+            content += [
+                image(pit, "calibration of FGS1, level and shape"),
+                "<p>Probability integral transform: where in its posterior the truth lies. Flat where sigmas are right.</p>",
+            ]
     order = np.argsort(mean[:, 1:].std(axis=1))
     chosen = [int(order[k]) for k in np.unique(np.linspace(0, len(ids) - 1, min(SHOWN, len(ids))).round().astype(int))]
     names = [ids[i] for i in chosen]
@@ -57,6 +68,7 @@ def spectra_page(
     content += [
         f"<h2>Spectra, from the flattest to the most structured: {', '.join(f'planet {name}' for name in names)}</h2>",
         image(pictures, "spectra of some planets"),
+        "<p>Posterior: the spectrum after the prior. FGS1 stands at the left, its points beside each other.</p>",
     ]
     one = chosen[-1]
     pair = Figure(figsize=(13, 5.4), layout="constrained")
@@ -66,5 +78,24 @@ def spectra_page(
     else:
         left.set_visible(False)
     correlation(cov[one], f"planet {ids[one]}: posterior", right)
-    content += ["<h2>What errors have in common</h2>", image(pair, "correlation matrices")]
+    alone, whole = _error_of_mean(measured[one])
+    said = (
+        f"The mean of this planet's depths is known to {1e6 * whole:.0f} ppm; channels taken as independent would claim "
+        f"{1e6 * alone:.0f} ppm. Small correlations of many channels add up."
+    )
+    content += [
+        f"<h2>What errors have in common</h2><p>{said}</p>",
+        image(pair, "correlation matrices"),
+    ]
     return document("Spectra", "".join(content))
+
+
+def _error_of_mean(measured: Measured) -> tuple[float, float]:
+    """Error of the mean of all measured channels as if they were independent, and by their covariance; NaN where there is none."""
+    known = measured.known
+    if not known.any():
+        return float("nan"), float("nan")
+    cov = measured.covariance()
+    weight = 1.0 / np.diag(cov)
+    weight /= weight.sum()
+    return float(np.sqrt(np.square(weight) @ np.diag(cov))), float(np.sqrt(weight @ cov @ weight))
