@@ -123,6 +123,7 @@ def submission_ids(data: Location, ids: tuple[str, ...]) -> tuple[tuple[str, ...
     else all of the run.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "sample_submission.csv").write_text("planet_id,wl_1\\n7,0.1\\n")
     ...     submission_ids(Path(folder), ("6", "7"))[0], submission_ids(Path(folder), ("6",))[0]
