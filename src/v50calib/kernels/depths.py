@@ -29,6 +29,7 @@ from v50calib.kernels.joint_shapes import (
     root_of,
     slopes_into,
 )
+from v50calib.kernels.products import product
 from v50calib.kernels.red_noise import red_noise, transit_bins
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
@@ -223,10 +224,10 @@ class _Problem:
             self.nearest[block.band], self.at_node[block.band], self.mix[block.band],
         )  # fmt: skip
         if block.additive:
-            level = 1.0 + block.design[:, :1] @ local[:, :1].T
-            model = level * curves.base + block.design[:, 1:] @ local[:, 1:].T
+            level = 1.0 + block.design[:, :1] * local[:, 0]
+            model = level * curves.base + product(block.design[:, 1:], local[:, 1:].T)
         else:
-            level = 1.0 + block.design @ local.T
+            level = 1.0 + product(block.design, local.T)
             model = level * curves.base
         return _Light(curves, level * weight, (self.flux[i] - model) * weight)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.products import product
 from v50calib.kernels.transit import Model, Shape, radius_ratio
 
 #: finite-difference steps of t0 [h], a/R* (relative), b, u
@@ -56,9 +57,9 @@ class Columns:
         k = self._terms.shape[1]
         i, j = np.triu_indices(k)
         products = self._terms[:, i] * self._terms[:, j]
-        flat = products.T @ np.square(self._others)
+        flat = product(products.T, np.square(self._others))
         if self._first is not self._others:
-            flat[:k] = products[:, :k].T @ (self._first * self._others)
+            flat[:k] = product(products[:, :k].T, self._first * self._others)
             flat[0] = products[:, 0] @ np.square(self._first)
         out = np.empty((flat.shape[1], k, k))
         out[:, i, j] = flat.T
@@ -67,7 +68,7 @@ class Columns:
 
     def dot(self, values: Float) -> Float:
         """Products of the columns with values (n, channel), (channel, k)."""
-        out = (self._others * values).T @ self._terms
+        out = product(self._terms.T, self._others * values).T
         if self._first is not self._others:
             out[:, 0] = self._terms[:, 0] @ (self._first * values)
         return np.asarray(out)
@@ -115,8 +116,10 @@ def eliminate(
         normal[:, each, each] += ridge / scale**2
     # (channel, terms, columns): of the shared columns, g and the residual
     cross = np.stack([columns.dot(values) for values in (*shared, g, residual)], axis=2)
-    flat = shared.reshape(len(shared), -1)
-    gs, ss, sr = np.einsum("snc,nc->cs", shared, g), flat @ flat.T, flat @ residual.ravel()
+    # sums over all samples go time by time: one long product is split among BLAS threads, and their number would be in the digits
+    by_time = np.moveaxis(shared, 1, 0)
+    gs, ss = np.einsum("snc,nc->cs", shared, g), (by_time @ np.swapaxes(by_time, 1, 2)).sum(axis=0)
+    sr = (by_time @ residual[:, :, None])[..., 0].sum(axis=0)
     if drift is not None:
         cross, gs, ss, sr = _with_drift(drift, plain, cross, (gs, ss, sr))
     if ridge is not None and local is not None:
@@ -126,7 +129,7 @@ def eliminate(
     gg = np.square(g).sum(axis=0) - (cross[:, :, -2] * inv_g).sum(axis=1)
     gs = gs - (inv_g[:, None, :] @ cross_s)[:, 0]
     gr = (g * residual).sum(axis=0) - (cross[:, :, -1] * inv_g).sum(axis=1)
-    own = np.tensordot(inv_s, cross, axes=((0, 1), (0, 1)))
+    own = (np.swapaxes(inv_s, 1, 2) @ cross).sum(axis=0)
     ss, sr = ss - own[:, :-2], sr - own[:, -1]
     return Reduced(np.maximum(gg, 0.0), gs, gr, 0.5 * (ss + ss.T), sr, index, solved, residual)
 
@@ -206,8 +209,8 @@ def curves_of(
     # offset in depth of each channel from each node, and the part of it that is near; the sum over nodes is a matrix product
     offset = depth - node_depth[:, None]
     bent = np.clip(offset, -near[:, None], near[:, None])
-    base = value @ mix + slope @ (mix * offset) + curve @ (mix * (offset - 0.5 * bent) * bent)
-    return Curves(base, slope @ mix + curve @ (mix * bent), here, value)
+    base = product(value, mix) + product(slope, mix * offset) + product(curve, mix * (offset - 0.5 * bent) * bent)
+    return Curves(base, product(slope, mix) + product(curve, mix * bent), here, value)
 
 
 def slopes_into(out: Float, model: Model, curves: Curves, nodes: Float, mix: Float) -> None:
@@ -222,4 +225,5 @@ def slopes_into(out: Float, model: Model, curves: Curves, nodes: Float, mix: Flo
     da = STEP_A * here[0].a
     by_a = (_curves(model, [replace(one, a=one.a + da) for one in here]) - value) / da
     by_b = (_curves(model, [replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
-    np.matmul(np.stack([(later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2]), mix, out=out)
+    for slope, by_channel in zip(((later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2), out, strict=True):
+        product(slope, mix, by_channel)
