@@ -12,12 +12,13 @@ from tests.uncertainty.test_spectra import visit
 
 from v50calib.cli.main import main
 from v50calib.errors import ConfigError, DataError
+from v50calib.estimators.crossfit import folds_of
 from v50calib.estimators.measured import Measured
 from v50calib.kernels.covariance import covariance
 from v50calib.runs.estimates import open_estimates
 from v50calib.runs.spectra import open_spectra
 from v50calib.simulate import simulate_dataset
-from v50calib.uncertainty.crossfit import crossfit, folds_of
+from v50calib.uncertainty.crossfit import crossfit
 from v50calib.uncertainty.estimate import estimate, full_wavelength
 from v50calib.uncertainty.fit import fit
 from v50calib.uncertainty.model import apply
@@ -109,7 +110,7 @@ def test_cross_fit_is_a_loop_over_the_parts(method: str) -> None:
     options = TopLevelCalib(method=method)
     found = crossfit(predictions, truth, options)
     assert found.kept
-    part = folds_of(50)
+    part = folds_of(50, 5)
     for fold in range(5):
         train, held = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
         model = fit(predictions.take(train), Truth(tuple(ids[i] for i in train), y[train]), options)

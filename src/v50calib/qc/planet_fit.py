@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.covariance import weighted_depth
 from v50calib.kernels.transit import Shape, transit_duration
 
 #: a contact counts as seen with this share of its length of light outside of the transit beside it
@@ -46,9 +47,8 @@ def white_difference(one: Spectrum, other: Spectrum, *, independent: bool = Fals
     if not good.any():
         return math.nan
     weight = 1.0 / np.square(np.maximum(one.sigma[good], other.sigma[good]))
-    weight = weight / weight.sum()
-    errors = [_mean_sigma(s, good, weight) for s in (one, other)]
-    return abs(float(weight @ (one.depth[good] - other.depth[good]))) / (math.hypot(*errors) if independent else max(errors))
+    (depth, error), (depth_too, error_too) = (weighted_depth(s.depth[good], s.sigma[good], s.shared[good], weight) for s in (one, other))
+    return abs(depth - depth_too) / (math.hypot(error, error_too) if independent else max(error, error_too))
 
 
 def white(spectrum: Spectrum) -> tuple[float, float]:
@@ -58,17 +58,8 @@ def white(spectrum: Spectrum) -> tuple[float, float]:
     0.000361
     """
     good = np.isfinite(spectrum.depth) & (spectrum.sigma > 0)
-    if not good.any():
-        return math.nan, math.nan
-    weight = 1.0 / np.square(spectrum.sigma[good])
-    weight = weight / weight.sum()
-    return float(weight @ spectrum.depth[good]), _mean_sigma(spectrum, good, weight)
-
-
-def _mean_sigma(spectrum: Spectrum, good: np.ndarray, weight: Float) -> float:
-    shared = spectrum.shared[good]
-    own = np.maximum(np.square(spectrum.sigma[good]) - np.square(shared).sum(axis=1), 0.0)
-    return float(np.sqrt(np.square(weight) @ own + np.square(weight @ shared).sum()))
+    weight = np.where(good, 1.0 / np.square(np.where(good, spectrum.sigma, 1.0)), 0.0)
+    return weighted_depth(spectrum.depth, spectrum.sigma, spectrum.shared, weight)
 
 
 def contacts_seen(shape: Shape, t0: Sequence[float], times: Sequence[Float], widths: Sequence[float]) -> float:

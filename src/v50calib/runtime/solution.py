@@ -89,7 +89,7 @@ def solve_spectra(
     if estimator != "depths":
         wavelength = full_wavelength(wavelengths)
         # what stood in for a missing depth is not what the estimator saw
-        notes = [note for note in notes if "naive" not in note and "neighbours" not in note and "set to 0" not in note]
+        notes = [note for note in notes if note not in spectra.filled]
         estimates = estimate(before.ids, spectra.measured, wavelength, estimator, truth, log)
         write_estimates(run_dir, estimator, dataset_of(estimates, {"estimator": estimator}), {"estimator": estimator})
         before = estimates.predictions

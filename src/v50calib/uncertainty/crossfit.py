@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from v50calib.kernels.arrays import Float, Index
+from v50calib.estimators.crossfit import folds_of
+from v50calib.kernels.arrays import Float
 from v50calib.uncertainty.fit import fit, least
 from v50calib.uncertainty.metrics import gaussian_log_density
 from v50calib.uncertainty.model import apply
@@ -27,15 +28,6 @@ class CrossFit:
     gain: float
     kept: bool
     notes: tuple[str, ...] = ()
-
-
-def folds_of(count: int, folds: int = FOLDS) -> Index:
-    """(count,) the part that each of so many planets belongs to, of about equal size; the same for the same count.
-
-    >>> folds_of(7, 3)
-    array([0, 1, 2, 0, 1, 2, 0])
-    """
-    return np.arange(count) % min(folds, count)
 
 
 def crossfit(predictions: Predictions, truth: Truth, options: TopLevelCalib, folds: int = FOLDS) -> CrossFit:
@@ -61,7 +53,7 @@ def crossfit(predictions: Predictions, truth: Truth, options: TopLevelCalib, fol
     known = np.zeros(len(predictions.ids), bool)
     known[rows] = True
     mu, sigma = predictions.mu.copy(), predictions.sigma.copy()
-    part = folds_of(len(rows), folds)
+    part = folds_of(len(rows), min(folds, len(rows)))
     for fold in range(int(part.max()) + 1):
         train = predictions.take(rows[part != fold])
         model = fit(train, _of(truth, train.ids), options)

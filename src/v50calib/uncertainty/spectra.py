@@ -32,12 +32,13 @@ FGS1_PER_RMS, FGS1_SHARE = 2.2, 0.1
 @dataclass
 class Spectra:
     """predictions and features in submission layout; measured: each planet's depths with their covariance, nothing filled in;
-    notes: for the user, what was filled in."""
+    notes: for the user; filled: those of them that say what stands in predictions in place of a depth."""
 
     predictions: Predictions
     features: Features
     notes: list[str] = field(default_factory=list)
     measured: tuple[Measured, ...] = ()
+    filled: tuple[str, ...] = ()
 
 
 @dataclass
@@ -103,13 +104,15 @@ def combine(
     if fits is not None and joint < len(planets):
         notes.append(f"{len(planets) - joint} of {len(planets)} planets have no fit of all their visits: the visits' own are averaged")
     ids = sorted(planets, key=lambda i: (len(i), i))
-    rows = [_finish(i, planets[i], naive, notes) for i in ids]
+    filled: list[str] = []
+    rows = [_finish(i, planets[i], naive, filled) for i in ids]
     measured = tuple(planets[i].measured() for i in ids)
     mu, sigma, features = (np.stack(part) for part in zip(*rows, strict=True))
     negative = mu < 0
     if negative.any():
-        notes.append(f"{int(negative.sum())} negative depths were set to 0")
-    return Spectra(Predictions(tuple(ids), np.where(negative, 0.0, mu), sigma), Features(tuple(ids), features, FEATURES), notes, measured)
+        filled.append(f"{int(negative.sum())} negative depths were set to 0")
+    predictions = Predictions(tuple(ids), np.where(negative, 0.0, mu), sigma)
+    return Spectra(predictions, Features(tuple(ids), features, FEATURES), notes + filled, measured, tuple(filled))
 
 
 def _add(planet: _Planet, ds: xr.Dataset) -> None:
