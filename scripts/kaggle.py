@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     # failed visits have their reasons in the run; planets that lost them get what is left
     solved = solve(args, overrides)
     if solved == NO_DEPTHS:
-        print("no submission: this profile makes none (the reason is above); the light curves are there")
+        print("no submission: the reason is above; the light curves are there")
         return code
     return max(code, solved)
 

@@ -42,7 +42,7 @@ def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: 
     assert "FGS1: 3 left; a visit takes" in said
     assert said.index("fits\n") < said.index("3 calibrated, 0 already complete")
     assert "3 of 3 visits x instruments done, 0 failed" in said
-    assert "no submission: this profile makes none" in said
+    assert "no submission: the reason is above" in said
     leaf = next(iter(open_calibrated(out).leaves)).to_dataset()
     assert "trace_norm" in leaf
     assert not {"cds_binned", "photometry", "background"} & set(leaf.data_vars)

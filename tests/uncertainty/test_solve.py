@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.uncertainty.test_spectra import visit
 
 from v50calib.cli.main import main
-from v50calib.errors import ConfigError, DataError
+from v50calib.errors import ConfigError, DataError, StoreError
 from v50calib.estimators.crossfit import folds_of
 from v50calib.estimators.measured import Measured
 from v50calib.kernels.covariance import covariance
@@ -163,7 +163,7 @@ def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(stored["depth"].sel(planet=int(predictions.ids[0])), predictions.mu[0], rtol=1e-9)
     np.testing.assert_allclose(np.diagonal(stored["covariance"], axis1=1, axis2=2) ** 0.5, stored["depth_sigma"], rtol=1e-5)
     # the depths keep no trace of the prior
-    fits = open_spectra(out)
+    fits = open_spectra(str(out))
     assert fits
     assert not any("prior" in str(ds.attrs) for ds in fits.values())
     assert np.linalg.cholesky(stored["covariance"].to_numpy()).shape == (2, 283, 283)
@@ -178,6 +178,11 @@ def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> Non
     again = invoke("solve", dataset, out, "--estimator", "gp", *lean)
     assert again.exit_code == 0, again.output
     assert "0 calibrated, 6 already complete" in again.stdout
+
+
+def test_fits_of_a_run_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no run directory"):
+        open_spectra(tmp_path / "nowhere")
 
 
 def test_spectra_writes_what_an_estimator_says(dataset: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, read_record, staging
-from v50calib.io.storage.location import Location
+from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import write_group
 from v50calib.runs.product import open_product
@@ -59,8 +59,12 @@ def withdraw_planet(root: Location, planet_id: str) -> None:
         raise StoreError(f"cannot replace the fit of planet {planet_id} under '{root}': {exc.strerror or exc}") from exc
 
 
-def open_spectra(run_dir: Location) -> dict[str, xr.Dataset]:
-    """The fits of a run's planets by planet_id, lazily opened; empty where the run has none."""
+def open_spectra(run_dir: str | Location) -> dict[str, xr.Dataset]:
+    """The fits of a run's planets by planet_id, lazily opened; empty where the run has none. Raises StoreError where there is no such
+    directory."""
+    run_dir = locate(run_dir)
+    if not run_dir.is_dir():
+        raise StoreError(f"'{run_dir}' is no run directory: give the --out of a 'v50calib calibrate' or the OUT of a 'v50calib solve'")
     return {planet: open_product(path) for planet, path in fitted_planets(run_dir)}
 
 
