@@ -7,39 +7,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from tests.helpers.exports import invoke, read
 
 import v50calib
-from v50calib.cli.main import main
 from v50calib.errors import StoreError
 from v50calib.export.write import export, plan_export
 from v50calib.runs.spectra import open_spectra
 
 FORMATS = ("zarr", "netcdf", "npz", "hdf5")
-
-
-def invoke(*args: object) -> Result:
-    return CliRunner().invoke(main, ["export", *[str(a) for a in args]], catch_exceptions=False)
-
-
-def read(path: Path, fmt: str) -> dict[str, NDArray[Any]]:
-    """Every array of an export, by a reader that is not ours."""
-    if fmt == "npz":
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    if fmt == "hdf5":
-        with h5py.File(path) as file:
-            return {name: item.asstr()[...] if item.dtype.kind == "O" else item[...] for name, item in file.items()}
-    ds = xr.open_zarr(path, consolidated=False) if fmt == "zarr" else xr.open_dataset(path, engine="h5netcdf")
-    with ds:
-        return {str(name): var.values for name, var in ds.load().variables.items()}
 
 
 def raw(path: Path) -> dict[str, NDArray[Any]]:

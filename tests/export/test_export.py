@@ -8,16 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from scipy.stats import binned_statistic
+from tests.helpers.exports import invoke, read
 
 from v50calib import open_calibrated
-from v50calib.cli.main import main
 from v50calib.errors import ConfigError, StoreError
 from v50calib.export import write as module
 from v50calib.export.write import export, plan_export
@@ -35,23 +33,6 @@ def run(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def gone(out: Path) -> Path:
     return max((out / "calibrated.zarr").iterdir()) / "0" / "FGS1"
-
-
-def invoke(*args: object) -> Result:
-    return CliRunner().invoke(main, ["export", *[str(a) for a in args]], catch_exceptions=False)
-
-
-def read(path: Path, fmt: str) -> dict[str, NDArray[Any]]:
-    """Every array of an export."""
-    if fmt == "npz":
-        with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    if fmt == "hdf5":
-        with h5py.File(path) as file:
-            return {name: item.asstr()[...] if item.dtype.kind == "O" else item[...] for name, item in file.items()}
-    ds = xr.open_zarr(path, consolidated=False) if fmt == "zarr" else xr.open_dataset(path, engine="h5netcdf")
-    with ds:
-        return {str(name): var.values for name, var in ds.load().variables.items()}
 
 
 def products(run: Path) -> dict[tuple[str, int, str], xr.Dataset]:
