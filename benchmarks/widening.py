@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmarks.report import write_between
+from benchmarks.spoil import lost, multiplied, parabola, rewrite, signals
 from v50calib import calibrate, open_calibrated
 from v50calib.kernels.covariance import covariance
 from v50calib.qc.distrust import UNTOLD, Verdict, judge, judge_planet
@@ -76,19 +75,11 @@ def choices(kind: str, rng: np.random.Generator, fraction: float) -> tuple[dict[
 
 def spoil(data: Path, change: dict[str, float], rng: np.random.Generator) -> None:
     """Change the frames of a dataset: all codes 0 in a block of a visit, or all light times a parabola in time."""
-    for path in sorted(data.glob("train/*/*_signal_*.parquet")):
-        table = pq.read_table(path)
-        frames = np.stack([column.to_numpy() for column in table.columns], axis=1)
-        n = frames.shape[0]
+    for path in signals(data):
         if "block" in change:
-            start = int(change["at"] * n) // 2 * 2
-            frames[start : start + int(change["block"] * n) // 2 * 2] = 0
+            rewrite(path, lambda frames: lost(frames, change["at"], change["block"]))
         else:
-            bow = change["bow"] * (3.0 * np.square(np.linspace(-1, 1, n)) - 1.0) / 2.0
-            light = frames * (1.0 + bow[:, None]) + rng.random(frames.shape)
-            frames = np.clip(np.floor(light), 0, 65535).astype(frames.dtype)
-        arrays = [pa.array(np.ascontiguousarray(frames[:, i])) for i in range(frames.shape[1])]
-        pq.write_table(pa.table(arrays, names=table.column_names), path)
+            rewrite(path, lambda frames: multiplied(frames, parabola(len(frames), change["bow"]), rng))
 
 
 def case(kind: str, number: int, seed: int, fraction: float, work: Path) -> list[dict[str, Any]]:
