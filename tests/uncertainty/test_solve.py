@@ -19,12 +19,12 @@ from v50calib.runs.estimates import open_estimates
 from v50calib.runs.spectra import open_spectra
 from v50calib.simulate import simulate_dataset
 from v50calib.uncertainty.crossfit import crossfit
-from v50calib.uncertainty.estimate import estimate, full_wavelength
+from v50calib.uncertainty.estimate import check_population, estimate, full_wavelength
 from v50calib.uncertainty.fit import fit
 from v50calib.uncertainty.model import apply
 from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.spectra import combine
-from v50calib.uncertainty.tables import N_BINS, Predictions, Truth, read_predictions, read_truth
+from v50calib.uncertainty.tables import N_BINS, Predictions, Truth, read_predictions, read_truth, write_truth
 
 WAVELENGTH = np.r_[0.7, np.linspace(1.95, 3.9, 282)]
 
@@ -138,6 +138,24 @@ def test_a_recalibration_that_costs_is_not_taken() -> None:
         np.testing.assert_array_equal(worse.predictions.sigma, np.full(off.shape, 1e-4))
 
 
+def test_a_population_is_refused_before_frames_are_read(worlds: tuple[list[str], list[Measured], Truth]) -> None:
+    _, _, truth = worlds
+    check_population(truth, truth.ids)
+    few = Truth(truth.ids[:22], truth.y[:22])
+    check_population(few, ["9"])
+    with pytest.raises(DataError, match="the 17 that are left"):
+        check_population(few, ["9", truth.ids[3]])
+    with pytest.raises(DataError, match="holds 19 spectra"):
+        check_population(Truth(truth.ids[:19], truth.y[:19]), ["9"])
+
+
+@pytest.mark.parametrize("factor", [1e6, 100.0])
+def test_true_spectra_in_ppm_or_percent(tmp_path: Path, factor: float) -> None:
+    write_truth(tmp_path / "train.csv", Truth(("7",), np.full((1, N_BINS), 0.012 * factor)))
+    with pytest.raises(DataError, match=f"wl_1 of planet 7 is {0.012 * factor:g}.*divide ppm by 1e6, percent by 100"):
+        read_truth(tmp_path / "train.csv")
+
+
 def invoke(*args: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
@@ -147,6 +165,10 @@ def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> Non
     refused = invoke("solve", dataset, out, "--estimator", "population", *lean)
     assert refused.exit_code == 2
     assert "--truth train.csv" in refused.stderr
+    assert not out.exists()
+    few = invoke("solve", dataset, out, "--truth", dataset / "train.csv", "--estimator", "population", *lean)
+    assert few.exit_code != 0
+    assert "holds 2 spectra, and a population takes at least 20" in few.stderr
     assert not out.exists()
     short = invoke("solve", dataset, out, "--hours", "0", *lean)
     assert short.exit_code == 1
@@ -178,6 +200,16 @@ def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> Non
     again = invoke("solve", dataset, out, "--estimator", "gp", *lean)
     assert again.exit_code == 0, again.output
     assert "0 calibrated, 6 already complete" in again.stdout
+
+
+def test_a_dataset_solved_in_parts(dataset: Path, tmp_path: Path) -> None:
+    out, (one, other) = tmp_path / "run", sorted(path.name for path in (dataset / "train").iterdir())
+    (tmp_path / "rest.txt").write_text(f"{other}\n")
+    common = ("--estimator", "gp", "--no-plan", "runtime.scheduler=sync", "output.cubes=none")
+    assert invoke("solve", dataset, out, "--planet", one, *common).exit_code == 0
+    assert read_predictions(out / "submission.csv").ids == (one,)
+    assert invoke("solve", dataset, out, "--planets-from", tmp_path / "rest.txt", *common).exit_code == 0
+    assert set(read_predictions(out / "submission.csv").ids) == {one, other}
 
 
 def test_fits_of_a_run_that_is_not_there(tmp_path: Path) -> None:

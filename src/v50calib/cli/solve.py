@@ -33,34 +33,40 @@ _FILE = click.Path(path_type=Path)
 @one_of("--recalibrate", words=("temperature", "affine", "none"), help="Of sigmas on planets with truth, cross-fitted.")
 @click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
 @click.option("--config-dir", type=_FILE, default=None, help="Folder with your own profiles, searched first.")
+@click.option("--planet", "planets", multiple=True, help="Calibrate only this planet; may be given several times.")
+@click.option("--planets-from", type=_FILE, default=None, help="Calibrate only the planets in this file, one id per line.")
 @click.option("--hours", type=click.FloatRange(min=0), default=None, help="Do not start where the plan exceeds this time, e.g. 9.")
 @click.option("--no-plan", is_flag=True, help="Skip the plan, which calibrates two visits to project hours and bytes.")
 @click.argument("overrides", nargs=-1)
 def solve(
     data: Location, out: Location, truth: Path | None, estimator: Any, recalibrate: str, config_name: str, config_dir: Path | None,
-    hours: float | None, no_plan: bool, overrides: tuple[str, ...],
+    planets: tuple[str, ...], planets_from: Path | None, hours: float | None, no_plan: bool, overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Raw frames in DATA to OUT/submission.csv: plan, calibrate, one fit a planet, spectra, recalibrated sigmas, report.
 
-    OUT is a run directory as of calibrate; the same command resumes one that was stopped. OVERRIDES are those of calibrate. Planets
+    OUT is a run directory as of calibrate; the same command resumes one that was stopped. The submission has all planets of OUT, also
+    those of an earlier call with other --planet. OVERRIDES are those of calibrate. Planets
     without a usable visit get the prior, and the end says which. Exit code 1 where a visit failed (the submission is written all the
     same) or the plan exceeds --hours (nothing is written).
     """
     from v50calib.config import load
     from v50calib.runtime.batch import plan
+    from v50calib.runtime.select import read_planets
     from v50calib.runtime.solution import solve_spectra, submission_ids
+    from v50calib.uncertainty.estimate import check_population
     from v50calib.uncertainty.tables import write_predictions
 
     config = load(config_name, overrides, config_dir)
     known = _checked(truth, out, config)
     chosen = _estimator(estimator, known)
-    if chosen == "population" and known is None:
-        raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
+    wanted = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
     decisions = plan(data, out, config)
     _refuse_strangers(out, decisions)
-    if not no_plan and not _fits(data, out, config, hours, decisions):
+    if chosen == "population":
+        check_population(known, wanted or {decision.job.key.planet_id for decision in decisions})
+    if not no_plan and not _fits(data, out, config, hours, wanted):
         sys.exit(1)
-    failed = _calibrate(data, out, config)
+    failed = _calibrate(data, out, config, wanted)
     options = config.calib.top_level_calib
     if recalibrate != "none":
         options = options.model_copy(update={"method": recalibrate})
@@ -121,26 +127,27 @@ def _refuse_strangers(out: Location, decisions: Sequence[Decision]) -> None:
         )
 
 
-def _fits(data: Location, out: Location, config: RunConfig, hours: float | None, decisions: Sequence[Decision]) -> bool:
+def _fits(data: Location, out: Location, config: RunConfig, hours: float | None, planets: Sequence[str]) -> bool:
     """Print the plan of what is left; whether it keeps the limit."""
     from v50calib.cli.progress import run_progress
+    from v50calib.runtime.batch import plan
     from v50calib.runtime.forecast import Limits, forecast
 
-    if not any(decision.action == "do" for decision in decisions):
+    if not any(decision.action == "do" for decision in plan(data, out, config, planets=planets)):
         return True
     with run_progress("measure") as progress:
-        found = forecast(data, config, out=out, limits=Limits(hours), progress=progress)
+        found = forecast(data, config, out=out, planets=planets, limits=Limits(hours), progress=progress)
     print_forecast(found)
     return not found.broken
 
 
-def _calibrate(data: Location, out: Location, config: RunConfig) -> int:
+def _calibrate(data: Location, out: Location, config: RunConfig, planets: Sequence[str]) -> int:
     """Calibrate what is left; how many visits failed."""
     from v50calib.cli.progress import run_progress
     from v50calib.runtime.batch import calibrate
 
     with run_progress() as progress:
-        summary = calibrate(data, out, config=config, progress=progress)
+        summary = calibrate(data, out, config=config, planets=planets, progress=progress)
     click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
     for note in summary.notes:
         click.echo(note)

@@ -122,6 +122,7 @@ def forecast(
     config: RunConfig,
     *,
     out: Location | None = None,
+    planets: Sequence[str] = (),
     visits: int = SAMPLE,
     scratch: Path | None = None,
     limits: Limits | None = None,
@@ -130,6 +131,7 @@ def forecast(
     """Calibrate a sample and extrapolate to what is left to do.
 
     out      a run directory whose complete visits are not counted
+    planets  only these; none: all
     visits   size of the sample; at least the number of visits that are calibrated at once
     scratch  local folder for the temporary products (default: the system's)
 
@@ -138,7 +140,7 @@ def forecast(
     """
     check_answers(root)
     limits = limits if limits is not None else Limits()
-    left = _left(root, config, out)
+    left = _left(root, config, out, planets)
     wanted, here = slots(config.runtime), _here(config)
     at_once = slots(here.runtime)
     if not left:
@@ -178,12 +180,12 @@ def _here(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"runtime": runtime.model_copy(update={"scheduler": "local", "num_workers": fit})})
 
 
-def _left(root: Location, config: RunConfig, out: Location | None) -> list[VisitKey]:
+def _left(root: Location, config: RunConfig, out: Location | None, planets: Sequence[str] = ()) -> list[VisitKey]:
     """The visits that are to be calibrated: all, or those that are not complete in `out`."""
     if out is None or not out.exists():
         # nothing is written: any location serves as the jobs' output
-        return [job.key for job in make_jobs(root, root, config)]
-    return [d.job.key for d in plan(root, out, config) if d.action == "do"]
+        return [job.key for job in make_jobs(root, root, config, planets)]
+    return [d.job.key for d in plan(root, out, config, planets=planets) if d.action == "do"]
 
 
 def sample(keys: Sequence[VisitKey], count: int) -> list[VisitKey]:

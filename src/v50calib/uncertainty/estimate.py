@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import xarray as xr
 
 from v50calib.errors import ConfigError, DataError
 from v50calib.estimators.crossfit import one_by_one
+from v50calib.estimators.fitting import Options
 from v50calib.estimators.gp import GaussianProcess
 from v50calib.estimators.measured import Measured, Posterior
 from v50calib.kernels.arrays import Float
@@ -86,6 +88,27 @@ def _by_population(
     row = {planet: i for i, planet in enumerate(ids)}
     found = one_by_one(truth.y, truth.ids, wavelength, dict(zip(ids, measured, strict=True)), folds=min(FOLDS, max(2, len(truth.ids))))
     return ((row[planet], posterior) for planet, posterior in found)
+
+
+def check_population(truth: Truth | None, planets: Iterable[str]) -> None:
+    """Whether a population can be fitted for these planets, which is known before any frame is read. Raises ConfigError, DataError.
+
+    >>> check_population(Truth(("7", "8"), np.full((2, N_BINS), 0.01)), ["9"])
+    Traceback (most recent call last):
+    v50calib.errors.DataError: the truth holds 2 spectra, and a population takes at least 20: give more, or take --estimator gp
+    """
+    if truth is None:
+        raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
+    fewest, count = Options().fewest, len(truth.ids)
+    if count < fewest:
+        raise DataError(f"the truth holds {count} spectra, and a population takes at least {fewest}: give more, or take --estimator gp")
+    folds = min(FOLDS, max(2, count))
+    left = count - math.ceil(count / folds)
+    if left < fewest and set(planets) & set(truth.ids):
+        raise DataError(
+            f"the truth holds {count} spectra, and planets among them are estimated without their fifth of it: the {left} that are "
+            f"left are fewer than the {fewest} that a population takes; give more, or take --estimator gp"
+        )
 
 
 def full_wavelength(wavelengths: dict[str, Float]) -> Float:

@@ -82,13 +82,17 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def read_truth(path: str | Path) -> Truth:
-    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`.
+    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`, and for depths of 1 or more.
 
     >>> read_truth("nowhere.csv")
     Traceback (most recent call last):
     v50calib.errors.DataError: 'nowhere.csv' does not exist: give the file of truth
     """
-    ids, blocks = _read(Path(path), {"y": "wl"}, "truth")
+    path = Path(path)
+    ids, blocks = _read(path, {"y": "wl"}, "truth")
+    _refuse(
+        path, ids, np.abs(blocks["y"]) >= 1, "y", "wl", "is no share of the star's light: divide ppm by 1e6, percent by 100", blocks["y"]
+    )
     return Truth(ids, blocks["y"])
 
 
