@@ -15,7 +15,7 @@ FEWEST_OUTSIDE = 10
 
 
 def white_over_model(flux: Real, normalized: Real, var: Real) -> tuple[Float, Float]:
-    """White light over the white out-of-transit model, (pair,), and its variance; a channel with any NaN takes no part.
+    """White light over the white out-of-transit model, (pair,), and its variance; a channel with any NaN takes no part; NaN where none is left.
 
     flux, var (pair, channel) e- and e-² of a single pair; normalized (pair, channel): flux over its model.
 
@@ -25,6 +25,8 @@ def white_over_model(flux: Real, normalized: Real, var: Real) -> tuple[Float, Fl
     """
     light, by_channel = sums(flux)
     whole = np.isfinite(sums(normalized)[1]) & np.isfinite(by_channel)
+    if not whole.any():
+        return np.full(len(light), np.nan), np.full(len(light), np.nan)
     if not whole.all():
         flux, normalized, var = flux[:, whole], normalized[:, whole], var[:, whole]
         light = sums(flux)[0]

@@ -209,10 +209,12 @@ def binned_white(series: Series, flux: Float, var: Float) -> tuple[TimeBins, Flo
 
 def white_normalized(series: Series, normalized: Normalized) -> tuple[Float, Float]:
     """White light curve (pair,), 1 out of transit: the normalized channels weighted by their light, and its variance; a channel with
-    any NaN takes no part."""
+    any NaN takes no part. NaN where none is left."""
     level = np.broadcast_to(normalized.level, series.flux.shape[1:])
     light = normalized.baseline.mean(axis=0, dtype=np.float64)
     whole = np.isfinite(light) & whole_channels(normalized.flux)
+    if not whole.any():
+        return np.full(len(series.flux), np.nan), np.full(len(series.flux), np.nan)
     weight = light[whole]
     curves = [v if whole.all() else np.ascontiguousarray(v[:, whole]) for v in (normalized.flux, normalized.var)]
     flux, var = weighted_totals(curves[0], weight), weighted_totals(curves[1], weight**2) + series.common_of(whole)
