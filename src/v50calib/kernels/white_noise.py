@@ -15,7 +15,7 @@ FEWEST_OUTSIDE = 10
 
 
 def white_over_model(flux: Real, normalized: Real, var: Real) -> tuple[Float, Float]:
-    """White light over the white out-of-transit model, (pair,), and its variance; a channel with any NaN takes no part; NaN where none is left.
+    """White light over the white out-of-transit model, (pair,), and its variance; a channel with any NaN takes no part: NaN if all have.
 
     flux, var (pair, channel) e- and e-² of a single pair; normalized (pair, channel): flux over its model.
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from click.testing import CliRunner
 
 from v50calib import schema
+from v50calib.cli.main import main
 from v50calib.errors import DataError, StoreError
 from v50calib.io.catalog import open_root, open_source, scan
 from v50calib.io.challenge.root import ChallengeRoot
@@ -22,7 +24,7 @@ from v50calib.io.ingestion import ingest
 from v50calib.io.keys import VisitKey
 from v50calib.io.raw_store import group as raw_zarr
 from v50calib.io.raw_store.root import RawStoreRoot
-from v50calib.io.storage.commit import COMMIT_NAME, marked_group, read_record
+from v50calib.io.storage.commit import COMMIT_NAME, marked_group, read_record, tree_hash
 from v50calib.io.visit import open_visit
 
 KEY = VisitKey("342072318", 1, "FGS1")
@@ -182,3 +184,71 @@ def test_output_that_cannot_be_used_is_refused_before_reading(dataset: Path, tmp
 def _environment() -> dict[str, str]:
     package_parent = str(Path(raw_zarr.__file__).parents[2])
     return os.environ | {"PYTHONPATH": package_parent}
+
+
+@pytest.fixture
+def copy(store: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(store, tmp_path / "copy"))
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x10
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["dark", "dead", "flat", "read", "linear_corr", "time", "exposure", "wavelength"])
+def test_a_changed_map_or_axis_is_refused_by_name(copy: Path, name: str) -> None:
+    """Written anew by zarr, as a user would: its own checksums are right, the visit's is not."""
+    path = copy / str(KEY) / name
+    values = zarr.open_array(path, mode="r")[...]
+    array = zarr.open_array(path, mode="r+")
+    array[...] = ~values if values.dtype == bool else values * (1 + 1e-12) + 1e-12
+    with pytest.raises(DataError, match=f"not as it was ingested: {name} differ from their checksums"):
+        open_source(copy, KEY)
+
+
+def test_a_changed_attribute_is_refused(copy: Path) -> None:
+    meta = copy / str(KEY) / "zarr.json"
+    content = json.loads(meta.read_text())
+    content["attributes"]["adc_gain"] *= 1.0001
+    meta.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="attributes differ from their checksums"):
+        open_source(copy, KEY)
+
+
+def test_a_flipped_bit_in_frames_fails_the_visit(copy: Path) -> None:
+    shard = copy / str(KEY) / "raw_frames" / "c" / "0" / "0" / "0"
+    source = open_source(copy, KEY)
+    flip(shard, shard.stat().st_size // 2)
+    with pytest.raises(DataError, match="checksum differs"):
+        source.frames.read(0, source.frames.n_frames)
+
+
+def test_verify_takes_a_raw_store(copy: Path, store: Path) -> None:
+    whole = CliRunner().invoke(main, ["verify", str(copy)])
+    assert whole.exit_code == 0
+    assert "0 broken" in whole.stdout
+    flip(copy / str(KEY) / "raw_frames" / "c" / "0" / "0" / "0", 40)
+    broken = CliRunner().invoke(main, ["verify", str(copy)])
+    assert broken.exit_code == 1
+    assert "1 broken" in broken.stdout
+    assert f"{KEY}: its bytes are not those that were ingested" in " ".join(broken.stdout.split())
+    refused = CliRunner().invoke(main, ["verify", str(copy), "--quarantine"])
+    assert refused.exit_code == 2
+    assert "is a raw store" in refused.stderr
+
+
+def test_a_group_of_an_older_version_is_read_and_named(copy: Path) -> None:
+    """Without the hashes, as written before there were any: it opens as it did, and verify says what is not checked."""
+    meta = copy / str(KEY) / "zarr.json"
+    content = json.loads(meta.read_text())
+    del content["attributes"][raw_zarr.HASHES_ATTR]
+    meta.write_text(json.dumps(content))
+    open_source(copy, KEY)
+    record = json.loads((copy / str(KEY) / COMMIT_NAME).read_text())
+    record["tree_sha256"] = tree_hash(copy / str(KEY))
+    (copy / str(KEY) / COMMIT_NAME).write_text(json.dumps(record))
+    found = json.loads(CliRunner().invoke(main, ["verify", str(copy), "--json"]).stdout)
+    assert found["ok"]
+    assert found["unchecked"] == [str(KEY)]

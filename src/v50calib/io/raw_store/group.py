@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from v50calib.errors import DataError, StoreError
 from v50calib.io.keys import VisitKey
@@ -24,7 +24,7 @@ from v50calib.io.storage.commit import is_committed, read_record
 from v50calib.io.storage.location import Location, replace_text, zarr_source
 from v50calib.io.storage.shards import ShardedFrames, open_sharded
 from v50calib.io.storage.zarr_groups import read_array, write_array
-from v50calib.reference import ABSENT_ATTR, MAP_NAMES, make_reference
+from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, make_reference
 from v50calib.schema import RAW_VISIT, instrument_of, pair_chunks
 
 FORMAT = "v50calib-raw"
@@ -32,6 +32,8 @@ VERSION = 1
 _SMALL = (*(name for name in RAW_VISIT if name != "raw_frames"), "wavelength")
 #: attribute that names a visit's telemetry arrays, separated by blanks
 TELEMETRY_ATTR = "telemetry"
+#: attribute with the hashes of maps, axes and the other attributes, as JSON; groups of older versions have none
+HASHES_ATTR = "array_hashes"
 #: chunks per shard: a full visit's frames are 5 files
 CHUNKS_PER_SHARD = 5
 
@@ -113,8 +115,9 @@ def open_group(store: Location, key: VisitKey) -> VisitSource:
         full, chunk, dtype = _layout(path / "raw_frames")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path} is damaged ({error!r}): remove it and ingest the visit again") from error
-    attrs.pop("reference_hashes", None)
-    attrs.pop(TELEMETRY_ATTR, None)
+    _compare(path, attrs, small)
+    for name in ("reference_hashes", TELEMETRY_ATTR, HASHES_ATTR):
+        attrs.pop(name, None)
     absent = str(attrs.pop(ABSENT_ATTR, "")).split()
     shape = instrument_of(attrs).shape
     if full[1:] != shape or dtype != "uint16":
@@ -185,6 +188,13 @@ def write_visit(path: Path, source: VisitSource) -> None:
         attrs[TELEMETRY_ATTR] = " ".join(source.telemetry)
     if source.reference.absent:
         attrs[ABSENT_ATTR] = " ".join(source.reference.absent)
+    small: dict[str, Any] = {n: (RAW_VISIT[n].dims, m, _attrs(n)) for n, m in source.reference.maps().items()}
+    small["time"] = (("time",), source.time_h, _attrs("time"))
+    small["exposure"] = (("time",), source.exposure_s, _attrs("exposure"))
+    wavelength = np.asarray(source.wavelength, np.float64)
+    small |= {name: (("time",), values, {}) for name, values in source.telemetry.items()}
+    small["wavelength"] = (("x",)[: wavelength.ndim], wavelength, {"units": "um", "long_name": "wavelength"})
+    attrs[HASHES_ATTR] = json.dumps(_hashes(attrs, {name: np.asarray(values) for name, (_, values, _) in small.items()}), sort_keys=True)
     group = zarr.create_group(path, overwrite=True, attributes=attrs)
     n, (ny, nx) = source.frames.n_frames, source.frames.shape
     chunk = min(source.instrument.chunk_frames, n)
@@ -195,22 +205,40 @@ def write_visit(path: Path, source: VisitSource) -> None:
         chunks=(chunk, ny, nx),
         shards=(shard, ny, nx),
         dtype=np.uint16,
-        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+        compressors=(BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
         fill_value=0,
         dimension_names=RAW_VISIT["raw_frames"].dims,
         attributes=_attrs("raw_frames") | {"coordinates": "exposure wavelength"},
         config={"write_empty_chunks": True},
     )
-    small: dict[str, Any] = {n: (RAW_VISIT[n].dims, m, _attrs(n)) for n, m in source.reference.maps().items()}
-    small["time"] = (("time",), source.time_h, _attrs("time"))
-    small["exposure"] = (("time",), source.exposure_s, _attrs("exposure"))
-    wavelength = np.asarray(source.wavelength, np.float64)
-    small |= {name: (("time",), values, {}) for name, values in source.telemetry.items()}
-    small["wavelength"] = (("x",)[: wavelength.ndim], wavelength, {"units": "um", "long_name": "wavelength"})
     for name, (dims, values, attributes) in small.items():
         write_array(path / name, np.asarray(values), dims, attributes)
     for start, block in source.frames.blocks(shard):
         frames[start : start + len(block)] = block
+
+
+def _hashes(attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Hashes of arrays by name, and of the attributes as JSON text."""
+    # as JSON gives them back: a number that was an integer of NumPy is one of Python
+    text = json.dumps(json.loads(json.dumps(attrs)), sort_keys=True)
+    return {name: hash_array(values) for name, values in arrays.items()} | {"attributes": hash_text(text)}
+
+
+def _compare(path: Location, attrs: dict[str, Any], small: dict[str, np.ndarray]) -> None:
+    """Refuse maps, axes or attributes that are not as they were ingested (DataError)."""
+    if HASHES_ATTR not in attrs:
+        return
+    try:
+        known = dict(json.loads(attrs[HASHES_ATTR]))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged (its {HASHES_ATTR} cannot be read: {error}): remove it and ingest the visit again") from error
+    found = _hashes({k: v for k, v in attrs.items() if k != HASHES_ATTR}, small)
+    changed = sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name))
+    if changed:
+        raise DataError(
+            f"{path} is not as it was ingested: {', '.join(changed)} differ from their checksums, by damage or by hand; "
+            "remove it and ingest the visit again (other maps are for the dataset that is ingested)"
+        )
 
 
 def _small(path: Location) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 zarr's codec pipeline is general and spends twice the decoder's time on copies and event-loop steps. Where an
 array's metadata is exactly what `raw_store.group.write_visit` writes (one sharding codec over whole frames, index at the
-end, little-endian bytes, Blosc), the same chunks are decoded here with numcodecs. Any other array is read by zarr.
+end, little-endian bytes, Blosc, CRC32C), the same chunks are decoded here with numcodecs. Any other array is read by zarr.
 Format: Zarr v3 core and sharding-indexed codec specifications.
 """
 
@@ -28,6 +28,10 @@ _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 KEPT = 3
 #: offset and length of a chunk that was never written
 _EMPTY = 2**64 - 1
+#: CRC32C after a chunk or an index; header of a Blosc frame: versions, flags, type size, then three sizes of four bytes
+CHECKSUM_BYTES, BLOSC_HEADER_BYTES = 4, 16
+#: CRC32C of any bytes followed by their CRC32C
+RESIDUE = crc32c(crc32c(b"").to_bytes(CHECKSUM_BYTES, "little"))
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class ShardedFrames:
     shape: tuple[int, int, int]
     chunk: int
     per_shard: int
+    #: whether each chunk ends with its checksum; stores of older versions have none
+    checked: bool = True
 
     def read(
         self, start: int, stop: int, out: NDArray[np.uint16] | None = None, *, kept: dict[int, NDArray[np.uint16]] | None = None
@@ -77,7 +83,17 @@ class ShardedFrames:
             packed = read(int(offset), int(length))
         if len(packed) != int(length):
             raise ValueError(f"shard {shard} is cut: chunk {index} has {len(packed)} of {int(length)} bytes")
-        blosc.decompress(packed, out)
+        view = memoryview(packed)
+        if self.checked:
+            # of bytes with their own checksum behind them, whatever they are: no copy without it is made
+            if crc32c(packed) != RESIDUE:
+                raise ValueError(f"chunk {index} in shard {shard} is not as it was written: its checksum differs")
+            view = view[:-CHECKSUM_BYTES]
+        # Blosc's header says how much comes out: a chunk that is too short would leave what was in memory before
+        says = int.from_bytes(view[4:8], "little") if len(view) >= BLOSC_HEADER_BYTES else 0
+        if says != out.nbytes:
+            raise ValueError(f"chunk {index} in shard {shard} holds {says} bytes of frames, expected {out.nbytes}")
+        blosc.decompress(view, out)
 
 
 @contextmanager
@@ -101,7 +117,8 @@ def open_sharded(path: Location) -> ShardedFrames | None:
     if meta["data_type"] != "uint16" or len(meta["shape"]) != 3 or len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
         return None
     inner = codecs[0]["configuration"]
-    plain = [c["name"] for c in inner["codecs"]] == ["bytes", "blosc"] and inner["codecs"][0] == _BYTES
+    steps = [c["name"] for c in inner["codecs"]]
+    plain = steps[:2] == ["bytes", "blosc"] and steps[2:] in ([], ["crc32c"]) and inner["codecs"][0] == _BYTES
     indexed = inner["index_codecs"] == [_BYTES, {"name": "crc32c"}] and inner["index_location"] == "end"
     key = meta["chunk_key_encoding"]
     if not plain or not indexed or key["name"] != "default" or key.get("configuration", {}).get("separator", "/") != "/":
@@ -109,4 +126,4 @@ def open_sharded(path: Location) -> ShardedFrames | None:
     shape, shard, chunk = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"], inner["chunk_shape"]
     if chunk[1:] != shape[1:] or shard[1:] != shape[1:]:
         return None
-    return ShardedFrames(path, (shape[0], shape[1], shape[2]), chunk[0], shard[0] // chunk[0])
+    return ShardedFrames(path, (shape[0], shape[1], shape[2]), chunk[0], shard[0] // chunk[0], checked=len(steps) > 2)
