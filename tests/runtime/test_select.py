@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from v50calib import calibrate
 from v50calib.config import load
-from v50calib.errors import ConfigError
-from v50calib.io.catalog import open_root
+from v50calib.errors import ConfigError, DataError
+from v50calib.io.catalog import open_root, scan
 from v50calib.io.keys import VisitKey
 from v50calib.runtime.select import select
 
@@ -26,3 +28,25 @@ def test_a_given_mid_transit_is_that_of_one_visit(dataset: Path) -> None:
     assert len(select(keys, config, [], root, ["1/0", "2"])) == 3
     assert len(select(keys, load("calib/nominal", [*GIVEN, "calib.phase.ephemeris.source=fit"]), [], root)) == 4
     assert len(select(keys, load("calib/nominal", GIVEN[:1]), [], root)) == 4
+
+
+def test_a_planet_in_both_splits(dataset: Path, tmp_path: Path) -> None:
+    """Products have no split in their path: both are refused, before a frame is read, and either can be chosen."""
+    root = tmp_path / "data"
+    shutil.copytree(dataset, root)
+    planet = min(path.name for path in (root / "train").iterdir())
+    shutil.copytree(root / "train" / planet, root / "test" / planet)
+    out = tmp_path / "run"
+    for planets in ((), (planet,)):
+        with pytest.raises(DataError, match=f"in train/ and in test/.*{planet}/0/.*--only train, --only test"):
+            calibrate(root, out, "calib/fast", ["runtime.scheduler=sync"], planets=planets)
+    assert not out.exists()
+    keys, config = scan(root), load("calib/fast")
+    assert {k.split for k in select(keys, config, (), open_root(root), ["test"])} == {"test"}
+    assert {k.split for k in select(keys, config, (), open_root(root), ["train"])} == {"train"}
+    assert [str(k) for k in select(keys, config, (), open_root(root), [f"test/{planet}/0/FGS1"])] == [f"test/{planet}/0/FGS1"]
+
+
+def test_a_split_that_is_not_there(dataset: Path) -> None:
+    with pytest.raises(DataError, match="nothing to calibrate at 'test': the dataset has no such split"):
+        select(scan(dataset), load("calib/fast"), (), open_root(dataset), ["test"])

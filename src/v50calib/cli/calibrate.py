@@ -34,7 +34,10 @@ from v50calib.io.storage.location import Location, locate
 @click.option("--planet", "planets", multiple=True, help="Only this planet; may be given several times.")
 @click.option("--planets-from", type=click.Path(path_type=Path), default=None, help="Only the planets in this file, one id per line.")
 @click.option(
-    "--only", multiple=True, metavar="PLANET[/VISIT[/INSTRUMENT]]", help="Only this part of the dataset; may be given several times."
+    "--only",
+    multiple=True,
+    metavar="[SPLIT/]PLANET[/VISIT[/INSTRUMENT]]",
+    help="Only this part of the dataset, or train or test; may be given several times.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Calibrate at most N visits x instruments, then end.", metavar="N")
 @click.option("--retry-failed", is_flag=True, help="Only visits whose last attempt failed, including quarantined ones.")

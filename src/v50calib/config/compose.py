@@ -112,7 +112,8 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
     _check_profile(name, roots, config_dir)
     # Hydra looks for the profile itself in the first folder only; the others complete its defaults list
     roots.sort(key=lambda root: not (root / f"{name}.yaml").is_file())
-    prepared = [text for parsed in _parse(overrides) for text in _prepared(parsed, roots)]
+    parsed = _parse(overrides)
+    prepared = [text for one in parsed for text in _prepared(one, roots)]
     prepared.extend(f"hydra.searchpath=['file://{root}']" for root in roots[1:])
     with _LOCK:
         # GlobalHydra is one object for the process: an application around us must find its own state again
@@ -120,11 +121,14 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(config_dir=str(roots[0]), job_name="v50calib", version_base="1.3"):
-                return hydra_compose(config_name=name, overrides=prepared)
+                composed = hydra_compose(config_name=name, overrides=prepared)
         except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as exc:
             raise ConfigError(_not_composed(name, overrides, exc)) from exc
         finally:
             GlobalHydra.instance().hydra = outer
+    for text, one in zip(overrides, parsed, strict=True):
+        _refuse_what_does_nothing(text, one)
+    return composed
 
 
 def _search_path(config_dir: Path | None) -> list[Path]:
@@ -176,6 +180,21 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             )
         parsed.append(override)
     return parsed
+
+
+def _refuse_what_does_nothing(text: str, override: Override) -> None:
+    """Deleted keys get their default again, and Hydra's own folders are not made here: neither does what it says. Raises ConfigError."""
+    key = override.key_or_group
+    if override.is_delete() and "/" not in key and "@" not in text:
+        raise ConfigError(
+            f"'{text}' takes {key} out of the profile, and what a profile does not give has its default: nothing would be switched off; "
+            f"write {key}.enabled=false where the section has that key, or give the value that you want"
+        )
+    if key == "hydra" or key.startswith("hydra."):
+        raise ConfigError(
+            f"'{text}' sets a key of Hydra's own runs, which v50calib does not start: the run directory is --out, the workers and where "
+            "they log are runtime.*"
+        )
 
 
 def _prepared(override: Override, roots: Sequence[Path]) -> list[str]:

@@ -56,7 +56,7 @@ def calibrate(
     root, out      local paths, or URLs of object stores as text
     config         used in place of `profile` and `overrides`
     client         a Dask client to run on (default: one for runtime.scheduler, closed at the end)
-    planets, only  restrict the run; only: PLANET[/VISIT[/INSTRUMENT]]
+    planets, only  restrict the run; only: [SPLIT/]PLANET[/VISIT[/INSTRUMENT]], or SPLIT
     limit          at most this number of visits x instruments is calibrated
     retry_failed   only visits whose last attempt failed, including quarantined ones
     overwrite      redo complete products

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
-from v50calib.io.keys import VisitKey, normalise_planet_id
+from v50calib.io.keys import SPLITS, VisitKey, normalise_planet_id
 from v50calib.io.root import Root, find_visit
 
 
@@ -15,13 +17,13 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
     """The visits a run works on, in order.
 
     planets, only: a visit is chosen if its planet is one of `planets` or it is part of one of `only`
-    (PLANET[/VISIT[/INSTRUMENT]]); both empty: all visits. Raises DataError where nothing is left or a visit asked for is not there,
-    ConfigError where the root has no visit of the config's instrument.
+    ([SPLIT/]PLANET[/VISIT[/INSTRUMENT]], or SPLIT: train or test); both empty: all visits. Raises DataError where nothing is left, a
+    visit asked for is not there or one is in both splits, ConfigError where the root has no visit of the config's instrument.
     """
     known = {k.planet_id for k in keys}
     planets = [normalise_planet_id(p) for p in planets]
     parts = [parse_visit(text) for text in only]
-    for planet in [*planets, *(part[0] for part in parts)]:
+    for planet in [*planets, *(part.names[0] for part in parts if part.names)]:
         if planet not in known:
             find_visit(root, planet)  # raises, naming the nearest ids
     covered = [k for k in keys if config.calib.covers(k.instrument)]
@@ -32,18 +34,32 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
             "use one of these, or all"
         )
     for part in parts:
-        if not any(_is_of(k, part) for k in covered):
-            have = ", ".join(k.label for k in covered if k.planet_id == part[0])
-            raise DataError(f"nothing to calibrate at '{'/'.join(part)}': the planet has {have or 'no visit of this instrument'}")
+        if not any(part.has(k) for k in covered):
+            have = ", ".join(map(str, (k for k in covered if k.planet_id in part.names[:1]))) or "no visit of this instrument"
+            raise DataError(
+                f"nothing to calibrate at '{part}': {f'the planet has {have}' if part.names else 'the dataset has no such split'}"
+            )
     everything = not planets and not parts
-    chosen = [k for k in covered if everything or k.planet_id in planets or any(_is_of(k, part) for part in parts)]
+    chosen = [k for k in covered if everything or k.planet_id in planets or any(part.has(k) for part in parts)]
     if not chosen:
         raise DataError(
             f"no visit to calibrate under '{root.location.name}': expected train/ or test/ with a folder per planet holding "
             "AIRS-CH0_signal_0.parquet and FGS1_signal_0.parquet, a raw Zarr store made by 'v50calib ingest', or a detector.yaml"
         )
+    _refuse_both_splits(chosen)
     _refuse_one_time_for_several_visits(chosen, config)
     return sorted(chosen)
+
+
+def _refuse_both_splits(keys: Sequence[VisitKey]) -> None:
+    """A product's path has no split: a visit that is in both would be calibrated twice into one place. Raises DataError."""
+    counts = Counter(key.label for key in keys)
+    twice = [label for label, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{len(twice)} visits are in train/ and in test/, with one path for both products ({', '.join(twice[:3])}): calibrate one "
+            "split at a time, each into its own run directory: --only train, --only test"
+        )
 
 
 def _refuse_one_time_for_several_visits(keys: Sequence[VisitKey], config: RunConfig) -> None:
@@ -62,17 +78,38 @@ def _refuse_one_time_for_several_visits(keys: Sequence[VisitKey], config: RunCon
         )
 
 
-def parse_visit(text: str) -> tuple[str, ...]:
-    """PLANET[/VISIT[/INSTRUMENT]] as its parts. Raises ConfigError for another form, DataError for an invalid planet id.
+@dataclass(frozen=True)
+class Part:
+    """A part of a dataset: a split or None for both, and names: planet, visit, instrument, as far as given."""
 
-    >>> parse_visit("1103775/00/FGS1")
-    ('1103775', '0', 'FGS1')
+    split: str | None
+    names: tuple[str, ...]
+
+    def has(self, key: VisitKey) -> bool:
+        """Whether a visit is in it."""
+        return self.split in (None, key.split) and (key.planet_id, str(key.visit), key.instrument)[: len(self.names)] == self.names
+
+    def __str__(self) -> str:
+        return "/".join([*([self.split] if self.split else []), *self.names])
+
+
+def parse_visit(text: str) -> Part:
+    """[SPLIT/]PLANET[/VISIT[/INSTRUMENT]] or SPLIT as its parts. Raises ConfigError for another form, DataError for an invalid planet id.
+
+    >>> parse_visit("1103775/00/FGS1").names, parse_visit("test/1103775").split, str(parse_visit("test"))
+    (('1103775', '0', 'FGS1'), 'test', 'test')
     """
     parts = [p.strip() for p in text.split("/")]
+    split = parts.pop(0) if parts[0] in SPLITS else None
+    if split is not None and not parts:
+        return Part(split, ())
     if not 1 <= len(parts) <= 3 or not all(parts) or (len(parts) > 1 and not parts[1].isdecimal()):
-        raise ConfigError(f"'{text}' names no visit: write PLANET, PLANET/VISIT or PLANET/VISIT/INSTRUMENT, e.g. 1103775/0/FGS1")
+        raise ConfigError(
+            f"'{text}' names no visit: write PLANET, PLANET/VISIT or PLANET/VISIT/INSTRUMENT, e.g. 1103775/0/FGS1, with train/ or test/ "
+            "before it where a split is meant"
+        )
     visit = [str(int(parts[1]))] if len(parts) > 1 else []
-    return (normalise_planet_id(parts[0]), *visit, *parts[2:])
+    return Part(split, (normalise_planet_id(parts[0]), *visit, *parts[2:]))
 
 
 def read_planets(path: Path) -> list[str]:
@@ -89,8 +126,3 @@ def read_planets(path: Path) -> list[str]:
     if not found:
         raise ConfigError(f"'{path}' names no planet: write one planet id per line")
     return list(dict.fromkeys(found))
-
-
-def _is_of(key: VisitKey, part: tuple[str, ...]) -> bool:
-    """Whether a visit is part of (planet[, visit[, instrument]])."""
-    return (key.planet_id, str(key.visit), key.instrument)[: len(part)] == part

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from v50calib.errors import DataError
+from v50calib.io.challenge.parquet import open_parquet_frames
 from v50calib.io.visit import open_visit
 
 SIGNAL = "train/5/FGS1_signal_0.parquet"
@@ -89,6 +91,52 @@ def test_odd_or_no_frames(broken: Path, columns: Columns, n: int) -> None:
     else:
         columns(broken / SIGNAL, np.zeros((n, 1024), np.uint16))
     assert f"has {n} frames, expected an even number" in message(broken)
+
+
+def reordered(path: Path, order: Callable[[list[str]], list[str]], index: bool = False) -> np.ndarray:
+    """The file with its columns in another order, and an index as pandas writes one; its values in the order of before."""
+    table = pq.read_table(path)
+    values = np.stack([column.to_numpy() for column in table.columns], axis=1)
+    frame = table.select(order(table.column_names)).to_pandas()
+    if index:
+        frame.index = pd.Index(np.arange(len(frame)) * 2 + 5)
+    frame.to_parquet(path)
+    return values
+
+
+@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("order", [sorted, lambda names: names[::-1], list])
+def test_columns_are_pixels_by_their_number(broken: Path, order: Callable[[list[str]], list[str]], index: bool) -> None:
+    """Sorted by name (column_0, column_1, column_10), backwards, with a pandas index: the same frames and maps."""
+    expected = reordered(broken / SIGNAL, order, index)
+    maps = {name: reordered(broken / MAPS / f"{name}.parquet", order, index) for name in ("dark", "dead", "linear_corr")}
+    ds = open_visit(broken, 5, 0, "FGS1")
+    np.testing.assert_array_equal(ds.raw_frames.compute(scheduler="sync").to_numpy().reshape(len(expected), -1), expected)
+    for name, values in maps.items():
+        np.testing.assert_array_equal(ds[name].to_numpy().reshape(values.shape), values)
+
+
+def test_spilled_columns_are_pixels_by_their_number(broken: Path) -> None:
+    expected = reordered(broken / SIGNAL, sorted)
+    frames = open_parquet_frames(broken / SIGNAL, (32, 32))
+    frames.in_memory = 0
+    np.testing.assert_array_equal(frames.read(0, len(expected)).reshape(len(expected), -1), expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("column_7", "pixel_7", "has a column 'pixel_7'; the first is 'column_0'"),
+        ("column_7", "seventh", "has a column 'seventh'"),
+        ("column_7", "column_07000", "has a column 'column_8', and no other of its 1024 columns says which pixel comes before it"),
+        ("column_7", "column_08", "has a column 'column_8'"),
+    ],
+)
+def test_columns_without_a_number_are_refused_by_name(broken: Path, old: str, new: str, words: str) -> None:
+    table = pq.read_table(broken / SIGNAL)
+    pq.write_table(table.rename_columns([new if name == old else name for name in table.column_names]), broken / SIGNAL)
+    assert words in (text := message(broken))
+    assert "FGS1_signal_0.parquet" in text
 
 
 def test_nulls_in_the_signal(broken: Path) -> None:

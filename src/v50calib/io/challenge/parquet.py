@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-from v50calib.io.challenge.rowgroup import Fetched, decode_row_group, fetch, open_parquet, spill_row_group
+from v50calib.io.challenge.rowgroup import Fetched, decode_row_group, fetch, open_parquet, pixel_columns, spill_row_group
 from v50calib.io.challenge.spill import Spill
 from v50calib.io.source import check_range
 from v50calib.io.storage.location import Location, size_of, version_of
@@ -127,12 +127,14 @@ def open_parquet_frames(path: Location, shape: tuple[int, int], *, threads: int 
     """
     meta = open_parquet(path).metadata
     pixels = shape[0] * shape[1]
-    if meta.num_columns != pixels:
+    schema = meta.schema.to_arrow_schema()
+    names = pixel_columns(path, schema)
+    if len(names) != pixels:
         raise DataError(
-            f"{path} has {meta.num_columns} columns, expected {pixels} ({shape[0]} rows x {shape[1]} columns of the "
+            f"{path} has {len(names)} columns, expected {pixels} ({shape[0]} rows x {shape[1]} columns of the "
             "detector): it is the signal of another instrument or it is damaged; re-download it"
         )
-    types = {str(t) for t in meta.schema.to_arrow_schema().types}
+    types = {str(schema.field(name).type) for name in names}
     if types != {"uint16"}:
         raise DataError(f"{path} has columns of type {sorted(types)}, expected uint16 (raw ADU): re-download it")
     if meta.num_rows == 0 or meta.num_rows % 2:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -36,6 +37,10 @@ STRIPE_COLUMNS = 16
 READ_BYTES = 5 << 20
 #: frames moved at a time from a stripe: the contiguous copy in between stays in the cache
 TRANSPOSE_ROWS = 2048
+
+#: a pixel's column: a word and the pixel's number, as `column_17`; pandas writes an index as a column of its own
+_NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
+_INDEX = re.compile(r"__index_level_\d+__")
 
 #: decodes stripe columns from `first` into (rows, n)
 _Reader = Callable[[int, NDArray[np.uint16]], None]
@@ -98,6 +103,43 @@ def damaged(path: Location | Fetched, error: Exception) -> DataError:
     return DataError(f"cannot read {path} ({size} bytes): {reason}. It is truncated or damaged: re-download it")
 
 
+def pixel_columns(path: Location | Fetched, schema: pa.Schema) -> list[str]:
+    """Names of the pixels' columns in the order of their numbers, whatever their order in the file; an index of pandas is none of them.
+
+    Raises DataError where they are not numbered 0 to n-1 (or 1 to n) behind one word: which pixel each is of would be a guess.
+
+    >>> pixel_columns(Path("f"), pa.schema([("column_0", pa.uint16()), ("column_10", pa.uint16())]))
+    Traceback (most recent call last):
+    v50calib.errors.DataError: f has a column 'column_10', and no other of its 2 columns says which pixel comes before it: ...
+    >>> pixel_columns(Path("f"), pa.schema([("c10", pa.uint16()), *((f"c{i}", pa.uint16()) for i in range(10))]))[-2:]
+    ['c9', 'c10']
+    """
+    # a RangeIndex is said in the metadata alone, as a dict; any other index is a column
+    index = {one for one in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(one, str)}
+    names = [name for name in schema.names if name not in index and not _INDEX.fullmatch(name)]
+    if names == [f"column_{i}" for i in range(len(names))]:
+        return names
+    found: dict[int, str] = {}
+    word: str | None = None
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        if match is None or (word is not None and match[1] != word) or int(match[2]) in found:
+            first = f"; the first is '{names[0]}'" if name != names[0] else ""
+            raise DataError(
+                f"{path} has a column '{name}'{first}: columns are pixels, numbered in row order as column_0, column_1, …; which pixel "
+                "this one is of cannot be told. Rename the columns, or re-download the file"
+            )
+        word, found[int(match[2])] = match[1], name
+    numbers = sorted(found)
+    for before, number in enumerate(numbers, start=numbers[0] if numbers and numbers[0] in (0, 1) else 0):
+        if number != before:
+            raise DataError(
+                f"{path} has a column '{found[number]}', and no other of its {len(names)} columns says which pixel comes before it: "
+                "columns are pixels, numbered in row order as column_0, column_1, …, without a gap. Rename them, or re-download the file"
+            )
+    return [found[number] for number in numbers]
+
+
 def decode_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData, threads: int) -> NDArray[np.uint16]:
     """One row group as (frames, pixels) uint16, C order. Raises DataError where its pages cannot be decoded.
 
@@ -106,20 +148,22 @@ def decode_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData,
     that neither side of the transpose leaves the cache.
     """
     group = _present(meta)[index]
-    out = np.empty((meta.row_group(group).num_rows, meta.num_columns), np.uint16)
+    names = pixel_columns(path, meta.schema.to_arrow_schema())
+    out = np.empty((meta.row_group(group).num_rows, len(names)), np.uint16)
     width = stripe_width(len(out))
 
     def stripe(read: _Reader, first: int) -> None:
         read(first, out[:, first : first + width])
 
-    _each_stripe(path, group, meta, threads, stripe, width)
+    _each_stripe(path, group, meta, names, threads, stripe, width)
     return out
 
 
 def spill_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData, threads: int) -> Spill:
     """As `decode_row_group`, into a temporary file: memory is a few stripes. Raises StoreError where the file finds no room."""
     group = _present(meta)[index]
-    rows, columns = meta.row_group(group).num_rows, meta.num_columns
+    names = pixel_columns(path, meta.schema.to_arrow_schema())
+    rows, columns = meta.row_group(group).num_rows, len(names)
     width = stripe_width(rows)
     spill = Spill(rows, columns, width)
 
@@ -128,7 +172,7 @@ def spill_row_group(path: Path | Fetched, index: int, *, meta: pq.FileMetaData, 
         read(first, values)
         spill.write(first, values)
 
-    _each_stripe(path, group, meta, threads, stripe, width)
+    _each_stripe(path, group, meta, names, threads, stripe, width)
     return spill
 
 
@@ -146,10 +190,10 @@ def _present(meta: pq.FileMetaData) -> list[int]:
 
 
 def _each_stripe(
-    path: Path | Fetched, group: int, meta: pq.FileMetaData, threads: int, work: Callable[[_Reader, int], None], width: int
-) -> None:
+    path: Path | Fetched, group: int, meta: pq.FileMetaData, names: list[str], threads: int, work: Callable[[_Reader, int], None],
+    width: int,
+) -> None:  # fmt: skip
     """Call work(read, first column) for every stripe, in `threads` threads; read(first column, out) decodes into out (rows, n)."""
-    names = meta.schema.to_arrow_schema().names
     local = threading.local()
 
     def one(first: int) -> None:
@@ -174,6 +218,9 @@ def _decode_columns(file: pq.ParquetFile, group: int, names: list[str], out: NDA
     step = max(1, READ_BYTES // (2 * rows))
     for first in range(0, len(names), step):
         table = file.read_row_group(group, columns=names[first : first + step], use_threads=False)
+        if table.column_names != names[first : first + step]:
+            # arrow gives them in the file's order
+            table = table.select(names[first : first + step])
         source = table.combine_chunks().to_batches()[0].to_tensor(row_major=False).to_numpy().T
         for low in range(0, rows, TRANSPOSE_ROWS):
             block = np.ascontiguousarray(source[:, low : low + TRANSPOSE_ROWS].T)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-from v50calib.io.challenge.rowgroup import damaged, open_parquet
+from v50calib.io.challenge.rowgroup import damaged, open_parquet, pixel_columns
 from v50calib.io.keys import VisitKey, normalise_planet_id
 from v50calib.io.storage.location import Location, locate, version_of
 from v50calib.reference import MAP_NAMES, Reference, make_reference
@@ -150,11 +150,12 @@ def _read_map(folder: Location, name: str, shape: tuple[int, int]) -> NDArray[np
     terms = LINEARITY_TERMS if name == "linear_corr" else 1
     expected = (terms * shape[0], shape[1])
     file = open_parquet(path)
-    found = (file.metadata.num_rows, file.metadata.num_columns)
+    names = pixel_columns(path, file.schema_arrow)
+    found = (file.metadata.num_rows, len(names))
     if found != expected:
         raise DataError(f"map {path} has shape {found}, expected {expected}: it is of another instrument or cut; re-download it")
     try:
-        values = file.read(use_threads=False).to_pandas().to_numpy()
+        values = file.read(columns=names, use_threads=False).select(names).to_pandas(ignore_metadata=True).to_numpy()
     except (OSError, pa.ArrowException) as error:
         raise damaged(path, error) from error
     if name == "dead":
