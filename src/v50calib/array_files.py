@@ -32,13 +32,14 @@ _PACKED = ("scale_factor", "add_offset")
 
 @dataclass(frozen=True)
 class Header:
-    """What an array is, known without reading its values; `dims` where the file names them, `chunks` where it has some."""
+    """What an array is, known without reading its values; `dims` where the file names them, `chunks` and `units` where it has some."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     dims: tuple[str, ...] | None = None
     chunks: tuple[int, ...] | None = None
     packed: bool = False
+    units: str | None = None
 
 
 class _Sliceable(Protocol):
@@ -74,6 +75,13 @@ class ArrayFile:
         """A slice of the stored numbers. Raises DataError where they cannot be decoded."""
         with self._open(decoded=False) as (array, _):
             return np.asarray(array[index])
+
+    def missing(self) -> str | None:
+        """The first chunk of a Zarr array that was never written, which would read as its fill value; None where all are there."""
+        if self.kind != "zarr":
+            return None
+        with self._open(decoded=False) as (node, _):
+            return _missing_chunk(node)
 
     def stamp(self) -> tuple[str, str, int, int]:
         """Changes when the file does (a Zarr array: when its metadata does)."""
@@ -204,7 +212,21 @@ def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]
         raise DataError(f"{file} is a Zarr group, not an array: name one of its arrays")
     dims = node.metadata.dimension_names if node.metadata.zarr_format == 3 else node.attrs.get("_ARRAY_DIMENSIONS")
     named = tuple(str(d) for d in dims) if isinstance(dims, (list, tuple)) and all(dims) else None
-    yield node, Header(node.shape, node.dtype, named, node.chunks)
+    units = node.attrs.get("units")
+    yield node, Header(node.shape, node.dtype, named, node.chunks, units=units if isinstance(units, str) else None)
+
+
+def _missing_chunk(node: Any) -> str | None:
+    """Key of the first stored object (chunk, or shard of chunks) of a Zarr array that is not there."""
+    stored = node.shards if getattr(node, "shards", None) else node.chunks
+    grid = [-(-n // step) for n, step in zip(node.shape, stored, strict=True)]
+    store, folder = node.store_path.store, node.store_path.path
+    root = Path(str(store.root)) / folder if folder else Path(str(store.root))
+    for index in np.ndindex(*grid):
+        key = node.metadata.encode_chunk_key(index)
+        if not (root / key).exists():
+            return str(key)
+    return None
 
 
 @contextlib.contextmanager
@@ -221,7 +243,8 @@ def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header
         # the only variable beside its coordinates need not be named; a coordinate is read by its name
         name = file.name if file.name in ds.variables else _named(file, [str(n) for n in ds.data_vars or ds.variables])
         var = ds.variables[name]
-        yield _Values(var), Header(var.shape, var.dtype, tuple(map(str, var.dims)), None, any(a in var.attrs for a in _PACKED))
+        packed, units = any(a in var.attrs for a in _PACKED), var.attrs.get("units")
+        yield _Values(var), Header(var.shape, var.dtype, tuple(map(str, var.dims)), None, packed, str(units) if units is not None else None)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ def test_blocks_decode_every_unit_once(tmp_path: Path, size: int, monkeypatch: p
 
 
 def test_units_are_whole_stored_chunks_of_about_10_mb(tmp_path: Path) -> None:
-    zarr.create_array(tmp_path / "z.zarr", shape=(20000, 32, 32), dtype="u2", chunks=(700, 32, 32))
+    array = zarr.create_array(tmp_path / "z.zarr", shape=(20000, 32, 32), dtype="u2", chunks=(700, 32, 32))
+    array[...] = 1
     assert open_frames(array_file(tmp_path, "z.zarr"), (32, 32), None).units == (4200,) * 4 + (3200,)
     assert default_chunk_frames((32, 32)) == 4882
     assert default_chunk_frames((4096, 4096)) == 2
@@ -360,3 +361,76 @@ def test_a_channel_list_needs_the_axis(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", np.stack([CODES] * 2, axis=1))
     with pytest.raises(DataError, match=r"says shape \[5, 7\] \(y, x\) and 2 channels"):
         scan(dump(tmp_path, description))
+
+
+STAMPS_S = np.arange(N) * 1.5
+
+
+def visit_with_times(root: Path, key: str, text: str) -> np.ndarray:
+    description = write_root(root)
+    del description["visits"][0]["time_s"]
+    description["visits"][0][key] = text
+    return open_source(dump(root, description), VisitKey("12", 0, "CAM-1")).time_h
+
+
+@pytest.mark.parametrize("key", ["time_s", "time_h"])
+@pytest.mark.parametrize("resolution", ["ns", "ms"])
+def test_datetimes_say_what_they_are(tmp_path: Path, key: str, resolution: str) -> None:
+    stamps = np.datetime64("2029-03-01T04:05:06", resolution) + (STAMPS_S * 1000).astype("m8[ms]").astype(f"m8[{resolution}]")
+    np.save(tmp_path / "when.npy", stamps)
+    found = visit_with_times(tmp_path, key, "when.npy")
+    np.testing.assert_allclose(3600 * (found - found[0]), STAMPS_S, atol=1e-6)
+    # since 1970: seconds of the day stay what they were
+    np.testing.assert_allclose(found[0] % 24, 4 + 5 / 60 + 6 / 3600, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("units", "per_second"), [("days", 1 / 86400), ("hours since 2020-01-01", 1 / 3600), ("seconds", 1.0), ("ms", 1e3)]
+)
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_units_that_a_file_names_are_taken(tmp_path: Path, units: str, per_second: float, kind: str) -> None:
+    ds = xr.Dataset({"when": (("time",), STAMPS_S * per_second, {"units": units}), "other": (("time",), STAMPS_S)})
+    if kind == "nc":
+        ds.to_netcdf(tmp_path / "t.nc", engine="h5netcdf")
+    else:
+        ds.to_zarr(tmp_path / "t.zarr", zarr_format=3, consolidated=False)
+    np.testing.assert_allclose(visit_with_times(tmp_path, "time_h", f"t.{kind}::when"), STAMPS_S / 3600, rtol=1e-12)
+
+
+def test_units_that_are_none_of_time(tmp_path: Path) -> None:
+    xr.Dataset({"when": (("time",), STAMPS_S, {"units": "K"})}).to_netcdf(tmp_path / "t.nc", engine="h5netcdf")
+    with pytest.raises(DataError, match=r"CAM-1: time_h \(t\.nc\) has the units 'K': give times in s, minutes, hours or days"):
+        visit_with_times(tmp_path, "time_h", "t.nc")
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"), [(1.0, "in seconds, milliseconds"), (1e9, "in seconds, milliseconds"), (1 / 86400, "in days")]
+)
+def test_stamps_in_other_units_than_their_key_says(tmp_path: Path, factor: float, words: str) -> None:
+    np.save(tmp_path / "wrong.npy", STAMPS_S * factor)
+    with pytest.raises(DataError, match=rf"CAM-1: ramps are .* s apart and last 1\.5 s: the time stamps are not in hours \({words}"):
+        visit_with_times(tmp_path, "time_h", "wrong.npy")
+
+
+@pytest.mark.parametrize(("reads", "words"), [([1.5, 0.5], "pair 0 is read 1.5 and 0.5 s after its reset"), ([-0.5, 1.5], "-0.5 s after")])
+def test_exposures_that_no_ramp_has(tmp_path: Path, reads: list[float], words: str) -> None:
+    description = write_root(tmp_path)
+    description["instruments"]["CAM-1"]["exposure_s"] = reads
+    with pytest.raises(DataError, match=words):
+        open_source(dump(tmp_path, description), VisitKey("12", 0, "CAM-1"))
+
+
+@pytest.mark.parametrize(("version", "sharded"), [(2, False), (3, False), (3, True)])
+def test_a_missing_chunk_is_no_zero(tmp_path: Path, version: int, sharded: bool) -> None:
+    """A copy that was cut short: Zarr would read its fill value, and a depth would follow."""
+    extra: dict[str, Any] = {"shards": (8, NY, NX)} if sharded else {}
+    array = zarr.create_array(tmp_path / "f.zarr", shape=CODES.shape, dtype="u2", chunks=(4, NY, NX), zarr_format=version, **extra)
+    array[...] = CODES
+    description = write_root(tmp_path)
+    description["visits"][0]["frames"] = "f.zarr"
+    source = open_source(dump(tmp_path, description), VisitKey("12", 0, "CAM-1"))
+    np.testing.assert_array_equal(source.frames.read(0, N), CODES)
+    gone = "1.0.0" if version == 2 else "c/1/0/0"
+    (tmp_path / "f.zarr" / gone).unlink()
+    with pytest.raises(DataError, match=rf"f\.zarr has no chunk '{gone}', and would read as its fill value there"):
+        open_source(tmp_path, VisitKey("12", 0, "CAM-1"))

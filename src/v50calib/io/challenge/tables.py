@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.io.challenge.rowgroup import damaged, open_parquet, pixel_columns
+from v50calib.io.clock import check_clock
 from v50calib.io.keys import VisitKey, normalise_planet_id
 from v50calib.io.storage.location import Location, locate, version_of
 from v50calib.reference import MAP_NAMES, Reference, make_reference
@@ -126,6 +127,7 @@ def read_axes(root: Location, instrument: str, n_frames: int) -> Axes:
         exposure[1::2] += ODD_READ_OFFSET_S
     else:
         exposure = np.tile(np.asarray(facts.read_times, np.float64), n_frames // 2)
+    check_clock(f"{path}, {instrument}", time_h, exposure)
     if facts.band_um is not None:
         return Axes(time_h, exposure, facts.band_um)
     return Axes(time_h, exposure, _axis(path, table, f"{instrument}-axis2-um", facts.shape[1]))

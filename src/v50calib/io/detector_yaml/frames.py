@@ -114,6 +114,12 @@ def open_frames(
         raise DataError(
             f"{array} has {n} frames, expected an even number above 0 (even = first, odd = second read of a ramp): cut the stray frame"
         )
+    missing = array.missing()
+    if missing is not None:
+        raise DataError(
+            f"{array} has no chunk '{missing}', and would read as its fill value there: a copy was cut short, or frames that are "
+            "all fill value were left out when it was written. Copy it again, or write it with write_empty_chunks=True"
+        )
     axis = order.index("time")
     units = _units(n, header.chunks[axis] if header.chunks else 1, shape)
     taken = (order.index("channel"), channel[0]) if channel is not None else None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
+from v50calib.io.clock import check_clock, times_in
 from v50calib.io.detector_yaml.frames import ArrayFrames, open_frames
 from v50calib.io.detector_yaml.load import array_file, check_paths, load_description
 from v50calib.io.detector_yaml.model import MAP_KEYS, Adc, Channel, Description, Detector, Visit
@@ -222,11 +223,24 @@ def _series(part: Part, text: str, what: str, n: int | None) -> Float:
     return values
 
 
+def _times(part: Part, text: str, what: str, n: int | None, assumed: str, wanted: str) -> Float:
+    """Times in the unit `wanted`, one a frame, in the units that the file names, else in `assumed`."""
+    file = array_file(part.root, text)
+    values, units = file.values(), file.header().units
+    if values.dtype.kind in "mM":
+        units = None
+    times = times_in(wanted, values, units, assumed, f"{part.name}: {what} ({text})")
+    if times.ndim != 1 or (n is not None and len(times) != n):
+        wanted = f"({n},)" if n is not None else "one dimension"
+        raise DataError(f"{part.name}: {what} ({text}) has the shape {times.shape}, expected {wanted}: one value a frame")
+    return times
+
+
 def _exposure(part: Part, visit: Visit, n: int | None) -> Float:
     """Time since reset [s] of each of the `n` reads; of the first two where n is None."""
     given = visit.exposure_s if visit.exposure_s is not None else part.detector.exposure_s
     if isinstance(given, str):
-        values = _series(part, given, "exposure_s", n)
+        values = _times(part, given, "exposure_s", n, "s", "s")
         if len(values) < 2 or not np.isfinite(values).all():
             raise DataError(f"{part.name}: exposure_s ({given}) has values that are not finite, or fewer than 2")
         return values
@@ -237,9 +251,9 @@ def _exposure(part: Part, visit: Visit, n: int | None) -> Float:
 def _time(part: Part, visit: Visit, exposure: Float) -> Float:
     """Time stamps [h]; from the cadence where the visit has none: ramp i starts at i·cadence_s."""
     if visit.time_h is not None:
-        stamps = _series(part, visit.time_h, "time_h", len(exposure))
+        stamps = _times(part, visit.time_h, "time_h", len(exposure), "h", "h")
     elif visit.time_s is not None:
-        stamps = _series(part, visit.time_s, "time_s", len(exposure)) / 3600.0
+        stamps = _times(part, visit.time_s, "time_s", len(exposure), "s", "h")
     else:
         assert part.detector.cadence_s is not None
         stamps = (np.repeat(np.arange(len(exposure) // 2), 2) * part.detector.cadence_s + exposure) / 3600.0
@@ -247,4 +261,5 @@ def _time(part: Part, visit: Visit, exposure: Float) -> Float:
         raise DataError(
             f"{part.name}: the time stamps do not rise from frame to frame: sort the frames in time, or check cadence_s and exposure_s"
         )
+    check_clock(part.name, stamps, exposure)
     return stamps
