@@ -49,3 +49,14 @@ def test_chunks_and_a_ragged_tail_read_back(tmp_path: Path, monkeypatch: pytest.
 def test_other_dtypes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="only bool, integers and floats"):
         arrays.write_array(tmp_path / "a", np.array(["a"]), ("x",), {})
+
+
+def test_a_lost_chunk_reads_as_nan(tmp_path: Path) -> None:
+    """Of floats: a depth of 0 would be a number that a user might trust."""
+    arrays.write_group(tmp_path, dataset())
+    for name in ("flux/c.0.0", "depth/c"):
+        (tmp_path / name).unlink()
+    found = xr.open_zarr(tmp_path, consolidated=False).compute()
+    assert np.isnan(found["flux"]).all()
+    assert np.isnan(found["depth"])
+    assert np.isfinite(found["time"]).all()

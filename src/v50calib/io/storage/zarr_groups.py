@@ -98,7 +98,8 @@ def _metadata(values: np.ndarray, chunks: tuple[int, ...], dims: tuple[str, ...]
         "data_type": values.dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
         "chunk_key_encoding": _KEYS,
-        "fill_value": values.dtype.type(0).item(),
+        # what stands where a chunk is lost: no number that could pass for a depth
+        "fill_value": "NaN" if values.dtype.kind == "f" else values.dtype.type(0).item(),
         "codecs": [to_bytes, {"name": "blosc", "configuration": pack}],
         "attributes": attrs,
         "dimension_names": list(dims),
