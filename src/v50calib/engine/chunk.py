@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.one_pass import one_pass
 from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
+from v50calib.stages.photometry.lost import fingerprints
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.tile import cut
 
@@ -20,6 +21,16 @@ def run_chunk(
 
     keep  (first, end) of the pairs that are wanted; the others are the halo of steps that look at neighbours in time (default: all)
     """
+    result = _calibrated(visit, raw, start_pair, photometry, wanted, keep)
+    first, end = (0, len(raw) // 2) if keep is None else (keep[0] - start_pair, keep[1] - start_pair)
+    result.prints = fingerprints(raw[2 * first : 2 * end])
+    return result
+
+
+def _calibrated(
+    visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, photometry: Photometry | None, wanted: Wanted,
+    keep: tuple[int, int] | None,
+) -> ChunkResult:  # fmt: skip
     per_frame = visit.photometry is not None and visit.photometry.per_frame is not None
     if not visit.plan.left and not per_frame:
         assert keep is None or keep == (start_pair, start_pair + len(raw) // 2)

@@ -34,6 +34,7 @@ class ChunkResult:
     first_bin    first time bin the chunk has a part of
     bins         (bins, ny, nx) float64 sums of CDS frames; bins at the chunk's ends may be partial
     cube         (n, ny, nx) CDS frames with masked pixels NaN, or None
+    prints       (n,) fingerprints of the pairs' raw codes (`lost.fingerprints`)
     """
 
     start: int
@@ -42,6 +43,7 @@ class ChunkResult:
     first_bin: int
     bins: Float
     cube: NDArray[np.floating] | None = None
+    prints: NDArray[np.uint64] | None = None
 
 
 def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int]) -> Float:

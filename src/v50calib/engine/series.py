@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from v50calib.engine.depths import FitInput, depths_of, fit_input
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
-from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.blocks import Depths
 from v50calib.kernels.covariance import weighted_depth
 from v50calib.kernels.series import bin_mean
@@ -26,7 +27,7 @@ from v50calib.stages.phase.ephemeris import refit_white, white_residual
 from v50calib.stages.phase.limb_darkening import darkening_of, halfway
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
-from v50calib.stages.photometry.lost import flag_lost
+from v50calib.stages.photometry.lost import flag_lost, repeated_pairs
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weight_maps import joined
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_light, white_normalized
@@ -69,6 +70,23 @@ class SeriesResult:
         if holed.any():
             light[holed] = np.nanmean(self.series.flux[:, holed], axis=0, dtype=np.float64)
         return weighted_depth(self.depths.depth, self.depths.sigma, self.depths.shared, light)
+
+
+def _repeated(ordered: Sequence[ChunkResult], white: Float, var: Real) -> Mask:
+    """Pairs (pair,) that repeat the one before; var (pair, channel) of the channels that are in the white light."""
+    prints = [r.prints for r in ordered if r.prints is not None]
+    if not prints or not var.shape[1]:
+        return np.zeros(len(white), bool)
+    return repeated_pairs(np.concatenate(prints), white, float(np.sqrt(np.nanmedian(var.sum(axis=1, dtype=np.float64)))))
+
+
+def _lost_notes(lost: Mask, repeated: Mask) -> tuple[str, ...]:
+    """What a user is told of lost pairs (pair,), and of those among them that repeat the pair before."""
+    again, off = int(repeated.sum()), int((lost & ~repeated).sum())
+    notes = [f"{off} of {lost.size} pairs stand off the light of their neighbours (DROPOUT): no fit uses them"] if off else []
+    if again:
+        notes.append(f"{again} of {lost.size} pairs repeat the frames of the pair before, code by code (DROPOUT): no fit uses them")
+    return tuple(notes)
 
 
 def _bridged(values: Float, lost: Mask) -> Float:
@@ -123,7 +141,9 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     sums = joined([r.sums for r in ordered if r.sums is not None])
     curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
     instrument = visit.state.instrument
-    curves, lost = flag_lost(curves, white_light(curves.flux)[0])
+    white, whole = white_light(curves.flux)
+    repeated = _repeated(ordered, white, curves.variance[:, whole])
+    curves, lost = flag_lost(curves, white, repeated)
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
     layout = (instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     wavelength = channel_wavelengths(*layout)
@@ -142,11 +162,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     ephemeris = found.ephemeris
     phase = Phase(calib.phase)
     normalized = Trace(calib.trace).apply(series, ephemeris, found.divided, phase.allowed(series, ephemeris))
-    missing = (
-        (f"{int(lost.sum())} of {lost.size} pairs stand off the light of their neighbours (DROPOUT): no fit uses them",)
-        if lost.any()
-        else ()
-    )
+    missing = _lost_notes(lost, repeated)
     normalized = replace(normalized, notes=(*normalized.notes, *found.notes, *missing))
     if found.fitted is not found.divided and normalized.joint is not None:
         normalized = replace(normalized, joint=replace(normalized.joint, time_terms=found.fitted.time_terms, widths=found.fitted.widths))

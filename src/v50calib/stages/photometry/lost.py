@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from v50calib.dq import DQ
@@ -24,6 +25,12 @@ BESIDE, SUDDEN = 5, 0.7
 SHORT = 0.1
 #: no planet takes this share of a star's light: a frame that lacks it is lost, however many stand beside it
 DIM = 0.5
+#: raw codes of a pair's two frames that its fingerprint is of, a run of pixels in the middle row: two pairs with the same ones would be a
+#: chance of one in 10²⁰ with a noise of a few codes
+SAMPLED = 16
+#: frames without any noise (simulated so) repeat each other as well: no pair is lost where the others scatter by less than this share of
+#: the noise that they should have
+NOISELESS = 0.2
 
 
 def lost_pairs(white: Float) -> Mask:
@@ -71,6 +78,47 @@ def _short_runs(values: Float, lost: Mask, sigma: float, scale: float) -> Mask:
     return out
 
 
+def fingerprints(raw: NDArray[np.uint16]) -> NDArray[np.uint64]:
+    """A number (n,) for each pair of raw frames (2n, ny, nx), the same where its codes are.
+
+    >>> raw = np.random.default_rng(0).integers(0, 65536, (8, 32, 32), dtype=np.uint16)
+    >>> raw[4:6] = raw[2:4]
+    >>> prints = fingerprints(raw)
+    >>> (prints[1] == prints[2], len(set(prints.tolist())))
+    (True, 3)
+    """
+    ny, nx = raw.shape[1:]
+    width = min(SAMPLED, nx)
+    first = (nx - width) // 2
+    codes = raw[:, ny // 2, first : first + width].reshape(len(raw) // 2, -1)
+    weights = np.random.default_rng(0).integers(1, 2**64, codes.shape[1], dtype=np.uint64) | np.uint64(1)
+    out = np.zeros(len(codes), np.uint64)
+    for column, weight in zip(codes.T, weights, strict=True):
+        # modulo 2⁶⁴
+        out += column.astype(np.uint64) * weight
+    return out
+
+
+def repeated_pairs(prints: NDArray[np.uint64], white: Float, noise: float) -> Mask:
+    """Pairs (n,) whose frames are those of the pair before: a buffer that was sent twice, a detector that stood still. None in frames
+    that have no noise.
+
+    prints (n,): of `fingerprints`; white (n,): white light, noise: what it should have from pair to pair.
+
+    >>> prints = np.array([4, 7, 7, 7, 5, 9, 1], np.uint64)
+    >>> repeated_pairs(prints, np.array([1.0, 3.0, 3.0, 3.0, 2.0, 1.5, 0.0]), noise=1.0).tolist()
+    [False, False, True, True, False, False, False]
+    >>> repeated_pairs(prints, np.linspace(0.0, 0.1, 7), noise=1.0).any()
+    False
+    """
+    again = np.zeros(len(prints), bool)
+    again[1:] = prints[1:] == prints[:-1]
+    steps = np.abs(np.diff(white))[~again[1:]]
+    steps = steps[np.isfinite(steps)]
+    noisy = steps.size > 0 and MAD_TO_SIGMA * float(np.median(steps)) / np.sqrt(2.0) > NOISELESS * noise
+    return again if noisy else np.zeros(len(prints), bool)
+
+
 def _replaced_whole(dq: Flags) -> Mask:
     """Pairs (n,) most channels of which were interpolated, because a read is at an end of the converter's range: the light curve looks
     whole there, but position and noise are those of no frame. One band alone also has cosmic rays: it must be at such an end."""
@@ -80,9 +128,12 @@ def _replaced_whole(dq: Flags) -> Mask:
     return np.asarray(replaced.mean(axis=1) > 0.5)
 
 
-def flag_lost(curves: LightCurves, white: Float) -> tuple[LightCurves, Mask]:
-    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,). A frame that is lost as full scale is not saturated."""
+def flag_lost(curves: LightCurves, white: Float, repeated: Mask | None = None) -> tuple[LightCurves, Mask]:
+    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,), `repeated` ones among them. A frame that is lost as full
+    scale is not saturated."""
     lost = lost_pairs(white) | _replaced_whole(curves.dq)
+    if repeated is not None:
+        lost |= repeated
     if not lost.any():
         return curves, lost
     dq = curves.dq.copy()
