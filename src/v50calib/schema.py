@@ -225,6 +225,9 @@ CALIBRATED: dict[str, Var] = {
     "fit_design": Var(("fit_bin", "fit_term"), "f", "", "terms of the baseline in that fit"),
     "fit_ridge": Var(("fit_term",), "f", "", "inverse variance of the prior on each term's coefficient; 0: free"),
     "fit_darkening": Var(("limb_darkening", "wavelength"), "f", "", "u1, u2 and the width of their prior in that fit"),
+    "fit_shift_noise": Var(
+        ("wavelength",), "f", "", "what the noise of the measured shift leaves in a channel, common to all, in units of the channel's own"
+    ),
     "mid_transit_time": Var((), "f", "h", "mid-transit at exposure mid-times, since the first time stamp; NaN where none was found"),
     "mid_transit_time_sigma": Var((), "f", "h", "standard error of mid_transit_time"),
     "transit_duration": Var((), "f", "h", "first to fourth contact, T14"),

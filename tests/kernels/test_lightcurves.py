@@ -60,3 +60,21 @@ def test_operator_on_chosen_rows_is_a_matrix_product(dtype: type) -> None:
     rows = np.sort(rng.choice(50, 20, replace=False))
     found = lightcurves.apply_operator(operator, rows, series)
     np.testing.assert_allclose(found, operator @ series[rows].astype(float), rtol=1e-12, atol=1e-12)
+
+
+def test_noise_of_a_measured_shift_in_the_spectrum_that_it_corrects() -> None:
+    """Oracle: the scatter of 4000 simulated spectra, their own measured shift taken out. One direction has more than the noise."""
+    rng, column = np.random.default_rng(0), np.arange(320.0)
+    edges = 1.0 / (1.0 + np.exp(-(column - 20.0) / 3.0)) / (1.0 + np.exp((column - 300.0) / 3.0))
+    mean = 1e5 * np.exp(-(((column - 80.0) / 90.0) ** 2)) * edges + 50.0
+    spectra = rng.normal(mean, np.sqrt(mean), (4000, column.size))
+    found = lightcurves.spectral_shift(spectra)
+    noise = np.sqrt(mean) / mean.sum()
+    along = found.noise_along(noise)
+    left = spectra / found.total[:, None] - found.mean + np.outer(found.shift, np.gradient(found.mean))
+    values, vectors = np.linalg.eigh(np.cov((left / noise).T))
+    size = float(np.square(along).sum())
+    assert size > 4.0
+    assert abs(values[-1] / (1.0 + size) - 1.0) < 0.08
+    assert values[-2] < 2.0
+    assert abs(vectors[:, -1] @ along) / np.sqrt(size) > 0.98

@@ -32,7 +32,8 @@ class FitInput:
     time (n,) h, flux and sigma (n, channel) relative to each channel's level, sigma inf where a channel has no sample; design (n, terms)
     of the baseline; darkening (3, channel): u1, u2 and the width of their prior; width [h] of a bin; additive: terms after the first
     do not dim with the star; ridge (terms,): inverse variance of the prior on each term, None: all free; depth_var: variance that a
-    Gaussian process, divided out, leaves in every depth alike.
+    Gaussian process, divided out, leaves in every depth alike. shift_noise (channel,): what the noise of a measured shift leaves in each
+    channel, in units of its own (`kernels.lightcurves.Shift.noise_along`).
     """
 
     time: Float
@@ -45,11 +46,17 @@ class FitInput:
     additive: bool
     ridge: Float | None = None
     depth_var: float | None = None
+    shift_noise: Float | None = None
 
     @property
     def precision(self) -> Float:
         """(terms,) inverse variance of the prior on each term, 0: free."""
         return self.ridge if self.ridge is not None else np.zeros(self.design.shape[1])
+
+    @property
+    def along(self) -> Float:
+        """(channel,) shift_noise, 0 where no shift is a term."""
+        return self.shift_noise if self.shift_noise is not None else np.zeros(self.flux.shape[1])
 
     def channels(self) -> Mask:
         """Channels (channel,) that have a sample."""
@@ -67,6 +74,7 @@ class FitInput:
             band,
             additive=self.additive,
             ridge=self.ridge,
+            shift_noise=None if self.shift_noise is None else self.shift_noise[good],
         )
 
     def band(self, good: Mask) -> Band:
@@ -106,6 +114,7 @@ def fit_input(series: Series, normalized: Normalized, calib: CalibConfig) -> Fit
     return FitInput(
         bins.time_h, flux, sigma, normalized.joint.in_bins(bins), series.wavelength_um, np.stack([limb.u1, limb.u2, limb.width]),
         bins.width, calib.trace.additive, normalized.joint.precision(), normalized.depth_var,
+        series.shift_noise if calib.trace.along_time.decorrelate.takes_shift else None,
     )  # fmt: skip
 
 

@@ -213,6 +213,7 @@ PRODUCTS: tuple[Product, ...] = (
     Product("fit_design", "series", _planet, lambda v: v.fitted.design, lazy=False),
     Product("fit_ridge", "series", _planet, lambda v: v.fitted.precision, lazy=False),
     Product("fit_darkening", "series", _planet, lambda v: v.fitted.darkening, lazy=False),
+    Product("fit_shift_noise", "series", _planet, lambda v: v.fitted.along, lazy=False),
 )  # fmt: skip
 _BY_NAME = {product.name: product for product in PRODUCTS}
 _FLUX_UNITS = {"e": "e-", "e_per_s": "e- s-1", "ADU": "ADU"}

@@ -150,6 +150,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     series = Series(
         time_h=pair_times(visit.state.time_h, visit.between), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
         wavelength_um=wavelength, star=star, slow_var=curves.slow_var, fast_var=curves.fast_var, shared=curves.shared,
+        shift_noise=curves.shift_noise,
         used=~lost if lost.any() else None,
         darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id, channel_edges(*layout)),
     )  # fmt: skip

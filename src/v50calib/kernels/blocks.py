@@ -17,6 +17,8 @@ class Block:
     time (n,), flux and sigma (n, channel): bins of `width` hours, sigma inf where a channel has no sample; design (n, terms)
     of the baseline, its first column constant; visit, band: indices of its mid-time and of its instrument. additive: the terms after
     the first do not dim with the star. ridge (terms,): inverse variance of the prior, about 0, on each term's coefficient.
+    shift_noise (channel,): error that the noise of a term leaves in each channel, common to them all, in units of the channel's own; None:
+    of no term.
     """
 
     time: Float
@@ -28,6 +30,7 @@ class Block:
     band: int = 0
     additive: bool = False
     ridge: Float | None = None
+    shift_noise: Float | None = None
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ STANDS_OUT = 2.0
 FEWEST = 5
 #: rise of chi² over the smallest step at a bound that counts as flat
 FLAT = 0.1
-#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2, common noise, and
-#: at most two for each of three terms in time that a prior holds
-SHARED = 7 + 2 * 3
+#: columns of the shared part of the errors in the fit of one visit and instrument: a/R*, b, t0, u1 and its slope, u2, common noise, the
+#: noise of the measured shift, and at most two for each of three terms in time that a prior holds
+SHARED = 8 + 2 * 3
 #: largest step of a/R*, b, mid-times and limb darkening
 LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 #: inverse variance of the prior on a parameter that is held
@@ -325,7 +325,9 @@ class _Problem:
             known = self._known[j] * scatter
             alike = np.zeros((band.position.size, len(self.bands)))
             alike[:, j] = self._alike(j, terms.blocks, factors, scatter)
-            shared = np.concatenate([self._shared[j] * factor, alike], axis=1)
+            along = np.zeros_like(alike)
+            along[:, j] = np.sqrt(np.where(np.isfinite(known), known, 0.0)) * self._shift_noise(j, terms.blocks)
+            shared = np.concatenate([self._shared[j] * factor, alike, along], axis=1)
             sigma = np.sqrt(known + np.square(shared).sum(axis=1))
             lost = ~np.isfinite(self._known[j]) | (self._known[j] == 0)
             depth = np.where(lost, np.nan, state.depth[j])
@@ -339,6 +341,18 @@ class _Problem:
         chi2_all = float(np.mean(np.concatenate(excess)))
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
         return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost)
+
+    def _shift_noise(self, band: int, blocks: list[Reduced]) -> Float:
+        """(channel,) what the noise of measured shifts leaves in a band's depths, in units of their own error: each visit by its share of
+        the channel's information."""
+        found = np.zeros(self.bands[band].position.size)
+        total = np.zeros_like(found)
+        for block, r in zip(self.blocks, blocks, strict=True):
+            if block.band == band:
+                total += r.gg
+                if block.shift_noise is not None:
+                    found += r.gg * block.shift_noise
+        return np.where(total > 0, found / np.where(total > 0, total, 1.0), 0.0)
 
     def _alike(self, band: int, blocks: list[Reduced], factors: list[float], excess: Float) -> float:
         """Depth error of a band that noise common to its channels leaves: by how much their mean scatters more than their own noise,

@@ -6,6 +6,8 @@ than the cache, so their cost is the number of passes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -180,7 +182,37 @@ def _shift_weights(mean: Float) -> Float:
     return np.asarray(steep / noise)
 
 
-def spectral_shift(spectra: Real) -> tuple[Float, Float]:
+@dataclass(frozen=True)
+class Shift:
+    """shift (time,) px and total (time,) of spectra; mean (column,): the normalized spectrum; weights (column,) that read the shift."""
+
+    shift: Float
+    total: Float
+    mean: Float
+    weights: Float
+
+    def noise_along(self, noise: Float) -> Float:
+        """What the noise of the measured shift leaves in each column (column,), in units of the column's own noise (column,), which is
+        that of a spectrum of mean sum, in the units of `mean`.
+
+        A shift is read from the noisy columns that it then corrects. With weights u (a column's part in the shift, x = u·spectrum) and the
+        slope s of the spectrum, the corrected noise is n - s (u·n), and its covariance is diag(n²) + f fᵀ - c cᵀ/v with v = Σ u² n²,
+        c = u n² and f = (s v - c)/√v. The last term, one degree of freedom where the weights are, lowers it: it is left out.
+
+        >>> column = np.arange(41.0)
+        >>> spectra = np.exp(-0.02 * (column - 20.0) ** 2) * np.ones((9, 1))
+        >>> found = spectral_shift(spectra).noise_along(np.full(41, 1e-3))
+        >>> 0.0 < float(np.square(found).sum()) < 20.0
+        True
+        """
+        slope = -np.gradient(self.mean)
+        part = self.weights / (self.weights @ slope)
+        variance = float(np.square(part * noise).sum())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.where(noise > 0, (slope * variance - part * np.square(noise)) / (np.sqrt(variance) * noise), 0.0))
+
+
+def spectral_shift(spectra: Real) -> Shift:
     """Shift of each spectrum along the dispersion axis, px, from the spectra themselves; and their sums.
 
     spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of the mean spectrum, less what
@@ -189,7 +221,7 @@ def spectral_shift(spectra: Real) -> tuple[Float, Float]:
 
     >>> column = np.arange(41.0)
     >>> spectra = np.stack([np.exp(-0.02 * (column - 20.0 - shift) ** 2) for shift in (-0.05, 0.05)])
-    >>> spectral_shift(spectra)[0].round(2)
+    >>> spectral_shift(spectra).shift.round(2)
     array([-0.05,  0.05])
     """
     n, nc = spectra.shape
@@ -199,7 +231,7 @@ def spectral_shift(spectra: Real) -> tuple[Float, Float]:
     mean /= n
     weights = _shift_weights(mean)
     _project_into(spectra, weights, projected)
-    return -(projected / total - mean @ weights) / (weights @ np.gradient(mean)), total
+    return Shift(-(projected / total - mean @ weights) / (weights @ np.gradient(mean)), total, mean, weights)
 
 
 @_jit

@@ -32,7 +32,7 @@ from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
 #: variables of a visit's product that the fit needs
-INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength")
+INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "fit_shift_noise", "wavelength")
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def observation(path: Location) -> Observation | None:
     found = product_arrays(path, INPUTS)
     if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
         return None
-    time, flux, sigma, design, darkening, ridge, wavelength = (np.asarray(found[name], np.float64) for name in INPUTS)
+    time, flux, sigma, design, darkening, ridge, along, wavelength = (np.asarray(found[name], np.float64) for name in INPUTS)
     given = FitInput(
         time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
-        additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"),
+        additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"), shift_noise=along,
     )  # fmt: skip
     ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
     return Observation(

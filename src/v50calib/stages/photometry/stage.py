@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from v50calib.dq import DQ
 from v50calib.kernels.arrays import Flags, Float, Index, Real
 from v50calib.kernels.fused import weighted_column_sums
-from v50calib.kernels.lightcurves import linear_variance, spectral_shift, subtract_smooth
+from v50calib.kernels.lightcurves import Shift, linear_variance, spectral_shift, subtract_smooth
 from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_limits
 from v50calib.stages.photometry.centroid import follow
 from v50calib.stages.photometry.config import PhotometryConfig
@@ -90,11 +90,13 @@ class Photometry:
             flux, dq = self._without_outliers(flux, dq)
         if not self.config.flags.saturation:
             dq = dq & ~np.uint32(DQ.SATURATED)
-        x, y = self._pointing(sums, background, flux, constants)
+        x, y, shift = self._pointing(sums, background, flux, constants)
         # the x of a spectrum is a shift
         home = (constants.centre[0], 0.0) if constants.spectral else constants.centre
         x, y, lost = follow(x, y, self.config.centroid.track, home)
         curves = self._channels(flux, background, x, y, dq, constants)
+        if shift is not None and curves.flux.shape[1] == len(constants.channels.columns):
+            curves = replace(curves, shift_noise=_shift_noise(shift, curves, constants))
         return threshold_flags(self.config.flags, curves, constants, excess, lost)
 
     def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
@@ -117,23 +119,23 @@ class Photometry:
         assert mix is not None
         return flux, (maps.totals(sums, maps.coefficients) @ mix.T).astype(flux.dtype)
 
-    def _pointing(self, sums: Sums, background: Real, flux: Real, constants: PhotometryConstants) -> tuple[Float, Float]:
-        """Star position x, y (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum."""
+    def _pointing(self, sums: Sums, background: Real, flux: Real, constants: PhotometryConstants) -> tuple[Float, Float, Shift | None]:
+        """Star position x, y (px) of each pair from its own frame: y from the rows, x from the columns or the spectrum (and how)."""
         maps, (y0, x0) = constants.maps, constants.centre
         if constants.per_frame is not None and constants.per_frame.locates:
             positions = maps.positions(sums)
-            return positions[:, 1], positions[:, 0]
+            return positions[:, 1], positions[:, 0], None
         if not self.config.centroid.measured:
             n = len(sums.totals)
-            return np.full(n, 0.0 if constants.spectral else x0), np.full(n, y0)
+            return np.full(n, 0.0 if constants.spectral else x0), np.full(n, y0), None
         moments, areas = maps.totals(sums, maps.moments), constants.areas.moments
         if constants.spectral:
             span = constants.drift_columns
-            shift, total = spectral_shift(flux[:, span])
-            return shift, y0 + (moments[:, Y] - background[:, span] @ areas[Y, span]) / total
+            found = spectral_shift(flux[:, span])
+            return found.shift, y0 + (moments[:, Y] - background[:, span] @ areas[Y, span]) / found.total, found
         level, area = background[:, 0], areas[:, 0]
         light = moments[:, LIGHT] - level * area[LIGHT] if len(area) > LIGHT else flux[:, 0]
-        return x0 + (moments[:, X] - level * area[X]) / light, y0 + (moments[:, Y] - level * area[Y]) / light
+        return x0 + (moments[:, X] - level * area[X]) / light, y0 + (moments[:, Y] - level * area[Y]) / light, None
 
     def _channels(
         self, flux: Real, background: Real, x: Float, y: Float, dq: Flags, constants: PhotometryConstants
@@ -158,3 +160,15 @@ class Photometry:
             more = float(np.nansum(fast)) * (shared - 1)
             return LightCurves(flux, variance + more, read + more, background, x, y, dq, slow)
         return LightCurves(flux, variance, read, background, x, y, dq, slow, fast, smoothing.shared_columns)
+
+
+def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstants) -> Float:
+    """`Shift.noise_along` of the channels (channel,). Columns beyond the channels have the noise of their light and the channels' other."""
+    total = float(np.median(shift.total))
+    light = np.maximum(shift.mean * total, 0.0)
+    where = constants.channels.columns - constants.drift_columns.start
+    seen = np.nanmedian(curves.variance[:: max(1, len(curves.variance) // 50)], axis=0).astype(np.float64)
+    variance = light + max(float(np.nanmedian(seen - light[where])), 0.0)
+    good = np.isfinite(seen) & (seen > 0)
+    variance[where[good]] = seen[good]
+    return shift.noise_along(np.sqrt(variance) / total)[where]

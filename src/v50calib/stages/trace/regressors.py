@@ -49,6 +49,11 @@ class Decorrelate(Section):
     pca_components: int = Field(default=0, ge=0, le=10, description="patterns between channels that join the terms")
     common_mode: bool = Field(default=False, description="divide by the white light curve over its transit model")
 
+    @property
+    def takes_shift(self) -> bool:
+        """Whether the measured x is a term."""
+        return self.enabled and "x" in self.vectors
+
 
 def regressors(series: Series, vectors: tuple[str, ...], degree: Literal["auto"] | int) -> Float:
     """Terms (pair, k) of the chosen vectors, centred: all their products up to `degree`: x, y, x², xy, y², x³, …."""
