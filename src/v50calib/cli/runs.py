@@ -127,7 +127,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if an export made it; anything else stays.")
 def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
@@ -135,9 +135,10 @@ def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | 
     first. Missing values are NaN, and false in `mask`. OUT is written as a whole or not at all.
     """
     from v50calib.cli.progress import counter
+    from v50calib.export.write import check_out, plan_export
     from v50calib.export.write import export as write
-    from v50calib.export.write import plan_export
 
+    check_out(out, overwrite=overwrite)
     plan = plan_export(run_dir, what, fmt, bin_s=bin_s, fits=_fits(run_dir) if what == "planets" else None)
     rows = "planets have a fit" if what == "planets" else "visits have products"
     size = " x ".join(f"{n} {name}" for name, n in plan.grid.sizes.items() if name != "instrument")
