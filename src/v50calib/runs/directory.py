@@ -14,6 +14,7 @@ from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.lock_objects import NAME as LOCK
 from v50calib.runs.redact import redact_config
+from v50calib.untrusted.yaml_text import load_yaml
 
 if TYPE_CHECKING:
     from v50calib.config.models import RunConfig
@@ -89,7 +90,7 @@ def read_mark(run_dir: Location) -> dict[str, Any]:
     refuse_other_directory(run_dir)
     mark = run_dir / MARK
     try:
-        content = yaml.safe_load(mark.read_text(encoding="utf-8"))
+        content = load_yaml(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as exc:
         raise StoreError(f"cannot read '{mark}' ({exc}): calibrate with --update, which rewrites it") from exc
     return content if isinstance(content, dict) else {}
