@@ -11,16 +11,20 @@ from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location
 
 #: bytes of a file that are looked at
-HEAD = 4096
+HEAD = 8192
 #: names in a folder that a message shows
 _SHOWN = 3
 _MARK = "config.yaml"
 _PAGE = re.compile(rb'<meta name="generator" content="v50calib[^"]*">|: calibration report</title>')
 
+REMEDY = "give another name, or --overwrite to replace it"
+
 Made = Callable[[Location], bool]
 
 
-def refuse_to_overwrite(path: Location, made: Made, what: str, *, overwrite: bool = False, within: Location | None = None) -> None:
+def refuse_to_overwrite(
+    path: Location, made: Made, what: str, *, overwrite: bool = False, within: Location | None = None, remedy: str = REMEDY
+) -> None:
     """Refuse a file that exists and is not evidently of this program; nothing and empty files are free.
 
     made: whether it is (`starts_with`, `is_page`, …); what: the words for that, "a table of quality numbers"; overwrite: the user has
@@ -33,14 +37,9 @@ def refuse_to_overwrite(path: Location, made: Made, what: str, *, overwrite: boo
     if overwrite or not head_of(path, 1):
         return
     if within is not None and _same(path.parent, within) is False and is_run_dir(path.parent):
-        raise StoreError(
-            f"'{path}' is in another run directory than '{within}': nothing was written; give another name, or --overwrite to replace it"
-        )
+        raise StoreError(f"'{path}' is in another run directory than '{within}': nothing was written; {remedy}")
     if not made(path):
-        raise StoreError(
-            f"'{path}' exists and is not {what} of this program ({describe(path)}): nothing was written; give another name, or "
-            "--overwrite to replace it"
-        )
+        raise StoreError(f"'{path}' exists and is not {what} of this program ({describe(path)}): nothing was written; {remedy}")
 
 
 def refuse_existing(path: Location, what: str, *, overwrite: bool = False) -> None:
@@ -49,10 +48,7 @@ def refuse_existing(path: Location, what: str, *, overwrite: bool = False) -> No
         refuse_to_overwrite(path, lambda _: False, what, overwrite=overwrite)
         return
     if head_of(path, 1):
-        raise StoreError(
-            f"'{path}' exists ({describe(path)}), and who made it cannot be told from {what}: nothing was written; give another name, or "
-            "--overwrite to replace it"
-        )
+        raise StoreError(f"'{path}' exists ({describe(path)}), and who made it cannot be told from {what}: nothing was written; {REMEDY}")
 
 
 def starts_with(*beginnings: str) -> Made:
