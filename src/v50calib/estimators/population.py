@@ -127,7 +127,7 @@ class Population:
     def load(cls, location: str | Path) -> Population:
         """Read what `save` wrote. Raises DataError for another file."""
         try:
-            arrays = read_npz(Path(location))
+            arrays: dict[str, Any] = dict(read_npz(Path(location)))
         except DAMAGED as error:
             raise DataError(f"'{location}' cannot be read as a population: {error}; fit one with Population.fit and save it") from error
         names = set(cls.__dataclass_fields__) | {"format"}

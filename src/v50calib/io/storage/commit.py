@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.location import Location
+from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
 
 COMMIT_NAME = "_COMMIT.json"
@@ -168,6 +168,14 @@ def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> boo
         for _ in pool.map(lambda task: task(), work):
             pass
     return marker.create(record.encode())
+
+
+def write_record(path: Location, record: Mapping[str, Any]) -> None:
+    """Replace the record of a committed directory, in one step: its content has not changed. Raises StoreError."""
+    try:
+        replace_text(path / COMMIT_NAME, json.dumps(record, indent=1, sort_keys=True))
+    except OSError as error:
+        raise StoreError(f"cannot write {path / COMMIT_NAME} ({error.strerror or error}): free space or fix its permissions") from error
 
 
 def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
