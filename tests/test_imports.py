@@ -24,26 +24,28 @@ ALLOWED: dict[str, set[str]] = {
     "schema": BASE,
     "reference": BASE | {"schema"},
     "channels": BASE | {"schema"},
-    "array_files": BASE,
+    # files of strangers
+    "untrusted": BASE,
+    "array_files": BASE | {"untrusted"},
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup"},
     # one planet's depths in, its spectrum out
-    "estimators": BASE | {"kernels", "schema"},
+    "estimators": BASE | {"kernels", "schema", "untrusted"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators"},
-    "config": BASE | {"schema", "stages", "uncertainty", "array_files"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted"},
+    "config": BASE | {"schema", "stages", "uncertainty", "array_files", "untrusted"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
-    "io": DATA | {"channels", "array_files", "kernels"},
-    "runs": BASE | {"schema", "kernels", "io", "config", "qc", "accessor"},
+    "io": DATA | {"channels", "array_files", "kernels", "untrusted"},
+    "runs": BASE | {"schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},
     # figures of a Dataset as its methods: imports plot when one is asked for
     "accessor": {"plot"},
     # a run while it goes on; what is made of one afterwards
-    "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup"},
+    "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted"},
     "export": BASE | {"schema", "kernels", "io", "runs"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges

@@ -7,7 +7,8 @@ file is one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
+from v50calib.untrusted.npz import DAMAGED, npy_header, npz_headers, read_npz
 
 FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]
 _SUFFIXES: dict[str, FileKind] = {
@@ -28,6 +30,10 @@ FORMATS = ".npy, .npz, .zarr, .nc, .csv"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 #: attributes by which a NetCDF variable says that its numbers are packed
 _PACKED = ("scale_factor", "add_offset")
+#: values of a chunk that may be larger than its array
+_CHUNK_VALUES = 2**23
+#: values of an array that is read whole and whose shape is not known beforehand: 512 MB of float64
+MOST_VALUES = 2**26
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,17 @@ class ArrayFile:
         with self._open(decoded=False) as (_, header):
             return header
 
-    def values(self) -> NDArray[Any]:
-        """The whole array; packed or masked NetCDF numbers decoded (missing = NaN). Raises DataError."""
+    def values(self, most: int = MOST_VALUES) -> NDArray[Any]:
+        """The whole array; packed or masked NetCDF numbers decoded (missing = NaN). Raises DataError, also for more than `most` values,
+        of which none is then read."""
         with self._open(decoded=True) as (array, header):
+            if 0 in header.shape:
+                raise ValueError(f"its header says the shape {header.shape}: it holds no value")
+            if math.prod(header.shape) > most:
+                raise DataError(
+                    f"{self} says that it holds {header.dtype} of shape {header.shape}, and such an array has {most} values at most: give "
+                    "another file"
+                )
             return np.array(array[(slice(None),) * len(header.shape)])
 
     def part(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
@@ -97,7 +111,7 @@ class ArrayFile:
         try:
             with opened(self, decoded) as pair:
                 yield pair
-        except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError) as error:
+        except DAMAGED as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise DataError(f"{self} cannot be read as {self.kind}: {reason}; write the file again") from error
 
@@ -134,14 +148,25 @@ def require_paths(files: Mapping[str, str | None]) -> None:
 
 def load_array(path: str, *, key: str) -> NDArray[Any]:
     """The array at `path`, the value of config key `key`. Raises ConfigError (no such file or format), DataError (damaged)."""
+    return _load(path, key, lambda header: None)
+
+
+def _load(path: str, key: str, check: Callable[[Header], None]) -> NDArray[Any]:
+    """The array at `path`, after `check` of its header. Raises as `load_array` and as `check`."""
     file, name = split_name(path)
     if not file.exists():
         raise ConfigError(f"{key}='{path}' does not exist: correct the path")
     kind = file_kind(file)
     if kind is None:
         raise ConfigError(f"{key}='{path}' has the ending '{file.suffix}': what can be read is {FORMATS}")
+    array = ArrayFile(file, name, kind)
     try:
-        return ArrayFile(file, name, kind).values()
+        header = array.header()
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
+    check(header)
+    try:
+        return array.values()
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
 
@@ -155,19 +180,21 @@ def load_map(
     finite  refuse values that are not finite
     Raises ConfigError and DataError as `load_array`, DataError for a wrong shape, dtype or content.
     """
-    values = load_array(path, key=key)
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{key}='{path}' holds values of type {values.dtype}: a map is made of numbers")
-    if values.shape != shape:
+
+    def fits(header: Header) -> None:
+        if header.dtype.kind not in "biuf":
+            raise DataError(f"{key}='{path}' holds values of type {header.dtype}: a map is made of numbers")
+        if header.shape == shape:
+            return
         if exact:
             raise DataError(
-                f"{key}='{path}' has the shape {values.shape}, this visit needs {shape}: give a map of this detector, or set the "
+                f"{key}='{path}' has the shape {header.shape}, this visit needs {shape}: give a map of this detector, or set the "
                 "stage's validation.check_shape_compatibility=false for one that broadcasts"
             )
-        try:
-            values = np.broadcast_to(values, shape)
-        except ValueError as exc:
-            raise DataError(f"{key}='{path}' has the shape {values.shape}, which does not broadcast to {shape}: give another map") from exc
+        if not _broadcasts(header.shape, shape):
+            raise DataError(f"{key}='{path}' has the shape {header.shape}, which does not broadcast to {shape}: give another map")
+
+    values = np.broadcast_to(_load(path, key, fits), shape)
     if finite and values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
         raise DataError(f"{key}='{path}' has {bad} values that are not finite and validation.require_finite_inputs is on: repair the map")
@@ -176,27 +203,47 @@ def load_map(
 
 def load_table(path: str, *, key: str) -> NDArray[np.float64]:
     """A look-up table (n, 2) of finite numbers, n >= 2, both columns increasing. Raises ConfigError, DataError."""
-    table = load_array(path, key=key)
-    if table.ndim != 2 or table.shape[1] != 2 or len(table) < 2 or table.dtype.kind not in "iuf":
-        raise DataError(f"{key}='{path}' has the shape {table.shape}: a look-up table is (n, 2), columns input and output, n >= 2")
-    table = table.astype(np.float64)
+
+    def fits(header: Header) -> None:
+        if len(header.shape) != 2 or header.shape[1] != 2 or header.shape[0] < 2 or header.dtype.kind not in "iuf":
+            raise DataError(f"{key}='{path}' has the shape {header.shape}: a look-up table is (n, 2), columns input and output, n >= 2")
+
+    table = _load(path, key, fits).astype(np.float64)
     if not np.isfinite(table).all() or not (np.diff(table[:, 0]) > 0).all() or not (np.diff(table[:, 1]) > 0).all():
         raise DataError(f"{key}='{path}' is not a look-up table: both columns must be finite and increase from row to row")
     return table
 
 
+def _broadcasts(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether an array of the shape `own` can stand for one of `shape`."""
+    return len(own) <= len(shape) and all(a in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False))
+
+
 @contextlib.contextmanager
 def _npy(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     _refuse_name(file)
+    header = npy_header(file.path)
+    # mapped: nothing is read yet
     array = np.load(file.path, mmap_mode="r", allow_pickle=False)
-    yield array, Header(array.shape, array.dtype)
+    yield array, Header(header.shape, header.dtype)
 
 
 @contextlib.contextmanager
 def _npz(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
-    with np.load(file.path, allow_pickle=False) as members:
-        array = members[_named(file, list(members.files))]
-        yield array, Header(array.shape, array.dtype)
+    headers = npz_headers(file.path)
+    name = _named(file, list(headers))
+    yield _Member(file.path, name), Header(headers[name].shape, headers[name].dtype)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """An array of an archive, read where it is indexed."""
+
+    path: Path
+    name: str
+
+    def __getitem__(self, index: tuple[slice | int, ...], /) -> Any:
+        return read_npz(self.path, [self.name])[self.name][index]
 
 
 @contextlib.contextmanager
@@ -212,6 +259,8 @@ def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]
         raise DataError(f"{file} is a Zarr group, not an array: name one of its arrays")
     dims = node.metadata.dimension_names if node.metadata.zarr_format == 3 else node.attrs.get("_ARRAY_DIMENSIONS")
     named = tuple(str(d) for d in dims) if isinstance(dims, (list, tuple)) and all(dims) else None
+    if math.prod(node.chunks) > max(4 * math.prod(node.shape), _CHUNK_VALUES):
+        raise ValueError(f"its chunks {node.chunks} are larger than the array {node.shape}")
     units = node.attrs.get("units")
     yield node, Header(node.shape, node.dtype, named, node.chunks, units=units if isinstance(units, str) else None)
 

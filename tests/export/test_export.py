@@ -183,14 +183,15 @@ def test_overwrite_replaces_a_store_and_a_file(run: Path, tmp_path: Path) -> Non
 def test_an_export_that_fails_leaves_what_was_there(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fmt: str) -> None:
     """A product that goes bad midway: no half-written file, and an older one stays."""
     old = tmp_path / "out"
-    old.write_text("older")
+    export(run, old, "spectra", "csv")
+    before = old.read_bytes()
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     chunk = max((copy / "calibrated.zarr").glob("*/0/AIRS-CH0")) / "trace_norm" / "c.0.0"
     chunk.write_bytes(chunk.read_bytes()[:100])
     monkeypatch.setattr("v50calib.export.grid.BLOCK_BYTES", 1)
     with pytest.raises(StoreError, match=r"trace_norm of product .* is damaged.*verify --quarantine"):
         export(copy, old, "lightcurves", fmt, overwrite=True)  # type: ignore[arg-type]
-    assert old.read_text() == "older"
+    assert old.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]
 
 

@@ -50,6 +50,8 @@ class DataCommand(click.Command):
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that exist, whoever made them.")
+
 
 def one_of(*names: str, words: Sequence[str], help: str) -> Callable[..., Any]:  # noqa: A002 - click's own name
     """An option that takes one of `words`; the first is the default."""

@@ -115,13 +115,18 @@ def simulate(
 @click.argument("dataset", type=LOCATION)
 @click.argument("store", type=LOCATION)
 @click.option("--workers", default=1, show_default=True, help="Number of processes; each streams one visit.")
-def ingest(dataset: Location, store: Location, workers: int) -> None:
-    """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading."""
+@click.option("--update", is_flag=True, help="Replace visits of STORE whose files have other content by now.")
+def ingest(dataset: Location, store: Location, workers: int, update: bool) -> None:
+    """Write the raw frames of DATASET (parquet) to the Zarr store STORE, for repeated and parallel reading.
+
+    Visits that are there, made of the same files, are skipped. One whose files have other content is named and stays, exit code 1;
+    --update replaces it.
+    """
     from v50calib.cli.progress import counter
     from v50calib.io.ingestion import ingest as run
 
     with counter("ingest") as step:
-        result = run(dataset, store, workers=workers, progress=step)
+        result = run(dataset, store, workers=workers, update=update, progress=step)
     click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
     for key, message in result.failed.items():
         click.echo(f"failed {key}: {message}", err=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
+from v50calib.cli.arguments import AS_JSON, LOCATION, OVERWRITE, DataCommand, one_of
 from v50calib.cli.shown import spectra_progress
-from v50calib.io.storage.location import Location
+from v50calib.io.storage.location import Location, replace_text
+from v50calib.io.storage.ours import is_page, refuse_existing, refuse_to_overwrite, starts_with
 
 _FILE = click.Path(path_type=Path)
 _PRED = click.option(
@@ -18,6 +19,10 @@ _PRED = click.option(
 )
 _FEATURES = click.option("--features", type=_FILE, default=None, help="Features per channel (.npz of 'v50calib spectra --features').")
 _CONFIG = "calib/nominal"
+#: what the layout of predictions is called where a file is in the way: models of all kinds write it
+_LAYOUT = "the layout of predictions, which every model has"
+#: headings of `score --per-wavelength`
+_PER_CHANNEL = "channel,score,"
 
 
 def _options(words: tuple[str, ...], **set_here: str) -> Any:
@@ -34,9 +39,12 @@ def _options(words: tuple[str, ...], **set_here: str) -> Any:
 @click.argument("truth", type=_FILE)
 @one_of("--edition", words=("2025", "2024"), help="Edition of the metric.")
 @click.option("--per-wavelength", type=_FILE, default=None, help="Write a CSV with the numbers of each channel.")
+@OVERWRITE
 @AS_JSON
 @click.argument("overrides", nargs=-1)
-def score(pred: Path, truth: Path, edition: str, per_wavelength: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
+def score(
+    pred: Path, truth: Path, edition: str, per_wavelength: Path | None, overwrite: bool, as_json: bool, overrides: tuple[str, ...]
+) -> None:  # fmt: skip
     """The challenge's score of PRED on TRUTH, with bias, coverage, ECE and CRPS.
 
     OVERRIDES change the metric's constants, e.g. score.naive_mean=0.0147 score.naive_sigma=0.0107 (mean and standard deviation of
@@ -46,6 +54,8 @@ def score(pred: Path, truth: Path, edition: str, per_wavelength: Path | None, as
     from v50calib.uncertainty.score import aligned, breakdown
     from v50calib.uncertainty.tables import read_predictions, read_truth
 
+    if per_wavelength is not None:
+        refuse_to_overwrite(per_wavelength, starts_with(_PER_CHANNEL), "a table of channels", overwrite=overwrite)
     options = _options((f"score.edition='{edition}'", *overrides)).score
     predictions, known = read_predictions(pred), read_truth(truth)
     found = compare(predictions, None, known, options)
@@ -65,16 +75,18 @@ def uncertainty() -> None:
 @_FEATURES
 @click.option("--out", type=_FILE, required=True, help="Model file to write (.npz).")
 @one_of("--method", words=("temperature", "affine", "corel"), help="See docs/uncertainty.md.")
+@OVERWRITE
 @click.argument("overrides", nargs=-1)
-def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, overrides: tuple[str, ...]) -> None:
+def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, overwrite: bool, overrides: tuple[str, ...]) -> None:
     """Fit a model on the planets that predictions and truth share.
 
     OVERRIDES are keys of calib.top_level_calib, e.g. temperature.per_bin=true, corel.fit.epochs=50, corel.conformal.method=joint.
     """
-    from v50calib.uncertainty.files import save_model
+    from v50calib.uncertainty.files import is_model, save_model
     from v50calib.uncertainty.fit import fit as run
     from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
 
+    refuse_to_overwrite(out, is_model, "a model", overwrite=overwrite)
     options = _options(overrides, method=method)
     given = read_features(features) if features is not None else None
     model = run(read_predictions(pred), read_truth(truth), options, given)
@@ -92,7 +104,8 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
 @_FEATURES
 @click.option("--out", type=_FILE, required=True, help="Recalibrated predictions to write, in the same layout.")
 @click.option("--intervals", type=_FILE, default=None, help="Also write them with low_1.. and high_1.., the conformal intervals.")
-def apply_command(model: Path, pred: Path, features: Path | None, out: Path, intervals: Path | None) -> None:
+@OVERWRITE
+def apply_command(model: Path, pred: Path, features: Path | None, out: Path, intervals: Path | None, overwrite: bool) -> None:
     """Recalibrate predictions of new planets with a fitted model."""
     from v50calib.errors import DataError
     from v50calib.uncertainty.files import load_model
@@ -100,6 +113,7 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
     from v50calib.uncertainty.tables import read_features, read_predictions, write_predictions
     from v50calib.uncertainty.workflow import write_bands
 
+    _check_places(out, intervals, overwrite=overwrite)
     calibrator = load_model(model)
     if intervals is not None and calibrator.bands is None:
         raise DataError(
@@ -120,11 +134,13 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
 @click.option("--model", type=_FILE, default=None, help="Model to apply; without it the predictions are evaluated as they are.")
 @_FEATURES
 @click.option("--report", type=_FILE, default=None, help="Write an HTML page with figures.")
+@OVERWRITE
 @AS_JSON
 @click.argument("overrides", nargs=-1)
 def evaluate(
-    pred: Path, truth: Path, model: Path | None, features: Path | None, report: Path | None, as_json: bool, overrides: tuple[str, ...]
-) -> None:
+    pred: Path, truth: Path, model: Path | None, features: Path | None, report: Path | None, overwrite: bool, as_json: bool,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
     """Score, coverage and calibration of predictions, before and after a model. OVERRIDES: e.g. score.edition='"2024"'."""
     from v50calib.uncertainty.evaluate import compare
     from v50calib.uncertainty.files import load_model
@@ -133,6 +149,8 @@ def evaluate(
     from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
     from v50calib.uncertainty.workflow import report_page
 
+    if report is not None:
+        refuse_to_overwrite(report, is_page, "a page", overwrite=overwrite)
     options, predictions, known = _options(overrides).score, read_predictions(pred), read_truth(truth)
     calibrator = load_model(model) if model is not None else None
     given = read_features(features) if features is not None else None
@@ -158,7 +176,10 @@ ESTIMATOR = one_of(
 @click.option("--truth", type=_FILE, default=None, help="True spectra for population: train.csv. A planet in it gets a fit of the others.")
 @click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
 @one_of("--missing", words=("error", "naive"), help="depths of planets without a transit: refuse, or write the naive mean and sigma.")
-def spectra(run_dir: Location, out: Path, estimator: Any, truth: Path | None, features: Path | None, missing: str) -> None:
+@OVERWRITE
+def spectra(
+    run_dir: Location, out: Path, estimator: Any, truth: Path | None, features: Path | None, missing: str, overwrite: bool
+) -> None:  # fmt: skip
     """mu and sigma per planet of the run in RUN_DIR: one transit fit of all visits and instruments of each planet.
 
     gp and population put a prior on the spectrum; their mean and covariance are kept in RUN_DIR/estimates.zarr as well, and the
@@ -167,6 +188,7 @@ def spectra(run_dir: Location, out: Path, estimator: Any, truth: Path | None, fe
     from v50calib.runtime.solution import solve_spectra
     from v50calib.uncertainty.tables import read_truth, write_features, write_predictions
 
+    _check_places(out, features, overwrite=overwrite)
     known = read_truth(truth) if truth is not None else None
     found = solve_spectra(
         run_dir, estimator, _options(()), known, naive_depths=missing == "naive", recalibrate=False, log=spectra_progress(estimator)
@@ -177,6 +199,13 @@ def spectra(run_dir: Location, out: Path, estimator: Any, truth: Path | None, fe
     for note in found.notes:
         click.echo(note)
     click.echo(f"spectra of {len(found.predictions.ids)} planets ({estimator}) → {out}")
+
+
+def _check_places(*paths: Path | None, overwrite: bool) -> None:
+    """Refuse predictions or features in a file that exists. Raises StoreError."""
+    for path in paths:
+        if path is not None:
+            refuse_existing(path, _LAYOUT, overwrite=overwrite)
 
 
 def _print(found: dict[str, Any], as_json: bool) -> None:
@@ -203,6 +232,6 @@ def _write_csv(path: Path, columns: dict[str, Any]) -> None:
     from v50calib.errors import DataError
 
     try:
-        pd.DataFrame(columns).to_csv(path, index=False)
+        replace_text(path, pd.DataFrame(columns).to_csv(index=False))
     except OSError as exc:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; give another path") from exc

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from v50calib.cli.arguments import AS_JSON, LOCATION, DataCommand, one_of
+from v50calib.cli.arguments import AS_JSON, LOCATION, OVERWRITE, DataCommand, one_of
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 
@@ -78,7 +78,8 @@ def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
 @click.option("--stage", "stages", multiple=True, help="Only the rows of this stage; may be given several times.")
 @click.option("--csv", "csv_path", type=LOCATION, default=None, help="Write the table to this file, as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of tables.")
-def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as_json: bool) -> None:
+@OVERWRITE
+def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as_json: bool, overwrite: bool) -> None:
     """Quality numbers of a run, one row per visit, instrument and stage, from its manifest; also during the run.
 
     The stage `planet` has a row for each planet's fit, with the reasons to distrust it.
@@ -87,9 +88,11 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
     """
     from v50calib.errors import StoreError
     from v50calib.runs.directory import refuse_other_directory
-    from v50calib.runs.qc_table import qc_rows, write_table
+    from v50calib.runs.qc_table import check_place, qc_rows, write_table
 
     refuse_other_directory(run_dir)
+    if csv_path is not None:
+        check_place(run_dir, csv_path, stages, overwrite=overwrite)
     rows = list(qc_rows(run_dir, stages or None))
     if not rows:
         raise StoreError(f"'{run_dir}' has no quality numbers{_of(stages)}: no visit is finished, or diagnostics were off")
@@ -111,7 +114,8 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
 @click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
 @click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
-def report(run_dir: Location, out: Location | None, limit: int, truth: Location | None) -> None:
+@OVERWRITE
+def report(run_dir: Location, out: Location | None, limit: int, truth: Location | None, overwrite: bool) -> None:
     """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.
 
     The page needs no network and no other file. It can be made during the run.
@@ -120,7 +124,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
     from v50calib.report import write_report
 
     with counter("report") as step:
-        made = write_report(run_dir, out, limit=limit, truth=truth, progress=step)
+        made = write_report(run_dir, out, limit=limit, truth=truth, overwrite=overwrite, progress=step)
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
 
 
@@ -132,7 +136,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if an export made it; anything else stays.")
 def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
@@ -140,9 +144,10 @@ def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | 
     first. Missing values are NaN, and false in `mask`. OUT is written as a whole or not at all.
     """
     from v50calib.cli.progress import counter
+    from v50calib.export.write import check_out, plan_export
     from v50calib.export.write import export as write
-    from v50calib.export.write import plan_export
 
+    check_out(out, overwrite=overwrite)
     plan = plan_export(run_dir, what, fmt, bin_s=bin_s, fits=_fits(run_dir) if what == "planets" else None)
     rows = "planets have a fit" if what == "planets" else "visits have products"
     size = " x ".join(f"{n} {name}" for name, n in plan.grid.sizes.items() if name != "instrument")

@@ -13,6 +13,7 @@ from v50calib.cli.arguments import LOCATION, DataCommand, one_of
 from v50calib.cli.shown import print_forecast, spectra_progress
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
+from v50calib.io.storage.ours import is_page, refuse_to_overwrite, starts_with
 
 if TYPE_CHECKING:
     from v50calib.config.models import RunConfig
@@ -58,6 +59,7 @@ def solve(
 
     config = load(config_name, overrides, config_dir)
     known = _checked(truth, out, config)
+    _check_places(out)
     chosen = _estimator(estimator, known)
     wanted = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
     decisions = plan(data, out, config)
@@ -108,6 +110,18 @@ def _checked(truth: Path | None, out: Location, config: RunConfig) -> Truth | No
             "calib.phase.depths.planet at true"
         )
     return read_truth(truth) if truth is not None else None
+
+
+def _check_places(out: Location) -> None:
+    """Refuse files in the run directory that have the names of this command's and are something else. Raises StoreError."""
+    from v50calib.report.build import NAME
+    from v50calib.uncertainty.tables import N_BINS
+
+    remedy = "solve writes its own files in OUT: move this one, or give another OUT"
+    headings = ",".join(("planet_id", *(f"wl_{i}" for i in range(1, N_BINS + 1)), "sigma_1"))
+    refuse_to_overwrite(out / "submission.csv", starts_with(headings), "a submission", within=out, remedy=remedy)
+    for name in (NAME, "spectra.html"):
+        refuse_to_overwrite(out / name, is_page, "a page", within=out, remedy=remedy)
 
 
 def _refuse_strangers(out: Location, decisions: Sequence[Decision]) -> None:

@@ -30,6 +30,7 @@ from yaml import YAMLError
 from v50calib.config.compute import GROUP, expand
 from v50calib.config.models import CalibConfig
 from v50calib.errors import ConfigError
+from v50calib.untrusted.yaml_text import RefusedYaml, refuse_bombs
 
 #: short keys that users may type -> keys of the composed tree
 ALIASES: dict[str, str] = {
@@ -110,6 +111,8 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
     name = config_name.removesuffix(".yaml")
     roots = _search_path(config_dir)
     _check_profile(name, roots, config_dir)
+    if config_dir is not None:
+        _refuse_bombs(roots[0], name)
     # Hydra looks for the profile itself in the first folder only; the others complete its defaults list
     roots.sort(key=lambda root: not (root / f"{name}.yaml").is_file())
     parsed = _parse(overrides)
@@ -139,6 +142,19 @@ def _search_path(config_dir: Path | None) -> list[Path]:
     if not folder.is_dir():
         raise ConfigError(f"--config-dir {config_dir} is not a folder; give the folder that holds your profiles")
     return [folder, profiles_dir()]
+
+
+def _refuse_bombs(folder: Path, name: str) -> None:
+    """Refuse a user's profile, or a part that it may name, whose aliases stand for a huge tree: Hydra writes them all out. Raises
+    ConfigError."""
+    for path in dict.fromkeys((folder / f"{name}.yaml", *folder.glob("*.yaml"), *folder.glob("*/*.yaml"))):
+        try:
+            refuse_bombs(path.read_text(encoding="utf-8"))
+        except RefusedYaml as exc:
+            raise ConfigError(f"'{path}' cannot be taken: {exc}") from exc
+        except (OSError, ValueError, YAMLError):
+            # told by Hydra, where it is a part of the profile
+            continue
 
 
 def _is_stage_file(name: str) -> bool:

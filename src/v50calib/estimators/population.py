@@ -26,6 +26,7 @@ from v50calib.estimators.gaussian import normalized
 from v50calib.estimators.measured import Measured, Posterior, nothing_measured
 from v50calib.kernels.arrays import Float, Index, Mask
 from v50calib.schema import N_CHANNELS
+from v50calib.untrusted.npz import DAMAGED, read_npz
 
 #: amplitudes of less weight than this, and members of less beside the heaviest of theirs, are not summed
 _NO_WEIGHT, _NO_MEMBER = 1e-4, 1e-5
@@ -116,16 +117,18 @@ class Population:
         It holds the spectra of the training file in another form: their licence goes along.
         """
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
-        with Path(location).open("wb") as stream:
+        # in one step: an older file stays until the new one is whole
+        part = Path(location).with_name(f".{Path(location).name}.part")
+        with part.open("wb") as stream:
             np.savez_compressed(stream, format=np.array(_FORMAT), **arrays)
+        part.replace(location)
 
     @classmethod
     def load(cls, location: str | Path) -> Population:
         """Read what `save` wrote. Raises DataError for another file."""
         try:
-            with np.load(location, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError) as error:
+            arrays: dict[str, Any] = dict(read_npz(Path(location)))
+        except DAMAGED as error:
             raise DataError(f"'{location}' cannot be read as a population: {error}; fit one with Population.fit and save it") from error
         names = set(cls.__dataclass_fields__) | {"format"}
         if set(arrays) != names or int(arrays["format"]) != _FORMAT:

@@ -41,7 +41,7 @@ class NetcdfGrid(_File):
         h5netcdf, text = _hdf5("netcdf")
         self._file = h5netcdf.File(path, "w")
         self._file.dimensions = dict(grid.sizes)
-        self._file.attrs.update(grid.attrs)
+        self._file.attrs.update(grid.about)
         aside = " ".join(v.name for v in grid.variables if v.coordinate and v.dims != (v.name,))
         for var in grid.variables:
             flag = var.dtype.kind == "b"
@@ -70,7 +70,7 @@ class Hdf5Grid(_File):
         super().__init__(path, grid)
         h5py, text = _hdf5("hdf5")
         self._file = h5py.File(path, "w")
-        self._file.attrs.update(grid.attrs)
+        self._file.attrs.update(grid.about)
         for var in grid.variables:
             dtype = text if var.is_text else var.dtype
             fill = {} if var.is_text else {"fillvalue": var.missing}
@@ -116,7 +116,7 @@ class NpzGrid(_File):
     def close(self) -> None:
         dims = {v.name: list(v.dims) for v in self._grid.variables}
         attrs = {v.name: v.attrs for v in self._grid.variables}
-        meta = json.dumps({"dims": dims, "attrs": attrs, "about": self._grid.attrs})
+        meta = json.dumps({"dims": dims, "attrs": attrs, "about": self._grid.about})
         with zipfile.ZipFile(self._path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for name, values in [*((v.name, v.values) for v in self._grid.fixed), ("meta", np.array(meta))]:
                 with _member(archive, name) as member:

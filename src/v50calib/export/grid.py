@@ -20,6 +20,8 @@ from zarr.codecs import BloscCodec
 Arrays = Mapping[str, np.ndarray]
 #: bytes of a chunk of a streamed variable, and of the block of visits that is gathered before it is written
 BLOCK_BYTES = 8 * 2**20
+#: attribute by which an export is known as one
+MARK, MADE_BY = "made_by", "v50calib export"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class Grid:
     columns: tuple[str, ...] = ()
 
     @property
+    def about(self) -> dict[str, Any]:
+        """Attributes of the whole, and who made it."""
+        return self.attrs | {MARK: MADE_BY}
+
+    @property
     def rows(self) -> str:
         """The dimension that is streamed: visit or planet."""
         return self.streamed[0].dims[0]
@@ -112,7 +119,8 @@ class ZarrGrid:
 
     def __init__(self, path: Path, grid: Grid) -> None:
         coordinates = " ".join(v.name for v in grid.variables if v.coordinate and v.dims != (v.name,))
-        group = zarr.create_group(path, overwrite=True, attributes=grid.attrs | {"coordinates": coordinates})
+        about = grid.about | {"coordinates": coordinates, "arrays": " ".join(v.name for v in grid.variables)}
+        group = zarr.create_group(path, overwrite=True, attributes=about)
         rows = grid.rows_at_once()
         self._arrays: dict[str, zarr.Array[Any]] = {}
         for var in grid.variables:

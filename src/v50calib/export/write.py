@@ -19,8 +19,9 @@ from v50calib.export import align
 from v50calib.export.align import NAMES, SHARED, Axes, VisitWhat, What
 from v50calib.export.files import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
 from v50calib.export.grid import Grid, GridVar, GridWriter, ZarrGrid
+from v50calib.export.made import prepare_place
 from v50calib.export.planets import Fits, planet_row, planets_grid, stored_fits
-from v50calib.io.storage.commit import check_complete, set_aside, staging
+from v50calib.io.storage.commit import check_complete, publish, staging
 from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest
@@ -106,14 +107,10 @@ def export(
 ) -> Plan:  # fmt: skip
     """Write all visits (or planets) of a run to `out`, wholly or not at all.
 
-    Raises as `plan_export`; StoreError also where `out` exists (without `overwrite`) or the disk has no room for it.
+    Raises as `plan_export` and `check_out`; StoreError also where the disk has no room for it.
     """
-    run_dir, out = locate(run_dir), _local(out)
+    run_dir, out = locate(run_dir), check_out(out, overwrite=overwrite)
     plan = plan if plan is not None else plan_export(run_dir, what, fmt, bin_s=bin_s, fits=fits)
-    if out.exists() and not overwrite:
-        raise StoreError(f"'{out}' exists: give another name, or --overwrite to replace it")
-    if out.exists() and isinstance(run_dir, Path) and out.resolve() in (run_dir.resolve(), *run_dir.resolve().parents):
-        raise StoreError(f"'{out}' holds the run itself: give another name")
     try:
         with staging(out) as tmp:
             _check_room(tmp, plan.grid, fmt)
@@ -123,17 +120,25 @@ def export(
                     writer.put(start, rows)
             if fmt == "zarr":
                 check_complete(part)
-            _publish(part, out)
+            # it may have taken hours: what was put there meanwhile is not lost either
+            prepare_place(out, overwrite=overwrite)
+            publish(part, out)
     except OSError as exc:
         raise StoreError(f"cannot write '{out}' ({exc.strerror or exc}): nothing was left there; free space or give another name") from exc
     return plan
 
 
-def _local(out: str | os.PathLike[str]) -> Path:
-    """Where a grid is written. Raises ConfigError for an object store."""
+def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Where a grid is to be written; before anything is read, what a killed export had moved aside there is put back.
+
+    Raises ConfigError for an object store; StoreError where `out` exists (without `overwrite`), or is nothing that an export made.
+    """
     found = locate(out)
     if not isinstance(found, Path):
         raise ConfigError(f"export writes to a local file system, not to {found}: give a local path and copy the result")
+    # what a link points at is replaced, not the link
+    found = found.resolve() if found.is_symlink() else found
+    prepare_place(found, overwrite=overwrite)
     return found
 
 
@@ -220,18 +225,3 @@ def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:
         raise StoreError(
             f"npz needs {need / 1e9:.2f} GB while it is written, {free / 1e9:.2f} GB are free: use zarr or hdf5, or another disk"
         )
-
-
-def _publish(part: Path, out: Path) -> None:
-    """Move the finished grid to `out`; what was there is deleted afterwards."""
-    if not out.exists() or (part.is_file() and out.is_file()):
-        part.replace(out)
-        return
-    old = set_aside(out, "old")
-    assert isinstance(old, Path)
-    try:
-        part.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,19 +12,27 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from v50calib.errors import DataError, StoreError, V50CalibError
 from v50calib.io.catalog import open_root
 from v50calib.io.challenge.parquet import default_threads
+from v50calib.io.identity import unchanged
 from v50calib.io.keys import VisitKey
-from v50calib.io.raw_store.group import create_parents, create_store, group_path, write_visit
+from v50calib.io.raw_store.group import create_parents, create_store, group_path, open_group, write_visit
 from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.root import Root
-from v50calib.io.storage.commit import commit, is_committed, staging
+from v50calib.io.source import VisitSource
+from v50calib.io.storage.commit import commit, is_committed, read_record, staging, write_record
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 
 #: called after each visit: what became of it ("train/1/0/FGS1 written"), number of visits done, number of all
 Progress = Callable[[str, int, int], None]
+#: key of a visit's record: the identity of the files that it was made of
+SOURCE = "source"
+#: frames that are compared at a time
+BLOCK_FRAMES = 1000
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,14 @@ def ingest(
     *,
     keys: Iterable[VisitKey] | None = None,
     workers: int = 1,
+    update: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Write the visits of `root` into the raw Zarr store `store`; visits already there are skipped.
+    """Write the visits of `root` into the raw Zarr store `store`; visits already there, made of the same files, are skipped.
 
     keys: only these visits (default all); workers: processes, each about 0.6 GB; progress: called after each visit.
+    update: replace visits whose files have other content than the store's; without it each of them fails, by name, and the store keeps
+    what it has.
     A visit that cannot be read is recorded in the report and does not stop the others; killed runs leave nothing
     that a reader accepts. Raises StoreError, before reading, where `store` cannot be written, and when the disk is
     full; DataError where `root` is no dataset or `workers` is below 1.
@@ -83,41 +95,76 @@ def ingest(
         raise DataError(f"{location} holds no visit to ingest: check the path or download the dataset")
     create_store(target)
     report = IngestReport()
-    for done, outcome in enumerate(_outcomes(source, target, wanted, workers), start=1):
+    for done, outcome in enumerate(_outcomes(source, target, wanted, workers, update), start=1):
         report.add(outcome)
         if progress is not None:
             progress(f"{outcome.key} {outcome.status}", done, len(wanted))
     return report
 
 
-def ingest_visit(root: Root, store: Location, key: VisitKey, threads: int | None = None) -> bool:
-    """Ingest one visit; False where it is there already; leaves nothing half-written. Raises DataError, StoreError."""
+def ingest_visit(root: Root, store: Location, key: VisitKey, threads: int | None = None, *, update: bool = False) -> bool:
+    """Ingest one visit; False where it is there already; leaves nothing half-written.
+
+    Raises DataError, StoreError; StoreError also where the store's visit is of other content, without `update`.
+    """
     final = group_path(store, key)
-    if is_committed(final):
+    there = is_committed(final)
+    if there and unchanged(root, key, read_record(final).get(SOURCE)):
         return False
+    # before the files are read: what changes meanwhile must not pass for what was read
+    made_of = root.identity(key)
     source = root.open(key, threads)
+    if there and not update:
+        _refuse_other_content(store, key, source)
+        # the same content in files of another time
+        write_record(final, read_record(final) | {SOURCE: made_of})
+        return False
     try:
         create_parents(store, key)
         with staging(final) as tmp:
             write_visit(tmp, source)
-            record = {"key": str(key), "n_frames": source.frames.n_frames, "reference": source.reference.hashes}
-            return commit(tmp, final, record)
+            record = {"key": str(key), "n_frames": source.frames.n_frames, "reference": source.reference.hashes, SOURCE: made_of}
+            return commit(tmp, final, record, replace=there)
     except OSError as error:
         raise StoreError(
             f"cannot write {key} ({error.strerror or error}): free some space or choose another folder and run again"
         ) from error
 
 
-def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int) -> Iterator[VisitOutcome]:
+def _refuse_other_content(store: Location, key: VisitKey, source: VisitSource) -> None:
+    """Raises StoreError where a visit of the store differs from its files: maps, axes, attributes or a frame."""
+    held = open_group(store, key)
+    parts = {
+        "its attributes (ADC constants, star)": json.dumps(held.attrs, sort_keys=True) == json.dumps(source.attrs, sort_keys=True),
+        "its calibration maps": held.reference.hashes == source.reference.hashes,
+        "its number of frames": held.frames.n_frames == source.frames.n_frames,
+        "its axes": all(
+            np.array_equal(np.asarray(getattr(held, name)), np.asarray(getattr(source, name)), equal_nan=True)
+            for name in ("time_h", "exposure_s", "wavelength")
+        ),
+    }
+    other = next((what for what, same in parts.items() if not same), None)
+    if other is None:
+        blocks = source.frames.blocks(BLOCK_FRAMES)
+        if not all(np.array_equal(block, held.frames.read(start, start + len(block))) for start, block in blocks):
+            other = "its raw frames"
+    if other is not None:
+        raise StoreError(
+            f"{store} has {key} of other content than its files now: {other} differ; nothing was replaced: --update ingests it again, or "
+            "give another store"
+        )
+
+
+def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int, update: bool) -> Iterator[VisitOutcome]:
     """Outcome of each visit, in order of completion."""
     if workers == 1 or len(keys) == 1:
         for key in keys:
-            yield _attempt(root, store, key, None)
+            yield _attempt(root, store, key, None, update)
         return
     threads = max(1, default_threads() // workers)
     # spawn: a forked child inherits arrow's and zarr's thread pools in an undefined state
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending = [pool.submit(_attempt, root, store, key, threads) for key in keys]
+        pending = [pool.submit(_attempt, root, store, key, threads, update) for key in keys]
         try:
             for done in as_completed(pending):
                 yield done.result()
@@ -130,9 +177,9 @@ def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int) -
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _attempt(root: Root, store: Location, key: VisitKey, threads: int | None) -> VisitOutcome:
+def _attempt(root: Root, store: Location, key: VisitKey, threads: int | None, update: bool) -> VisitOutcome:
     try:
-        return VisitOutcome(key, "written" if ingest_visit(root, store, key, threads) else "skipped")
+        return VisitOutcome(key, "written" if ingest_visit(root, store, key, threads, update=update) else "skipped")
     except StoreError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise  # every other visit would fail alike

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, locate, replace_bytes
+from v50calib.io.storage.ours import is_page, refuse_to_overwrite
 from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULES
 from v50calib.qc.summary import load_spectra, load_truth
 from v50calib.report.figures import Image, draw_visit
@@ -62,6 +63,7 @@ def write_report(
     *,
     limit: int = LIMIT,
     truth: str | Path | Location | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Write the page of a run: one HTML file without any link to the outside.
@@ -69,13 +71,15 @@ def write_report(
     out     default: RUN_DIR/report.html
     limit   figures are drawn of at most this many of the least trusted visits, and of the first planet's first visit
     truth   a simulated dataset, whose depths are shown beside the recovered ones
+    overwrite  replace a file that is no page of this program
 
-    The run may still be running. Raises StoreError where `run_dir` is no run directory or the page cannot be written,
-    DataError where `truth` has no truth.json.
+    The run may still be running. Raises StoreError where `run_dir` is no run directory, the page cannot be written or something else is
+    in its place, DataError where `truth` has no truth.json.
     """
     run_dir = locate(run_dir)
     path = locate(out) if out is not None else run_dir / NAME
     known = read_mark(run_dir)
+    refuse_to_overwrite(path, is_page, "a page", overwrite=overwrite, within=run_dir)
     depths, spectra = (load_truth(locate(truth)), load_spectra(locate(truth))) if truth is not None else ({}, {})
     visits = collect(run_dir, depths)
     sections = _sections(_chosen(visits, limit), visits, spectra, progress)

@@ -12,8 +12,10 @@ import yaml
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.io.storage.ours import is_run_dir
 from v50calib.runs.lock_objects import NAME as LOCK
 from v50calib.runs.redact import redact_config
+from v50calib.untrusted.yaml_text import load_yaml
 
 if TYPE_CHECKING:
     from v50calib.config.models import RunConfig
@@ -49,6 +51,10 @@ def check_run_dir(out: Location, config: RunConfig, *, change: bool) -> None:
         raise StoreError(f"output directory '{out}' is not writable; give another --out or change its permissions")
     mark = out / MARK
     fingerprint = config_hash(config)
+    if mark.exists() and not is_run_dir(out) and not _holds_a_run(out):
+        raise StoreError(
+            f"'{out}' is no run directory: its {MARK} is of something else (it has no config_hash); give an empty or new --out"
+        )
     if mark.exists():
         known = {} if change else read_mark(out)
         other = known.get("config_hash")
@@ -60,6 +66,11 @@ def check_run_dir(out: Location, config: RunConfig, *, change: bool) -> None:
             )
     elif any(not p.name.startswith(_OURS) for p in out.iterdir()):
         raise StoreError(f"'{out}' is not empty and is no run directory (it has no {MARK}); give an empty or new --out")
+
+
+def _holds_a_run(out: Location) -> bool:
+    """Whether a run has been recorded here, whatever became of its config.yaml."""
+    return (out / "manifest.jsonl").is_file() or (out / "calibrated.zarr").is_dir()
 
 
 def check_writable(out: ObjectPath) -> None:
@@ -89,7 +100,7 @@ def read_mark(run_dir: Location) -> dict[str, Any]:
     refuse_other_directory(run_dir)
     mark = run_dir / MARK
     try:
-        content = yaml.safe_load(mark.read_text(encoding="utf-8"))
+        content = load_yaml(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as exc:
         raise StoreError(f"cannot read '{mark}' ({exc}): calibrate with --update, which rewrites it") from exc
     return content if isinstance(content, dict) else {}

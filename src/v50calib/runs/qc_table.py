@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from v50calib.config.models import RunConfig
+from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_text
+from v50calib.io.storage.ours import refuse_to_overwrite, starts_with
 from v50calib.runs import manifest
 from v50calib.runs.planet_verdicts import STAGE as PLANET
 from v50calib.runs.planet_verdicts import planet_qc_rows
@@ -37,6 +39,16 @@ def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterato
                     yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}
     if stages is None or PLANET in stages:
         yield from planet_qc_rows(run_dir)
+
+
+def check_place(run_dir: Location, path: Location, stages: Collection[str] = (), *, overwrite: bool = False) -> None:
+    """Refuse to write the table over anything but a table of this kind, or a part of it over the run's own. Raises StoreError."""
+    refuse_to_overwrite(path, starts_with(",".join((*KEYS, "notes"))), "a table of quality numbers", overwrite=overwrite, within=run_dir)
+    if stages and path == run_dir / NAME and path.is_file() and not overwrite:
+        raise StoreError(
+            f"'{path}' is the run's own table of all stages, and only {', '.join(stages)} would be left in it: give another name, or "
+            "--overwrite to replace it"
+        )
 
 
 def write_table(run_dir: Location, path: Location, stages: Collection[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from distributed.security import Security
 
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ConfigError
+from v50calib.untrusted.yaml_text import load_yaml
 
 _CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
 #: what the queues call the account of a job
@@ -74,7 +75,7 @@ def kubernetes_arguments(runtime: RuntimeConfig) -> dict[str, Any]:
     pods = runtime.kubernetes
     if pods.spec is not None:
         try:
-            spec = yaml.safe_load(Path(pods.spec).read_text(encoding="utf-8"))
+            spec = load_yaml(Path(pods.spec).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as exc:
             raise ConfigError(f"cannot read runtime.kubernetes.spec={pods.spec} ({exc}): give the YAML of a DaskCluster") from exc
         return {"custom_cluster_spec": spec, "namespace": pods.namespace, "n_workers": None}

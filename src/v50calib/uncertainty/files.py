@@ -15,6 +15,7 @@ from v50calib.uncertainty.covariates import Standardizer
 from v50calib.uncertainty.model import BandModel, Calibrator, Ratio, Scale
 from v50calib.uncertainty.options import CorelOptions
 from v50calib.uncertainty.tables import load_npz, save_npz
+from v50calib.untrusted.npz import DAMAGED, read_npz
 
 FORMAT = "v50calib-calibrator"
 VERSION = 1
@@ -51,6 +52,15 @@ def save_model(path: str | Path, calibrator: Calibrator) -> None:
         }
     arrays["meta"] = np.array(json.dumps(meta))
     save_npz(Path(path), arrays)
+
+
+def is_model(path: object) -> bool:
+    """Whether a file is a calibrator, of whatever version."""
+    try:
+        meta = json.loads(str(read_npz(Path(str(path)), ["meta"], most=2**24)["meta"]))
+    except DAMAGED:
+        return False
+    return isinstance(meta, dict) and meta.get("format") == FORMAT
 
 
 def load_model(path: str | Path) -> Calibrator:

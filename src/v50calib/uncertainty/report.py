@@ -63,7 +63,7 @@ def document(title: str, body: str) -> str:
     >>> document("Title", "<p>text</p>").endswith("<h1>Title</h1><p>text</p></body></html>\\n")
     True
     """
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><meta name="generator" content="v50calib"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n'
 
 
@@ -79,7 +79,10 @@ def write_page(path: str | Path, text: str) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        # in one step: a page that is there stays until the new one is whole
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     except OSError as exc:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; give another path") from exc
 

@@ -6,7 +6,6 @@ and sigma (n, 283), truth: y (n, 283); features: planet_id, features (n, 283, F)
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,15 @@ from numpy.typing import NDArray
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Index
 from v50calib.schema import N_CHANNELS
+from v50calib.untrusted.npz import DAMAGED, npz_headers, read_npz
 
 #: channels of a submission, see `schema.CHANNELS`
 N_BINS = N_CHANNELS
 FORMATS = (".csv", ".parquet", ".npz")
 #: read as well, never written
 PACKED = (".csv.gz",)
+#: bytes of all arrays of a model, at most: networks of this kind have a few MB
+MODEL_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -244,23 +246,40 @@ def _table(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str,
 def load_npz(path: Path, hint: str) -> dict[str, Any]:
     """All arrays of an npz, without pickle. Raises DataError; hint says what to give instead where it does not exist."""
     try:
-        # opened here: np.load leaves the file open where it is no zip
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise DataError(f"'{path}' does not exist: {hint}") from None
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as exc:
-        # np.load gives a bare array for a .npy, which is no context manager
-        reason = str(exc).splitlines()[0] if str(exc) else "it is cut"
-        raise DataError(f"'{path}' cannot be read as an npz of plain arrays: {reason}") from exc
+        return read_npz(path, most=MODEL_BYTES)
+    except DAMAGED as exc:
+        raise _not_read(path, exc, hint) from exc
 
 
 def _npz(path: Path, needed: Sequence[str], what: str) -> dict[str, Any]:
-    arrays = load_npz(path, f"give the file of {what}")
-    missing = [name for name in needed if name not in arrays]
+    """Arrays of an npz; their shapes are compared by their headers, before one is read."""
+    try:
+        headers = npz_headers(path)
+    except DAMAGED as exc:
+        raise _not_read(path, exc, f"give the file of {what}") from exc
+    missing = [name for name in needed if name not in headers]
     if missing:
-        raise DataError(f"'{path}' lacks the arrays {', '.join(missing)} of {what}; it has {', '.join(arrays) or 'none'}")
-    return arrays
+        raise DataError(f"'{path}' lacks the arrays {', '.join(missing)} of {what}; it has {', '.join(headers) or 'none'}")
+    planets = headers["planet_id"].shape
+    if len(planets) != 1:
+        raise DataError(f"'{path}': planet_id has shape {planets}, expected one id a planet")
+    for name in needed[1:]:
+        deep, shape = name == "features", headers[name].shape
+        if shape[:2] != (*planets, N_BINS) or len(shape) != 2 + deep:
+            more = ", F >= 1" if deep else ""
+            raise DataError(f"'{path}': {name} has shape {shape}, expected ({planets[0]}, {N_BINS}{more}), planets x channels")
+    try:
+        return read_npz(path, (*needed, "names"))
+    except DAMAGED as exc:
+        raise _not_read(path, exc, "") from exc
+
+
+def _not_read(path: Path, error: Exception, hint: str) -> DataError:
+    """What is said of an npz that cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"'{path}' does not exist: {hint}")
+    reason = str(error).splitlines()[0] if str(error) else "it is cut"
+    return DataError(f"'{path}' cannot be read as an npz of plain arrays: {reason}; write it again")
 
 
 def _ids(path: Path, values: np.ndarray) -> tuple[str, ...]:

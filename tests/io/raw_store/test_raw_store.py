@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import zarr
@@ -96,6 +99,62 @@ def test_ingest_again_skips_and_changes_nothing(dataset: Path, tmp_path: Path) -
     assert seen == [(f"{KEY} written", 1, 1), (f"{KEY} skipped", 1, 1)]
 
 
+def corrected(data: Path, what: str) -> None:
+    """The dataset as its publisher has corrected it: one planet's frames, or a map, or the star."""
+    if what == "frames":
+        path = data / "train" / KEY.planet_id / f"FGS1_signal_{KEY.visit}.parquet"
+        table = pq.read_table(path)
+        name = table.column_names[500]
+        other = pa.array(np.asarray(table[name]) + np.uint16(1))
+        pq.write_table(table.set_column(500, name, other), path, row_group_size=table.num_rows)
+    elif what == "map":
+        path = data / "train" / KEY.planet_id / f"FGS1_calibration_{KEY.visit}" / "flat.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(3, table.column_names[3], pa.array(np.asarray(table.column(3)) * 1.01)), path)
+    else:
+        path = data / "train_star_info.csv"
+        frame = pd.read_csv(path)
+        frame.loc[frame["planet_id"].astype(int) == int(KEY.planet_id), "P"] += 0.5
+        frame.to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(("what", "said"), [("frames", "its raw frames"), ("map", "its calibration maps"), ("star", "its attributes")])
+def test_a_corrected_dataset_is_not_passed_over(dataset: Path, tmp_path: Path, what: str, said: str) -> None:
+    """The visit is named and stays; --update replaces it, and it alone."""
+    data, target = Path(shutil.copytree(dataset, tmp_path / "data")), tmp_path / "s"
+    other = next(key for key in scan(data) if key.planet_id != KEY.planet_id and key.instrument == "FGS1")
+    keys = [KEY, other]
+    assert ingest(data, target, keys=keys).ok
+    before = files(target)
+    corrected(data, what)
+    report = ingest(data, target, keys=keys)
+    assert (report.written, report.skipped, list(report.failed)) == ([], [other], [KEY])
+    assert said in report.failed[KEY]
+    assert "--update" in report.failed[KEY]
+    kept = files(target)
+    assert {name for name in before if kept[name] != before[name]} <= {f"{other}/{COMMIT_NAME}"}
+    report = ingest(data, target, keys=keys, update=True)
+    assert (report.written, report.skipped) == ([KEY], [other])
+    a, b = (open_visit(root, KEY.planet_id, KEY.visit, "FGS1") for root in (data, target))
+    xr.testing.assert_identical(a.load(), b.load())
+    assert ingest(data, target, keys=keys).skipped == sorted(keys)
+
+
+def test_the_same_content_in_newer_files_is_there_already(dataset: Path, tmp_path: Path) -> None:
+    """A copy of a dataset, and a store that does not say what it was made of, are compared by content."""
+    data, target = Path(shutil.copytree(dataset, tmp_path / "data")), tmp_path / "s"
+    ingest(data, target, keys=[KEY])
+    tree = read_record(target / str(KEY))["tree_sha256"]
+    for path in data.rglob("*"):
+        os.utime(path)
+    assert ingest(data, target, keys=[KEY]).skipped == [KEY]
+    record = target / str(KEY) / COMMIT_NAME
+    record.write_text(json.dumps({k: v for k, v in read_record(record.parent).items() if k != "source"}))
+    assert ingest(data, target, keys=[KEY]).skipped == [KEY]
+    assert read_record(record.parent)["source"]
+    assert read_record(record.parent)["tree_sha256"] == tree
+
+
 def test_the_record_is_reproducible(dataset: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         ingest(dataset, tmp_path / name, keys=[KEY])
@@ -118,7 +177,7 @@ def test_a_killed_ingest_leaves_nothing_that_is_read(grouped: Path, tmp_path: Pa
     code = (
         "import os, signal, sys\n"
         "from v50calib.io import ingestion\n"
-        "ingestion.commit = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "ingestion.commit = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "ingestion.ingest(sys.argv[1], sys.argv[2])\n"
     )
     target = tmp_path / "s"

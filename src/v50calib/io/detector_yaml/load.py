@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from v50calib.array_files import FORMATS, ArrayFile, file_kind
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
+from v50calib.untrusted.yaml_text import RefusedYaml, load_yaml
 
 #: the file that makes a folder a root of this kind
 DETECTOR_FILE = "detector.yaml"
@@ -28,9 +29,10 @@ def load_description(root: Path) -> Description:
 @lru_cache(maxsize=16)
 def _load(path: str, _mtime: int, _size: int) -> Description:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        fault = "cannot be taken" if isinstance(error, RefusedYaml) else "is not YAML"
+        raise DataError(f"{path} {fault}: {' '.join(str(error).split())}") from error
     try:
         return Description.model_validate(content)
     except ValidationError as error:

@@ -54,11 +54,10 @@ class Part:
         given = self._own("wavelength_um")
         if isinstance(given, float | int):
             return float(given)
+        shape = (len(given),) if isinstance(given, list) else array_file(self.root, given).header().shape
+        if shape != (self.shape[1],):
+            raise DataError(f"{self.name}: wavelength_um has the shape {shape}, expected one value for each of {self.shape[1]} columns")
         values = np.asarray(given if isinstance(given, list) else array_file(self.root, given).values(), np.float64)
-        if values.shape != (self.shape[1],):
-            raise DataError(
-                f"{self.name}: wavelength_um has the shape {values.shape}, expected one value for each of {self.shape[1]} columns"
-            )
         step = np.diff(values)
         if not ((step > 0).all() or (step < 0).all()):
             raise DataError(f"{self.name}: wavelength_um neither rises nor falls all along x: give µm of each column, in order")
@@ -216,11 +215,12 @@ def _map(part: Part, name: str, text: str) -> NDArray[Any]:
 
 
 def _series(part: Part, text: str, what: str, n: int | None) -> Float:
-    values = np.asarray(array_file(part.root, text).values(), np.float64)
-    if values.ndim != 1 or (n is not None and len(values) != n):
+    file = array_file(part.root, text)
+    shape = file.header().shape
+    if len(shape) != 1 or (n is not None and shape[0] != n):
         wanted = f"({n},)" if n is not None else "one dimension"
-        raise DataError(f"{part.name}: {what} ({text}) has the shape {values.shape}, expected {wanted}: one value a frame")
-    return values
+        raise DataError(f"{part.name}: {what} ({text}) has the shape {shape}, expected {wanted}: one value a frame")
+    return np.asarray(file.values(), np.float64)
 
 
 def _times(part: Part, text: str, what: str, n: int | None, assumed: str, wanted: str) -> Float:

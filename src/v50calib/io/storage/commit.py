@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.location import Location
+from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
 
 COMMIT_NAME = "_COMMIT.json"
@@ -170,6 +170,14 @@ def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> boo
     return marker.create(record.encode())
 
 
+def write_record(path: Location, record: Mapping[str, Any]) -> None:
+    """Replace the record of a committed directory, in one step: its content has not changed. Raises StoreError."""
+    try:
+        replace_text(path / COMMIT_NAME, json.dumps(record, indent=1, sort_keys=True))
+    except OSError as error:
+        raise StoreError(f"cannot write {path / COMMIT_NAME} ({error.strerror or error}): free space or fix its permissions") from error
+
+
 def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
     """Refuse a directory in which a file is shorter than what was written to it (StoreError)."""
     for name, file in written.items():
@@ -291,17 +299,49 @@ def _clean(entry: os.DirEntry[str], name: str | None) -> bool:
     if match["kind"] == "old":
         _settle_aside(path, path.parent / match["name"])
     else:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     return True
+
+
+def publish(part: Path, out: Path) -> None:
+    """Move a finished file or directory to `out`; what was there is removed once the new one is in its place. Raises OSError.
+
+    A file replaces a file in one rename. Else what was there is moved aside first; wherever that ends halfway, it is put back: here, or by
+    `clean_leftovers` where the process was killed.
+    """
+    if not out.exists() or (part.is_file() and out.is_file()):
+        part.replace(out)
+        return
+    aside = _hidden(out, "old")
+    try:
+        out.rename(aside)
+        part.rename(out)
+    finally:
+        _settle_aside(aside, out)
 
 
 def _settle_aside(aside: Path, target: Path) -> None:
     """Put back what was moved aside, where nothing else is at its path by now; remove it where it has been replaced."""
-    if aside.exists() and is_committed(aside) and not target.exists():
+    if not aside.exists():
+        return
+    if not target.exists():
         # another run may restore or commit the same path at the same moment: whichever rename is first stays
         with suppress(OSError):
             aside.rename(target)
-    shutil.rmtree(aside, ignore_errors=True)
+            return
+    # under a name that nobody puts back: it may be killed halfway
+    doomed = _hidden(target, "tmp")
+    with suppress(OSError):
+        aside.rename(doomed)
+    _remove(doomed)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _hidden(target: Path, kind: str) -> Path:
