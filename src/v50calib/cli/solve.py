@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from v50calib.cli.arguments import LOCATION, DataCommand, one_of
-from v50calib.cli.shown import print_forecast, spectra_progress
+from v50calib.cli.shown import print_failures, print_forecast, spectra_progress
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 
@@ -151,8 +151,7 @@ def _calibrate(data: Location, out: Location, config: RunConfig, planets: Sequen
     click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
     for note in summary.notes:
         click.echo(note)
-    for entry in summary.failed:
-        click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+    print_failures(summary.failed, out)
     return len(summary.failed)
 
 

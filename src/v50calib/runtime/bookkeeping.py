@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
-from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
+from v50calib.errors import ClusterError, ConfigError, DataError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.storage.location import Location
 from v50calib.markup import table
 from v50calib.runs import manifest, quarantine
@@ -18,7 +18,7 @@ from v50calib.runs.qc_table import NAME as QC_TABLE
 from v50calib.runs.qc_table import exported, write_table
 from v50calib.runs.state import RunState
 from v50calib.runtime.execute import Outcome
-from v50calib.runtime.failures import Failure
+from v50calib.runtime.failures import Alike, Failure
 from v50calib.runtime.job import Done, Job
 from v50calib.runtime.worklist import Decision, identity_or_none
 
@@ -71,6 +71,7 @@ class Bookkeeping:
         self._decisions, self._progress = decisions, progress
         self._fingerprint, self._exported = config_hash(config), exported(config)
         self._held = quarantine.load(out)
+        self._alike = Alike(config.runtime.failures_alike)
         counts = Counter(d.action for d in decisions)
         self._state = RunState(out, total=len(decisions), skipped=counts["skip"], todo=counts["do"], scheduler=config.runtime.scheduler)
 
@@ -115,6 +116,7 @@ class Bookkeeping:
             write_table(self.summary.run_dir, self.summary.run_dir / QC_TABLE, self._exported)
 
     def _finished(self, outcome: Outcome, done: Done) -> None:
+        self._alike.done()
         if self._held.pop(outcome.job.key.label, None) is not None:
             self._save_held()
         key = done.key
@@ -134,6 +136,12 @@ class Bookkeeping:
         self._enter(self._failed(outcome.job, failure, outcome.attempt))
         if failure.verdict == "stop":
             raise _stopped(failure)
+        alike = self._alike.add(outcome.job.key, failure)
+        if alike:
+            # what is everyone's is no fault of these visits: once it is mended, the same command tries them again
+            self._held = {label: held for label, held in self._held.items() if label not in alike}
+            self._save_held()
+            raise _everyones(failure, len(alike))
 
     def _hold(self, job: Job, failure: Failure, attempts: int) -> None:
         """Quarantine a visit."""
@@ -204,3 +212,13 @@ def _stopped(failure: Failure) -> V50CalibError:
     """The error of a run that is stopped by a failure which every other visit would share."""
     kind = ClusterError if failure.error_type in ("NoWorkerError", "NoValidWorkerError") else StoreError
     return kind(f"{failure.message}. The run was stopped, because every other visit would fail alike; finished visits are kept")
+
+
+def _everyones(failure: Failure, count: int) -> V50CalibError:
+    """The error of a run that is stopped because one reason has met `count` visits in a row."""
+    kind = {"ConfigError": ConfigError, "DataError": DataError, "KilledWorker": ClusterError}.get(failure.error_type, StoreError)
+    return kind(
+        f"{count} visits in a row failed for one reason and none was calibrated between, so the run was stopped "
+        f"(runtime.failures_alike={count}); the last one said: {failure.message or failure.error_type}. Finished visits are kept; mend the "
+        "cause and run the same command again, which tries these visits too, or go on to the end with runtime.failures_alike=null"
+    )

@@ -24,6 +24,7 @@ from v50calib.io.challenge.parquet import IN_MEMORY_BYTES
 from v50calib.io.root import Root
 from v50calib.io.storage.machine import cores
 from v50calib.runtime.cluster import n_workers
+from v50calib.runtime.inputs import spread
 from v50calib.runtime.job import Job
 
 #: a worker process with all modules imported and kernels compiled, bytes
@@ -87,14 +88,16 @@ def projected(job: Job, root: Root) -> Need:
 
 
 def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None = None) -> list[Need]:
-    """The need of the first visit of each instrument that can be opened; visits of a dataset are alike.
+    """The need of the first visit of each instrument that can be opened, of a few; visits of a dataset are alike.
 
+    Where none of these can be opened, nothing is known of that instrument: the run itself reports why.
     Raises ConfigError with the numbers where a worker has too little memory for the visits of its threads.
     """
     limit, threads, said = _worker_limit(config.runtime, client)
     root = open_root(jobs[0].root)
     instruments = dict.fromkeys(job.key.instrument for job in jobs)
-    firsts = [next(filter(None, (_need(j, root) for j in jobs if j.key.instrument == name)), None) for name in instruments]
+    looks = {name: spread([job for job in jobs if job.key.instrument == name]) for name in instruments}
+    firsts = [next(filter(None, (_need(job, root) for job in few)), None) for few in looks.values()]
     # the largest first: it is the one that a refusal names
     needs = sorted((need for need in firsts if need is not None), key=lambda need: -need.total)
     for need in needs:
