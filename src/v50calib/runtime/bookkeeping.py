@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
-from v50calib.errors import ClusterError, ConfigError, DataError, RunInterruptedError, StoreError, V50CalibError
+from v50calib.errors import ClusterError, ConfigError, DataError, LockLostError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.storage.location import Location
 from v50calib.markup import table
 from v50calib.runs import manifest, quarantine
+from v50calib.runs.lock import Held
 from v50calib.runs.qc_table import NAME as QC_TABLE
 from v50calib.runs.qc_table import exported, write_table
 from v50calib.runs.state import RunState
@@ -64,10 +65,10 @@ class RunSummary:
 
 
 class Bookkeeping:
-    """Records of one call in its run directory; the caller holds the directory's lock."""
+    """Records of one call in its run directory; the caller holds the directory's lock, and nothing is written where it has lost it."""
 
-    def __init__(self, out: Location, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
-        self.summary = RunSummary(out)
+    def __init__(self, out: Location, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None, lock: Held) -> None:
+        self.summary, self.lock = RunSummary(out), lock
         self._decisions, self._progress = decisions, progress
         self._fingerprint, self._exported = config_hash(config), exported(config)
         self._held = quarantine.load(out)
@@ -86,12 +87,16 @@ class Bookkeeping:
 
     def begin(self, job: Job) -> None:
         """A visit was given to a worker."""
+        with self._writing():
+            self.lock.check()
         self._state.begin(job.key.label)
 
     def follow(self, outcomes: Generator[Outcome]) -> None:
         """Record outcomes as they come. Raises StoreError or ClusterError for a failure that every other visit would share."""
         with closing(outcomes):
             for outcome in outcomes:
+                with self._writing():
+                    self.lock.check()
                 self._state.end(outcome.job.key.label)
                 if outcome.done is not None:
                     self._finished(outcome, outcome.done)
@@ -103,6 +108,9 @@ class Bookkeeping:
         """However the run ends, leave its state, the interrupted visits and the table of QC numbers in the run directory."""
         try:
             yield
+        except LockLostError:
+            # the records are another run's by now
+            raise
         except RunInterruptedError as exc:
             self._interrupt(str(exc))
             self._state.close("interrupted", str(exc))
@@ -111,6 +119,8 @@ class Bookkeeping:
             self._interrupt(str(exc))
             self._state.close("stopped", str(exc))
             raise
+        with self._writing():
+            self.lock.check()
         self._state.close("finished")
         with self._writing():
             write_table(self.summary.run_dir, self.summary.run_dir / QC_TABLE, self._exported)
@@ -210,6 +220,8 @@ def _recurs(failure: Failure) -> bool:
 
 def _stopped(failure: Failure) -> V50CalibError:
     """The error of a run that is stopped by a failure which every other visit would share."""
+    if failure.error_type == "LockLostError":
+        return LockLostError(failure.message)
     kind = ClusterError if failure.error_type in ("NoWorkerError", "NoValidWorkerError") else StoreError
     return kind(f"{failure.message}. The run was stopped, because every other visit would fail alike; finished visits are kept")
 

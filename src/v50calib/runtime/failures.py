@@ -18,6 +18,7 @@ from distributed import KilledWorker
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
+from v50calib.errors import LockLostError
 from v50calib.io.keys import VisitKey
 from v50calib.runs.redact import redact
 from v50calib.runs.stop import VisitStoppedError
@@ -43,7 +44,7 @@ def verdict(error: BaseException) -> Verdict:
     >>> verdict(TimeoutError()), verdict(OSError("damaged")), verdict(OSError(errno.ENOSPC, "disk full"))
     ('retry', 'give_up', 'stop')
     """
-    if isinstance(error, (NoWorkerError, NoValidWorkerError)):
+    if isinstance(error, (LockLostError, NoWorkerError, NoValidWorkerError)):
         return "stop"
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _FULL:

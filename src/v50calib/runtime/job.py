@@ -39,7 +39,8 @@ class Job:
     """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own.
 
     settings: the config as JSON (`packed`). Pickling its sections and building them again costs milliseconds; a text passes
-    through a scheduler as it is, and a worker builds the config of it once.
+    through a scheduler as it is, and a worker builds the config of it once. lock: token of the run (`runs.lock`), which must still hold
+    the run directory when the product is committed.
     """
 
     root: str
@@ -47,6 +48,7 @@ class Job:
     key: VisitKey
     settings: str
     threads: int = 1
+    lock: str = ""
 
     @property
     def config(self) -> RunConfig:
@@ -196,7 +198,8 @@ def _finish(
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     check_stop()
     fingerprint = ds.attrs["config_hash"]
-    write_product(locate(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
+    products = locate(job.out) / PRODUCTS
+    write_product(products, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs, lock=job.lock)
     # the clock may have been set back meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 
