@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import LOCATION, DataCommand
+from v50calib.cli.arguments import LOCATION
+from v50calib.cli.output import WorkCommand
 from v50calib.cli.shown import print_failures
 from v50calib.io.storage.location import Location, locate
 
 
-@click.command(cls=DataCommand)
+@click.command(cls=WorkCommand)
 @click.option(
     "--config-name",
     default="calib/nominal",

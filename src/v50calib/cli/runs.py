@@ -177,6 +177,8 @@ def _print_status(found: dict[str, Any]) -> None:
     for name, value in rows:
         table.add_row(name, "-" if value is None else str(value))
     console.print(table)
+    for text in found["notices"]:
+        console.print(f"notice: {text}", markup=False)
     if found["reasons"]:
         console.print("failures: " + ", ".join(f"{count} {name}" for name, count in found["reasons"].items()))
     for item in found["failures"][:20]:

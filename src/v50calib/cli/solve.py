@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from v50calib.cli.arguments import LOCATION, DataCommand, one_of
+from v50calib.cli.arguments import LOCATION, one_of
+from v50calib.cli.output import WorkCommand
 from v50calib.cli.shown import print_failures, print_forecast, spectra_progress
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(cls=DataCommand)
+@click.command(cls=WorkCommand)
 @click.argument("data", type=LOCATION)
 @click.argument("out", type=LOCATION)
 @click.option(

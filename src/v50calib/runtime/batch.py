@@ -109,7 +109,7 @@ def _execute(jobs: Sequence[Job], todo: Sequence[Job], config: RunConfig, client
         active = client if client is not None else stack.enter_context(open_client(config.runtime))
         if config.runtime.is_address or client is not None:
             check_memory(config, jobs, active)
-        books.follow(run_on(active, todo, config.runtime, books.begin))
+        books.follow(run_on(active, todo, config.runtime, books.begin, books.notice))
         _fit(planets, config, active, books)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,6 +24,7 @@ from v50calib.runtime.failures import Alike, Failure
 from v50calib.runtime.job import Done, Job
 from v50calib.runtime.worklist import Decision, identity_or_none
 
+_LOG = logging.getLogger("v50calib")
 #: visits in a notebook's table of a run, failed ones first
 _SHOWN = 20
 
@@ -90,6 +92,11 @@ class Bookkeeping:
         with self._writing():
             self.lock.check()
         self._state.begin(job.key.label)
+
+    def notice(self, text: str) -> None:
+        """Say on stderr, and in the run's state, what the user should know while the run goes on."""
+        _LOG.warning("%s", text)
+        self._state.notice(text)
 
     def follow(self, outcomes: Generator[Outcome]) -> None:
         """Record outcomes as they come. Raises StoreError or ClusterError for a failure that every other visit would share."""

@@ -17,6 +17,7 @@ from distributed.security import Security
 from v50calib.config.runtime import QUEUES, RuntimeConfig, TlsConfig
 from v50calib.errors import ClusterError, ConfigError
 from v50calib.io.storage.machine import cores
+from v50calib.runs.stop import STOP
 from v50calib.runtime.environment import WORKER_ENVIRONMENT
 from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 
@@ -79,17 +80,26 @@ def refuse_in_a_starting_worker() -> None:
 def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     """A Dask client for `runtime.scheduler`; a cluster that this starts is stopped at the end.
 
-    Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers.
+    Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers; RunInterruptedError: a signal to
+    the whole group has ended the workers while they started.
     """
     certificates = security(runtime.tls)
     with dask.config.set(dask_settings(runtime)), ExitStack() as stack:
         if runtime.is_address:
             target: Any = runtime.scheduler
         else:
-            target = stack.enter_context(_stopping(_cluster(runtime, certificates)))
+            try:
+                cluster = _cluster(runtime, certificates)
+            except Exception as exc:
+                if STOP:
+                    raise STOP.error() from exc
+                raise
+            target = stack.enter_context(_stopping(cluster))
         try:
             client = stack.enter_context(Client(target, security=certificates, timeout=runtime.comm_timeout_s))
         except (OSError, TimeoutError) as exc:
+            if STOP:
+                raise STOP.error() from exc
             raise ClusterError(
                 f"no Dask scheduler answers at {runtime.scheduler} ({str(exc).splitlines()[0]}): start one "
                 "('dask scheduler'), correct the address, or use runtime.scheduler=local"

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from v50calib.array_files import FORMATS, ArrayFile, file_kind
+from v50calib.array_files import FORMATS, ArrayFile, file_kind, refuse_special
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
 
@@ -27,6 +27,7 @@ def load_description(root: Path) -> Description:
 
 @lru_cache(maxsize=16)
 def _load(path: str, _mtime: int, _size: int) -> Description:
+    refuse_special(Path(path))
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
