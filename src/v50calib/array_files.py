@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -69,12 +70,14 @@ class ArrayFile:
 
     def header(self) -> Header:
         """Shape and type. Raises DataError where the file is not what its ending says or lacks the array."""
+        refuse_special(self.path)
         with self._open(decoded=False) as (_, header):
             return header
 
     def values(self, most: int = MOST_VALUES) -> NDArray[Any]:
         """The whole array; packed or masked NetCDF numbers decoded (missing = NaN). Raises DataError, also for more than `most` values,
         of which none is then read."""
+        refuse_special(self.path)
         with self._open(decoded=True) as (array, header):
             if 0 in header.shape:
                 raise ValueError(f"its header says the shape {header.shape}: it holds no value")
@@ -114,6 +117,20 @@ class ArrayFile:
         except DAMAGED as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise DataError(f"{self} cannot be read as {self.kind}: {reason}; write the file again") from error
+
+
+def refuse_special(path: Path) -> None:
+    """Raises DataError where a path, or anything below a folder, is a pipe, a socket or a device: reading it could wait for ever.
+
+    What does not exist passes.
+    """
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir() or not entry.is_file():
+                    refuse_special(Path(entry.path))
+    elif path.exists() and not path.is_file():
+        raise DataError(f"{path} is no regular file (a pipe, a socket or a device): reading it could wait for ever; give a file")
 
 
 def split_name(path: str) -> tuple[Path, str | None]:

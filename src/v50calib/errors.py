@@ -27,6 +27,10 @@ class StoreError(V50CalibError):
     exit_code = 4
 
 
+class LockLostError(StoreError):
+    """Another run has taken over the run directory: this one may not write into it any more."""
+
+
 class ClusterError(V50CalibError):
     """Workers or the scheduler are lost or cannot be started; finished work is kept."""
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from v50calib import calibrate
 from v50calib.cli.main import main
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import COMMIT_NAME, _host, is_committed, tree_hash
+from v50calib.runs import verify as verification
 from v50calib.runs.lock import run_lock
 from v50calib.runs.verify import check_product, verify
 
@@ -97,5 +99,100 @@ def test_leftovers_of_the_dead_go_and_their_old_products_come_back(run: Path) ->
 def test_not_while_a_run_holds_the_directory(run: Path) -> None:
     with run_lock(run):
         assert verify(run).ok
-        with pytest.raises(StoreError, match="is in use by a run"):
+        with pytest.raises(StoreError, match="is in use by process"):
             verify(run, quarantine=True)
+
+
+def leftover(product: Path, owner: str) -> Path:
+    path = product.with_name(f".{product.name}.{owner}-0123abcd.tmp")
+    path.mkdir()
+    return path
+
+
+def test_leftovers_stay_while_a_run_holds_the_directory(run: Path) -> None:
+    """Also where they look like those of a dead process: in another PID namespace their numbers mean nothing."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    path = leftover(products(run)[0], f"{_host()}-{ended.pid}")
+    with run_lock(run):
+        result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
+        assert result.exit_code == 0
+        assert "leftovers of dead processes were not looked for" in result.stderr
+        assert path.is_dir()
+    assert verify(run).cleaned == 1
+    assert not path.exists()
+
+
+def test_process_numbers_of_another_namespace_are_not_looked_up(run: Path) -> None:
+    other = leftover(products(run)[0], f"{_host()}0-99999999")
+    before = leftover(products(run)[1], "vm-99999999")
+    assert verify(run).cleaned == 0
+    assert other.is_dir()
+    assert before.is_dir()
+
+
+LIVE = """
+import sys, time
+from pathlib import Path
+from v50calib import calibrate
+from v50calib.runs import product
+real = product.commit
+def slow(tmp, *args, **more):
+    Path(sys.argv[3]).touch()
+    time.sleep(4)
+    return real(tmp, *args, **more)
+product.commit = slow
+out = calibrate(sys.argv[1], sys.argv[2], "calib/fast", sys.argv[4:], limit=1)
+sys.exit(len(out.failed))
+"""
+
+
+def test_a_live_run_of_another_pid_namespace_is_not_broken(dataset: Path, tmp_path: Path) -> None:
+    """Its processes have numbers that do not exist here; verify may not take their staging folders for those of dead ones."""
+    enter = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a PID namespace cannot be made here")
+    out, marker = tmp_path / "run", tmp_path / "marker"
+    command = [*enter, sys.executable, "-c", LIVE, str(dataset), str(out), str(marker), *OVERRIDES]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until = time.monotonic() + 120
+        while not marker.exists() and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.05)
+        assert list((out / "calibrated.zarr").glob("*/*/.*.tmp"))
+        found = verify(out)
+        assert (found.cleaned, found.ok) == (0, True)
+        assert "is in use" in found.left
+        said = process.communicate(timeout=120)[0]
+        assert process.returncode == 0, said
+    finally:
+        process.kill()
+        process.wait()
+    assert verify(out).whole == 1
+
+
+def test_products_of_another_config_fail_the_verification(run: Path, dataset: Path) -> None:
+    calibrate(dataset, run, "calib/fast", [*OVERRIDES, "calib.phase.binning.nbins=33"], update=True, limit=1)
+    result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "2 products are of another config" in result.stderr
+    calibrate(dataset, run, "calib/fast", [*OVERRIDES, "calib.phase.binning.nbins=33"])
+    assert verify(run).ok
+
+
+def test_what_was_redone_meanwhile_is_not_set_aside(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = products(run)[0]
+    content = (first / COMMIT_NAME).read_bytes()
+    (first / COMMIT_NAME).write_bytes(b"{")
+    real = verification.check_product
+
+    def check(path: Path) -> object:
+        result = real(path)
+        (first / COMMIT_NAME).write_bytes(content)
+        return result
+
+    monkeypatch.setattr(verification, "check_product", check)
+    found = verify(run, quarantine=True)
+    assert found.broken
+    assert found.aside == {}
+    assert is_committed(first)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +19,7 @@ from tls_files import make_tls, tls_overrides
 from v50calib.config import load
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, ConfigError
-from v50calib.runtime import queues
+from v50calib.runtime import execute, queues
 from v50calib.runtime.cluster import dask_settings, open_client, security
 from v50calib.runtime.execute import Watch
 from v50calib.runtime.queues import kubernetes_arguments, queue_arguments
@@ -118,10 +122,76 @@ def test_the_network_is_cut_while_a_result_is_fetched() -> None:
     def cut() -> None:
         raise CommClosedError("in TLS: Stream is closed")
 
-    client = SimpleNamespace(nthreads=lambda: {"tls://w:1": 1}, status="running")
+    client = SimpleNamespace(nthreads=lambda: {"tls://w:1": 1}, status="running", scheduler_info=lambda **_: {"workers": {}})
     watch = Watch(client, runtime("runtime.scheduler=tcp://h:1"))  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match=r"scheduler \(tcp://h:1\) does not answer any more"):
         watch.result(SimpleNamespace(status="finished", result=cut))  # type: ignore[arg-type]
+
+
+def test_a_silent_worker_is_said_once_with_its_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by a last sign of life that stays the same; no clock of another host is compared with ours."""
+    monkeypatch.setattr(execute, "SILENT_S", 0.2)
+    monkeypatch.setattr(execute, "ASK_S", 0.0)
+    seen = {"tcp://w:1": 100.0, "tcp://w:2": 100.0}
+    client = SimpleNamespace(
+        nthreads=lambda: dict.fromkeys(seen, 1),
+        status="running",
+        scheduler_info=lambda **_: {"workers": {name: {"last_seen": at} for name, at in seen.items()}},
+        processing=lambda: {"tcp://w:1": ("a",), "tcp://w:2": ("b",)},
+    )
+    watch = Watch(client, runtime("runtime.scheduler=tcp://h:1"))  # type: ignore[arg-type]
+    said: list[str] = []
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        seen["tcp://w:2"] += 1
+        watch.look()
+        said += watch.silent({"a": "11/0/FGS1", "b": "12/0/FGS1"})
+        time.sleep(0.02)
+    assert len(said) == 1
+    assert re.match(r"worker tcp://w:1 has given no sign of life for 0\.2 s .* holds 11/0/FGS1: wake or end it", said[0])
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "SILENT_S", 4.0)
+    with open_client(runtime("runtime.scheduler=local", "runtime.num_workers=2")) as client:
+        watch = Watch(client, runtime("runtime.scheduler=local"))
+        pids = client.run(os.getpid)
+        address = min(pids)
+        future = client.submit(time.sleep, 600, workers=[address], pure=False)
+        said: list[str] = []
+        os.kill(pids[address], signal.SIGSTOP)
+        try:
+            until = time.monotonic() + 30
+            while not said and time.monotonic() < until:
+                watch.look()
+                said = watch.silent({future.key: "11/0/FGS1"})
+                time.sleep(0.1)
+        finally:
+            os.kill(pids[address], signal.SIGCONT)
+    assert len(said) == 1
+    assert f"worker {address} " in said[0]
+    assert "11/0/FGS1" in said[0]
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_group_while_workers_start_is_an_interrupted_run(dataset: Path, tmp_path: Path) -> None:
+    """The workers die of it as well: the run ends as one that was stopped, not as one whose workers cannot be started."""
+    words = ["calibrate", "--config-name", "calib/fast", "--data", str(dataset), "--out", str(tmp_path / "r"), "--scheduler", "local"]
+    command = [sys.executable, "-c", "from v50calib.cli.main import main; main()", *words, "runtime.num_workers=2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        until = time.monotonic() + 60
+        while not (tmp_path / "r" / "run.json").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 143, said
+    assert "stopped by SIGTERM; run the same command again" in said
 
 
 def test_tls_files_must_be_there(tmp_path: Path) -> None:

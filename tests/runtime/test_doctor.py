@@ -69,7 +69,7 @@ def test_extras_for_development_are_not_asked_for() -> None:
 
 
 def test_little_memory_and_disk_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "MEMORY_LIMIT", 2 * 2**30)
+    monkeypatch.setattr(doctor, "memory_limit", lambda: 2 * 2**30)
     monkeypatch.setattr(doctor, "cores", lambda: 4)
     monkeypatch.setattr(doctor, "DISK_NEEDED", 2**80)
     report = doctor.examine()

@@ -33,7 +33,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (CancelledError(), "retry"),
         (ConnectionResetError(errno.ECONNRESET, "reset"), "retry"),
         (MemoryError(), "retry"),
-        (ConfigError("no such method"), "stop"),
+        (ConfigError("no such method"), "give_up"),
     ],
 )
 def test_verdicts(error: Exception, expected: str) -> None:

@@ -7,7 +7,10 @@ import pytest
 from v50calib.config import load
 from v50calib.errors import ConfigError
 from v50calib.io.catalog import open_root, scan
+from v50calib.io.storage import machine
+from v50calib.runtime import memory
 from v50calib.runtime.batch import make_jobs
+from v50calib.runtime.cluster import auto_memory
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import BASE, check_memory, projected
 
@@ -45,6 +48,17 @@ def test_what_cannot_hold_is_refused_with_the_numbers(dataset: Path, tmp_path: P
     with pytest.raises(ConfigError, match=rf"too little memory: 4\d\d\.\d\d MiB for a visit.*{words}.*ingest"):
         make_jobs(dataset, tmp_path / "r", load("calib/nominal", overrides))
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("scheduler", ["local", "threads", "sync"])
+def test_the_memory_of_the_job_counts(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str) -> None:
+    """A job of 450 MB on a machine of 23 GB: known by its control group, refused, and so asked of Dask."""
+    monkeypatch.setattr(machine, "memory_limits", lambda: (450_000_000,))
+    monkeypatch.setattr(memory, "memory_limits", lambda: (450_000_000,))
+    config = load("calib/nominal", [f"runtime.scheduler={scheduler}", "runtime.num_workers=1"])
+    with pytest.raises(ConfigError, match=r"too little memory.*this job's or container's memory"):
+        make_jobs(dataset, tmp_path / "r", config)
+    assert auto_memory(config.runtime) <= 450_000_000
 
 
 def test_what_holds_passes(dataset: Path) -> None:

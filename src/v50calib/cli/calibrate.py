@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import LOCATION, DataCommand
+from v50calib.cli.arguments import LOCATION
+from v50calib.cli.output import WorkCommand
+from v50calib.cli.shown import print_failures
 from v50calib.io.storage.location import Location, locate
 
 
-@click.command(cls=DataCommand)
+@click.command(cls=WorkCommand)
 @click.option(
     "--config-name",
     default="calib/nominal",
@@ -83,8 +85,7 @@ def calibrate(
     for note in summary.notes:
         click.echo(note)
     if summary.failed:
-        for entry in summary.failed:
-            click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+        print_failures(summary.failed, out)
         sys.exit(1)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import LOCAL, LOCATION, DataCommand, one_of
+from v50calib.cli.arguments import LOCAL, LOCATION, one_of
+from v50calib.cli.output import WorkCommand
 from v50calib.io.storage.location import Location
+from v50calib.processes import interruptible
 
 #: what `simulate` does that its files' reader does not expect: (field of SimConfig, default, meaning)
 _EFFECTS: tuple[tuple[str, float | bool, str], ...] = (
@@ -53,7 +55,7 @@ def _effects_of(options: dict[str, Any], plain: bool) -> dict[str, Any]:
     return chosen
 
 
-@click.command()
+@click.command(cls=WorkCommand)
 @click.argument("out", type=LOCAL)
 @click.option("--planets", default=3, show_default=True, help="Number of planets.")
 @click.option("--visits", default="1", show_default=True, help="Visits per planet: a number, or a list to repeat, e.g. 2,1,1.")
@@ -102,7 +104,7 @@ def simulate(
         per_planet = [int(v) for v in visits.split(",")]
     except ValueError as exc:
         raise click.BadParameter(f"'{visits}' is not a number or a list of numbers, e.g. 1 or 2,1,1", param_hint="--visits") from exc
-    with counter("simulate") as step:
+    with counter("simulate") as step, interruptible("nothing was left, run the same command again"):
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
             layout="2024" if layout == "2024" else "2025", workers=workers, progress=step, brightness=brightness,
@@ -111,7 +113,7 @@ def simulate(
     click.echo(f"wrote {planets} planets to {path}")
 
 
-@click.command(cls=DataCommand)
+@click.command(cls=WorkCommand)
 @click.argument("dataset", type=LOCATION)
 @click.argument("store", type=LOCATION)
 @click.option("--workers", default=1, show_default=True, help="Number of processes; each streams one visit.")
@@ -125,7 +127,7 @@ def ingest(dataset: Location, store: Location, workers: int, update: bool) -> No
     from v50calib.cli.progress import counter
     from v50calib.io.ingestion import ingest as run
 
-    with counter("ingest") as step:
+    with counter("ingest") as step, interruptible("finished visits are kept, run the same command again for the others"):
         result = run(dataset, store, workers=workers, update=update, progress=step)
     click.echo(f"{len(result.written)} ingested, {len(result.skipped)} already there, {len(result.failed)} failed → {store}")
     for key, message in result.failed.items():

@@ -8,6 +8,7 @@ import click
 
 from v50calib.cli.calibrate import calibrate
 from v50calib.cli.data import ingest, simulate
+from v50calib.cli.output import forgiving
 from v50calib.cli.plan import doctor, plan
 from v50calib.cli.predictions import score, spectra, uncertainty
 from v50calib.cli.runs import export, qc, report, status, summary, verify
@@ -16,7 +17,11 @@ from v50calib.errors import StoreError, V50CalibError
 
 
 class Program(click.Group):
-    """A group that prints an error as one paragraph and ends with its exit code."""
+    """A group that prints an error as one paragraph and ends with its exit code. Progress and errors that nobody reads are dropped."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with forgiving("stderr"):
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -64,11 +64,10 @@ def _bytes(text: str | None, option: str) -> int | None:
 
 def _memory(text: str | None, scheduler: str) -> int | None:
     """The limit as given; else this machine's memory for workers on it, and no limit for workers elsewhere."""
-    from distributed.system import MEMORY_LIMIT
-
     from v50calib.config.runtime import HERE
+    from v50calib.io.storage.machine import memory_limit
 
-    return _bytes(text, "--memory-limit") if text is not None else MEMORY_LIMIT if scheduler in HERE else None
+    return _bytes(text, "--memory-limit") if text is not None else memory_limit() if scheduler in HERE else None
 
 
 @click.command()

@@ -45,7 +45,8 @@ def status(run_dir: Location, as_json: bool) -> None:
 def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
     """Check every product of RUN_DIR, or every visit of a raw store, against its commit record: metadata, shapes, checksums.
 
-    Leftovers of killed processes are removed. Exit code 1 if a product is broken or missing.
+    Leftovers of killed processes are removed while no run holds the directory. Exit code 1 if a product is broken, missing or of
+    another config.
     """
     from v50calib.io.raw_store.check import is_raw_store
     from v50calib.runs.verify import verify as check
@@ -186,6 +187,8 @@ def _print_status(found: dict[str, Any]) -> None:
     for name, value in rows:
         table.add_row(name, "-" if value is None else str(value))
     console.print(table)
+    for text in found["notices"]:
+        console.print(f"notice: {text}", markup=False)
     if found["reasons"]:
         console.print("failures: " + ", ".join(f"{count} {name}" for name, count in found["reasons"].items()))
     for item in found["failures"][:20]:
@@ -240,14 +243,21 @@ def _print_verification(found: Verification, run_dir: Location) -> None:
     click.echo(f"{found.whole} products whole, {len(found.broken)} broken, {len(found.partial)} partial, {len(found.missing)} missing")
     if found.cleaned:
         click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
+    if found.left:
+        click.echo(f"leftovers of dead processes were not looked for: {found.left}", err=True)
     for label, reasons in found.broken.items():
         click.echo(f"broken {label}: {'; '.join(reasons)}", err=True)
     for word, labels in (("partial", found.partial), ("missing", found.missing)):
         for label in labels:
             click.echo(f"{word} {label}", err=True)
     if found.stale:
-        click.echo(f"{len(found.stale)} products are of another config: a 'v50calib calibrate --update' was not finished, run it again")
-    if not found.ok:
+        shown = ", ".join(found.stale[:3]) + (", …" if len(found.stale) > 3 else "")
+        click.echo(
+            f"{len(found.stale)} products are of another config than {run_dir}'s ({shown}): a 'v50calib calibrate --update' was not "
+            "finished, or another run wrote them; run it again",
+            err=True,
+        )
+    if found.broken or found.partial or found.missing:
         first = "" if found.aside or not (found.broken or found.partial) else f"'v50calib verify {run_dir} --quarantine', then "
         click.echo(f"remedy: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from v50calib.io.storage.location import Location
+
 if TYPE_CHECKING:
+    from v50calib.runs.manifest import Entry
     from v50calib.runtime.forecast import Forecast
 
 #: planets between two messages
 PLANETS = 100
+#: failed visits that the end of a run names
+FAILURES = 20
+
+
+def print_failures(failed: Sequence[Entry], out: Location) -> None:
+    """A line on stderr for each of the first FAILURES failed visits, and how many there are more."""
+    for entry in failed[:FAILURES]:
+        click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+    if len(failed) > FAILURES:
+        click.echo(f"and {len(failed) - FAILURES} more failed: 'v50calib status {out} --json' has all", err=True)
 
 
 def spectra_progress(estimator: str) -> Callable[[int, int], None]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from v50calib.cli.arguments import LOCATION, DataCommand, one_of
-from v50calib.cli.shown import print_forecast, spectra_progress
+from v50calib.cli.arguments import LOCATION, one_of
+from v50calib.cli.output import WorkCommand
+from v50calib.cli.shown import print_failures, print_forecast, spectra_progress
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.ours import is_page, refuse_to_overwrite, starts_with
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(cls=DataCommand)
+@click.command(cls=WorkCommand)
 @click.argument("data", type=LOCATION)
 @click.argument("out", type=LOCATION)
 @click.option(
@@ -165,8 +166,7 @@ def _calibrate(data: Location, out: Location, config: RunConfig, planets: Sequen
     click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
     for note in summary.notes:
         click.echo(note)
-    for entry in summary.failed:
-        click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+    print_failures(summary.failed, out)
     return len(summary.failed)
 
 

@@ -109,6 +109,9 @@ class RuntimeConfig(Section):
     )
     retries: int = Field(default=2, ge=0, description="further attempts at a visit whose failure may pass")
     retry_wait_s: float = Field(default=1.0, ge=0, description="s until the first further attempt; doubled each time, at most 60")
+    failures_alike: int | None = Field(
+        default=20, ge=2, description="visits in a row that fail for one reason, none calibrated between, until the run stops; null: never"
+    )
     allowed_failures: int = Field(default=2, ge=0, description="deaths of workers that Dask lets a task survive")
     worker_timeout_s: float = Field(default=300.0, gt=0, description="s without any worker until the run stops")
     comm_timeout_s: float = Field(default=30.0, gt=0, description="s for a connection to the scheduler")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,6 +25,7 @@ from v50calib.io.source import VisitSource
 from v50calib.io.storage.commit import commit, is_committed, read_record, staging, write_record
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.processes import worker_pool
 
 #: called after each visit: what became of it ("train/1/0/FGS1 written"), number of visits done, number of all
 Progress = Callable[[str, int, int], None]
@@ -162,8 +162,7 @@ def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int, u
             yield _attempt(root, store, key, None, update)
         return
     threads = max(1, default_threads() // workers)
-    # spawn: a forked child inherits arrow's and zarr's thread pools in an undefined state
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         pending = [pool.submit(_attempt, root, store, key, threads, update) for key in keys]
         try:
             for done in as_completed(pending):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import threading
 import time
@@ -19,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from v50calib.errors import StoreError
+from v50calib.errors import LockLostError, StoreError
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.stop import STOP
 
@@ -29,7 +28,7 @@ WATCH_S = 6 * BEAT_S
 
 
 @contextmanager
-def object_lock(run_dir: ObjectPath) -> Iterator[None]:
+def object_lock(run_dir: ObjectPath) -> Iterator[_Held]:
     """Hold the run directory. Raises StoreError, naming the holder, where another run has it, or took it over meanwhile."""
     record: dict[str, Any] = {
         "host": socket.gethostname(),
@@ -42,13 +41,13 @@ def object_lock(run_dir: ObjectPath) -> Iterator[None]:
     pulse = threading.Thread(target=held.beat, name="run-lock", daemon=True)
     pulse.start()
     try:
-        yield
+        yield held
     finally:
         held.ended.set()
         pulse.join()
         held.release()
     if held.lost:
-        raise StoreError(f"'{run_dir}' was taken over by another run, because this one could not renew its lock for {WATCH_S:g} s")
+        raise taken_over(run_dir)
 
 
 class _Held:
@@ -58,7 +57,19 @@ class _Held:
         self._path, self._record = path, record
         self._count = 0
         self._tag = ""
+        self._renewed = time.monotonic()
         self.ended, self.lost = threading.Event(), False
+
+    @property
+    def token(self) -> str:
+        return str(self._record["token"])
+
+    def check(self) -> None:
+        """Raises LockLostError where another run has replaced the record; asks the store where ours is not fresh. Raises OSError."""
+        if not self.lost and time.monotonic() - self._renewed > 2 * BEAT_S:
+            self.lost = read_record(self._path).get("token") != self.token
+        if self.lost:
+            raise taken_over(self._path.parent)
 
     def acquire(self) -> None:
         """Put the record where there is none, or where the present one does not change."""
@@ -93,7 +104,7 @@ class _Held:
                 # the store may answer again; a run that watches the record meanwhile may take it over
                 continue
             if self.lost:
-                STOP.number = signal.SIGTERM
+                STOP.lost = taken_over(self._path.parent)
                 return
 
     def _renew(self) -> None:
@@ -103,6 +114,7 @@ class _Held:
         else:
             # not exchanged but ours: the put succeeded and its answer was lost
             self._tag = self._tag_now()
+            self._renewed = time.monotonic()
 
     def release(self) -> None:
         """Replace our record by an empty one. If the store does not answer, the record stays, like that of a killed run: the error
@@ -144,4 +156,13 @@ def refusal(run_dir: object, known: dict[str, Any]) -> StoreError:
     return StoreError(
         f"'{run_dir}' is in use by {who}: two runs in one directory would redo each other's work; "
         "wait for it, stop it, or give another --out"
+    )
+
+
+def taken_over(run_dir: object) -> LockLostError:
+    """The error of a run whose lock another run has replaced, or somebody has removed."""
+    return LockLostError(
+        f"'{run_dir}' was taken over by another run (or its file {NAME} was removed), because this one could not renew its lock in time "
+        "(a stopped process, a suspended machine, a file system that did not answer): this run has stopped and writes nothing more there. "
+        "Wait for the other run, then run the same command again"
     )

@@ -19,6 +19,7 @@ from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, marked
 from v50calib.io.storage.location import Location, zarr_source
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import read_array, write_group
+from v50calib.runs.lock import check_token
 
 
 def product_path(root: Location, key: VisitKey) -> Location:
@@ -83,18 +84,21 @@ def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray
 
 
 def write_product(
-    root: Location, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str]
-) -> Location:
+    root: Location, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str],
+    lock: str = "",
+) -> Location:  # fmt: skip
     """Write a product to a staging folder and move it to its final location as a whole; an older one is replaced.
 
-    inputs: identity of the raw visit (`io.identity`), kept in the commit record only.
-    Raises StoreError where the disk is full or not writable: no partial product is left, and an older one stays.
+    inputs: identity of the raw visit (`io.identity`), kept in the commit record only; lock: token of the run that this is a part of.
+    Raises StoreError where the disk is full or not writable, LockLostError where the run has lost its directory: no partial product is
+    left, and an older one stays.
     """
     final = product_path(root, key)
     record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}
     try:
         with staging(final) as tmp:
             written = write_group(tmp, ds)
+            check_token(root.parent, lock)
             commit(tmp, final, record, written, replace=True)
     except OSError as exc:
         raise StoreError(

@@ -18,6 +18,7 @@ from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, read_r
 from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import write_group
+from v50calib.runs.lock import check_token
 from v50calib.runs.product import open_product
 
 #: the store of planets' fits in a run directory
@@ -36,12 +37,16 @@ def is_current(root: Location, planet_id: str, record: Mapping[str, Any]) -> boo
     return is_committed(path) and read_record(path).get("products") == record["products"]
 
 
-def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping[str, Any]) -> Location:
-    """Write a planet's fit as a whole; an older one is replaced. Raises StoreError where the disk is full or not writable."""
+def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping[str, Any], lock: str = "") -> Location:
+    """Write a planet's fit as a whole; an older one is replaced. Raises StoreError where the disk is full or not writable.
+
+    lock: token of the run that this is a part of; LockLostError where that has lost its directory.
+    """
     final = root / planet_id
     try:
         with staging(final) as tmp:
             written = write_group(tmp, ds)
+            check_token(root.parent, lock)
             commit(tmp, final, dict(record), written, replace=True)
     except OSError as exc:
         raise StoreError(
@@ -50,10 +55,11 @@ def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping
     return final
 
 
-def withdraw_planet(root: Location, planet_id: str) -> None:
+def withdraw_planet(root: Location, planet_id: str, lock: str = "") -> None:
     """Take a planet's fit from its readers: a group without a commit record does not exist. Raises StoreError where that cannot be."""
     try:
         if is_committed(root / planet_id):
+            check_token(root.parent, lock)
             (root / planet_id / COMMIT_NAME).unlink()
     except OSError as exc:
         raise StoreError(f"cannot replace the fit of planet {planet_id} under '{root}': {exc.strerror or exc}") from exc

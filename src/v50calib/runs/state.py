@@ -13,6 +13,8 @@ from v50calib.io.storage.objects import ObjectPath
 
 NAME = "run.json"
 EVERY_S = 1.0
+#: notices that are kept
+NOTICES = 10
 
 Phase = Literal["running", "finished", "interrupted", "stopped"]
 
@@ -28,6 +30,7 @@ class RunState:
         self._written = float("-inf")
         self._every = EVERY_S * (5 if isinstance(run_dir, ObjectPath) else 1)
         self._running: dict[str, float] = {}
+        self._notices: list[str] = []
         self._content: dict[str, Any] = {
             "total": total, "skipped": skipped, "todo": todo, "scheduler": scheduler, "started": time.time(), "pid": os.getpid(),
         }  # fmt: skip
@@ -43,6 +46,11 @@ class RunState:
         self._running.pop(label, None)
         self._write("running")
 
+    def notice(self, text: str) -> None:
+        """What the user should know while the run goes on; the last NOTICES are kept."""
+        self._notices = [*self._notices, text][-NOTICES:]
+        self._write("running", force=True)
+
     def close(self, phase: Phase, reason: str = "") -> None:
         """The call has ended."""
         self._content["reason"] = reason
@@ -57,7 +65,7 @@ class RunState:
         if not force and now - self._written < self._every:
             return
         self._written = now
-        content = self._content | {"phase": phase, "updated": time.time(), "running": self._running}
+        content = self._content | {"phase": phase, "updated": time.time(), "running": self._running, "notices": self._notices}
         # a full disk stops the run where products are written, with a message of its own; this file is for information only
         with suppress(OSError):
             replace_text(self._path, json.dumps(content))

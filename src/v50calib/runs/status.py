@@ -44,6 +44,7 @@ def status(run_dir: Location) -> dict[str, Any]:
         "retried": sum(e.state == "retry" for e in lines),
         "left": left,
         "running": sorted(run.get("running", {})) if phase == "running" else [],
+        "notices": run.get("notices", []) if phase == "running" else [],
         "per_hour": rate,
         "eta_s": left / rate * 3600 if left and rate and phase == "running" else None,
         "quarantined": sorted(quarantine.load(run_dir)),

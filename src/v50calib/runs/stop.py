@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request: work stops between two chunks, and the run reports what was finished."""
+"""SIGINT, SIGTERM and a lost lock as a request: work stops between two chunks, and the run reports what was finished."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from v50calib.errors import RunInterruptedError
+from v50calib.errors import LockLostError, RunInterruptedError, V50CalibError
 
 
 class StopRequest:
-    """Set by a signal; checked by the driver and, in its own process, between the chunks of a visit."""
+    """Set by a signal, or by a lock that was lost; checked by the driver and, in its own process, between the chunks of a visit."""
 
     def __init__(self) -> None:
         self.number = 0
+        #: set by the run's lock where another run has taken over the directory
+        self.lost: LockLostError | None = None
 
     def __bool__(self) -> bool:
-        return self.number != 0
+        return self.number != 0 or self.lost is not None
 
-    def error(self, detail: str = "") -> RunInterruptedError:
+    def error(self, detail: str = "") -> V50CalibError:
         """The exception of a stopped run."""
+        if self.lost is not None:
+            return self.lost
         name = signal.Signals(self.number).name
         return RunInterruptedError(f"stopped by {name}{detail}; run the same command again to resume", self.number)
 
@@ -46,7 +50,7 @@ def stoppable() -> Iterator[StopRequest]:
 
     Only the main thread can catch signals: elsewhere this does nothing.
     """
-    STOP.number = 0
+    STOP.number, STOP.lost = 0, None
     if threading.current_thread() is not threading.main_thread():
         yield STOP
         return
@@ -63,4 +67,4 @@ def stoppable() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        STOP.number = 0
+        STOP.number, STOP.lost = 0, None

@@ -14,9 +14,10 @@ from v50calib.io.storage.commit import check_complete, clean_folder, is_committe
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.runs import lock, manifest
+from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
+from v50calib.runs.lock import run_lock
 from v50calib.schema import CALIBRATED
 
 
@@ -28,9 +29,10 @@ class Verification:
     broken   {product: reasons}, committed products that differ from what was committed
     missing  products that are done by the manifest and are not there
     partial  folders of products without a commit record
-    stale    whole products of another config than config.yaml's: a run with --update was not finished
+    stale    whole products of another config than config.yaml's: a run with --update was not finished, or another run wrote them
     aside    {product: new name}, broken products that were hidden from readers
     cleaned  number of leftovers of dead processes that were removed or restored
+    left     why leftovers were not looked at: a run holds the directory, or it cannot be written; empty where they were
     """
 
     run_dir: str
@@ -41,11 +43,12 @@ class Verification:
     stale: list[str] = field(default_factory=list)
     aside: dict[str, str] = field(default_factory=dict)
     cleaned: int = 0
+    left: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether no product is broken, missing or partial."""
-        return not (self.broken or self.missing or self.partial)
+        """Whether every product is whole, and of the directory's config."""
+        return not (self.broken or self.missing or self.partial or self.stale)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -53,21 +56,27 @@ class Verification:
 
 
 def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
-    """Check every product of a run; leftovers of dead processes are cleaned.
+    """Check every product of a run; leftovers of dead processes are cleaned while the run's lock is free, and only then.
 
     quarantine: rename broken and partial products to hidden names, so that the next calibrate makes them again.
     Raises StoreError: no run directory; `quarantine` while a run holds it.
     """
     config_hash = str(read_mark(run_dir).get("config_hash"))
-    if quarantine and lock.is_held(run_dir):
-        raise StoreError(f"'{run_dir}' is in use by a run: broken products can be set aside when it has ended")
+    if quarantine:
+        # before an hour of reading
+        with run_lock(run_dir):
+            pass
     root, found = run_dir / PRODUCTS, Verification(str(run_dir))
     paths: list[Location] = []
     if isinstance(root, ObjectPath):
         below = {p.relative_to(root).parts[:3] for p in root.objects() if len(p.relative_to(root).parts) > 3}
         paths += [root / "/".join(parts) for parts in sorted(below)]
     else:
-        found.cleaned = sum(clean_folder(folder) for folder in _visits(root))
+        try:
+            with run_lock(run_dir):
+                found.cleaned = sum(clean_folder(folder) for folder in _visits(root))
+        except StoreError as exc:
+            found.left = str(exc)
         paths += [path for folder in _visits(root) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     with ThreadPoolExecutor(min(4, cores())) as pool:
         results = list(pool.map(check_product, paths))
@@ -83,9 +92,12 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
                 found.stale.append(label)
     there = {"/".join(path.parts[-3:]) for path in paths}
     found.missing = [e.label for e in manifest.read(run_dir) if e.state == "done" and e.label not in there]
-    if quarantine:
-        for label in [*found.broken, *found.partial]:
-            found.aside[label] = set_aside(root / label, "broken").name
+    if quarantine and not found.ok:
+        with run_lock(run_dir):
+            for label in [*found.broken, *found.partial]:
+                # a run may have replaced it since it was read
+                if check_product(root / label)[1]:
+                    found.aside[label] = set_aside(root / label, "broken").name
     return found
 
 

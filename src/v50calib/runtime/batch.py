@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from distributed import Client
 
@@ -80,10 +81,11 @@ def calibrate(
     recalibration = prepare(config, out)
     jobs = make_jobs(root, out, config, planets, only, own_workers=client is None)
     check_run_dir(out, config, change=overwrite or update)
-    with run_lock(out), stoppable():
+    with run_lock(out) as lock, stoppable():
         mark_run_dir(out, config)
+        jobs = [replace(job, lock=lock.token) for job in jobs]
         decisions = decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
-        books = Bookkeeping(out, config, decisions, progress)
+        books = Bookkeeping(out, config, decisions, progress, lock)
         books.settle()
         with books.closing():
             _execute(jobs, [d.job for d in decisions if d.action == "do"], config, client, books)
@@ -107,7 +109,7 @@ def _execute(jobs: Sequence[Job], todo: Sequence[Job], config: RunConfig, client
         active = client if client is not None else stack.enter_context(open_client(config.runtime))
         if config.runtime.is_address or client is not None:
             check_memory(config, jobs, active)
-        books.follow(run_on(active, todo, config.runtime, books.begin))
+        books.follow(run_on(active, todo, config.runtime, books.begin, books.notice))
         _fit(planets, config, active, books)
 
 
@@ -115,7 +117,7 @@ def _fit(planets: Sequence[str], config: RunConfig, client: Client | None, books
     """One fit a planet of what has been calibrated, where the config asks for it."""
     out = books.summary.run_dir
     if config.calib.fits_planets and (out / PRODUCTS).is_dir():
-        books.summary.notes += notes_of(fit_planets(out, config.runtime, planets, client))
+        books.summary.notes += notes_of(fit_planets(out, config.runtime, planets, client, lock=books.lock.token))
 
 
 def plan(

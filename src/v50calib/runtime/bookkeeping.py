@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -10,18 +11,20 @@ from dataclasses import dataclass, field, replace
 
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
-from v50calib.errors import ClusterError, RunInterruptedError, StoreError, V50CalibError
+from v50calib.errors import ClusterError, ConfigError, DataError, LockLostError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.storage.location import Location
 from v50calib.markup import table
 from v50calib.runs import manifest, quarantine
+from v50calib.runs.lock import Held
 from v50calib.runs.qc_table import NAME as QC_TABLE
 from v50calib.runs.qc_table import exported, write_table
 from v50calib.runs.state import RunState
 from v50calib.runtime.execute import Outcome
-from v50calib.runtime.failures import Failure
+from v50calib.runtime.failures import Alike, Failure
 from v50calib.runtime.job import Done, Job
 from v50calib.runtime.worklist import Decision, identity_or_none
 
+_LOG = logging.getLogger("v50calib")
 #: visits in a notebook's table of a run, failed ones first
 _SHOWN = 20
 
@@ -64,13 +67,14 @@ class RunSummary:
 
 
 class Bookkeeping:
-    """Records of one call in its run directory; the caller holds the directory's lock."""
+    """Records of one call in its run directory; the caller holds the directory's lock, and nothing is written where it has lost it."""
 
-    def __init__(self, out: Location, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None) -> None:
-        self.summary = RunSummary(out)
+    def __init__(self, out: Location, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None, lock: Held) -> None:
+        self.summary, self.lock = RunSummary(out), lock
         self._decisions, self._progress = decisions, progress
         self._fingerprint, self._exported = config_hash(config), exported(config)
         self._held = quarantine.load(out)
+        self._alike = Alike(config.runtime.failures_alike)
         counts = Counter(d.action for d in decisions)
         self._state = RunState(out, total=len(decisions), skipped=counts["skip"], todo=counts["do"], scheduler=config.runtime.scheduler)
 
@@ -85,12 +89,21 @@ class Bookkeeping:
 
     def begin(self, job: Job) -> None:
         """A visit was given to a worker."""
+        with self._writing():
+            self.lock.check()
         self._state.begin(job.key.label)
+
+    def notice(self, text: str) -> None:
+        """Say on stderr, and in the run's state, what the user should know while the run goes on."""
+        _LOG.warning("%s", text)
+        self._state.notice(text)
 
     def follow(self, outcomes: Generator[Outcome]) -> None:
         """Record outcomes as they come. Raises StoreError or ClusterError for a failure that every other visit would share."""
         with closing(outcomes):
             for outcome in outcomes:
+                with self._writing():
+                    self.lock.check()
                 self._state.end(outcome.job.key.label)
                 if outcome.done is not None:
                     self._finished(outcome, outcome.done)
@@ -102,6 +115,9 @@ class Bookkeeping:
         """However the run ends, leave its state, the interrupted visits and the table of QC numbers in the run directory."""
         try:
             yield
+        except LockLostError:
+            # the records are another run's by now
+            raise
         except RunInterruptedError as exc:
             self._interrupt(str(exc))
             self._state.close("interrupted", str(exc))
@@ -110,11 +126,14 @@ class Bookkeeping:
             self._interrupt(str(exc))
             self._state.close("stopped", str(exc))
             raise
+        with self._writing():
+            self.lock.check()
         self._state.close("finished")
         with self._writing():
             write_table(self.summary.run_dir, self.summary.run_dir / QC_TABLE, self._exported)
 
     def _finished(self, outcome: Outcome, done: Done) -> None:
+        self._alike.done()
         if self._held.pop(outcome.job.key.label, None) is not None:
             self._save_held()
         key = done.key
@@ -134,6 +153,12 @@ class Bookkeeping:
         self._enter(self._failed(outcome.job, failure, outcome.attempt))
         if failure.verdict == "stop":
             raise _stopped(failure)
+        alike = self._alike.add(outcome.job.key, failure)
+        if alike:
+            # what is everyone's is no fault of these visits: once it is mended, the same command tries them again
+            self._held = {label: held for label, held in self._held.items() if label not in alike}
+            self._save_held()
+            raise _everyones(failure, len(alike))
 
     def _hold(self, job: Job, failure: Failure, attempts: int) -> None:
         """Quarantine a visit."""
@@ -202,5 +227,17 @@ def _recurs(failure: Failure) -> bool:
 
 def _stopped(failure: Failure) -> V50CalibError:
     """The error of a run that is stopped by a failure which every other visit would share."""
+    if failure.error_type == "LockLostError":
+        return LockLostError(failure.message)
     kind = ClusterError if failure.error_type in ("NoWorkerError", "NoValidWorkerError") else StoreError
     return kind(f"{failure.message}. The run was stopped, because every other visit would fail alike; finished visits are kept")
+
+
+def _everyones(failure: Failure, count: int) -> V50CalibError:
+    """The error of a run that is stopped because one reason has met `count` visits in a row."""
+    kind = {"ConfigError": ConfigError, "DataError": DataError, "KilledWorker": ClusterError}.get(failure.error_type, StoreError)
+    return kind(
+        f"{count} visits in a row failed for one reason and none was calibrated between, so the run was stopped "
+        f"(runtime.failures_alike={count}); the last one said: {failure.message or failure.error_type}. Finished visits are kept; mend the "
+        "cause and run the same command again, which tries these visits too, or go on to the end with runtime.failures_alike=null"
+    )

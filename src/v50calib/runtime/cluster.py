@@ -16,7 +16,8 @@ from distributed.security import Security
 
 from v50calib.config.runtime import QUEUES, RuntimeConfig, TlsConfig
 from v50calib.errors import ClusterError, ConfigError
-from v50calib.io.storage.machine import cores
+from v50calib.io.storage.machine import cores, memory_limit
+from v50calib.runs.stop import STOP
 from v50calib.runtime.environment import WORKER_ENVIRONMENT
 from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 
@@ -32,6 +33,16 @@ def n_workers(runtime: RuntimeConfig) -> int:
     3
     """
     return runtime.num_workers or max(1, cores() // runtime.threads_per_worker)
+
+
+def auto_memory(runtime: RuntimeConfig) -> int:
+    """Memory of a worker process with runtime.memory_limit=auto, bytes: this machine's, or this job's, shared by the workers.
+
+    Dask's own `auto` looks at the outermost control group only, and not at that of a job.
+    """
+    workers = n_workers(runtime) if runtime.scheduler == "local" else 1
+    share = min(1.0, runtime.threads_per_worker / cores()) if runtime.scheduler == "local" else 1.0
+    return int(memory_limit() * (share if workers <= cores() else 1 / workers))
 
 
 def dask_settings(runtime: RuntimeConfig) -> dict[str, Any]:
@@ -79,17 +90,26 @@ def refuse_in_a_starting_worker() -> None:
 def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     """A Dask client for `runtime.scheduler`; a cluster that this starts is stopped at the end.
 
-    Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers.
+    Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers; RunInterruptedError: a signal to
+    the whole group has ended the workers while they started.
     """
     certificates = security(runtime.tls)
     with dask.config.set(dask_settings(runtime)), ExitStack() as stack:
         if runtime.is_address:
             target: Any = runtime.scheduler
         else:
-            target = stack.enter_context(_stopping(_cluster(runtime, certificates)))
+            try:
+                cluster = _cluster(runtime, certificates)
+            except Exception as exc:
+                if STOP:
+                    raise STOP.error() from exc
+                raise
+            target = stack.enter_context(_stopping(cluster))
         try:
             client = stack.enter_context(Client(target, security=certificates, timeout=runtime.comm_timeout_s))
         except (OSError, TimeoutError) as exc:
+            if STOP:
+                raise STOP.error() from exc
             raise ClusterError(
                 f"no Dask scheduler answers at {runtime.scheduler} ({str(exc).splitlines()[0]}): start one "
                 "('dask scheduler'), correct the address, or use runtime.scheduler=local"
@@ -129,7 +149,7 @@ def _local_cluster(runtime: RuntimeConfig, certificates: Security | None) -> Loc
         # even without a dashboard both have an HTTP server, for health and metrics, on all interfaces by default
         scheduler_kwargs={"dashboard": not off},
         worker_dashboard_address=f"{LOOPBACK}:0",
-        memory_limit=runtime.memory_limit,
+        memory_limit=auto_memory(runtime) if runtime.memory_limit == "auto" else runtime.memory_limit,
         **network,
     )
 

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dask.utils import format_bytes
-from distributed.system import MEMORY_LIMIT
 from packaging.requirements import Requirement
 
 from v50calib.config.compose import list_profiles
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.catalog import open_root
 from v50calib.io.storage.location import Location, check_answers, locate
-from v50calib.io.storage.machine import cores
+from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
 
@@ -130,11 +129,12 @@ def _required(requirement: Requirement) -> Check:
 def _machine(out: Location) -> Iterator[Check]:
     """Cores, memory, and where products and temporary files go."""
     yield Check("cores", "ok", f"{cores()} (one worker process per core, unless runtime.num_workers is set)")
-    share = MEMORY_LIMIT // cores()
+    limit = memory_limit()
+    share = limit // cores()
     enough = share >= MEMORY_NEEDED
     yield Check(
-        "memory", "ok" if enough else "note", f"{format_bytes(MEMORY_LIMIT)}, {format_bytes(share)} for each of {cores()} workers",
-        "" if enough else f"runtime.num_workers={max(1, MEMORY_LIMIT // MEMORY_NEEDED)}, or v50calib ingest first",
+        "memory", "ok" if enough else "note", f"{format_bytes(limit)}, {format_bytes(share)} for each of {cores()} workers",
+        "" if enough else f"runtime.num_workers={max(1, limit // MEMORY_NEEDED)}, or v50calib ingest first",
     )  # fmt: skip
     if isinstance(out, ObjectPath):
         yield _bucket(out)

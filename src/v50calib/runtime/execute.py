@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures import Future as CFuture
 from dataclasses import dataclass, replace
@@ -33,11 +34,15 @@ IN_FLIGHT = 2
 RUNS = 4
 #: time between two looks at signals and waiting retries, and between two questions to the scheduler for its workers, s
 POLL_S, ASK_S = 0.2, 2.0
+#: time without a sign of life of a worker after which that is said, s. Dask gives it up after `distributed.scheduler.worker-ttl` (300 s)
+SILENT_S = 30.0
 #: longest wait before another attempt, s
 LONGEST_WAIT_S = 60.0
 
 T = TypeVar("T")
 Begin = Callable[[Job], None]
+#: told what the user should know while a run goes on
+Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,12 @@ def _result_here(future: CFuture[Done]) -> Done | BaseException:
     return future.result() if error is None else error
 
 
-def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
+def run_on(
+    client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin, notice: Notice = lambda _: None
+) -> Generator[Outcome]:  # fmt: skip
     """Visits on a cluster, a limited number at a time; a visit is one task, or several over its time chunks if visits are few.
 
+    notice is told of workers that are silent: they hold their visits until they wake up or Dask gives them up.
     Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are lost. Unfinished tasks are cancelled.
     """
     backlog, watch = Backlog(jobs, runtime), Watch(client, runtime)
@@ -137,6 +145,8 @@ def run_on(client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: B
                 running[future.key] = (future, *item)
                 future.add_done_callback(lambda f: finished.put(f.key))  # type: ignore[no-untyped-call]
             watch.look()
+            for text in watch.silent({key: job.key.label for key, (_, job, _) in running.items()}):
+                notice(text)
             try:
                 key = finished.get(timeout=POLL_S)
             except queue.Empty:
@@ -156,6 +166,9 @@ class Watch:
     def __init__(self, client: Client, runtime: RuntimeConfig) -> None:
         self._client, self._runtime = client, runtime
         self._seen = self._asked = time.monotonic()
+        #: by worker: its last sign of life by the scheduler's clock, since when that is the same by ours, whether this was said
+        self._heard: dict[str, tuple[float, float, bool]] = {}
+        self._quiet: list[str] = []
         self.slots = 0
         self._ask()
 
@@ -176,6 +189,22 @@ class Watch:
                 f"no worker for {self._runtime.worker_timeout_s:g} s (runtime.worker_timeout_s): look at the workers' logs or the "
                 "queue; finished visits are kept, run the same command again to resume"
             )
+
+    def silent(self, labels: Mapping[Any, str]) -> list[str]:
+        """A sentence for each worker that has become silent, with its visits; each is said once. labels: task -> visit."""
+        quiet, self._quiet = self._quiet, []
+        if not quiet:
+            return []
+        try:
+            held = self._client.processing()
+        except (OSError, TimeoutError):
+            held = {}
+        return [
+            f"worker {worker} has given no sign of life for {SILENT_S:g} s (stopped, swapping, or its network is cut) and holds "
+            f"{', '.join(labels[key] for key in held.get(worker, ()) if key in labels) or 'its tasks'}: wake or end it (kill -CONT, "
+            "kill -9); otherwise Dask gives it up and its visits go to another worker"
+            for worker in quiet
+        ]
 
     def result(self, future: Future[T]) -> T | BaseException:
         """Result of a finished future, or why it failed. Raises ClusterError where the scheduler was lost."""
@@ -201,6 +230,24 @@ class Watch:
             raise self._lost() from exc
         if self.slots:
             self._seen = self._asked
+        self._listen()
+
+    def _listen(self) -> None:
+        """Note the workers' last signs of life, and which of them have become silent."""
+        try:
+            workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, TimeoutError) as exc:
+            raise self._lost() from exc
+        heard: dict[str, tuple[float, float, bool]] = {}
+        for worker, facts in workers.items():
+            last, since, said = self._heard.get(worker, (math.nan, self._asked, False))
+            if facts.get("last_seen") != last:
+                last, since, said = float(facts.get("last_seen") or 0.0), self._asked, False
+            elif not said and self._asked - since > SILENT_S:
+                self._quiet.append(worker)
+                said = True
+            heard[worker] = (last, since, said)
+        self._heard = heard
 
     def _lost(self) -> ClusterError:
         return ClusterError(

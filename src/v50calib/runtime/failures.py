@@ -1,8 +1,13 @@
-"""What a failure means for the run: try again, give the visit up, or stop because every other visit would fail alike."""
+"""What a failure means for the run: try again, give the visit up, or stop because every other visit would fail alike.
+
+A run is stopped at once for what is certainly everyone's (a full disk, no worker); for any other reason once it has met
+`runtime.failures_alike` visits in a row and no visit was calibrated in between (`Alike`).
+"""
 
 from __future__ import annotations
 
 import errno
+import re
 import traceback as tb
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -13,7 +18,8 @@ from distributed import KilledWorker
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-from v50calib.errors import ConfigError
+from v50calib.errors import LockLostError
+from v50calib.io.keys import VisitKey
 from v50calib.runs.redact import redact
 from v50calib.runs.stop import VisitStoppedError
 
@@ -26,6 +32,7 @@ _PASSING = {
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENOBUFS),
     *(errno.EREMOTEIO, errno.ENODEV, errno.ENXIO),
 }
+_NUMBERS = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?|\bnan\b")
 _LOST = (KilledWorker, CommClosedError, CancelledError, MemoryError, ConnectionError, TimeoutError)
 
 
@@ -37,9 +44,7 @@ def verdict(error: BaseException) -> Verdict:
     >>> verdict(TimeoutError()), verdict(OSError("damaged")), verdict(OSError(errno.ENOSPC, "disk full"))
     ('retry', 'give_up', 'stop')
     """
-    if isinstance(error, ConfigError):
-        return "stop"
-    if isinstance(error, (NoWorkerError, NoValidWorkerError)):
+    if isinstance(error, (LockLostError, NoWorkerError, NoValidWorkerError)):
         return "stop"
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _FULL:
@@ -57,6 +62,32 @@ class Failure:
     message: str
     error_type: str
     traceback: str
+
+
+class Alike:
+    """Counts visits in a row that failed for one reason; a visit that is calibrated begins the count anew.
+
+    Two reasons are one if they differ in numbers and in the names of their visits only.
+
+    >>> alike = Alike(limit=2)
+    >>> [alike.add(VisitKey(p, 0, "FGS1"), Failure("give_up", f"planet {p}: no row", "DataError", "")) for p in ("11", "12")]
+    [[], ['11/0/FGS1', '12/0/FGS1']]
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._labels: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, key: VisitKey, failure: Failure) -> list[str]:
+        """Note the last failure of a visit; the labels of all visits of this reason once they are `limit`, else nothing."""
+        words = failure.message.replace(key.planet_id, "#").replace(key.instrument, "#")
+        labels = self._labels.setdefault((failure.error_type, _NUMBERS.sub("#", words)), [])
+        labels.append(key.label)
+        return labels if self._limit is not None and len(labels) >= self._limit else []
+
+    def done(self) -> None:
+        """A visit was calibrated: no reason so far was everyone's."""
+        self._labels.clear()
 
 
 class AttemptError(Exception):

@@ -30,6 +30,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import write_product
 from v50calib.runs.stop import check as check_stop
 from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
+from v50calib.runtime.own_maps import own_maps
 from v50calib.schema import Instrument
 
 
@@ -38,7 +39,8 @@ class Job:
     """A visit x instrument to calibrate: where it is, where it goes, with which config and how many threads of its own.
 
     settings: the config as JSON (`packed`). Pickling its sections and building them again costs milliseconds; a text passes
-    through a scheduler as it is, and a worker builds the config of it once.
+    through a scheduler as it is, and a worker builds the config of it once. lock: token of the run (`runs.lock`), which must still hold
+    the run directory when the product is committed.
     """
 
     root: str
@@ -46,6 +48,7 @@ class Job:
     key: VisitKey
     settings: str
     threads: int = 1
+    lock: str = ""
 
     @property
     def config(self) -> RunConfig:
@@ -93,9 +96,10 @@ def visit_of(source: VisitSource) -> VisitInput:
 def prepare_job(job: Job) -> VisitConstants:
     """Task: the static constants of a visit."""
     engine, source = Engine(job.config), open_source(job.root, job.key)
-    engine.check_instrument(source.instrument)
-    raw, frames = engine.ordered(visit_of(source), source.frames)
-    return engine.prepare(raw, frames.read)
+    with own_maps(source, job.config.calib):
+        engine.check_instrument(source.instrument)
+        raw, frames = engine.ordered(visit_of(source), source.frames)
+        return engine.prepare(raw, frames.read)
 
 
 def extent_of_job(job: Job) -> tuple[int, int]:
@@ -108,11 +112,12 @@ def extent_of_job(job: Job) -> tuple[int, int]:
 def chunks_job(job: Job, visit: VisitConstants, ranges: list[tuple[int, int]]) -> list[ChunkResult]:
     """Task: neighbouring time chunks, given as (first, end) in pairs, one after the other, to sums, flags and bins."""
     engine, source = Engine(job.config), open_source(job.root, job.key)
-    _, frames = engine.ordered(visit_of(source), source.frames)
     results = []
-    for start, stop in ranges:
-        first, last = with_halo(start, stop, engine.halo, frames.n_frames // 2)
-        results.append(engine.run_chunk(visit, frames.read(2 * first, 2 * last), first, (start, stop)))
+    with own_maps(source, job.config.calib):
+        _, frames = engine.ordered(visit_of(source), source.frames)
+        for start, stop in ranges:
+            first, last = with_halo(start, stop, engine.halo, frames.n_frames // 2)
+            results.append(engine.run_chunk(visit, frames.read(2 * first, 2 * last), first, (start, stop)))
     return results
 
 
@@ -122,7 +127,9 @@ def finish_job(job: Job, visit: VisitConstants, parts: list[list[ChunkResult]], 
     inputs: identity of the raw visit as it was before its chunks were read.
     """
     results = [result for part in parts for result in part]
-    return _finish(job, Engine(job.config), open_source(job.root, job.key), visit, results, inputs, started)
+    source = open_source(job.root, job.key)
+    with own_maps(source, job.config.calib):
+        return _finish(job, Engine(job.config), source, visit, results, inputs, started)
 
 
 def run_job(job: Job) -> Done:
@@ -130,13 +137,14 @@ def run_job(job: Job) -> Done:
     started = time.time()
     # decoding takes the threads that calibrating takes: each holds a stripe of columns besides
     engine, source = Engine(job.config), open_source(job.root, job.key, threads=job.threads)
-    engine.check_instrument(source.instrument)
-    # taken before the frames: a file that changes while it is read counts as changed in the next run
-    inputs = open_root(job.root).identity(job.key, source)
-    raw, frames = engine.ordered(visit_of(source), source.frames)
-    visit = engine.prepare(raw, frames.read)
-    results = list(_chunks(engine, frames, visit, job.chunk_pairs(source.instrument), job.threads))
-    return _finish(job, engine, source, visit, results, inputs, started)
+    with own_maps(source, job.config.calib):
+        engine.check_instrument(source.instrument)
+        # taken before the frames: a file that changes while it is read counts as changed in the next run
+        inputs = open_root(job.root).identity(job.key, source)
+        raw, frames = engine.ordered(visit_of(source), source.frames)
+        visit = engine.prepare(raw, frames.read)
+        results = list(_chunks(engine, frames, visit, job.chunk_pairs(source.instrument), job.threads))
+        return _finish(job, engine, source, visit, results, inputs, started)
 
 
 def _chunks(engine: Engine, frames: Frames, visit: VisitConstants, step: int, threads: int) -> Iterator[ChunkResult]:
@@ -190,7 +198,8 @@ def _finish(
     ds = ds.drop_vars(unsaved(job.config), errors="ignore")
     check_stop()
     fingerprint = ds.attrs["config_hash"]
-    write_product(locate(job.out) / PRODUCTS, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs)
+    products = locate(job.out) / PRODUCTS
+    write_product(products, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs, lock=job.lock)
     # the clock may have been set back meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
 

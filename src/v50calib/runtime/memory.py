@@ -14,7 +14,6 @@ from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 from distributed import Client
-from distributed.system import MEMORY_LIMIT
 
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import QUEUES, RuntimeConfig
@@ -22,8 +21,9 @@ from v50calib.errors import ConfigError, DataError
 from v50calib.io.catalog import open_root
 from v50calib.io.challenge.parquet import IN_MEMORY_BYTES
 from v50calib.io.root import Root
-from v50calib.io.storage.machine import cores
-from v50calib.runtime.cluster import n_workers
+from v50calib.io.storage.machine import memory_limit, memory_limits
+from v50calib.runtime.cluster import auto_memory, n_workers
+from v50calib.runtime.inputs import spread
 from v50calib.runtime.job import Job
 
 #: a worker process with all modules imported and kernels compiled, bytes
@@ -87,14 +87,16 @@ def projected(job: Job, root: Root) -> Need:
 
 
 def check_memory(config: RunConfig, jobs: Sequence[Job], client: Client | None = None) -> list[Need]:
-    """The need of the first visit of each instrument that can be opened; visits of a dataset are alike.
+    """The need of the first visit of each instrument that can be opened, of a few; visits of a dataset are alike.
 
+    Where none of these can be opened, nothing is known of that instrument: the run itself reports why.
     Raises ConfigError with the numbers where a worker has too little memory for the visits of its threads.
     """
     limit, threads, said = _worker_limit(config.runtime, client)
     root = open_root(jobs[0].root)
     instruments = dict.fromkeys(job.key.instrument for job in jobs)
-    firsts = [next(filter(None, (_need(j, root) for j in jobs if j.key.instrument == name)), None) for name in instruments]
+    looks = {name: spread([job for job in jobs if job.key.instrument == name]) for name in instruments}
+    firsts = [next(filter(None, (_need(job, root) for job in few)), None) for few in looks.values()]
     # the largest first: it is the one that a refusal names
     needs = sorted((need for need in firsts if need is not None), key=lambda need: -need.total)
     for need in needs:
@@ -132,10 +134,14 @@ def _worker_limit(runtime: RuntimeConfig, client: Client | None) -> tuple[int | 
     if runtime.scheduler == "kubernetes":
         return parse_bytes(runtime.kubernetes.memory), runtime.threads_per_worker, "runtime.kubernetes.memory"
     if runtime.scheduler == "sync":
-        return MEMORY_LIMIT, runtime.threads_per_worker, "this machine's memory"
+        return memory_limit(), runtime.threads_per_worker, _whose_memory()
     together = n_workers(runtime) * runtime.threads_per_worker if runtime.scheduler == "threads" else runtime.threads_per_worker
     if runtime.memory_limit != "auto":
         return parse_bytes(runtime.memory_limit), together, "runtime.memory_limit"
-    share = min(1.0, runtime.threads_per_worker / cores()) if runtime.scheduler == "local" else 1.0
-    shared = share if n_workers(runtime) <= cores() else 1 / n_workers(runtime)
-    return int(MEMORY_LIMIT * shared), together, "runtime.memory_limit=auto: this machine's memory, shared"
+    return auto_memory(runtime), together, f"runtime.memory_limit=auto: {_whose_memory()}, shared"
+
+
+def _whose_memory() -> str:
+    """Words that name what limits this process's memory."""
+    narrow = min(memory_limits(), default=None)
+    return "this job's or container's memory" if narrow is not None and narrow <= memory_limit() else "this machine's memory"

@@ -52,27 +52,27 @@ def planets_of(out: Location) -> dict[str, list[str]]:
     return found
 
 
-def fit_one(out: str, planet_id: str, labels: Sequence[str]) -> Fitted:
-    """Task: fit a planet and store it; what is there already of the same products is left."""
+def fit_one(out: str, planet_id: str, labels: Sequence[str], lock: str = "") -> Fitted:
+    """Task: fit a planet and store it; what is there already of the same products is left. lock: token of the run, if it is of one."""
     try:
-        return _fit_one(locate(out), planet_id, labels)
+        return _fit_one(locate(out), planet_id, labels, lock)
     except StoreError:
         raise
     except (V50CalibError, ValueError, ArithmeticError) as exc:
         return Fitted(planet_id, "failed", f"{type(exc).__name__}: {exc}")
 
 
-def _fit_one(out: Location, planet_id: str, labels: Sequence[str]) -> Fitted:
+def _fit_one(out: Location, planet_id: str, labels: Sequence[str], lock: str) -> Fitted:
     paths = {label: out / PRODUCTS / label for label in labels}
     record = planet_record({label: read_record(path) for label, path in paths.items()})
     if is_current(out / STORE, planet_id, record):
         return Fitted(planet_id, "skipped")
     # what is there is of other products: nobody may read it if no new fit takes its place
-    withdraw_planet(out / STORE, planet_id)
+    withdraw_planet(out / STORE, planet_id, lock)
     ds = fitted_dataset(out, planet_id, labels)
     if ds is None:
         return Fitted(planet_id, "no transit")
-    write_planet(out / STORE, planet_id, ds, record | {"left_out": dict(ds.attrs["left_out"])})
+    write_planet(out / STORE, planet_id, ds, record | {"left_out": dict(ds.attrs["left_out"])}, lock)
     return Fitted(planet_id, "done")
 
 
@@ -161,19 +161,20 @@ def _about(name: str) -> dict[str, str]:
 
 
 def fit_planets(
-    out: Location, runtime: RuntimeConfig, planets: Sequence[str] | None = None, client: Client | None = None
+    out: Location, runtime: RuntimeConfig, planets: Sequence[str] | None = None, client: Client | None = None, *, lock: str = ""
 ) -> list[Fitted]:  # fmt: skip
     """Fit the planets of a run (all, or those named) that are not up to date, on a cluster or in threads of this process.
 
+    lock: token of the run that this is the last step of.
     Raises StoreError where a fit cannot be written, RunInterruptedError on a signal: finished planets are kept.
     """
     todo = {p: labels for p, labels in planets_of(out).items() if planets is None or p in set(planets)}
-    return list(_on(client, runtime, out, todo) if client is not None else _here(out, todo, runtime.threads_per_worker))
+    return list(_on(client, runtime, out, todo, lock) if client is not None else _here(out, todo, runtime.threads_per_worker, lock))
 
 
-def _here(out: Location, todo: dict[str, list[str]], threads: int) -> Iterator[Fitted]:
+def _here(out: Location, todo: dict[str, list[str]], threads: int, lock: str) -> Iterator[Fitted]:
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        waiting = [pool.submit(fit_one, str(out), planet, labels) for planet, labels in todo.items()]
+        waiting = [pool.submit(fit_one, str(out), planet, labels, lock) for planet, labels in todo.items()]
         for future in waiting:
             if STOP:
                 for other in waiting:
@@ -182,7 +183,7 @@ def _here(out: Location, todo: dict[str, list[str]], threads: int) -> Iterator[F
             yield future.result()
 
 
-def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, list[str]]) -> Iterator[Fitted]:
+def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, list[str]], lock: str) -> Iterator[Fitted]:
     """Planets on a cluster, a limited number at a time. Raises ClusterError where scheduler or workers are lost."""
     watch, backlog = Watch(client, runtime), list(todo.items())
     running: dict[Any, tuple[Future[Fitted], str]] = {}
@@ -193,7 +194,7 @@ def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, l
                 raise STOP.error()
             while backlog and len(running) < watch.window:
                 planet, labels = backlog.pop()
-                future = client.submit(fit_one, str(out), planet, labels, pure=False)
+                future = client.submit(fit_one, str(out), planet, labels, lock, pure=False)
                 running[future.key] = (future, planet)
                 future.add_done_callback(lambda f: finished.put(f.key))
             watch.look()

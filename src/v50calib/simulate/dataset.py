@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, Unpack
 
 from v50calib.errors import ConfigError, StoreError
+from v50calib.processes import worker_pool
 from v50calib.schema import INSTRUMENTS, InstrumentName
 from v50calib.simulate import files
 from v50calib.simulate.config import Effects, Layout, SimConfig, Split
@@ -180,8 +180,7 @@ def _run(root: Path, config: SimConfig, keys: Sequence[Key], workers: int) -> It
         for key in keys:
             yield key, _write_one(root, config, key)
         return
-    # spawn: a fork of a process that already runs threads (Dask, Arrow) can deadlock
-    with ProcessPoolExecutor(min(workers, len(keys)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(min(workers, len(keys))) as pool:
         futures = {pool.submit(_write_one, root, config, key): key for key in keys}
         for future in as_completed(futures):
             yield futures[future], future.result()

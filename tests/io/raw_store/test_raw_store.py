@@ -241,7 +241,7 @@ def test_output_that_cannot_be_used_is_refused_before_reading(dataset: Path, tmp
 
 
 def _environment() -> dict[str, str]:
-    package_parent = str(Path(raw_zarr.__file__).parents[2])
+    package_parent = str(Path(raw_zarr.__file__).parents[3])
     return os.environ | {"PYTHONPATH": package_parent}
 
 

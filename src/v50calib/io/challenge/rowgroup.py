@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from v50calib.array_files import refuse_special
 from v50calib.errors import DataError, StoreError
 from v50calib.io.challenge.spill import Spill
 from v50calib.io.storage.location import Location, size_of
@@ -88,6 +89,8 @@ def _source(path: Location | Fetched) -> Any:
 
 def open_parquet(path: Location | Fetched, *, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """Open a parquet file. Raises DataError where it is missing, truncated or not parquet."""
+    if isinstance(path, Path):
+        refuse_special(path)
     try:
         return pq.ParquetFile(_source(path), metadata=metadata, pre_buffer=False)
     except FileNotFoundError:

@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from v50calib.array_files import refuse_special
 from v50calib.errors import DataError
 from v50calib.io.challenge.rowgroup import damaged, open_parquet, pixel_columns
 from v50calib.io.clock import check_clock
@@ -75,6 +77,9 @@ def read_reference(root: Location, key: VisitKey, files: VisitFiles) -> Referenc
 def read_adc(root: Location, key: VisitKey) -> tuple[float, float]:
     """(offset, gain) of `adc_info.csv` (one row) or `{split}_adc_info.csv` (a row a planet)."""
     names = ("adc_info.csv", f"{key.split}_adc_info.csv")
+    for name in names:
+        if isinstance(root, Path):
+            refuse_special(root / name)
     path = next((root / name for name in names if (root / name).is_file()), None)
     if path is None:
         raise DataError(f"missing file {root / names[0]} (or {names[1]}): it has the ADC's offset and gain; re-download it")
@@ -101,6 +106,9 @@ def read_adc(root: Location, key: VisitKey) -> tuple[float, float]:
 def read_star(root: Location, key: VisitKey) -> dict[str, float]:
     """`{Rs: …, P: …}` of `{split}_star_info.csv`; empty where the dataset or the planet has none (2024)."""
     path = root / f"{key.split}_star_info.csv"
+    if isinstance(path, Path):
+        # else a pipe in its place would pass for a table that is not there
+        refuse_special(path)
     if not path.is_file():
         return {}
     row = _cached_planets(path).get(key.planet_id, {})
@@ -210,6 +218,8 @@ def _by_stamp(read: Callable[[Location], T]) -> Callable[[Location], T]:
 
 
 def _read_rows(path: Location) -> list[dict[str, str]]:
+    if isinstance(path, Path):
+        refuse_special(path)
     try:
         with path.open(newline="") as stream:
             return list(csv.DictReader(stream))

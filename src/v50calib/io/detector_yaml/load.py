@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from v50calib.array_files import FORMATS, ArrayFile, file_kind
+from v50calib.array_files import FORMATS, ArrayFile, file_kind, refuse_special
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
 from v50calib.untrusted.yaml_text import RefusedYaml, load_yaml
@@ -28,6 +28,7 @@ def load_description(root: Path) -> Description:
 
 @lru_cache(maxsize=16)
 def _load(path: str, _mtime: int, _size: int) -> Description:
+    refuse_special(Path(path))
     try:
         content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

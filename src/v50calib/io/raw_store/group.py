@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from v50calib.array_files import refuse_special
 from v50calib.errors import DataError, StoreError
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource, check_range, with_visit_hash
@@ -108,6 +109,8 @@ def open_group(store: Location, key: VisitKey) -> VisitSource:
     path = group_path(store, key)
     if not is_committed(path):
         raise DataError(f"{store} has no complete visit {key}: ingest it (again) from the dataset")
+    if isinstance(path, Path):
+        refuse_special(path)
     try:
         attrs = read_attrs(store, key)
         extra = str(attrs.get(TELEMETRY_ATTR, "")).split()
@@ -142,6 +145,8 @@ def read_attrs(store: Location, key: VisitKey) -> dict[str, Any]:
 def check_format(store: Location) -> None:
     """Refuse a Zarr root that is not a raw store of this version (StoreError)."""
     try:
+        if isinstance(store, Path):
+            refuse_special(store / "zarr.json")
         attrs = json.loads((store / "zarr.json").read_text()).get("attributes", {})
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {store / 'zarr.json'} ({error}): not a raw store; ingest into a new one") from error

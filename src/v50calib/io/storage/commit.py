@@ -29,6 +29,7 @@ from typing import Any
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_text
+from v50calib.io.storage.machine import pid_space
 from v50calib.io.storage.objects import ObjectPath
 
 COMMIT_NAME = "_COMMIT.json"
@@ -350,7 +351,8 @@ def _hidden(target: Path, kind: str) -> Path:
 
 
 def _host() -> str:
-    return re.sub(r"[^0-9A-Za-z_-]", "_", socket.gethostname()) or "host"
+    """Name of the host and of the namespace in which process numbers count: containers may share the one and not the other."""
+    return re.sub(r"[^0-9A-Za-z_-]", "_", f"{socket.gethostname() or 'host'}_{pid_space()}")
 
 
 def _is_abandoned(entry: os.DirEntry[str], host: str, pid: int) -> bool:
