@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from v50calib.cli.arguments import LOCATION, DataCommand
+from v50calib.cli.shown import say_refused
 from v50calib.io.storage.location import Location, locate
 
 
@@ -73,7 +74,9 @@ def calibrate(
 
     data = data if data is not None else locate(os.environ.get("DATA_DIR", "data"))
     out = out if out is not None else locate(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
-    choice["planets"] = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
+    refused: list[str] = []
+    choice["planets"] = (*planets, *(read_planets(planets_from, refused.append) if planets_from is not None else ()))
+    say_refused(refused)
     if dry_run:
         _print_plan(plan(data, out, config, **choice))
         return
@@ -82,9 +85,9 @@ def calibrate(
     click.echo(f"{summary.count('done')} calibrated, {summary.count('skipped')} already complete, {len(summary.failed)} failed → {out}")
     for note in summary.notes:
         click.echo(note)
-    if summary.failed:
-        for entry in summary.failed:
-            click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+    for entry in summary.failed:
+        click.echo(f"failed {entry.label}: {entry.error or entry.error_type}", err=True)
+    if summary.failed or refused:
         sys.exit(1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: planets between two messages
 PLANETS = 100
+#: rows that are left out of a table and named
+SHOWN = 20
 
 
 def spectra_progress(estimator: str) -> Callable[[int, int], None]:
@@ -22,6 +24,14 @@ def spectra_progress(estimator: str) -> Callable[[int, int], None]:
             click.echo(f"spectra {done}/{total} ({estimator})", err=True)
 
     return tell
+
+
+def say_refused(notes: Sequence[str]) -> None:
+    """Tells on stderr which rows of a table are left out, and why; the first twenty of them."""
+    for note in notes[:SHOWN]:
+        click.echo(note, err=True)
+    if len(notes) > SHOWN:
+        click.echo(f"and {len(notes) - SHOWN} rows more", err=True)
 
 
 def print_forecast(found: Forecast) -> None:
