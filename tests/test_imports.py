@@ -27,18 +27,20 @@ ALLOWED: dict[str, set[str]] = {
     "channels": BASE | {"schema"},
     # files of strangers
     "untrusted": BASE,
+    # small tables as people keep them: ids, numbers, rows
+    "tables": BASE,
     "array_files": BASE | {"untrusted"},
     # the science: a folder a stage, configured by itself
-    "stages": DATA | {"kernels", "array_files", "markup"},
+    "stages": DATA | {"kernels", "array_files", "markup", "tables"},
     # one planet's depths in, its spectrum out
     "estimators": BASE | {"kernels", "schema", "untrusted"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files", "untrusted"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
-    "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes"},
+    "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables"},
     "runs": BASE | {"schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
@@ -46,11 +48,11 @@ ALLOWED: dict[str, set[str]] = {
     # figures of a Dataset as its methods: imports plot when one is asked for
     "accessor": {"plot"},
     # a run while it goes on; what is made of one afterwards
-    "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted"},
+    "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
     "export": BASE | {"schema", "kernels", "io", "runs"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
-    "simulate": DATA | {"kernels", "processes"},
+    "simulate": DATA | {"kernels", "processes", "tables"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
     "__init__": {"io", "pipeline", "runs", "runtime"},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -49,6 +50,46 @@ def test_numbers_of_a_run(run_dir: Path) -> None:
     result = CliRunner().invoke(main, ["status", str(run_dir)], catch_exceptions=False)
     assert "7/0/FGS1 (2 attempts): worker lost" in result.stdout
     assert json.loads(CliRunner().invoke(main, ["status", str(run_dir), "--json"]).stdout)["reasons"] == {"KilledWorker": 1}
+
+
+def test_a_run_that_was_killed_on_another_host(run_dir: Path) -> None:
+    """Its process cannot be seen from here: what tells is that it no longer renews its lock."""
+    state = RunState(run_dir, total=4, skipped=0, todo=4, scheduler="local")
+    manifest.append(run_dir, entry(1))
+    state.begin("2/0/FGS1")
+    lock = run_dir / ".lock"
+    lock.write_text(json.dumps({"host": "node-17", "pid": 4711, "started": "2026-01-01T00:00:00+00:00", "beat": 3}))
+    found = status(run_dir)
+    assert (found["phase"], found["silent_s"], found["left"]) == ("running", None, 3)
+    assert found["eta_s"] is not None
+
+    ago = time.time() - 3 * 3600 - 25 * 60
+    os.utime(lock, (ago, ago))
+    content = json.loads((run_dir / "run.json").read_text())
+    (run_dir / "run.json").write_text(json.dumps(content | {"updated": ago - 30, "started": ago - 90}))
+    found = status(run_dir)
+    assert (found["phase"], found["eta_s"], found["running"], found["left"]) == ("silent", None, [], 3)
+    assert found["silent_s"] == pytest.approx(3 * 3600 + 25 * 60, abs=5)
+    assert found["per_hour"] == pytest.approx(60, rel=0.01)
+    said = CliRunner().invoke(main, ["status", str(run_dir)], catch_exceptions=False).stdout
+    assert "silent (process 4711 on node-17)" in said
+    assert "silent for 3 h 25 min, no sign of life from its host: the process was probably killed; the same calibrate command" in said
+    assert "running, " not in said
+
+    # a record that was renewed since counts, however old run.json is: a long visit
+    os.utime(lock)
+    assert status(run_dir)["phase"] == "running"
+
+
+def test_a_run_that_was_killed_here_says_for_how_long(run_dir: Path) -> None:
+    RunState(run_dir, total=4, skipped=0, todo=4, scheduler="local")
+    ago = time.time() - 600
+    content = json.loads((run_dir / "run.json").read_text())
+    (run_dir / "run.json").write_text(json.dumps(content | {"updated": ago}))
+    said = CliRunner().invoke(main, ["status", str(run_dir)], catch_exceptions=False).stdout
+    assert ": killed" in said
+    assert "silent for 10 min" in said
+    assert "nobody holds its lock" in said
 
 
 def test_four_thousand_entries_in_less_than_a_second(run_dir: Path) -> None:

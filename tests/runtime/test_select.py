@@ -12,7 +12,7 @@ from v50calib.config import load
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.catalog import open_root, scan
 from v50calib.io.keys import VisitKey
-from v50calib.runtime.select import select
+from v50calib.runtime.select import read_planets, select
 
 GIVEN = ["calib.phase.ephemeris.t0_h=3.6", "calib.phase.ephemeris.duration_h=3"]
 
@@ -50,3 +50,33 @@ def test_a_planet_in_both_splits(dataset: Path, tmp_path: Path) -> None:
 def test_a_split_that_is_not_there(dataset: Path) -> None:
     with pytest.raises(DataError, match="nothing to calibrate at 'test': the dataset has no such split"):
         select(scan(dataset), load("calib/fast"), (), open_root(dataset), ["test"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7\n8\n",
+        "# mine\n7 # the first\n\n8",
+        "\ufeff7\r\n8\r\n",
+        '\ufeffplanet_id;Rs\r\n7,0;1,5\r\n"8";1,5\r\n;\r\n',
+        "Rs, planet_id\n1,7.0\n1,8\n,\n",
+        "7,0,0\n8,0,0\n7,1,1\n",
+    ],
+)
+def test_lists_of_planets(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.csv").write_bytes(text.encode())
+    refused: list[str] = []
+    assert read_planets(tmp_path / "list.csv", refused.append) == ["7", "8"]
+    assert refused == []
+
+
+def test_a_line_of_a_list_that_cannot_be_read(tmp_path: Path) -> None:
+    path, refused = tmp_path / "list.csv", list[str]()
+    path.write_text("planet_id,x\n1.1e+09,1\n../x,1\n7,1\n")
+    assert read_planets(path, refused.append) == ["7"]
+    assert refused[0].startswith(f"'{path}' line 2 is left out: planet id '1.1e+09' is not valid: it was rounded to 2 of its 10 digits")
+    assert refused[1].startswith(f"'{path}' line 3 is left out: planet id '../x'")
+    for content in (b"", b"# none\n", b"../x\n", b"\0\0"):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match="one planet id per line"):
+            read_planets(path, refused.append)

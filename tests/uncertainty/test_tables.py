@@ -88,7 +88,7 @@ SPOILS: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], list[str]]] = [
     (text, ["wl_9", "expected numbers"]),
     (lambda f: f.drop(columns=["sigma_283"]), ["lacks 1 of the 567 columns", "sigma_283"]),
     (lambda f: f.rename(columns={"planet_id": "id"}), ["planet_id first"]),
-    (lambda f: pd.concat([f, f.iloc[:1]]), ["more than once", "34983"]),
+    (lambda f: pd.concat([f, f]), ["no planets left of its 8 rows", "line 2", "more than once", "34983"]),
     (lambda f: f.iloc[:0], ["no planets"]),
 ]
 
@@ -103,12 +103,85 @@ def test_bad_predictions_are_refused(tmp_path: Path, spoil: Callable[[pd.DataFra
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_ids_as_floats(tmp_path: Path, suffix: str) -> None:
+    """As published star tables have them: the same planets in every format."""
+    given = some()
+    if suffix == ".npz":
+        np.savez(tmp_path / "p.npz", planet_id=np.array([float(i) for i in given.ids]), mu=given.mu, sigma=given.sigma)
+    else:
+        write_predictions(tmp_path / "p.parquet", given)
+        frame = pd.read_parquet(tmp_path / "p.parquet")
+        frame["planet_id"] = frame["planet_id"].astype(float)
+        frame.to_csv(tmp_path / "p.csv", index=False)
+        frame.to_parquet(tmp_path / "p.parquet", index=False)
+    back = read_predictions(tmp_path / f"p{suffix}")
+    assert back.ids == given.ids
+    # and they are not written on
+    write_predictions(tmp_path / "q.csv", back)
+    assert (tmp_path / "q.csv").read_text().splitlines()[1].startswith("34983,")
+
+
+def touched(lines: list[str]) -> list[str]:
+    """Decimal commas, semicolons, quotes and a row of empty cells."""
+    return [*(";".join(f'"{cell}"' for cell in line.replace(".", ",", 10_000).split("|")) for line in lines), ";" * 566]
+
+
+def test_predictions_that_a_spreadsheet_touched(tmp_path: Path) -> None:
+    given = some()
+    write_predictions(tmp_path / "p.csv", given)
+    lines = [line.replace(",", "|") for line in (tmp_path / "p.csv").read_text().splitlines()]
+    (tmp_path / "q.csv").write_text("\r\n".join(touched(lines)), encoding="utf-8-sig")
+    back = read_predictions(tmp_path / "q.csv")
+    assert (back.ids, back.notes) == (given.ids, ())
+    np.testing.assert_array_equal(back.mu, given.mu)
+    np.testing.assert_array_equal(back.sigma, given.sigma)
+
+
+@pytest.mark.parametrize(
+    ("planet", "words"),
+    [("1.1e+09", "rounded to 2 of its 10 digits"), ("", "there is no planet id"), ("../x", "not valid"), ("34984", "lines 2, 3")],
+)
+def test_other_planets_go_on(tmp_path: Path, planet: str, words: str) -> None:
+    write_predictions(tmp_path / "p.csv", some())
+    text = (tmp_path / "p.csv").read_text().replace("\n34983,", f"\n{planet},")
+    (tmp_path / "q.csv").write_text(text)
+    back = read_predictions(tmp_path / "q.csv")
+    assert back.ids == (("34985", "34986") if planet == "34984" else ("34984", "34985", "34986"))
+    assert back.mu.shape == back.sigma.shape == (len(back.ids), N_BINS)
+    assert f"{tmp_path / 'q.csv'}' line 2 is left out: " in back.notes[0]
+    assert words in back.notes[0]
+
+
+def test_a_word_in_one_row(tmp_path: Path) -> None:
+    write_truth(tmp_path / "t.csv", Truth(some().ids, some().mu))
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    lines[2] = ",".join([*lines[2].split(",")[:-1], "#N/A"])
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    back = read_truth(tmp_path / "t.csv")
+    assert back.ids == ("34983", "34985", "34986")
+    assert "line 3 is left out: planet 34984: wl_283 is '#N/A', expected numbers" in back.notes[0]
+
+
+def test_ids_that_a_number_cannot_hold(tmp_path: Path) -> None:
+    given = some()
+    arrays = {"mu": given.mu, "sigma": given.sigma}
+    np.savez(tmp_path / "p.npz", planet_id=np.array([1311275808, 2, 3, 4], np.float32), **arrays)
+    with pytest.raises(DataError, match="float32, which has not all digits"):
+        read_predictions(tmp_path / "p.npz")
+    np.savez(tmp_path / "q.npz", planet_id=np.array([b"7", b"8", b"8", b"9"]), **arrays)
+    back = read_predictions(tmp_path / "q.npz")
+    assert back.ids == ("7", "9")
+    assert "row 2 is left out: planet 8 is named more than once (rows 2, 3)" in back.notes[0]
+    np.testing.assert_array_equal(back.mu, given.mu[[0, 3]])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("p.txt", b"", "the ending says which"),
         ("p.npz", b"PK\x03\x04cut", "cannot be read as an npz"),
-        ("p.csv", b"", "cannot be read as a table"),
+        ("p.csv", b"", r"cannot be read as a table of predictions: it is empty \(0 bytes\)"),
         ("p.parquet", b"PAR1", "cannot be read as a table"),
     ],
 )

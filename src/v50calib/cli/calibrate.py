@@ -12,7 +12,7 @@ import click
 
 from v50calib.cli.arguments import LOCATION
 from v50calib.cli.output import WorkCommand
-from v50calib.cli.shown import print_failures
+from v50calib.cli.shown import print_failures, say_refused
 from v50calib.io.storage.location import Location, locate
 
 
@@ -75,7 +75,9 @@ def calibrate(
 
     data = data if data is not None else locate(os.environ.get("DATA_DIR", "data"))
     out = out if out is not None else locate(os.environ.get("RUN_DIR", f"runs/{config_name.rsplit('/', 1)[-1]}"))
-    choice["planets"] = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
+    refused: list[str] = []
+    choice["planets"] = (*planets, *(read_planets(planets_from, refused.append) if planets_from is not None else ()))
+    say_refused(refused)
     if dry_run:
         _print_plan(plan(data, out, config, **choice))
         return
@@ -86,6 +88,7 @@ def calibrate(
         click.echo(note)
     if summary.failed:
         print_failures(summary.failed, out)
+    if summary.failed or refused:
         sys.exit(1)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from v50calib.cli.arguments import AS_JSON, LOCATION, OVERWRITE, DataCommand, one_of
-from v50calib.cli.shown import spectra_progress
+from v50calib.cli.shown import say_refused, spectra_progress
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.ours import is_page, refuse_existing, refuse_to_overwrite, starts_with
 
@@ -58,6 +59,7 @@ def score(
         refuse_to_overwrite(per_wavelength, starts_with(_PER_CHANNEL), "a table of channels", overwrite=overwrite)
     options = _options((f"score.edition='{edition}'", *overrides)).score
     predictions, known = read_predictions(pred), read_truth(truth)
+    say_refused((*predictions.notes, *known.notes))
     found = compare(predictions, None, known, options)
     if per_wavelength is not None:
         _write_csv(per_wavelength, breakdown(*aligned(predictions, known), options))
@@ -88,8 +90,10 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
 
     refuse_to_overwrite(out, is_model, "a model", overwrite=overwrite)
     options = _options(overrides, method=method)
+    predictions, known = read_predictions(pred), read_truth(truth)
     given = read_features(features) if features is not None else None
-    model = run(read_predictions(pred), read_truth(truth), options, given)
+    say_refused((*predictions.notes, *known.notes, *(given.notes if given is not None else ())))
+    model = run(predictions, known, options, given)
     save_model(out, model)
     for name, row in model.report.items():
         click.echo(f"{name:32s} mean log-likelihood {row['gll']:.4f}   90 % coverage {row['coverage_90']:.3f}")
@@ -106,7 +110,7 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
 @click.option("--intervals", type=_FILE, default=None, help="Also write them with low_1.. and high_1.., the conformal intervals.")
 @OVERWRITE
 def apply_command(model: Path, pred: Path, features: Path | None, out: Path, intervals: Path | None, overwrite: bool) -> None:
-    """Recalibrate predictions of new planets with a fitted model."""
+    """Recalibrate predictions of new planets with a fitted model. Exit code 1 where a row of them could not be read and is left out."""
     from v50calib.errors import DataError
     from v50calib.uncertainty.files import load_model
     from v50calib.uncertainty.model import apply
@@ -119,13 +123,18 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
         raise DataError(
             f"'{model}' was fitted with corel.conformal.enabled=false and has no intervals: fit it again, or leave out --intervals"
         )
-    result = apply(calibrator, read_predictions(pred), read_features(features) if features is not None else None)
+    predictions, given = read_predictions(pred), read_features(features) if features is not None else None
+    refused = (*predictions.notes, *(given.notes if given is not None else ()))
+    say_refused(refused)
+    result = apply(calibrator, predictions, given)
     write_predictions(out, result.predictions)
     if intervals is not None and result.bands is not None:
         write_bands(intervals, result.predictions, result.bands)
     if result.clipped:
         click.echo(f"{result.clipped} values of mu were below 0 after the shift and were set to 0")
     click.echo(f"{len(result.predictions.ids)} planets recalibrated ({calibrator.used}) → {out}")
+    if refused:
+        sys.exit(1)
 
 
 @uncertainty.command()
@@ -154,6 +163,7 @@ def evaluate(
     options, predictions, known = _options(overrides).score, read_predictions(pred), read_truth(truth)
     calibrator = load_model(model) if model is not None else None
     given = read_features(features) if features is not None else None
+    say_refused((*predictions.notes, *known.notes, *(given.notes if given is not None else ())))
     after = apply(calibrator, predictions, given) if calibrator is not None else None
     found = compare(predictions, after, known, options)
     if report is not None:
@@ -190,6 +200,7 @@ def spectra(
 
     _check_places(out, features, overwrite=overwrite)
     known = read_truth(truth) if truth is not None else None
+    say_refused(known.notes if known is not None else ())
     found = solve_spectra(
         run_dir, estimator, _options(()), known, naive_depths=missing == "naive", recalibrate=False, log=spectra_progress(estimator)
     )

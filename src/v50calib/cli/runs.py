@@ -178,6 +178,9 @@ def _print_status(found: dict[str, Any]) -> None:
     """Print what `runs.status.status` returned."""
     console = Console(width=120, highlight=False)
     console.print(f"{found['run_dir']}: {found['phase']}{_whose(found['holder'])}")
+    if found["silent_s"] is not None:
+        gone = "nobody holds its lock" if found["phase"] == "killed" else "no sign of life from its host: the process was probably killed"
+        console.print(f"silent for {_span(found['silent_s'])}, {gone}; the same calibrate command resumes it")
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -207,7 +210,7 @@ def _whose(holder: dict[str, Any]) -> str:
 
 
 def _span(seconds: float | None) -> str | None:
-    """A time left, s, as hours and minutes or minutes and seconds."""
+    """A time, s, as hours and minutes or minutes and seconds."""
     if seconds is None:
         return None
     minutes, rest = divmod(round(seconds), 60)

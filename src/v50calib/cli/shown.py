@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PLANETS = 100
 #: failed visits that the end of a run names
 FAILURES = 20
+#: rows that are left out of a table and named
+SHOWN = 20
 
 
 def print_failures(failed: Sequence[Entry], out: Location) -> None:
@@ -35,6 +37,14 @@ def spectra_progress(estimator: str) -> Callable[[int, int], None]:
             click.echo(f"spectra {done}/{total} ({estimator})", err=True)
 
     return tell
+
+
+def say_refused(notes: Sequence[str]) -> None:
+    """Tells on stderr which rows of a table are left out, and why; the first twenty of them."""
+    for note in notes[:SHOWN]:
+        click.echo(note, err=True)
+    if len(notes) > SHOWN:
+        click.echo(f"and {len(notes) - SHOWN} rows more", err=True)
 
 
 def print_forecast(found: Forecast) -> None:

@@ -11,7 +11,7 @@ import click
 
 from v50calib.cli.arguments import LOCATION, one_of
 from v50calib.cli.output import WorkCommand
-from v50calib.cli.shown import print_failures, print_forecast, spectra_progress
+from v50calib.cli.shown import print_failures, print_forecast, say_refused, spectra_progress
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.ours import is_page, refuse_to_overwrite, starts_with
@@ -62,7 +62,9 @@ def solve(
     known = _checked(truth, out, config)
     _check_places(out)
     chosen = _estimator(estimator, known)
-    wanted = (*planets, *(read_planets(planets_from) if planets_from is not None else ()))
+    refused = list(known.notes) if known is not None else []
+    wanted = (*planets, *(read_planets(planets_from, refused.append) if planets_from is not None else ()))
+    say_refused(refused)
     decisions = plan(data, out, config)
     _refuse_strangers(out, decisions)
     if chosen == "population":
@@ -84,7 +86,7 @@ def solve(
     for step, numbers in found.scores.items():
         click.echo(f"score of {step:13s} {numbers['score']:.4f}   rms of residual / sigma {numbers['rms_z']:.2f}")
     click.echo(f"{len(ids)} planets ({chosen}) → {submission}")
-    if failed:
+    if failed or refused:
         sys.exit(1)
 
 

@@ -6,16 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from v50calib.errors import DataError
+from v50calib.tables.ids import PLANET_ID, normalise_planet_id
+
+__all__ = ["INSTRUMENT_NAME", "PLANET_ID", "SPLITS", "Split", "VisitKey", "normalise_planet_id"]
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
-#: what a planet's id is made of: it becomes a part of paths
-PLANET_ID = re.compile(r"[0-9A-Za-z_-]+")
 #: an instrument becomes a part of paths as well: `NAME` or `NAME.CHANNEL`
 INSTRUMENT_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*(?:\.[0-9A-Za-z_-]+)?")
-_FLOAT_ID = re.compile(r"(\d+)\.0*")
 
 
 @dataclass(frozen=True, order=True)
@@ -39,21 +38,3 @@ class VisitKey:
     def label(self) -> str:
         """planet/visit/instrument: the visit in the manifest, in messages and in the path of its product."""
         return f"{self.planet_id}/{self.visit}/{self.instrument}"
-
-
-def normalise_planet_id(value: object) -> str:
-    """Planet id as text. Raises DataError for what cannot be a folder name (an id becomes part of paths).
-
-    >>> normalise_planet_id(1103775.0), normalise_planet_id(" 1103775.0 "), normalise_planet_id("lamp-1")
-    ('1103775', '1103775', 'lamp-1')
-    """
-    if isinstance(value, float):
-        if not value.is_integer():  # NaN and infinity are not either
-            raise DataError(f"planet id {value!r} is not valid: expected a whole number or a name")
-        value = int(value)
-    text = str(value).strip()
-    if match := _FLOAT_ID.fullmatch(text):
-        text = match[1]
-    if not PLANET_ID.fullmatch(text):
-        raise DataError(f"planet id {value!r} is not valid: ids are made of letters, digits, '_' and '-' only")
-    return text

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from v50calib.io.storage.location import Location
 from v50calib.runs import lock, manifest, quarantine, state
 from v50calib.runs.directory import refuse_other_directory
+from v50calib.runs.lock_objects import NAME as LOCK
 
 #: slowest visits, and visits of worst QC, that are listed
 SHOWN = 5
 #: QC number that ranks visits: scatter of the white light curve over what the noise model predicts
 WORST = "noise_over_limit"
+#: a run on another host renews its lock every BEAT_S; network file systems show that up to a minute late
+SILENT_S = 120.0
 
 
 def status(run_dir: Location) -> dict[str, Any]:
@@ -36,7 +42,8 @@ def status(run_dir: Location) -> dict[str, Any]:
     return {
         "run_dir": str(run_dir),
         "phase": phase,
-        "holder": lock.holder(run_dir) if phase == "running" else {},
+        "holder": lock.holder(run_dir) if phase in ("running", "silent") else {},
+        "silent_s": round(_silence(run_dir, run)) if phase in ("silent", "killed") else None,
         "total": run.get("total"),
         "done": counts["done"],
         "failed": counts["failed"],
@@ -56,9 +63,24 @@ def status(run_dir: Location) -> dict[str, Any]:
 
 
 def _phase(run_dir: Location, run: dict[str, Any]) -> str:
-    """running, finished, interrupted, stopped, killed (run.json says running, but no process holds the lock) or unknown (no run.json)."""
+    """running, finished, interrupted, stopped, unknown (no run.json); where run.json says running: killed, if no process holds the lock,
+    and silent, if its holder on another host, whose processes cannot be seen here, has not renewed it for SILENT_S."""
     phase = str(run.get("phase", "unknown"))
-    return "killed" if phase == "running" and not lock.is_held(run_dir) else phase
+    if phase != "running":
+        return phase
+    if not lock.is_held(run_dir):
+        return "killed"
+    elsewhere = lock.holder(run_dir).get("host") != socket.gethostname()
+    return "silent" if elsewhere and _silence(run_dir, run) > SILENT_S else phase
+
+
+def _silence(run_dir: Location, run: dict[str, Any]) -> float:
+    """Seconds since the run gave a sign of life: renewed its lock, or wrote run.json."""
+    last = float(run.get("updated", 0.0))
+    if isinstance(run_dir, Path):
+        with suppress(OSError):
+            last = max(last, (run_dir / LOCK).stat().st_mtime)
+    return max(0.0, time.time() - last)
 
 
 def _rate(run: dict[str, Any], ended: int, *, running: bool) -> float | None:

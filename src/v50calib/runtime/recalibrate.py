@@ -41,7 +41,8 @@ class Prepared:
 
     def finish(self) -> tuple[Outcome, list[str]]:
         """Fit, recalibrate, write; the outcome and messages for the user. Raises DataError, ConfigError."""
-        features, notes = self.features, []
+        features = self.features
+        notes = [*self.predictions.notes, *self.truth.notes, *(features.notes if features is not None else ())]
         if features is None and self.options.method == "corel":
             features, note = features_of(self.run_dir, self.predictions)
             notes.append(note)

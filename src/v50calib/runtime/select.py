@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.keys import SPLITS, VisitKey, normalise_planet_id
 from v50calib.io.root import Root, find_visit
+from v50calib.tables.sheet import ID, parse, readable
 
 
 def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], root: Root, only: Sequence[str] = ()) -> list[VisitKey]:
@@ -112,17 +113,28 @@ def parse_visit(text: str) -> Part:
     return Part(split, (normalise_planet_id(parts[0]), *visit, *parts[2:]))
 
 
-def read_planets(path: Path) -> list[str]:
-    """Planet ids of a file: one per line, or the first column of a CSV whose header is `planet_id`; # starts a comment.
+def read_planets(path: Path, refused: Callable[[str], None]) -> list[str]:
+    """Planet ids of a file: one per line, or the column `planet_id` of a CSV, else its first column; # starts a comment.
 
-    Raises ConfigError where the file cannot be read or names none.
+    A line whose id cannot be read is given to `refused`, in words, and left out. Raises ConfigError where the file cannot be read or
+    names none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
+        content = path.read_bytes()
+        plain = b"\n".join(line.partition(b"#")[0] for line in content.splitlines()) if b"\0" not in content else content
+        sheet = parse(str(path), plain, "planets", headed=False) if plain.strip() else None
+    except (OSError, DataError) as exc:
         raise ConfigError(f"cannot read the list of planets '{path}' ({exc}): give a text file with one planet id per line") from exc
-    names = [line.partition("#")[0].split(",")[0].strip().strip('"') for line in lines]
-    found = [name for name in names if name and name != "planet_id"]
+    found: list[str] = []
+    if sheet is not None:
+        place = sheet.header.index(ID) if ID in sheet.header else 0
+        head = [] if ID in sheet.header else [(sheet.first - 1, list(sheet.header))]
+        for line, cells in (*head, *sheet.rows()):
+            name, why = readable(cells[place] if place < len(cells) else "")
+            if why:
+                refused(f"'{path}' line {line} is left out: {why}")
+            else:
+                found.append(name)
     if not found:
         raise ConfigError(f"'{path}' names no planet: write one planet id per line")
     return list(dict.fromkeys(found))

@@ -17,6 +17,7 @@ from v50calib.runs.manifest import read as read_manifest
 from v50calib.runs.planet_verdicts import record_of
 from v50calib.runtime.planets import distrusted, planet_fits
 from v50calib.runtime.trust import planet_widenings, widened_fit, widened_visit
+from v50calib.tables.sheet import by_planet, parse
 from v50calib.uncertainty.crossfit import crossfit
 from v50calib.uncertainty.estimate import METHODS, Estimates, Log, dataset_of, estimate, full_wavelength
 from v50calib.uncertainty.evaluate import record
@@ -132,14 +133,11 @@ def submission_ids(data: Location, ids: tuple[str, ...]) -> tuple[tuple[str, ...
     sample = data / "sample_submission.csv"
     if not sample.is_file():
         return ids, ""
-    import pandas as pd
-
     try:
-        asked = tuple(str(int(float(i))) for i in pd.read_csv(str(sample), usecols=[0]).iloc[:, 0])
-    except (ValueError, OSError) as exc:
-        raise DataError(
-            f"'{sample}' cannot be read as a sample submission ({exc}): its first column is planet_id; mend or remove it"
-        ) from exc
+        planets = by_planet(parse(str(sample), sample.read_bytes(), "planets, a sample submission"), len)
+    except (DataError, OSError) as exc:
+        raise DataError(f"{exc} (its first column is planet_id; mend or remove it)") from exc
+    asked, notes = tuple(planets.rows), planets.notes
     missing = [i for i in asked if i not in ids]
     if missing:
         shown = ", ".join(missing[:3])
@@ -147,4 +145,8 @@ def submission_ids(data: Location, ids: tuple[str, ...]) -> tuple[tuple[str, ...
             ids,
             f"sample_submission.csv asks for {len(missing)} planets that this run does not have ({shown}): the run's planets are written",
         )
+    if not asked or notes:
+        # its order is known in part: all planets of the run are more than a part of them
+        first = notes[0] if notes else f"'{sample}' names no planet"
+        return ids, f"{first}; the run's {len(ids)} planets are written"
     return asked, f"the {len(asked)} planets of sample_submission.csv are written, in its order"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
 from v50calib.simulate.axes import channel_wavelength
+from v50calib.tables.sheet import Sheet, parse, readable
 
 #: centre and width (µm) of the absorption bands that shape a smooth spectrum: H2O, CO2, CH4, CO by position
 BANDS_UM = ((1.85, 0.10), (2.00, 0.05), (2.30, 0.12), (2.70, 0.16), (3.30, 0.18), (3.75, 0.20))
@@ -103,15 +103,11 @@ def read_spectra(path: str | Path) -> list[tuple[int, Float]]:
 @lru_cache(maxsize=4)
 def _read(path: str, _changed: int, _size: int) -> tuple[tuple[int, Float], ...]:
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        sheet = parse(path, Path(path).read_bytes(), "depths")
+    except (OSError, DataError) as error:
         raise DataError(f"{path} cannot be read: {error}; give a file in the format of train.csv") from error
-    rows = [(number, row) for number, row in enumerate(lines, start=1) if row]
-    if not rows:
-        raise DataError(f"{path} is empty: give a header planet_id, wl_1..wl_283 and a row per planet")
-    _check_header(path, [name.strip() for name in rows[0][1]])
-    planets = tuple(_row(path, number, row) for number, row in rows[1:])
+    _check_header(path, list(sheet.header))
+    planets = tuple(_row(path, number, row, sheet) for number, row in sheet.rows())
     if not planets:
         raise DataError(f"{path} has a header but no planet: give a row per planet")
     seen: set[int] = set()
@@ -134,17 +130,17 @@ def _check_header(path: str, names: list[str]) -> None:
     raise DataError(f"{path} must have the {len(_COLUMNS)} columns planet_id, wl_1..wl_283; it {reason}")
 
 
-def _row(path: str, number: int, row: list[str]) -> tuple[int, Float]:
+def _row(path: str, number: int, row: list[str], sheet: Sheet) -> tuple[int, Float]:
     """One planet. Raises DataError with the line's number."""
     if len(row) != len(_COLUMNS):
         raise DataError(f"{path} line {number} has {len(row)} values for {len(_COLUMNS)} columns: complete the line")
     try:
-        planet = float(row[0])
-        depth = np.array([float(value) for value in row[1:]])
+        planet, why = readable(row[0])
+        depth = np.array([sheet.number(value) for value in row[1:]])
     except ValueError as error:
         raise DataError(f"{path} line {number}: {error}; planet ids and depths must be numbers") from error
-    if not (planet.is_integer() and planet >= 0):
-        raise DataError(f"{path} line {number}: planet_id is {row[0]}, use an integer >= 0")
+    if not planet.isdecimal():
+        raise DataError(f"{path} line {number}: planet_id is {row[0]}, use an integer >= 0" + (f" ({why})" if why else ""))
     wrong = ~((depth >= 0.0) & (depth < 0.25))
     if wrong.any():
         first = int(np.argmax(wrong))

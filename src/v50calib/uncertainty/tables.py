@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Index
 from v50calib.schema import N_CHANNELS
+from v50calib.tables.sheet import by_planet, parse, readable, twice
 from v50calib.untrusted.npz import DAMAGED, npz_headers, read_npz
 
 #: channels of a submission, see `schema.CHANNELS`
@@ -31,11 +32,12 @@ MODEL_BYTES = 2**28
 
 @dataclass(frozen=True)
 class Predictions:
-    """ids (n,) as text, mu and sigma (n, bins)."""
+    """ids (n,) as text, mu and sigma (n, bins). notes: rows of the file that were left out, and why."""
 
     ids: tuple[str, ...]
     mu: Float
     sigma: Float
+    notes: tuple[str, ...] = ()
 
     def take(self, rows: Index | Sequence[int]) -> Predictions:
         rows = np.asarray(rows, dtype=np.int64)
@@ -44,19 +46,21 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Truth:
-    """ids (n,), y (n, bins)."""
+    """ids (n,), y (n, bins). notes: rows of the file that were left out, and why."""
 
     ids: tuple[str, ...]
     y: Float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Features:
-    """ids (n,), values (n, bins, F), names (F,)."""
+    """ids (n,), values (n, bins, F), names (F,). notes: rows of the file that were left out, and why."""
 
     ids: tuple[str, ...]
     values: Float
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,19 @@ class Bands:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Predictions of a file. Raises DataError: missing file, wrong columns, duplicate planets, NaN, mu < 0, sigma <= 0.
+    """Predictions of a file. A row whose planet or numbers cannot be read, or whose planet has another, is left out (`notes`).
+
+    Raises DataError: missing file, wrong columns, no row left, NaN, mu < 0, sigma <= 0.
 
     >>> read_predictions("submission.txt")
     Traceback (most recent call last):
     v50calib.errors.DataError: 'submission.txt': predictions are read from .csv, .parquet, .npz, and the ending says which
     """
     path = Path(path)
-    ids, blocks = _read(path, {"mu": "wl", "sigma": "sigma"}, "predictions")
+    ids, blocks, notes = _read(path, {"mu": "wl", "sigma": "sigma"}, "predictions")
     _refuse(path, ids, blocks["mu"] < 0, "mu", "wl", "is negative: the metric refuses it; clip at 0", blocks["mu"])
     _refuse(path, ids, blocks["sigma"] <= 0, "sigma", "sigma", "is not above 0: give every value its error", blocks["sigma"])
-    return Predictions(ids, blocks["mu"], blocks["sigma"])
+    return Predictions(ids, blocks["mu"], blocks["sigma"], notes)
 
 
 def read_truth(path: str | Path) -> Truth:
@@ -91,11 +97,11 @@ def read_truth(path: str | Path) -> Truth:
     v50calib.errors.DataError: 'nowhere.csv' does not exist: give the file of truth
     """
     path = Path(path)
-    ids, blocks = _read(path, {"y": "wl"}, "truth")
+    ids, blocks, notes = _read(path, {"y": "wl"}, "truth")
     _refuse(
         path, ids, np.abs(blocks["y"]) >= 1, "y", "wl", "is no share of the star's light: divide ppm by 1e6, percent by 100", blocks["y"]
     )
-    return Truth(ids, blocks["y"])
+    return Truth(ids, blocks["y"], notes)
 
 
 def read_features(path: str | Path) -> Features:
@@ -104,16 +110,18 @@ def read_features(path: str | Path) -> Features:
     if path.suffix != ".npz":
         raise DataError(f"'{path}': features are read from .npz only (arrays planet_id, features[n, {N_BINS}, F], names)")
     arrays = _npz(path, ("planet_id", "features"), "features")
-    ids, values = _ids(path, arrays["planet_id"]), np.asarray(arrays["features"], dtype=np.float64)
-    if values.ndim != 3 or values.shape[:2] != (len(ids), N_BINS) or values.shape[2] == 0:
-        raise DataError(f"'{path}': features have shape {values.shape}, expected ({len(ids)}, {N_BINS}, F >= 1)")
+    values, n = np.asarray(arrays["features"], dtype=np.float64), len(arrays["planet_id"])
+    if values.ndim != 3 or values.shape[:2] != (n, N_BINS) or values.shape[2] == 0:
+        raise DataError(f"'{path}': features have shape {values.shape}, expected ({n}, {N_BINS}, F >= 1)")
+    ids, kept, notes = _ids(path, arrays["planet_id"])
+    values = values[kept]
     if not np.isfinite(values).all():
         i, b, f = np.argwhere(~np.isfinite(values))[0]
         raise DataError(
             f"'{path}': feature {f} of planet {ids[i]}, channel {b + 1} is {values[i, b, f]}: give finite numbers, or leave it out"
         )
     names = arrays.get("names", np.array([f"feature_{i + 1}" for i in range(values.shape[2])]))
-    return Features(ids, values, tuple(str(n) for n in names))
+    return Features(ids, values, tuple(str(n) for n in names), notes)
 
 
 def write_predictions(path: str | Path, predictions: Predictions, extra: Mapping[str, Float] | None = None) -> None:
@@ -199,48 +207,83 @@ def matched(left: Sequence[str], right: Sequence[str], what: str, *, all_left: b
     return np.array(rows, dtype=np.int64), np.array([row_of[left[i]] for i in rows], dtype=np.int64)
 
 
-def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:
-    """Ids and blocks (n, 283) of a file: {name in an npz: prefix of a table's columns}."""
+def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
+    """Ids, blocks (n, 283) and notes of a file: {name in an npz: prefix of a table's columns}."""
     if path.suffix not in FORMATS and not path.name.endswith(PACKED):
         raise DataError(f"'{path}': {what} are read from {', '.join(FORMATS)}, and the ending says which")
     if path.suffix == ".npz":
         arrays = _npz(path, ("planet_id", *blocks), what)
-        ids, out = _ids(path, arrays["planet_id"]), {}
+        n = len(arrays["planet_id"])
         for name in blocks:
-            out[name] = np.asarray(arrays[name], dtype=np.float64)
-            if out[name].shape != (len(ids), N_BINS):
-                raise DataError(f"'{path}': {name} has shape {out[name].shape}, expected ({len(ids)}, {N_BINS}), planets x channels")
+            if arrays[name].shape != (n, N_BINS):
+                raise DataError(f"'{path}': {name} has shape {arrays[name].shape}, expected ({n}, {N_BINS}), planets x channels")
+        ids, kept, notes = _ids(path, arrays["planet_id"])
+        out = {name: np.asarray(arrays[name], dtype=np.float64)[kept] for name in blocks}
+    elif path.suffix == ".parquet":
+        ids, out, notes = _parquet(path, blocks, what)
     else:
-        ids, out = _table(path, blocks, what)
+        ids, out, notes = _csv(path, blocks, what)
     for name, prefix in blocks.items():
         _refuse(path, ids, ~np.isfinite(out[name]), name, prefix, "is not a finite number", out[name])
-    return ids, out
+    return ids, out, notes
 
 
-def _table(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float]]:
+def _parquet(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"planet_id": str})
+        frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise DataError(f"'{path}' does not exist: give the file of {what}") from None
     except (OSError, ValueError) as exc:
         raise DataError(f"'{path}' cannot be read as a table of {what}: {str(exc).splitlines()[0]}") from exc
-    wanted = ["planet_id", *(f"{prefix}_{b + 1}" for prefix in blocks.values() for b in range(N_BINS))]
-    missing = [c for c in wanted if c not in frame.columns]
-    if missing:
-        layout = ", ".join(f"{p}_1..{p}_{N_BINS}" for p in blocks.values())
-        raise DataError(
-            f"'{path}' lacks {len(missing)} of the {len(wanted)} columns of {what} ({missing[0]} first; its {len(frame.columns)} columns "
-            f"begin with {', '.join(map(str, frame.columns[:3]))}): the layout is planet_id, {layout}"
-        )
-    ids = _ids(path, frame["planet_id"].to_numpy())
+    _check_columns(path, [str(name) for name in frame.columns], blocks, what)
+    ids, kept, notes = _ids(path, frame["planet_id"].to_numpy())
     out = {}
     for name, prefix in blocks.items():
         part = frame[[f"{prefix}_{b + 1}" for b in range(N_BINS)]]
         words = [c for c in part.columns if part[c].dtype.kind not in "fiu"]
         if words:
             raise DataError(f"'{path}': column {words[0]} holds {part[words[0]].dtype} values, expected numbers")
-        out[name] = part.to_numpy(dtype=np.float64)
-    return ids, out
+        out[name] = part.to_numpy(dtype=np.float64)[kept]
+    return ids, out, notes
+
+
+def _csv(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
+    try:
+        sheet = parse(str(path), path.read_bytes(), what)
+    except FileNotFoundError:
+        raise DataError(f"'{path}' does not exist: give the file of {what}") from None
+    except OSError as exc:
+        raise DataError(f"'{path}' cannot be read as a table of {what}: {exc.strerror or exc}") from exc
+    _check_columns(path, sheet.header, blocks, what)
+    columns = [f"{prefix}_{b + 1}" for prefix in blocks.values() for b in range(N_BINS)]
+    places = [(sheet.header.index(name), name) for name in columns]
+
+    def numbers(cells: list[str]) -> Float:
+        found = np.empty(len(places))
+        for i, (place, name) in enumerate(places):
+            try:
+                found[i] = sheet.number(cells[place])
+            except ValueError as exc:
+                raise ValueError(f"{name} is {exc}") from None
+        return found
+
+    planets = by_planet(sheet, numbers)
+    _refuse_none(path, len(planets.rows), planets.notes)
+    values = np.stack(list(planets.rows.values())).reshape(len(planets.rows), len(blocks), N_BINS)
+    return tuple(planets.rows), {name: np.ascontiguousarray(values[:, i]) for i, name in enumerate(blocks)}, planets.notes
+
+
+def _check_columns(path: Path, header: Sequence[str], blocks: Mapping[str, str], what: str) -> None:
+    """Raises DataError where a table lacks columns."""
+    wanted = ["planet_id", *(f"{prefix}_{b + 1}" for prefix in blocks.values() for b in range(N_BINS))]
+    have = set(header)
+    missing = [c for c in wanted if c not in have]
+    if missing:
+        layout = ", ".join(f"{p}_1..{p}_{N_BINS}" for p in blocks.values())
+        raise DataError(
+            f"'{path}' lacks {len(missing)} of the {len(wanted)} columns of {what} ({missing[0]} first; its {len(header)} columns "
+            f"begin with {', '.join(header[:3])}): the layout is planet_id, {layout}"
+        )
 
 
 def load_npz(path: Path, hint: str) -> dict[str, Any]:
@@ -282,20 +325,23 @@ def _not_read(path: Path, error: Exception, hint: str) -> DataError:
     return DataError(f"'{path}' cannot be read as an npz of plain arrays: {reason}; write it again")
 
 
-def _ids(path: Path, values: np.ndarray) -> tuple[str, ...]:
-    ids = tuple(str(int(v)) if isinstance(v, float | np.floating) and v == np.floor(v) else str(v) for v in values.tolist())
-    if not ids:
-        raise DataError(f"'{path}' has no planets")
-    seen: set[str] = set()
-    twice = [i for i in ids if i in seen or seen.add(i)]  # type: ignore[func-returns-value]
-    if twice:
-        raise DataError(
-            f"'{path}' names {len(twice)} planets more than once ({', '.join(dict.fromkeys(twice[:5]))}): keep one row a planet"
-        )
-    empty = [i for i in ids if i in ("", "nan", "None", "<NA>")]
-    if empty:
-        raise DataError(f"'{path}' has {len(empty)} rows without a planet_id")
-    return ids
+def _ids(path: Path, values: np.ndarray) -> tuple[tuple[str, ...], Index, tuple[str, ...]]:
+    """Ids of the rows that are kept, their numbers from 0, and a note for each of the others. Raises DataError where none is left."""
+    if values.dtype == np.float32 and (np.abs(values) > 2**24).any():
+        raise DataError(f"'{path}': planet_id is float32, which has not all digits of these ids: write whole numbers or text")
+    read = [readable(value.decode() if isinstance(value, bytes) else "" if value is None else value) for value in values.tolist()]
+    doubled = twice([(i + 1, planet) for i, (planet, _) in enumerate(read) if planet], "rows")
+    whys = [why or doubled.get(planet, "") for planet, why in read]
+    kept = np.array([i for i, why in enumerate(whys) if not why], dtype=np.int64)
+    notes = tuple(f"'{path}' row {i + 1} is left out: {why}" for i, why in enumerate(whys) if why)
+    _refuse_none(path, kept.size, notes)
+    return tuple(read[i][0] for i in kept), kept, notes
+
+
+def _refuse_none(path: Path, left: int, notes: Sequence[str]) -> None:
+    """Raises DataError where no row is left."""
+    if not left:
+        raise DataError(f"'{path}' has no planets" + (f" left of its {len(notes)} rows; {notes[0]}" if notes else ""))
 
 
 def _write_table(path: Path, ids: Sequence[str], blocks: Mapping[str, Float]) -> None:

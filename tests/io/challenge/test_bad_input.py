@@ -182,11 +182,57 @@ def test_map_of_words(broken: Path) -> None:
         ("FGS1_adc_offset,FGS1_adc_gain\n-1000,0\n", "FGS1_adc_gain is 0"),
         ("FGS1_adc_offset,FGS1_adc_gain\n-1000,much\n", "'FGS1_adc_gain' is 'much', expected a finite number"),
         ("planet_id,FGS1_adc_offset,FGS1_adc_gain\n6,-1000,0.4\n", "no row for planet 5"),
+        ("", "adc_info.csv' cannot be read as a table of the dataset: it is empty (0 bytes)"),
+        ("FGS1_adc_offset,FGS1_adc_gain\n-1000,0.4\n-900,0.5\n", "has 2 rows (lines 2, 3) and no column 'planet_id'"),
+        ("FGS1_adc_offset,FGS1_adc_gain\n-1000\n", "line 2 has 1 cells for 2 columns"),
+        ("planet_id,FGS1_adc_offset,FGS1_adc_gain\n5,-1,1\n5,-2,2\n", "line 2: planet 5 is named more than once (lines 2, 3)"),
     ],
 )
 def test_adc_info(broken: Path, text: str, words: str) -> None:
     (broken / "adc_info.csv").write_text(text)
     assert words in message(broken)
+
+
+ADC_ROW = "planet_id,FGS1_adc_offset,FGS1_adc_gain\n5,-1000.5,0.4\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + ADC_ROW.replace("\n", "\r\n") + ",,\r\n",
+        ADC_ROW.replace(",", " , "),
+        ADC_ROW.replace(",", ";").replace(".", ","),
+        ADC_ROW.replace("\n5,", '\n"5.0",'),
+        *(f"{ADC_ROW}{planet},1,1\n" for planet in ("", "../x", "9.4e8")),
+        f"{ADC_ROW}6,1,1\n6,2,2\n",
+        "\ufeffFGS1_adc_offset;FGS1_adc_gain\r\n-1000,5;0,4\r\n;\r\n",
+    ],
+)
+def test_tables_that_a_spreadsheet_touched_are_read(broken: Path, text: str) -> None:
+    (broken / "adc_info.csv").write_bytes(text.encode())
+    ds = open_visit(broken, 5, 0, "FGS1")
+    assert (ds.attrs["adc_offset"], ds.attrs["adc_gain"]) == (-1000.5, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "train_star_info.csv' cannot be read as a table of the dataset: it is empty (0 bytes)"),
+        ("planet_id,Rs\n5,1\n5.0,2\n", "line 2: planet 5 is named more than once (lines 2, 3): keep one row a planet"),
+        ("planet_id,Rs\n,1\n", "line 2, which may be that of planet 5: there is no planet id"),
+        ("planet_id,Rs\n5,large\n", "'Rs' of planet 5 is 'large', expected a finite number"),
+        ("planet;Rs\n5;1\n", "no column 'planet_id', found ['planet', 'Rs']"),
+    ],
+)
+def test_star_tables_that_cannot_be_read(broken: Path, text: str, words: str) -> None:
+    (broken / "train_star_info.csv").write_text(text)
+    assert words in message(broken)
+
+
+@pytest.mark.parametrize("other", [",1", "../x,1", "9.4e8,1", "6,x", "6,1\n6,2", "6"])
+def test_a_star_of_another_planet_that_cannot_be_read(broken: Path, other: str) -> None:
+    (broken / "train_star_info.csv").write_text(f"planet_id, Rs\n{other}\n5.0,1.25\n")
+    assert open_visit(broken, 5, 0, "FGS1").attrs["star_Rs"] == 1.25
 
 
 def test_root_tables(broken: Path) -> None:

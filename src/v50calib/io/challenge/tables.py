@@ -5,7 +5,6 @@ Layout and column names: the challenge's data description of 2025, and of 2024 w
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from v50calib.array_files import refuse_special
 from v50calib.errors import DataError
 from v50calib.io.challenge.rowgroup import damaged, open_parquet, pixel_columns
 from v50calib.io.clock import check_clock
-from v50calib.io.keys import VisitKey, normalise_planet_id
+from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location, locate, version_of
 from v50calib.reference import MAP_NAMES, Reference, make_reference
 from v50calib.schema import INSTRUMENT, LINEARITY_TERMS, STAR_PARAMETERS
+from v50calib.tables.sheet import ID, Planets, Sheet, by_planet, parse
 
 T = TypeVar("T")
 
@@ -83,21 +83,9 @@ def read_adc(root: Location, key: VisitKey) -> tuple[float, float]:
     path = next((root / name for name in names if (root / name).is_file()), None)
     if path is None:
         raise DataError(f"missing file {root / names[0]} (or {names[1]}): it has the ADC's offset and gain; re-download it")
-    rows = _cached_rows(path)
-    if not rows:
-        raise DataError(f"{path} has no rows: re-download it")
-    row = rows[0]
-    if "planet_id" in row:
-        matching = [r for r in rows if normalise_planet_id(r["planet_id"]) == key.planet_id]
-        if not matching:
-            raise DataError(f"{path} has no row for planet {key.planet_id} ({len(rows)} rows): re-download it")
-        row = matching[0]
-    values = []
-    for column in (f"{key.instrument}_adc_offset", f"{key.instrument}_adc_gain"):
-        if column not in row:
-            raise DataError(f"{path} has no column '{column}', found {sorted(row)}: re-download it")
-        values.append(_number(path, column, row[column]))
-    offset, gain = values
+    sheet = _cached_sheet(path)
+    row = _planet_row(path, key.planet_id) if ID in sheet.header else _only_row(path, sheet)
+    offset, gain = (_number(path, sheet, row, f"{key.instrument}_adc_{name}") for name in ("offset", "gain"))
     if gain == 0:
         raise DataError(f"{path}: {key.instrument}_adc_gain is 0, but e- = ADU / gain + offset: re-download the file")
     return offset, gain
@@ -111,8 +99,11 @@ def read_star(root: Location, key: VisitKey) -> dict[str, float]:
         refuse_special(path)
     if not path.is_file():
         return {}
-    row = _cached_planets(path).get(key.planet_id, {})
-    values = {name: _number(path, name, row[name], finite=False) for name in STAR_PARAMETERS if name in row}
+    try:
+        sheet, row = _cached_sheet(path), _cached_planets(path).row(key.planet_id) or {}
+    except DataError as error:
+        raise DataError(f"{error} (without the file, transits are fitted without the star's values)") from error
+    values = {name: _number(path, sheet, row, name, finite=False) for name in STAR_PARAMETERS if name in row}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
@@ -188,14 +179,39 @@ def _as_mask(path: Location, values: NDArray[np.generic]) -> NDArray[np.bool_]:
     raise DataError(f"map {path} has values of type {values.dtype} other than true/false: re-download it")
 
 
-def _number(path: Location, column: str, text: str, *, finite: bool = True) -> float:
+def _planet_row(path: Location, planet_id: str) -> dict[str, str]:
+    planets = _cached_planets(path)
+    row = planets.row(planet_id)
+    if row is None:
+        raise DataError(f"{path} has no row for planet {planet_id} ({len(planets.rows)} rows): re-download it")
+    return row
+
+
+def _only_row(path: Location, sheet: Sheet) -> dict[str, str]:
+    """The row of a table that holds for all planets."""
+    rows = list(sheet.rows())
+    if not rows:
+        raise DataError(f"{path} has no rows: re-download it")
+    if len(rows) > 1:
+        lines = ", ".join(str(line) for line, _ in rows[:5])
+        raise DataError(f"{path} has {len(rows)} rows (lines {lines}) and no column '{ID}' that says whose they are: leave one row")
+    line, cells = rows[0]
+    if len(cells) != len(sheet.header):
+        raise DataError(f"{path} line {line} has {len(cells)} cells for {len(sheet.header)} columns: complete it, or re-download the file")
+    return dict(zip(sheet.header, cells, strict=True))
+
+
+def _number(path: Location, sheet: Sheet, row: dict[str, str], column: str, *, finite: bool = True) -> float:
+    if column not in row:
+        raise DataError(f"{path} has no column '{column}', found {sorted(row)}: re-download it")
+    text, whose = row[column], f" of planet {row[ID]}" if ID in row else ""
     try:
-        value = float(text) if text or finite else math.nan
-    except ValueError:
-        value = math.nan
-        finite = True
-    if finite and not math.isfinite(value):
-        raise DataError(f"{path}: '{column}' is {text!r}, expected a finite number: re-download the file")
+        value = sheet.number(text)
+        if not math.isfinite(value) and (finite or text):
+            raise ValueError(f"{text!r}, expected numbers")
+    except ValueError as error:
+        expected = str(error).replace("numbers", "a finite number")
+        raise DataError(f"{path}: '{column}'{whose} is {expected}: re-download the file") from error
     return value
 
 
@@ -217,14 +233,10 @@ def _by_stamp(read: Callable[[Location], T]) -> Callable[[Location], T]:
     return lambda path: cached(_stamp(path))
 
 
-def _read_rows(path: Location) -> list[dict[str, str]]:
+def _read_sheet(path: Location) -> Sheet:
     if isinstance(path, Path):
         refuse_special(path)
-    try:
-        with path.open(newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV text file ({error}): re-download it") from error
+    return parse(str(path), path.read_bytes(), "the dataset")
 
 
 def _read_axis_table(path: Location) -> dict[str, NDArray[np.float64]]:
@@ -236,13 +248,11 @@ def _read_axis_table(path: Location) -> dict[str, NDArray[np.float64]]:
         raise damaged(path, error) from error
 
 
-def _read_planets(path: Location) -> dict[str, dict[str, str]]:
-    rows = _cached_rows(path)
-    if rows and "planet_id" not in rows[0]:
-        raise DataError(f"{path} has no column 'planet_id', found {sorted(rows[0])}: re-download it")
-    return {normalise_planet_id(row["planet_id"]): row for row in rows}
+def _read_planets(path: Location) -> Planets[dict[str, str]]:
+    sheet = _cached_sheet(path)
+    return by_planet(sheet, lambda cells: dict(zip(sheet.header, cells, strict=True)))
 
 
-_cached_rows = _by_stamp(_read_rows)
+_cached_sheet = _by_stamp(_read_sheet)
 _cached_axes = _by_stamp(_read_axis_table)
 _cached_planets = _by_stamp(_read_planets)

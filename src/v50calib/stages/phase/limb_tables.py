@@ -17,6 +17,7 @@ import numpy as np
 
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels.arrays import Float
+from v50calib.tables.ids import normalise_planet_id
 
 KEY = "calib.phase.limb_darkening"
 #: names of a table's columns: wavelength with what makes it µm, the coefficients and their errors
@@ -156,7 +157,16 @@ def _row(
             "100 µm, and a star that is nowhere dark or brighter at its limb has u1 >= 0 and u1 + u2 <= 1; check the columns and "
             "their units"
         )
-    return Row((cells.get("planet_id") or "").strip().removesuffix(".0"), low, high, u1, u2, error)
+    return Row(_planet(cells.get("planet_id")), low, high, u1, u2, error)
+
+
+def _planet(cell: str | None) -> str:
+    """The planet of a row: "" of all; an id that cannot be read stays as it is, and is that of no planet."""
+    text = (cell or "").strip()
+    try:
+        return normalise_planet_id(text) if text else ""
+    except DataError:
+        return text
 
 
 def physical(u1: float, u2: float) -> bool:
