@@ -191,6 +191,15 @@ class Shift:
     mean: Float
     weights: Float
 
+    def _slope_and_part(self) -> tuple[Float, Float]:
+        """Change of the spectrum with a shift of 1 px, and each column's part in the shift (column,)."""
+        slope = -np.gradient(self.mean)
+        return slope, self.weights / (self.weights @ slope)
+
+    def sigma(self, noise: Float) -> float:
+        """Standard error [px] of a shift whose columns have this noise (column,), as in `noise_along`."""
+        return float(np.sqrt(np.square(self._slope_and_part()[1] * noise).sum()))
+
     def noise_along(self, noise: Float) -> Float:
         """What the noise of the measured shift leaves in each column (column,), in units of the column's own noise (column,), which is
         that of a spectrum of mean sum, in the units of `mean`.
@@ -205,9 +214,8 @@ class Shift:
         >>> 0.0 < float(np.square(found).sum()) < 20.0
         True
         """
-        slope = -np.gradient(self.mean)
-        part = self.weights / (self.weights @ slope)
-        variance = float(np.square(part * noise).sum())
+        slope, part = self._slope_and_part()
+        variance = self.sigma(noise) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.where(noise > 0, (slope * variance - part * np.square(noise)) / (np.sqrt(variance) * noise), 0.0))
 
