@@ -170,6 +170,35 @@ def test_simulate_and_ingest_take_new_places_only(dataset: Path, tmp_path: Path)
     assert (tmp_path / "file").read_text() == "years"
 
 
+@pytest.mark.parametrize(
+    ("key", "name", "code", "said"),
+    [
+        ("out_path", "pred.csv", 2, "one of the files that are read"),
+        ("out_path", "truth.csv", 2, "one of the files that are read"),
+        ("model_path", "truth.csv", 2, "one of the files that are read"),
+        ("out_path", "mine.csv", 4, "not a file of predictions of this program"),
+        ("model_path", "mine.npz", 4, "not a model of this program"),
+        ("model_path", "features.npz", 4, "not a model of this program"),
+    ],
+)
+def test_a_recalibration_in_a_run_keeps_files_of_the_users(
+    dataset: Path, made: Path, tmp_path: Path, key: str, name: str, code: int, said: str
+) -> None:
+    for file in ("pred.csv", "truth.csv", "features.npz"):
+        shutil.copy(made / file, tmp_path / file)
+    for file in ("mine.csv", "mine.npz"):
+        (tmp_path / file).write_text("years")
+    before = (tmp_path / name).read_bytes()
+    section = "calib.top_level_calib"
+    given = [f"{section}.io.pred_path={tmp_path}/pred.csv", f"{section}.io.truth_path={tmp_path}/truth.csv"]
+    given += [f"{section}.method=temperature", f"{section}.io.{key}={tmp_path / name}", "runtime.scheduler=sync"]
+    result = invoke("calibrate", "--data", dataset, "--out", tmp_path / "run", *given)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert (tmp_path / name).read_bytes() == before
+    assert not (tmp_path / "run" / "manifest.jsonl").exists()
+
+
 @pytest.mark.parametrize("name", ["submission.csv", "report.html", "spectra.html"])
 def test_solve_keeps_what_is_not_its_own(dataset: Path, made: Path, tmp_path: Path, name: str) -> None:
     run = Path(shutil.copytree(made / "run", tmp_path / "run"))

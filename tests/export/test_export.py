@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import binned_statistic
 from tests.helpers.exports import invoke, read
 
-from v50calib import open_calibrated
+from v50calib import calibrate, open_calibrated
 from v50calib.errors import ConfigError, StoreError
 from v50calib.export import write as module
 from v50calib.export.write import export, plan_export
@@ -218,3 +218,22 @@ def test_room_is_looked_at_before(run: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(StoreError, match=r"npz needs .* GB while it is written"):
         export(run, tmp_path / "o.npz", "spectra", "npz")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["spectra", "planets"])
+def test_an_update_during_an_export_is_noticed(dataset: Path, whole_run: Path, tmp_path: Path, what: str) -> None:
+    """What the grid says of its config is true of every number in it, or there is no grid."""
+    copy = Path(shutil.copytree(whole_run, tmp_path / "run"))
+
+    def update(label: str, done: int, total: int) -> None:
+        if done == 1:
+            more = ["runtime.scheduler=sync", "calib.phase.depths.enabled=true", "calib.phase.binning.nbins=77"]
+            assert not calibrate(dataset, copy, "calib/nominal", more, update=True).failed
+
+    with pytest.raises(StoreError, match=r"was replaced by a run while the export read it.*nothing was written"):
+        export(copy, tmp_path / "out", what, progress=update)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    export(copy, tmp_path / "out", what)  # type: ignore[arg-type]
+    (claimed,) = {leaf.attrs["config_hash"] for leaf in open_calibrated(copy).leaves if leaf.has_data}
+    with xr.open_zarr(tmp_path / "out", consolidated=False) as ds:
+        assert ds.attrs["config_hash"] == claimed

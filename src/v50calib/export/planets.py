@@ -44,16 +44,20 @@ _COVARIANCE = "covariance of a row, over both instruments: diag(sigma² - Σ F²
 
 def stored_fits(root: Location, run_dir: Location, products: Products) -> dict[str, xr.Dataset]:
     """The fits of a run's planets, of `products` under `root`. Raises StoreError where one is older than its planet's visits."""
+    found = {planet: open_product(path) for planet, path in fitted_planets(run_dir)}
+    refuse_old_fits(list(found), root, run_dir, products)
+    return found
+
+
+def refuse_old_fits(planets: Sequence[str], root: Location, run_dir: Location, products: Products) -> None:
+    """Raises StoreError where the stored fit of a planet is not of `products` under `root`."""
     labels: dict[str, list[str]] = {}
     for (planet, visit), paths in products.items():
         labels.setdefault(planet, []).extend(f"{planet}/{visit}/{instrument}" for instrument in paths)
-    found = {}
-    for planet, path in fitted_planets(run_dir):
+    for planet in planets:
         record = planet_record({label: read_record(root / label) for label in labels.get(planet, [])})
         if not is_current(run_dir / STORE, planet, record):
             raise StoreError(f"the fit of planet {planet} is older than its visits: 'v50calib export' or 'v50calib spectra' makes it again")
-        found[planet] = open_product(path)
-    return found
 
 
 def planets_grid(planets: Sequence[str], fits: Fits, products: Products, about: Mapping[str, Any]) -> tuple[Grid, Axes]:

@@ -20,14 +20,15 @@ from v50calib.export.align import NAMES, SHARED, Axes, VisitWhat, What
 from v50calib.export.files import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
 from v50calib.export.grid import Grid, GridVar, GridWriter, ZarrGrid
 from v50calib.export.made import prepare_place
-from v50calib.export.planets import Fits, planet_row, planets_grid, stored_fits
-from v50calib.io.storage.commit import check_complete, publish, staging
+from v50calib.export.planets import Fits, planet_row, planets_grid, refuse_old_fits, stored_fits
+from v50calib.io.storage.commit import check_complete, is_committed, publish, read_record, staging
 from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
+from v50calib.runs.spectra import fitted_planets
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
 FORMATS = get_args(Format)
@@ -57,6 +58,8 @@ class Plan:
     products: dict[tuple[str, int], dict[str, Location]]
     planets: list[str] = field(default_factory=list)
     fits: Fits = field(default_factory=dict)
+    #: what its rows are read from, with the record that each had when it was planned
+    records: dict[Location, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> Sequence[str]:
@@ -86,18 +89,23 @@ def plan_export(
         raise ConfigError(f"--bin-s {bin_s} is no width of a time bin: give a number of seconds above 0")
     run_dir = locate(run_dir)
     mark = read_mark(run_dir)
-    products = _products(run_dir, str(mark.get("config_hash")))
+    records: dict[Location, str] = {}
+    products = _products(run_dir, str(mark.get("config_hash")), records)
     visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in manifest.read(run_dir)})
     flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
     if not flat:
         raise StoreError(f"'{run_dir}' has no product to export: run 'v50calib calibrate' to its end")
     if what == "planets":
         planets = sorted({planet for planet, _ in visits})
+        kept = {planet: path for planet, path in fitted_planets(run_dir) if fits is None or planet in fits}
+        records |= {path: _record(path) for path in kept.values()}
+        if fits is not None:
+            refuse_old_fits(list(kept), run_dir / PRODUCTS, run_dir, products)
         known = fits if fits is not None else stored_fits(run_dir / PRODUCTS, run_dir, products)
         grid, axes = planets_grid(planets, known, products, {"config_hash": str(mark.get("config_hash"))})
-        return Plan(what, grid, axes, visits, products, planets, known)
+        return Plan(what, grid, axes, visits, products, planets, known, records)
     axes = align.find_axes(flat, what, bin_s if bin_s is not None else float(mark.get("output", {}).get("bin_s", 144.0)))
-    return Plan(what, _grid(what, axes, visits, products, flat, mark), axes, visits, products)
+    return Plan(what, _grid(what, axes, visits, products, flat, mark), axes, visits, products, records=records)
 
 
 def export(
@@ -142,19 +150,28 @@ def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     return found
 
 
-def _products(run_dir: Location, config_hash: str) -> dict[tuple[str, int], dict[str, Location]]:
-    """Committed products by visit. Raises StoreError for other instruments and for products of another config."""
+def _products(run_dir: Location, config_hash: str, records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
+    """Committed products by visit; the record of each goes into `records`.
+
+    Raises StoreError for other instruments and for products of another config.
+    """
     found: dict[tuple[str, int], dict[str, Location]] = {}
     for label, path in committed_products(run_dir / PRODUCTS):
         planet, visit, instrument = label.split("/")
         if instrument not in NAMES:
             raise StoreError(f"{label}: the grid holds {' and '.join(NAMES)} only; open products of '{instrument}' with open_calibrated")
+        records[path] = _record(path)
         if product_attrs(path).get("config_hash") != config_hash:
             raise StoreError(
                 f"{label} is of another config than '{run_dir}': an update was not finished, run 'v50calib calibrate --update'"
             )
         found.setdefault((planet, int(visit)), {})[instrument] = path
     return found
+
+
+def _record(path: Location) -> str:
+    """What was committed at a path, by its record; empty where nothing is."""
+    return json.dumps(read_record(path), sort_keys=True) if is_committed(path) else ""
 
 
 def _grid(
@@ -200,10 +217,30 @@ def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[s
         rows = {v.name: np.full((len(block), *plan.grid.shape(v)[1:]), v.missing, v.dtype) for v in plan.grid.streamed}
         for i in block:
             # a view of an array, also where a row is one number
-            _fill(plan, i, {name: values[i - start, ...] for name, values in rows.items()})
+            _fill_unchanged(plan, i, {name: values[i - start, ...] for name, values in rows.items()})
             if progress is not None:
                 progress(labels[i], i + 1, len(labels))
         yield start, rows
+
+
+def _fill_unchanged(plan: Plan, i: int, row: align.Row) -> None:
+    """`_fill`, of what was planned. Raises StoreError where a run has replaced it since: the grid would be of two configs."""
+    if plan.what == "planets":
+        paths = [path for path in plan.records if path.name == plan.planets[i]]
+    else:
+        paths = list(plan.products.get(plan.visits[i], {}).values())
+    fault: Exception | None = None
+    try:
+        _fill(plan, i, row)
+    except (StoreError, OSError, ValueError, KeyError, RuntimeError) as exc:
+        fault = exc
+    if any(_record(path) != plan.records[path] for path in paths):
+        raise StoreError(
+            f"{plan.rows[i]} was replaced by a run while the export read it: the grid would be of two configs, and nothing was written; "
+            "export again when the run has ended ('v50calib status')"
+        ) from fault
+    if fault is not None:
+        raise fault
 
 
 def _fill(plan: Plan, i: int, row: align.Row) -> None:

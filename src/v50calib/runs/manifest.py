@@ -109,6 +109,22 @@ def read_all(run_dir: Location) -> list[Entry]:
     return entries
 
 
+def finished(run_dir: Location) -> list[tuple[Entry, bool]]:
+    """The last `done` entry of each visit x instrument, in order of planet, and whether nothing was tried afterwards.
+
+    A product stays until a new one takes its place: a later attempt that failed or was interrupted takes nothing away.
+    """
+    done: dict[str, Entry] = {}
+    last: dict[str, Entry] = {}
+    for entry in read_all(run_dir):
+        if entry.state == "done":
+            done[entry.label] = entry
+        if entry.state != "skipped":
+            last[entry.label] = entry
+    ordered = sorted(done.values(), key=lambda e: (e.planet_id, e.visit, e.instrument))
+    return [(entry, last[entry.label] is entry) for entry in ordered]
+
+
 def read(run_dir: Location) -> list[Entry]:
     """The last entry of each visit x instrument that is not `skipped`, in order of planet."""
     latest: dict[str, Entry] = {}

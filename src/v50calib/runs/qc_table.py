@@ -9,9 +9,11 @@ from typing import Any
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import StoreError
+from v50calib.io.storage.commit import is_committed
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.ours import refuse_to_overwrite, starts_with
 from v50calib.runs import manifest
+from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.planet_verdicts import STAGE as PLANET
 from v50calib.runs.planet_verdicts import planet_qc_rows
 
@@ -30,10 +32,11 @@ def exported(config: RunConfig) -> list[str]:
 def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows in order of planet, visit, instrument and stage, then one of the stage `planet` for each planet's fit.
 
-    stages: only the rows of these (default: all that were recorded).
+    stages: only the rows of these (default: all that were recorded). A visit whose product is there has its rows, also where a later
+    attempt failed or was interrupted.
     """
-    for entry in manifest.read(run_dir):
-        if entry.state == "done":
+    for entry, is_last in manifest.finished(run_dir):
+        if is_last or is_committed(run_dir / PRODUCTS / entry.label):
             for stage, numbers in entry.qc.get("stages", {}).items():
                 if stages is None or stage in stages:
                     yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.storage.location import Location
+from v50calib.io.storage.ours import is_page, refuse_to_overwrite
 from v50calib.runs.calibrated import calibrated_visits, open_calibrated
+from v50calib.uncertainty.files import is_model
 from v50calib.uncertainty.fit import common, least
 from v50calib.uncertainty.model import corel_module
 from v50calib.uncertainty.options import TopLevelCalib
@@ -20,6 +23,7 @@ from v50calib.uncertainty.workflow import Outcome, recalibrate
 
 #: key of calib.top_level_calib.io -> environment variable that is used if it is null
 ENVIRONMENT = {"pred_path": "PRED_PATH", "truth_path": "TRUTH_PATH", "features_path": "FEATURES_PATH"}
+REPORT = "uncertainty.html"
 #: the files that must be given
 WHAT = {
     "pred_path": "the predictions (mu and sigma of each planet)",
@@ -47,7 +51,7 @@ class Prepared:
             features, note = features_of(self.run_dir, self.predictions)
             notes.append(note)
         done = recalibrate(
-            self.predictions, self.truth, self.options, features, out=self.out, model=self.model, report=self.run_dir / "uncertainty.html"
+            self.predictions, self.truth, self.options, features, out=self.out, model=self.model, report=self.run_dir / REPORT
         )
         before, after = done.record["before"], done.record["after"]
         notes += [
@@ -89,7 +93,29 @@ def prepare(config: RunConfig, run_dir: Location) -> Prepared | None:
     out = Path(options.io.out_path) if options.io.out_path else run_dir / f"predictions_calibrated{suffix}"
     if out.suffix not in FORMATS:
         raise ConfigError(f"calib.top_level_calib.io.out_path={out}: the ending must be one of {', '.join(FORMATS)}")
-    return Prepared(options, predictions, truth, features, run_dir, out, Path(options.io.model_path or run_dir / "calibrator.npz"))
+    model = Path(options.io.model_path or run_dir / "calibrator.npz")
+    _check_places(out, model, run_dir / REPORT, [Path(str(path)) for path in paths.values() if path])
+    return Prepared(options, predictions, truth, features, run_dir, out, model)
+
+
+def _check_places(out: Path, model: Path, report: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read (ConfigError), or over a file that is no product of this kind (StoreError)."""
+    for key, path in (("out_path", out), ("model_path", model)):
+        if any(path.resolve() == given.resolve() for given in inputs):
+            raise ConfigError(
+                f"calib.top_level_calib.io.{key}={path} is one of the files that are read, which would be lost: give another file"
+            )
+    remedy = "move it, or give another calib.top_level_calib.io."
+    refuse_to_overwrite(out, _is_predictions, "a file of predictions", remedy=f"{remedy}out_path")
+    refuse_to_overwrite(model, is_model, "a model", remedy=f"{remedy}model_path")
+    refuse_to_overwrite(report, is_page, "a page", remedy="move it, or give another --out")
+
+
+def _is_predictions(path: Location) -> bool:
+    try:
+        return bool(read_predictions(str(path)).ids)
+    except DataError:
+        return False
 
 
 def features_of(run_dir: Path, predictions: Predictions) -> tuple[Features | None, str]:
