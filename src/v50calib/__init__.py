@@ -30,5 +30,12 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import v50calib` stays quick."""
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        try:
+            return getattr(import_module(_HOME[name]), name)
+        except RuntimeError as exc:
+            from v50calib.errors import no_cache
+
+            if (told := no_cache(exc)) is None:
+                raise
+            raise told from exc
     raise AttributeError(f"module 'v50calib' has no attribute '{name}'; public names: {', '.join(__all__)}")

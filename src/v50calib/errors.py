@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 
 class V50CalibError(Exception):
     """Root of all errors raised on purpose; the CLI prints the message and exits non-zero."""
@@ -43,3 +46,22 @@ class RunInterruptedError(V50CalibError):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+def no_cache(error: RuntimeError) -> ConfigError | None:
+    """The ConfigError for numba's error where it finds no folder to keep compiled functions in; None for another error.
+
+    >>> print(no_cache(RuntimeError("cannot cache function 'f': no locator available for file 'kernels/a.py'")))
+    compiled kernels cannot be kept: neither ... HOME ... export NUMBA_CACHE_DIR=FOLDER with a folder that can be written ...
+    >>> no_cache(RuntimeError("another")) is None
+    True
+    """
+    if "no locator available" not in str(error):
+        return None
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    tried = ([f"NUMBA_CACHE_DIR={given}"] if given else []) + [f"the package's folder {Path(__file__).parent}"]
+    home = os.environ.get("HOME", "(not set)")
+    return ConfigError(
+        f"compiled kernels cannot be kept: neither {', '.join(tried)} nor the cache folder below HOME={home} can be "
+        "written; export NUMBA_CACHE_DIR=FOLDER with a folder that can be written, workers of this machine and of queues inherit it"
+    )

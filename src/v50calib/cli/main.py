@@ -12,7 +12,7 @@ from v50calib.cli.plan import doctor, plan
 from v50calib.cli.predictions import score, spectra, uncertainty
 from v50calib.cli.runs import export, qc, report, status, summary, verify
 from v50calib.cli.solve import solve
-from v50calib.errors import StoreError, V50CalibError
+from v50calib.errors import StoreError, V50CalibError, no_cache
 
 
 class Program(click.Group):
@@ -24,6 +24,11 @@ class Program(click.Group):
         except V50CalibError as exc:
             click.echo(f"error: {exc}", err=True)
             ctx.exit(exc.exit_code)
+        except RuntimeError as exc:
+            if (told := no_cache(exc)) is None:
+                raise
+            click.echo(f"error: {told}", err=True)
+            ctx.exit(told.exit_code)
         except (ConnectionError, PermissionError) as exc:
             # an object store that stops answering or refuses the credentials, a file of another user
             click.echo(f"error: {exc}", err=True)

@@ -81,9 +81,12 @@ def doctor(data: Location | None, out: Location | None, as_json: bool) -> None:
     Checks versions, optional packages, cores, memory, disk, the cache of compiled kernels and the dataset. Exit code 1 if a run
     would fail; what a run can do without is a note.
     """
+    from v50calib.runtime.environment import kernel_cache
+
+    cache = kernel_cache()
     from v50calib.runtime.doctor import examine
 
-    report = examine(data, out)
+    report = examine(data, out, cache)
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=1))
     else:

@@ -25,6 +25,7 @@ from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
+from v50calib.runtime.environment import KernelCache, kernel_cache
 
 #: note: a run works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]
@@ -62,12 +63,15 @@ class Report:
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
-def examine(data: Location | None = None, out: Location | None = None) -> Report:
+def examine(data: Location | None = None, out: Location | None = None, cache: KernelCache | None = None) -> Report:
     """Check everything that a run needs; nothing that is written for it stays.
 
-    data: the dataset; None: $DATA_DIR or `data`, which is only a note if it is missing. out: the run directory (default: here).
+    data: the dataset; None: $DATA_DIR or `data`, which is only a note if it is missing. out: the run directory (default: here). cache:
+    what `kernel_cache` said, asked before this module is imported, which needs the kernels.
     """
-    return Report([*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(), _dataset(data)])
+    return Report(
+        [*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(cache or kernel_cache()), _dataset(data)]
+    )
 
 
 def _program() -> Iterator[Check]:
@@ -163,17 +167,11 @@ def _disk(name: str, folder: Path, remedy: str) -> Check:
     )
 
 
-def _numba_cache() -> Check:
-    """The folder of compiled kernels; without it each process compiles them again, or cannot load them at all."""
-    try:
-        from v50calib.kernels.fused import extreme_codes
-
-        folder = Path(str(extreme_codes.stats.cache_path))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return Check("numba cache", "ok", f"{folder} is writable")
-    except (RuntimeError, OSError) as exc:
-        return Check("numba cache", "problem", str(exc).splitlines()[0], "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
+def _numba_cache(cache: KernelCache) -> Check:
+    """The folder of compiled kernels; without it they cannot be loaded at all."""
+    if cache.problem:
+        return Check("numba cache", "problem", cache.problem, "export NUMBA_CACHE_DIR=FOLDER, e.g. $HOME/.cache/v50calib-numba")
+    return Check("numba cache", "ok", f"{cache.folder} is writable")
 
 
 def _dataset(data: Location | None) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -19,10 +20,10 @@ _ACCOUNT = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "proj
 
 def queue_arguments(runtime: RuntimeConfig, certificates: Security | None = None) -> dict[str, Any]:
     """Keyword arguments of the dask-jobqueue cluster that `runtime` asks for."""
-    from v50calib.runtime.environment import WORKER_ENVIRONMENT
+    from v50calib.runtime.environment import queue_environment
 
     queue = runtime.queue
-    exports = [f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()]
+    exports = [f"export {name}={quote(value)}" for name, value in queue_environment().items()]
     shown = runtime.dashboard != "off"
     arguments: dict[str, Any] = {
         "cores": queue.cores,
