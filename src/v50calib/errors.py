@@ -51,8 +51,8 @@ class RunInterruptedError(V50CalibError):
 def no_cache(error: RuntimeError) -> ConfigError | None:
     """The ConfigError for numba's error where it finds no folder to keep compiled functions in; None for another error.
 
-    >>> print(no_cache(RuntimeError("cannot cache function 'f': no locator available for file 'kernels/a.py'")))
-    compiled kernels cannot be kept: neither ... HOME ... export NUMBA_CACHE_DIR=FOLDER with a folder that can be written ...
+    >>> "export NUMBA_CACHE_DIR=FOLDER" in str(no_cache(RuntimeError("cannot cache function 'f': no locator available for file 'a.py'")))
+    True
     >>> no_cache(RuntimeError("another")) is None
     True
     """

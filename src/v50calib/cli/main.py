@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import click
@@ -17,6 +19,13 @@ from v50calib.errors import StoreError, V50CalibError, no_cache
 
 class Program(click.Group):
     """A group that prints an error as one paragraph and ends with its exit code."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # an arrow that the terminal's encoding lacks must not end a command whose work is done
+            if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
