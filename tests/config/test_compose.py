@@ -193,3 +193,14 @@ def test_every_stage_has_its_file_and_profiles_are_listed() -> None:
     files = {path.stem for path in (profiles_dir() / "calib").glob("*.yaml")}
     assert files == {*STAGE_FILES, "fast", "nominal", "strict", "official"}
     assert list_profiles() == ["calib/fast", "calib/nominal", "calib/official", "calib/strict"]
+
+
+@pytest.mark.parametrize("name", ["my profiles", "it's mine", 'a "b" c', "a,b=[c] {d} #1", "ends in \\", "back\\'slash", "é ☃"])
+def test_a_folder_of_profiles_with_any_name(tmp_path: Path, name: str) -> None:
+    """Its name goes through Hydra's grammar, where quotes, commas and brackets mean something."""
+    folder = tmp_path / name
+    (folder / "calib").mkdir(parents=True)
+    mine = (profiles_dir() / "calib" / "fast.yaml").read_text(encoding="utf-8")
+    (folder / "calib" / "mine.yaml").write_text(mine, encoding="utf-8")
+    assert compose("calib/mine", (), folder) == compose("calib/fast")
+    assert compose("calib/fast", (), folder) == compose("calib/fast")

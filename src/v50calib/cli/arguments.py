@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,17 @@ class LocalType(click.ParamType[Any]):
         return found
 
 
-LOCATION, LOCAL = LocationType(), LocalType()
+class FileType(click.Path):
+    """A local path, read or written; `~` is the home. It is not asked whether it is there: whoever opens it says so in its own words."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+LOCATION, LOCAL, FILE = LocationType(), LocalType(), FileType()
 
 
 class DataCommand(click.Command):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import LOCATION
+from v50calib.cli.arguments import FILE, LOCATION
 from v50calib.cli.output import WorkCommand
 from v50calib.cli.shown import print_failures, say_refused
 from v50calib.io.storage.location import Location, locate
@@ -25,7 +25,7 @@ from v50calib.io.storage.location import Location, locate
 )
 @click.option("--data", type=LOCATION, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
 @click.option("--out", type=LOCATION, default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
-@click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
+@click.option("--config-dir", type=FILE, default=None, help="Folder with your own profiles, searched first.")
 @click.option("--cfg", type=click.Choice(["job"]), default=None, help="Print the composed config and run nothing.")
 @click.option("--resolve", is_flag=True, help="With --cfg: resolve interpolations.")
 @click.option(
@@ -34,7 +34,7 @@ from v50calib.io.storage.location import Location, locate
     help="Where to run: local, threads, sync, slurm, pbs, lsf, sge, kubernetes (profiles/compute), tcp://… or tls://…",
 )
 @click.option("--planet", "planets", multiple=True, help="Only this planet; may be given several times.")
-@click.option("--planets-from", type=click.Path(path_type=Path), default=None, help="Only the planets in this file, one id per line.")
+@click.option("--planets-from", type=FILE, default=None, help="Only the planets in this file, one id per line.")
 @click.option(
     "--only",
     multiple=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import click
@@ -19,9 +21,13 @@ from v50calib.errors import StoreError, V50CalibError, no_cache
 class Program(click.Group):
     """A group that prints an error as one paragraph and ends with its exit code. Progress and errors that nobody reads are dropped."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def main(self, *args: Any, **more: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            # an arrow that the terminal's encoding lacks must not end a command whose work is done
+            if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+                stream.reconfigure(errors="replace")
         with forgiving("stderr"):
-            return super().main(*args, **kwargs)
+            return super().main(*args, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from v50calib.cli.arguments import AS_JSON, LOCAL, LOCATION, DataCommand
+from v50calib.cli.arguments import AS_JSON, FILE, LOCAL, LOCATION, DataCommand
 from v50calib.cli.shown import print_forecast
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
@@ -17,7 +17,7 @@ from v50calib.io.storage.location import Location
 @click.command(cls=DataCommand)
 @click.argument("data", type=LOCATION)
 @click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
-@click.option("--config-dir", type=click.Path(path_type=Path), default=None, help="Folder with your own profiles, searched first.")
+@click.option("--config-dir", type=FILE, default=None, help="Folder with your own profiles, searched first.")
 @click.option("--out", type=LOCATION, default=None, help="Run directory; visits that are complete there are not counted.")
 @click.option("--visits", default=2, show_default=True, type=click.IntRange(min=1), help="Visits to measure; at least one per worker.")
 @click.option("--hours", type=click.FloatRange(min=0), default=None, help="Time limit of the run, e.g. 9.")

@@ -9,16 +9,15 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import AS_JSON, LOCATION, OVERWRITE, DataCommand, one_of
+from v50calib.cli.arguments import AS_JSON, FILE, LOCATION, OVERWRITE, DataCommand, one_of
 from v50calib.cli.shown import say_refused, spectra_progress
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.ours import is_page, refuse_existing, refuse_to_overwrite, starts_with
 
-_FILE = click.Path(path_type=Path)
 _PRED = click.option(
-    "--pred", type=_FILE, required=True, help="Predictions: planet_id, wl_1..wl_283, sigma_1..sigma_283 (.csv, .parquet, .npz)."
+    "--pred", type=FILE, required=True, help="Predictions: planet_id, wl_1..wl_283, sigma_1..sigma_283 (.csv, .parquet, .npz)."
 )
-_FEATURES = click.option("--features", type=_FILE, default=None, help="Features per channel (.npz of 'v50calib spectra --features').")
+_FEATURES = click.option("--features", type=FILE, default=None, help="Features per channel (.npz of 'v50calib spectra --features').")
 _CONFIG = "calib/nominal"
 #: what the layout of predictions is called where a file is in the way: models of all kinds write it
 _LAYOUT = "the layout of predictions, which every model has"
@@ -36,10 +35,10 @@ def _options(words: tuple[str, ...], **set_here: str) -> Any:
 
 
 @click.command()
-@click.argument("pred", type=_FILE)
-@click.argument("truth", type=_FILE)
+@click.argument("pred", type=FILE)
+@click.argument("truth", type=FILE)
 @one_of("--edition", words=("2025", "2024"), help="Edition of the metric.")
-@click.option("--per-wavelength", type=_FILE, default=None, help="Write a CSV with the numbers of each channel.")
+@click.option("--per-wavelength", type=FILE, default=None, help="Write a CSV with the numbers of each channel.")
 @OVERWRITE
 @AS_JSON
 @click.argument("overrides", nargs=-1)
@@ -73,9 +72,9 @@ def uncertainty() -> None:
 
 @uncertainty.command()
 @_PRED
-@click.option("--truth", type=_FILE, required=True, help="Truth of planets that the model was not trained on: planet_id, wl_1..wl_283.")
+@click.option("--truth", type=FILE, required=True, help="Truth of planets that the model was not trained on: planet_id, wl_1..wl_283.")
 @_FEATURES
-@click.option("--out", type=_FILE, required=True, help="Model file to write (.npz).")
+@click.option("--out", type=FILE, required=True, help="Model file to write (.npz).")
 @one_of("--method", words=("temperature", "affine", "corel"), help="See docs/uncertainty.md.")
 @OVERWRITE
 @click.argument("overrides", nargs=-1)
@@ -103,11 +102,11 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
 
 
 @uncertainty.command("apply")
-@click.option("--model", type=_FILE, required=True, help="Model file of 'v50calib uncertainty fit'.")
+@click.option("--model", type=FILE, required=True, help="Model file of 'v50calib uncertainty fit'.")
 @_PRED
 @_FEATURES
-@click.option("--out", type=_FILE, required=True, help="Recalibrated predictions to write, in the same layout.")
-@click.option("--intervals", type=_FILE, default=None, help="Also write them with low_1.. and high_1.., the conformal intervals.")
+@click.option("--out", type=FILE, required=True, help="Recalibrated predictions to write, in the same layout.")
+@click.option("--intervals", type=FILE, default=None, help="Also write them with low_1.. and high_1.., the conformal intervals.")
 @OVERWRITE
 def apply_command(model: Path, pred: Path, features: Path | None, out: Path, intervals: Path | None, overwrite: bool) -> None:
     """Recalibrate predictions of new planets with a fitted model. Exit code 1 where a row of them could not be read and is left out."""
@@ -139,10 +138,10 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
 
 @uncertainty.command()
 @_PRED
-@click.option("--truth", type=_FILE, required=True, help="Truth of planets that were not in the fit.")
-@click.option("--model", type=_FILE, default=None, help="Model to apply; without it the predictions are evaluated as they are.")
+@click.option("--truth", type=FILE, required=True, help="Truth of planets that were not in the fit.")
+@click.option("--model", type=FILE, default=None, help="Model to apply; without it the predictions are evaluated as they are.")
 @_FEATURES
-@click.option("--report", type=_FILE, default=None, help="Write an HTML page with figures.")
+@click.option("--report", type=FILE, default=None, help="Write an HTML page with figures.")
 @OVERWRITE
 @AS_JSON
 @click.argument("overrides", nargs=-1)
@@ -181,10 +180,10 @@ ESTIMATOR = one_of(
 
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
-@click.option("--out", type=_FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
+@click.option("--out", type=FILE, required=True, help="Predictions to write: planet_id, wl_1..wl_283, sigma_1..sigma_283.")
 @ESTIMATOR
-@click.option("--truth", type=_FILE, default=None, help="True spectra for population: train.csv. A planet in it gets a fit of the others.")
-@click.option("--features", type=_FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
+@click.option("--truth", type=FILE, default=None, help="True spectra for population: train.csv. A planet in it gets a fit of the others.")
+@click.option("--features", type=FILE, default=None, help="Also write the out-of-transit scatter of each channel (.npz), for corel.")
 @one_of("--missing", words=("error", "naive"), help="depths of planets without a transit: refuse, or write the naive mean and sigma.")
 @OVERWRITE
 def spectra(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from v50calib.cli.arguments import LOCATION, one_of
+from v50calib.cli.arguments import FILE, LOCATION, one_of
 from v50calib.cli.output import WorkCommand
 from v50calib.cli.shown import print_failures, print_forecast, say_refused, spectra_progress
 from v50calib.errors import ConfigError
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
     from v50calib.runtime.worklist import Decision
     from v50calib.uncertainty.tables import Truth
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command(cls=WorkCommand)
 @click.argument("data", type=LOCATION)
 @click.argument("out", type=LOCATION)
 @click.option(
-    "--truth", type=_FILE, default=None, help="True spectra: train.csv. The population is fitted to them, sigmas are recalibrated."
+    "--truth", type=FILE, default=None, help="True spectra: train.csv. The population is fitted to them, sigmas are recalibrated."
 )
 @one_of("--estimator", words=("auto", "depths", "gp", "population"), help="As for spectra; auto: population with --truth, gp without.")
 @one_of("--recalibrate", words=("temperature", "affine", "none"), help="Of sigmas on planets with truth, cross-fitted.")
 @click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
-@click.option("--config-dir", type=_FILE, default=None, help="Folder with your own profiles, searched first.")
+@click.option("--config-dir", type=FILE, default=None, help="Folder with your own profiles, searched first.")
 @click.option("--planet", "planets", multiple=True, help="Calibrate only this planet; may be given several times.")
-@click.option("--planets-from", type=_FILE, default=None, help="Calibrate only the planets in this file, one id per line.")
+@click.option("--planets-from", type=FILE, default=None, help="Calibrate only the planets in this file, one id per line.")
 @click.option("--hours", type=click.FloatRange(min=0), default=None, help="Do not start where the plan exceeds this time, e.g. 9.")
 @click.option("--no-plan", is_flag=True, help="Skip the plan, which calibrates two visits to project hours and bytes.")
 @click.argument("overrides", nargs=-1)

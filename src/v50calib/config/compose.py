@@ -117,7 +117,7 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
     roots.sort(key=lambda root: not (root / f"{name}.yaml").is_file())
     parsed = _parse(overrides)
     prepared = [text for one in parsed for text in _prepared(one, roots)]
-    prepared.extend(f"hydra.searchpath=['file://{root}']" for root in roots[1:])
+    prepared.extend(f"hydra.searchpath=[{_quoted(f'file://{root}')}]" for root in roots[1:])
     with _LOCK:
         # GlobalHydra is one object for the process: an application around us must find its own state again
         outer = GlobalHydra.instance().hydra
@@ -132,6 +132,16 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
     for text, one in zip(overrides, parsed, strict=True):
         _refuse_what_does_nothing(text, one)
     return composed
+
+
+def _quoted(text: str) -> str:
+    r"""A value for Hydra's parser, whatever is in it: only backslashes before a quote count as escapes.
+
+    >>> print(_quoted("file:///it's mine"))
+    'file:///it\'s mine'
+    """
+    inner = re.sub(r"(\\*)(')", lambda m: m[1] * 2 + "\\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", inner) + "'"
 
 
 def _search_path(config_dir: Path | None) -> list[Path]:

@@ -49,14 +49,14 @@ def kernel_cache() -> KernelCache:
             return KernelCache("", str(exc).splitlines()[0])
         from numba.core import config
 
-        folder_for_now = tempfile.mkdtemp(prefix="v50calib-doctor-")
-        config.CACHE_DIR = folder_for_now  # type: ignore[attr-defined,unused-ignore]
-        atexit.register(shutil.rmtree, folder_for_now, ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix="v50calib-doctor-")
+        setattr(config, "CACHE_DIR", folder)  # noqa: B010 - an attribute that numba makes when it is imported
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return KernelCache("", str(told))
     try:
-        folder = Path(str(extreme_codes.stats.cache_path))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return KernelCache(str(folder), "")
+        kept = Path(str(extreme_codes.stats.cache_path))
+        kept.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=kept):
+            return KernelCache(str(kept), "")
     except OSError as exc:
         return KernelCache("", str(exc))

@@ -39,7 +39,8 @@ def locate(where: str | os.PathLike[str] | ObjectPath) -> Location:
     if match is None:
         if _SQUASHED.match(text):
             raise ConfigError(f"'{text}' has lost a slash: give a URL as text (s3://…), not as a pathlib.Path")
-        return Path(where)
+        # `~` is the home also where no shell has put it in: behind `=`, in DATA_DIR, from Python; one of no known user stays a name
+        return Path(os.path.expanduser(where))  # noqa: PTH111 - Path.expanduser raises where there is no home
     scheme = match["scheme"].lower()
     if scheme not in SCHEMES:
         raise ConfigError(f"{scheme}:// is no known kind of location: give a local path, or {', '.join(f'{s}://' for s in SCHEMES)}")
