@@ -24,6 +24,7 @@ from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
+from v50calib.safety.compiled import fault
 
 #: note: a run works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]
@@ -170,8 +171,11 @@ def _numba_cache() -> Check:
 
         folder = Path(str(extreme_codes.stats.cache_path))
         folder.mkdir(parents=True, exist_ok=True)
+        given = os.environ.get("NUMBA_CACHE_DIR", "")
+        if wrong := fault(Path(given)) if given else "":
+            return Check("numba cache", "problem", wrong, "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
         with tempfile.TemporaryFile(dir=folder):
-            return Check("numba cache", "ok", f"{folder} is writable")
+            return Check("numba cache", "ok", f"{folder} is writable, and by nobody else")
     except (RuntimeError, OSError) as exc:
         return Check("numba cache", "problem", str(exc).splitlines()[0], "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
 
