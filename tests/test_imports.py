@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "dq": set(),
     "markup": set(),
     "processes": {"errors"},
+    "safety": {"errors"},
     "kernels": BASE,
     "schema": BASE,
     "reference": BASE | {"schema"},
@@ -48,14 +49,18 @@ ALLOWED: dict[str, set[str]] = {
     # figures of a Dataset as its methods: imports plot when one is asked for
     "accessor": {"plot"},
     # a run while it goes on; what is made of one afterwards
+<<<<<<< HEAD
     "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
+=======
+    "runtime": DATA | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup"},
+>>>>>>> j2
     "export": BASE | {"schema", "kernels", "io", "runs"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
     "simulate": DATA | {"kernels", "processes", "tables"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
-    "__init__": {"io", "pipeline", "runs", "runtime"},
+    "__init__": {"io", "pipeline", "runs", "runtime", "safety"},
     "__main__": {"cli"},
 }
 #: sub-folders of `stages` that every stage may import: none of them is a stage

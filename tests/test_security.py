@@ -10,8 +10,11 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -29,6 +32,7 @@ from v50calib.io.detector_yaml.load import array_file, load_description
 from v50calib.runs.directory import read_mark
 from v50calib.runtime.cluster import open_client
 from v50calib.runtime.queues import kubernetes_arguments
+from v50calib.safety import compiled
 
 SOURCE = Path(v50calib.__file__).parent
 
@@ -202,3 +206,65 @@ def test_nothing_listens_beyond_loopback_by_default(scheduler: str, dashboard: s
         assert client.submit(abs, -3).result() == 3
         opened = {ip for ip, _ in listening() - before}
     assert opened == {"127.0.0.1"}
+
+
+# compiled kernels are pickles
+
+
+def test_compiled_kernels_are_kept_where_nobody_else_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setitem(sys.modules, "numba.core.config", SimpleNamespace())
+    before = os.umask(0)
+    try:
+        folder = compiled.use_private_cache()
+    finally:
+        os.umask(before)
+    assert folder == tmp_path / "cache" / "v50calib" / "numba"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert os.environ["NUMBA_CACHE_DIR"] == str(folder)
+
+
+@pytest.mark.parametrize("kind", ["writable", "link", "parent", "foreign"])
+def test_a_cache_that_others_can_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    given, own = tmp_path / "shared" / "numba", tmp_path / "own"
+    given.parent.mkdir()
+    if kind == "link":
+        (tmp_path / "elsewhere").mkdir()
+        given.symlink_to(tmp_path / "elsewhere")
+    else:
+        given.mkdir()
+    if kind == "writable":
+        given.chmod(0o777)
+    if kind == "parent":
+        given.parent.chmod(0o777)
+    if kind == "foreign":
+        if os.geteuid() != 0:
+            pytest.skip("only root can make a folder of another user")
+        os.chown(given, 12345, -1)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(given))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own))
+    monkeypatch.setitem(sys.modules, "numba.core.config", SimpleNamespace())
+    assert compiled.fault(given)
+    assert compiled.use_private_cache() == own / "v50calib" / "numba"
+
+
+def test_a_given_private_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "mine"))
+    config = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "numba.core.config", config)
+    assert compiled.use_private_cache() == tmp_path / "mine"
+    assert str(tmp_path / "mine") == config.CACHE_DIR
+    assert compiled.fault(tmp_path / "mine") == ""
+
+
+def test_without_a_home_the_cache_is_this_processes_alone(tmp_path: Path) -> None:
+    """And it is gone with the process; its workers have found it in the environment."""
+    (tmp_path / "file").write_text("")
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"XDG_CACHE_HOME": str(tmp_path / "file")}
+    environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path[1:])}
+    code = "import v50calib, os; p = os.environ['NUMBA_CACHE_DIR']; print(p, oct(os.stat(p).st_mode)[-3:])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    folder, mode = done.stdout.split()
+    assert (Path(folder).parent, mode) == (tmp_path, "700")
+    assert not Path(folder).exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from v50calib.safety.compiled import use_private_cache
+
 if TYPE_CHECKING:
     from v50calib.io.visit import open_visit
     from v50calib.pipeline import Pipeline
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from v50calib.runtime.batch import calibrate
 
 __all__ = ["Pipeline", "bin_depths", "calibrate", "covariance", "fold", "open_calibrated", "open_visit", "river"]
+
+# before numba is imported, which reads it then
+use_private_cache()
 
 _HOME = {
     "Pipeline": "v50calib.pipeline",

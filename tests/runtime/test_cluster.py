@@ -20,7 +20,8 @@ from v50calib.config import load
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, ConfigError
 from v50calib.runtime import execute, queues
-from v50calib.runtime.cluster import dask_settings, open_client, security
+from v50calib.runtime.certificates import security
+from v50calib.runtime.cluster import dask_settings, open_client
 from v50calib.runtime.execute import Watch
 from v50calib.runtime.queues import kubernetes_arguments, queue_arguments
 
@@ -46,7 +47,7 @@ def test_job_scripts(name: str, module: str, lines: list[str]) -> None:
         "runtime.queue.memory=8GiB", "runtime.queue.prologue=['module load python']",
     )  # fmt: skip
     arguments = queue_arguments(given)
-    for key in ("scheduler_options", "security", "protocol"):
+    for key in ("scheduler_options", "security", "protocol", "shared_temp_directory"):
         arguments.pop(key, None)
     script = getattr(jobqueue, f"{name.upper()}Job")(scheduler="tcp://host:1", name="w", **arguments).job_script()
     for line in [*lines, "export OMP_NUM_THREADS=1", "module load python", "--nworkers 2", "--nthreads 1", "--death-timeout 300"]:
@@ -197,21 +198,86 @@ def test_a_signal_to_the_group_while_workers_start_is_an_interrupted_run(dataset
 def test_tls_files_must_be_there(tmp_path: Path) -> None:
     given = runtime(*(f"runtime.tls.{n}={tmp_path}/{n}.pem" for n in ("ca", "cert", "key")))
     with pytest.raises(ConfigError, match=r"runtime\.tls\.ca is not a file") as caught:
-        security(given.tls)
+        security(given)
     assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encrypted", [False, True])
-def test_local_workers_listen_on_loopback_only(tmp_path: Path, encrypted: bool) -> None:
-    given = tls_overrides(make_tls(tmp_path)) if encrypted else []
+@pytest.mark.parametrize(("kind", "protocol"), [("of the run", "tls"), ("given", "tls"), ("none", "tcp")])
+def test_local_workers_listen_on_loopback_only(tmp_path: Path, kind: str, protocol: str) -> None:
+    given = {"given": tls_overrides(make_tls(tmp_path)), "none": ["runtime.tls.temporary=false"]}.get(kind, [])
     with open_client(runtime("runtime.scheduler=local", "runtime.num_workers=1", *given)) as client:
         info = client.scheduler_info()
         addresses = [info["address"], *info["workers"], client.dashboard_link]
         assert client.submit(abs, -3).result() == 3
-    start = "tls" if encrypted else "tcp"
-    assert [a.rpartition(":")[0] for a in addresses[:2]] == [f"{start}://127.0.0.1"] * 2
+    assert [a.rpartition(":")[0] for a in addresses[:2]] == [f"{protocol}://127.0.0.1"] * 2
     assert "127.0.0.1" in addresses[2]
+
+
+STRANGER = """
+import asyncio, ssl, sys
+from distributed.comm import connect
+from distributed.core import rpc
+from distributed.protocol.pickle import dumps
+import os
+async def main():
+    address = sys.argv[1]
+    for scheme in sys.argv[2:]:
+        where = f"{scheme}://{address.split('://')[1]}"
+        more = {}
+        if scheme == "tls":
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            more = {"ssl_context": context}
+        try:
+            comm = await connect(where, timeout=3, **more)
+            call = {"op": "run", "function": dumps(os.getpid), "args": dumps(()), "kwargs": dumps({})}
+            await comm.write({**call, "reply": True})
+            print(scheme, "answered", await asyncio.wait_for(comm.read(), 3))
+        except Exception as exc:
+            print(scheme, "refused", type(exc).__name__)
+asyncio.run(main())
+"""
+
+
+def strange(*words: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", STRANGER, *words], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_stranger_runs_no_code_in_workers(temporary: bool) -> None:
+    """Another process of the machine that knows a worker's address. Without the certificates it does: the test can tell."""
+    words = ["runtime.scheduler=local", "runtime.num_workers=1", f"runtime.tls.temporary={str(temporary).lower()}"]
+    with open_client(runtime(*words)) as client:
+        ((worker, pid),) = client.run(os.getpid).items()
+        if not temporary:
+            assert f"'result': {pid}" in strange(worker, "tcp")[0]
+            return
+        for address in (worker, client.scheduler_info()["address"]):
+            assert [line.split()[:2] for line in strange(address, "tcp", "tls")] == [["tcp", "refused"], ["tls", "refused"]]
+        assert client.submit(abs, -3).result() == 3
+
+
+def test_where_a_run_makes_its_own_certificate() -> None:
+    for scheduler in ("local", "slurm", "pbs", "lsf", "sge"):
+        made = security(runtime(f"runtime.scheduler={scheduler}"))
+        assert made is not None
+        assert made.require_encryption
+        assert "PRIVATE KEY" in made.tls_worker_key
+        assert "PRIVATE" not in repr(made)
+    for scheduler in ("threads", "sync", "kubernetes", "tcp://h:1"):
+        assert security(runtime(f"runtime.scheduler={scheduler}")) is None
+    assert security(runtime("runtime.tls.temporary=false")) is None
+    assert security(runtime()).tls_worker_key != security(runtime()).tls_worker_key  # type: ignore[union-attr]
+
+
+def test_without_cryptography_the_remedies_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ConfigError, match=r"pip install cryptography, use runtime\.scheduler=threads"):
+        security(runtime())
 
 
 @pytest.mark.slow

@@ -73,11 +73,15 @@ class KubernetesConfig(Section):
 
 
 class TlsConfig(Section):
-    """Files for tls:// and for clusters that are started with encryption; all three or none."""
+    """Who may speak to scheduler and workers. ca, cert, key: files for tls:// and for clusters that are started; all three or none."""
 
     ca: str | None = Field(default=None, repr=False, description="PEM file of the authority")
     cert: str | None = Field(default=None, repr=False, description="PEM file of the certificate")
     key: str | None = Field(default=None, repr=False, description="PEM file of the private key")
+    temporary: bool = Field(
+        default=True,
+        description="without files, local and the queues use a certificate of this run alone; false: any user may run code in workers",
+    )
 
     @model_validator(mode="after")
     def _all(self) -> TlsConfig:

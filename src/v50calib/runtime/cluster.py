@@ -7,17 +7,17 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
 from distributed.security import Security
 
-from v50calib.config.runtime import QUEUES, RuntimeConfig, TlsConfig
-from v50calib.errors import ClusterError, ConfigError
+from v50calib.config.runtime import QUEUES, RuntimeConfig
+from v50calib.errors import ClusterError
 from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.runs.stop import STOP
+from v50calib.runtime.certificates import security
 from v50calib.runtime.environment import WORKER_ENVIRONMENT
 from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 
@@ -68,17 +68,6 @@ _GUARD = (
 )
 
 
-def security(tls: TlsConfig) -> Security | None:
-    """The same certificate for client, scheduler and workers; None without TLS. Raises ConfigError where a file is missing."""
-    if not tls.given:
-        return None
-    for name in ("ca", "cert", "key"):
-        if not Path(getattr(tls, name)).is_file():
-            raise ConfigError(f"runtime.tls.{name} is not a file that can be read: give the path of a PEM file")
-    pairs = {f"tls_{role}_{part}": getattr(tls, part) for role in ("client", "scheduler", "worker") for part in ("cert", "key")}
-    return Security(tls_ca_file=tls.ca, require_encryption=True, **pairs)
-
-
 def refuse_in_a_starting_worker() -> None:
     """Raises SystemExit in a worker process that is still importing the script which calls this: it would start a run of its own."""
     # multiprocessing makes the same check; any other exception would be printed by every worker with its traceback
@@ -93,7 +82,7 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers; RunInterruptedError: a signal to
     the whole group has ended the workers while they started.
     """
-    certificates = security(runtime.tls)
+    certificates = security(runtime)
     with dask.config.set(dask_settings(runtime)), ExitStack() as stack:
         if runtime.is_address:
             target: Any = runtime.scheduler

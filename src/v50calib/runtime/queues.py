@@ -45,7 +45,8 @@ def queue_arguments(runtime: RuntimeConfig, certificates: Security | None = None
     if queue.python is not None:
         arguments["python"] = queue.python
     if certificates is not None:
-        arguments |= {"security": certificates, "protocol": "tls"}
+        # certificates of this run alone are files of mode 600 where the jobs start, removed at the end
+        arguments |= {"security": certificates, "protocol": "tls", "shared_temp_directory": str(Path.cwd())}
     return {name: value for name, value in arguments.items() if value is not None}
 
 

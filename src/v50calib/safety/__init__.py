@@ -1,0 +1,1 @@
+"""What must not be shared with other users of a machine."""
