@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Literal
 
-from v50calib.errors import DataError, StoreError, V50CalibError
+from v50calib.errors import DataError, StoreError, V50CalibError, refuse_in_a_daemon
 from v50calib.io.catalog import open_root
 from v50calib.io.challenge.parquet import default_threads
 from v50calib.io.keys import VisitKey
@@ -115,6 +115,7 @@ def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int) -
             yield _attempt(root, store, key, None)
         return
     threads = max(1, default_threads() // workers)
+    refuse_in_a_daemon(f"ingest with workers={workers}", "workers=1")
     # spawn: a forked child inherits arrow's and zarr's thread pools in an undefined state
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         pending = [pool.submit(_attempt, root, store, key, threads) for key in keys]

@@ -15,7 +15,7 @@ from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from v50calib.config.runtime import QUEUES, RuntimeConfig, TlsConfig
-from v50calib.errors import ClusterError, ConfigError
+from v50calib.errors import ClusterError, ConfigError, refuse_in_a_daemon
 from v50calib.io.storage.machine import cores
 from v50calib.runtime.environment import WORKER_ENVIRONMENT
 from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
@@ -103,6 +103,8 @@ def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
     elif runtime.scheduler == "kubernetes":
         cluster = kubernetes_cluster(runtime)
     else:
+        if runtime.scheduler == "local":
+            refuse_in_a_daemon("runtime.scheduler=local", "runtime.scheduler=threads or sync")
         try:
             cluster = _local_cluster(runtime, certificates)
         except RuntimeError as exc:

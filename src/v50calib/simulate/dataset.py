@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Unpack
 
-from v50calib.errors import ConfigError, StoreError
+from v50calib.errors import ConfigError, StoreError, refuse_in_a_daemon
 from v50calib.schema import INSTRUMENTS, InstrumentName
 from v50calib.simulate import files
 from v50calib.simulate.config import Effects, Layout, SimConfig, Split
@@ -180,6 +180,7 @@ def _run(root: Path, config: SimConfig, keys: Sequence[Key], workers: int) -> It
         for key in keys:
             yield key, _write_one(root, config, key)
         return
+    refuse_in_a_daemon(f"simulate with workers={workers}", "workers=1")
     # spawn: a fork of a process that already runs threads (Dask, Arrow) can deadlock
     with ProcessPoolExecutor(min(workers, len(keys)), mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(_write_one, root, config, key): key for key in keys}
