@@ -49,11 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     # figures of a Dataset as its methods: imports plot when one is asked for
     "accessor": {"plot"},
     # a run while it goes on; what is made of one afterwards
-<<<<<<< HEAD
-    "runtime": DATA | {"engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
-=======
-    "runtime": DATA | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup"},
->>>>>>> j2
+    "runtime": DATA
+    | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
     "export": BASE | {"schema", "kernels", "io", "runs"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -69,3 +70,16 @@ def no_cache(error: RuntimeError) -> ConfigError | None:
         f"compiled kernels cannot be kept: neither {', '.join(tried)} nor the cache folder below HOME={home} can be "
         "written; export NUMBA_CACHE_DIR=FOLDER with a folder that can be written, workers of this machine and of queues inherit it"
     )
+
+
+def refuse_in_a_daemon(asked: str, instead: str) -> None:
+    """Raises ConfigError where this process may have no processes of its own: a worker of multiprocessing.Pool or of Dask.
+
+    asked: what would start some; instead: what needs none.
+    """
+    process = multiprocessing.current_process()
+    if process.daemon:
+        raise ConfigError(
+            f"{asked} starts processes, and this one ({process.name}) is a daemonic process, as the workers of multiprocessing.Pool and of "
+            f"Dask are: it may have none; use {instead} here, or call it from the main process"
+        )

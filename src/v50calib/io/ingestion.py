@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from v50calib.errors import DataError, StoreError, V50CalibError
+from v50calib.errors import DataError, StoreError, V50CalibError, refuse_in_a_daemon
 from v50calib.io.catalog import open_root
 from v50calib.io.challenge.parquet import default_threads
 from v50calib.io.identity import unchanged
@@ -162,6 +162,7 @@ def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int, u
             yield _attempt(root, store, key, None, update)
         return
     threads = max(1, default_threads() // workers)
+    refuse_in_a_daemon(f"ingest with workers={workers}", "workers=1")
     with worker_pool(workers) as pool:
         pending = [pool.submit(_attempt, root, store, key, threads, update) for key in keys]
         try:

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from v50calib.config.runtime import QUEUES, RuntimeConfig
-from v50calib.errors import ClusterError
+from v50calib.errors import ClusterError, refuse_in_a_daemon
 from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.runs.stop import STOP
 from v50calib.runtime.certificates import security
@@ -112,6 +112,8 @@ def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
     elif runtime.scheduler == "kubernetes":
         cluster = kubernetes_cluster(runtime)
     else:
+        if runtime.scheduler == "local":
+            refuse_in_a_daemon("runtime.scheduler=local", "runtime.scheduler=threads or sync")
         try:
             cluster = _local_cluster(runtime, certificates)
         except RuntimeError as exc:

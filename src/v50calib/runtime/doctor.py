@@ -24,11 +24,8 @@ from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
-<<<<<<< HEAD
 from v50calib.runtime.environment import KernelCache, kernel_cache
-=======
 from v50calib.safety.compiled import fault
->>>>>>> j2
 
 #: note: a run works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]
@@ -171,28 +168,13 @@ def _disk(name: str, folder: Path, remedy: str) -> Check:
     )
 
 
-<<<<<<< HEAD
 def _numba_cache(cache: KernelCache) -> Check:
     """The folder of compiled kernels; without it they cannot be loaded at all."""
-    if cache.problem:
-        return Check("numba cache", "problem", cache.problem, "export NUMBA_CACHE_DIR=FOLDER, e.g. $HOME/.cache/v50calib-numba")
-    return Check("numba cache", "ok", f"{cache.folder} is writable")
-=======
-def _numba_cache() -> Check:
-    """The folder of compiled kernels; without it each process compiles them again, or cannot load them at all."""
-    try:
-        from v50calib.kernels.fused import extreme_codes
-
-        folder = Path(str(extreme_codes.stats.cache_path))
-        folder.mkdir(parents=True, exist_ok=True)
-        given = os.environ.get("NUMBA_CACHE_DIR", "")
-        if wrong := fault(Path(given)) if given else "":
-            return Check("numba cache", "problem", wrong, "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
-        with tempfile.TemporaryFile(dir=folder):
-            return Check("numba cache", "ok", f"{folder} is writable, and by nobody else")
-    except (RuntimeError, OSError) as exc:
-        return Check("numba cache", "problem", str(exc).splitlines()[0], "export NUMBA_CACHE_DIR=$HOME/.cache/v50calib-numba")
->>>>>>> j2
+    remedy = "export NUMBA_CACHE_DIR=FOLDER, e.g. $HOME/.cache/v50calib-numba"
+    given = os.environ.get("NUMBA_CACHE_DIR", "")
+    if problem := cache.problem or (fault(Path(given)) if given else ""):
+        return Check("numba cache", "problem", problem, remedy)
+    return Check("numba cache", "ok", f"{cache.folder} is writable, and by nobody else")
 
 
 def _dataset(data: Location | None) -> Check:

@@ -9,7 +9,7 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, Unpack
 
-from v50calib.errors import ConfigError, StoreError
+from v50calib.errors import ConfigError, StoreError, refuse_in_a_daemon
 from v50calib.processes import worker_pool
 from v50calib.schema import INSTRUMENTS, InstrumentName
 from v50calib.simulate import files
@@ -180,6 +180,7 @@ def _run(root: Path, config: SimConfig, keys: Sequence[Key], workers: int) -> It
         for key in keys:
             yield key, _write_one(root, config, key)
         return
+    refuse_in_a_daemon(f"simulate with workers={workers}", "workers=1")
     with worker_pool(min(workers, len(keys))) as pool:
         futures = {pool.submit(_write_one, root, config, key): key for key in keys}
         for future in as_completed(futures):
