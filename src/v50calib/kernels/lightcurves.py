@@ -21,6 +21,8 @@ SMOOTH_DEGREE = 6
 FAINT = 0.3
 #: and the least share of the gradient's square that must be left
 LEAST_SHARE = 0.1
+#: standard deviation of a normal distribution per median absolute deviation
+MAD_TO_SIGMA = 1.4826022185056018
 _FAST = {"contract", "nsz", "arcp"}
 # NaN carries meaning: no nnan here
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
@@ -184,21 +186,14 @@ def _shift_weights(mean: Float) -> Float:
 
 @dataclass(frozen=True)
 class Shift:
-    """shift (time,) px and total (time,) of spectra; mean (column,): the normalized spectrum; weights (column,) that read the shift."""
+    """shift (time,) px and total (time,) of spectra; sigma: noise of a shift, px, as even and odd columns differ in it; mean (column,): the
+    normalized spectrum; weights (column,) that read the shift."""
 
     shift: Float
     total: Float
+    sigma: float
     mean: Float
     weights: Float
-
-    def _slope_and_part(self) -> tuple[Float, Float]:
-        """Change of the spectrum with a shift of 1 px, and each column's part in the shift (column,)."""
-        slope = -np.gradient(self.mean)
-        return slope, self.weights / (self.weights @ slope)
-
-    def sigma(self, noise: Float) -> float:
-        """Standard error [px] of a shift whose columns have this noise (column,), as in `noise_along`."""
-        return float(np.sqrt(np.square(self._slope_and_part()[1] * noise).sum()))
 
     def noise_along(self, noise: Float) -> Float:
         """What the noise of the measured shift leaves in each column (column,), in units of the column's own noise (column,), which is
@@ -214,8 +209,9 @@ class Shift:
         >>> 0.0 < float(np.square(found).sum()) < 20.0
         True
         """
-        slope, part = self._slope_and_part()
-        variance = self.sigma(noise) ** 2
+        slope = -np.gradient(self.mean)
+        part = self.weights / (self.weights @ slope)
+        variance = float(np.square(part * noise).sum())
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(np.where(noise > 0, (slope * variance - part * np.square(noise)) / (np.sqrt(variance) * noise), 0.0))
 
@@ -238,8 +234,17 @@ def spectral_shift(spectra: Real) -> Shift:
     _mean_into(spectra, total, mean)
     mean /= n
     weights = _shift_weights(mean)
-    _project_into(spectra, weights, projected)
-    return Shift(-(projected / total - mean @ weights) / (weights @ np.gradient(mean)), total, mean, weights)
+    slope, halves = -np.gradient(mean), []
+    for half in (0, 1):
+        own = np.zeros(nc)
+        own[half::2] = weights[half::2]
+        _project_into(spectra, own, projected)
+        halves.append((projected / total - mean @ own, own @ slope))
+    (even, by_even), (odd, by_odd) = halves
+    # halves see the same motion; what changes slowly between them is no noise
+    apart = np.diff(even / by_even - odd / by_odd) if by_even * by_odd != 0 else np.zeros(0)
+    sigma = MAD_TO_SIGMA * float(np.median(np.abs(apart))) / np.sqrt(8.0) if apart.size else 0.0
+    return Shift((even + odd) / (by_even + by_odd), total, sigma, mean, weights)
 
 
 @_jit

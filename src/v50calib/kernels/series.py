@@ -10,10 +10,9 @@ from scipy.signal import savgol_coeffs, savgol_filter
 
 from v50calib.kernels import binned
 from v50calib.kernels.arrays import Float, Mask, Real
+from v50calib.kernels.lightcurves import MAD_TO_SIGMA as MAD_TO_SIGMA
 from v50calib.kernels.lightcurves import apply_operator, isolated
 
-#: standard deviation of a normal distribution per median absolute deviation
-MAD_TO_SIGMA = 1.4826022185056018
 #: samples in time that a robust level or scatter is taken from
 SIGMA_SAMPLES = 400
 #: limit of the first and last sample over that of others: theirs are on one side, and a slow change carries them off

@@ -96,8 +96,7 @@ class Photometry:
         x, y, lost = follow(x, y, self.config.centroid.track, home)
         curves = self._channels(flux, background, x, y, dq, constants)
         if shift is not None and curves.flux.shape[1] == len(constants.channels.columns):
-            along, sigma = _shift_noise(shift, curves, constants)
-            curves = replace(curves, shift_noise=along, shift_sigma=sigma)
+            curves = replace(curves, shift_noise=_shift_noise(shift, curves, constants), shift_sigma=shift.sigma)
         return threshold_flags(self.config.flags, curves, constants, excess, lost)
 
     def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
@@ -163,11 +162,8 @@ class Photometry:
         return LightCurves(flux, variance, read, background, x, y, dq, slow, fast, smoothing.shared_columns)
 
 
-def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstants) -> tuple[Float, float]:
-    """`Shift.noise_along` of the channels (channel,), and the standard error of a pair's shift [px].
-
-    Columns beyond the channels have the noise of their light and the channels' other.
-    """
+def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstants) -> Float:
+    """`Shift.noise_along` of the channels (channel,). Columns beyond the channels have the noise of their light and the channels' other."""
     total = float(np.median(shift.total))
     light = np.maximum(shift.mean * total, 0.0)
     where = constants.channels.columns - constants.drift_columns.start
@@ -175,5 +171,4 @@ def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstan
     variance = light + max(float(np.nanmedian(seen - light[where])), 0.0)
     good = np.isfinite(seen) & (seen > 0)
     variance[where[good]] = seen[good]
-    noise = np.sqrt(variance) / total
-    return shift.noise_along(noise)[where], shift.sigma(noise)
+    return shift.noise_along(np.sqrt(variance) / total)[where]
