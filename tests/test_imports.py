@@ -37,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
-    "io": DATA | {"channels", "array_files", "kernels", "processes"},
-    "runs": BASE | {"schema", "kernels", "io", "config", "qc", "accessor"},
+    "io": DATA | {"channels", "array_files", "kernels", "processes", "safety"},
+    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},

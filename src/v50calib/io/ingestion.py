@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from v50calib.errors import DataError, StoreError, V50CalibError
@@ -21,6 +22,7 @@ from v50calib.io.storage.commit import commit, is_committed, staging
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.processes import worker_pool
+from v50calib.safety.files import refuse_links
 
 #: called after each visit: what became of it ("train/1/0/FGS1 written"), number of visits done, number of all
 Progress = Callable[[str, int, int], None]
@@ -96,9 +98,11 @@ def ingest_visit(root: Root, store: Location, key: VisitKey, threads: int | None
     if is_committed(final):
         return False
     source = root.open(key, threads)
+    if isinstance(store, Path) and isinstance(final, Path):
+        refuse_links(store, final)
     try:
         create_parents(store, key)
-        with staging(final) as tmp:
+        with staging(final, store) as tmp:
             write_visit(tmp, source)
             record = {"key": str(key), "n_frames": source.frames.n_frames, "reference": source.reference.hashes}
             return commit(tmp, final, record)

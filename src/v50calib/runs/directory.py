@@ -13,7 +13,6 @@ from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.lock_objects import NAME as LOCK
-from v50calib.runs.redact import redact_config
 
 if TYPE_CHECKING:
     from v50calib.config.models import RunConfig
@@ -75,6 +74,7 @@ def check_writable(out: ObjectPath) -> None:
 def mark_run_dir(out: Location, config: RunConfig) -> None:
     """Write config.yaml, the resolved config with its hash; secrets and the paths of keys are masked. Raises StoreError."""
     from v50calib.config.provenance import config_hash
+    from v50calib.config.redact import redact_config
 
     mark = out / MARK
     content = {"config_hash": config_hash(config), **redact_config(config.model_dump(mode="json"))}
