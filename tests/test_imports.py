@@ -41,8 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
-    "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables"},
-    "runs": BASE | {"schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
+    "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
+    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},

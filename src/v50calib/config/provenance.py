@@ -13,6 +13,7 @@ from typing import Any
 
 from v50calib.array_files import split_name
 from v50calib.config.models import RunConfig
+from v50calib.config.redact import redact_config
 
 PACKAGES = ("v50calib", "numpy", "scipy", "xarray", "zarr", "dask", "numba", "pyarrow")
 
@@ -84,10 +85,10 @@ def versions() -> dict[str, str]:
 
 
 def product_attrs(config: RunConfig, visit_attrs: dict[str, Any], reference_hashes: dict[str, str]) -> dict[str, Any]:
-    """Attributes written into a product: who it is of and what made it. No time stamps, no paths."""
+    """Attributes written into a product: who it is of and what made it, secrets masked. No time stamps, no paths."""
     return {
         **visit_attrs,
-        "config": decisive(config),
+        "config": json.dumps(redact_config(json.loads(decisive(config))), sort_keys=True),
         "config_hash": config_hash(config),
         "reference_hashes": json.dumps(reference_hashes, sort_keys=True),
         "versions": json.dumps(versions(), sort_keys=True),

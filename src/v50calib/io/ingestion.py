@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from v50calib.io.storage.commit import commit, is_committed, read_record, stagin
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.processes import worker_pool
+from v50calib.safety.files import refuse_links
 
 #: called after each visit: what became of it ("train/1/0/FGS1 written"), number of visits done, number of all
 Progress = Callable[[str, int, int], None]
@@ -119,9 +121,11 @@ def ingest_visit(root: Root, store: Location, key: VisitKey, threads: int | None
         # the same content in files of another time
         write_record(final, read_record(final) | {SOURCE: made_of})
         return False
+    if isinstance(store, Path) and isinstance(final, Path):
+        refuse_links(store, final)
     try:
         create_parents(store, key)
-        with staging(final) as tmp:
+        with staging(final, store) as tmp:
             write_visit(tmp, source)
             record = {"key": str(key), "n_frames": source.frames.n_frames, "reference": source.reference.hashes, SOURCE: made_of}
             return commit(tmp, final, record, replace=there)

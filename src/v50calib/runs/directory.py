@@ -14,7 +14,6 @@ from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.ours import is_run_dir
 from v50calib.runs.lock_objects import NAME as LOCK
-from v50calib.runs.redact import redact_config
 from v50calib.untrusted.yaml_text import load_yaml
 
 if TYPE_CHECKING:
@@ -86,6 +85,7 @@ def check_writable(out: ObjectPath) -> None:
 def mark_run_dir(out: Location, config: RunConfig) -> None:
     """Write config.yaml, the resolved config with its hash; secrets and the paths of keys are masked. Raises StoreError."""
     from v50calib.config.provenance import config_hash
+    from v50calib.config.redact import redact_config
 
     mark = out / MARK
     content = {"config_hash": config_hash(config), **redact_config(config.model_dump(mode="json"))}

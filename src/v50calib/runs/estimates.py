@@ -25,7 +25,7 @@ def write_estimates(run_dir: Location, method: str, ds: xr.Dataset, record: Mapp
     """Write the estimates of a method; older ones of it are replaced. Raises StoreError where the disk is full or not writable."""
     final = run_dir / STORE / method
     try:
-        with staging(final) as tmp:
+        with staging(final, run_dir / STORE) as tmp:
             written = write_group(tmp, ds)
             commit(tmp, final, dict(record), written, replace=True)
     except OSError as exc:

@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import socket
-import stat
 import threading
 import time
 import uuid
@@ -31,6 +30,7 @@ from v50calib.io.storage.machine import machine_id
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.lock_objects import BEAT_S, NAME, is_beating, object_lock, read_record, refusal, taken_over
 from v50calib.runs.stop import STOP
+from v50calib.safety.files import open_own
 
 WATCH_S = 4 * BEAT_S
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
@@ -185,16 +185,13 @@ def _open(run_dir: Path, flags: int) -> int:
     """The lock file, which must be a file of its own: a link would lead elsewhere, and its target would be overwritten."""
     path = run_dir / NAME
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        return open_own(path, flags)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             raise StoreError(f"'{path}' is a symbolic link, and a lock is a file of its own: remove the link") from exc
+        if exc.errno == errno.EINVAL:
+            raise StoreError(f"'{path}' is {exc.strerror}") from exc
         raise StoreError(f"cannot write into '{run_dir}' ({exc.strerror}): give another --out or change its permissions") from exc
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        os.close(descriptor)
-        raise StoreError(f"'{path}' is no file of its own (it has {found.st_nlink} names, or is a device or pipe): remove it")
-    return descriptor
 
 
 def _acquire(descriptor: int, run_dir: Path) -> bool:

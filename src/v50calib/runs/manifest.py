@@ -16,6 +16,7 @@ from typing import Any, Literal
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.safety.files import open_own
 
 State = Literal["done", "skipped", "failed", "retry", "interrupted"]
 NAME = "manifest.jsonl"
@@ -67,7 +68,7 @@ def append(run_dir: Location, entry: Entry) -> None:
     if isinstance(run_dir, ObjectPath):
         _put(run_dir / PARTS, line)
         return
-    descriptor = os.open(run_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = open_own(run_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         size = os.fstat(descriptor).st_size
         # a killed driver or a full disk can leave half a line: this one must not be joined to it

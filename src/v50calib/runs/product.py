@@ -96,7 +96,7 @@ def write_product(
     final = product_path(root, key)
     record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}
     try:
-        with staging(final) as tmp:
+        with staging(final, root) as tmp:
             written = write_group(tmp, ds)
             check_token(root.parent, lock)
             commit(tmp, final, record, written, replace=True)

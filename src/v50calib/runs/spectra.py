@@ -44,7 +44,7 @@ def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping
     """
     final = root / planet_id
     try:
-        with staging(final) as tmp:
+        with staging(final, root) as tmp:
             written = write_group(tmp, ds)
             check_token(root.parent, lock)
             commit(tmp, final, dict(record), written, replace=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
+from v50calib.config.redact import redact
 from v50calib.errors import ClusterError, ConfigError, DataError, LockLostError, RunInterruptedError, StoreError, V50CalibError
 from v50calib.io.storage.location import Location
 from v50calib.markup import table
@@ -119,12 +120,12 @@ class Bookkeeping:
             # the records are another run's by now
             raise
         except RunInterruptedError as exc:
-            self._interrupt(str(exc))
-            self._state.close("interrupted", str(exc))
+            self._interrupt(redact(str(exc)))
+            self._state.close("interrupted", redact(str(exc)))
             raise RunInterruptedError(f"{self._counts_so_far()}{exc}", exc.exit_code - 128) from None
         except V50CalibError as exc:
-            self._interrupt(str(exc))
-            self._state.close("stopped", str(exc))
+            self._interrupt(redact(str(exc)))
+            self._state.close("stopped", redact(str(exc)))
             raise
         with self._writing():
             self.lock.check()

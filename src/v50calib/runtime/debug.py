@@ -24,6 +24,7 @@ from v50calib.io.keys import VisitKey
 from v50calib.io.storage.commit import commit, staging
 from v50calib.io.storage.location import Location, replace_bytes
 from v50calib.runs.product import product_path
+from v50calib.safety.files import refuse_links
 from v50calib.stages.tile import Tile, cut
 
 DEBUG, INTERMEDIATE = "debug", "intermediate.zarr"
@@ -55,6 +56,8 @@ def save_images(run_dir: Location, key: VisitKey, engine: Engine, frames: Frames
 
     folder = product_path(run_dir / DEBUG, key)
     n_pairs = frames.n_frames // 2
+    if isinstance(run_dir, Path) and isinstance(folder, Path):
+        refuse_links(run_dir / DEBUG, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stage, indices in asked.items():
@@ -116,7 +119,7 @@ def save_frames(run_dir: Location, key: VisitKey, engine: Engine, frames: Frames
         final = product_path(run_dir / INTERMEDIATE, key) / stage.name
         record = {"config_hash": engine.fingerprint, "stage": stage.name}
         try:
-            with staging(final) as tmp:
+            with staging(final, run_dir / INTERMEDIATE) as tmp:
                 _write_stage(tmp, engine, frames, visit, stage, step)
                 commit(tmp, final, record, replace=True)
         except OSError as exc:

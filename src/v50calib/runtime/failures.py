@@ -18,9 +18,9 @@ from distributed import KilledWorker
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
+from v50calib.config.redact import redact
 from v50calib.errors import LockLostError
 from v50calib.io.keys import VisitKey
-from v50calib.runs.redact import redact
 from v50calib.runs.stop import VisitStoppedError
 
 #: retry: may pass by itself; give_up: the visit's own fault, which every attempt meets; stop: every visit would fail alike

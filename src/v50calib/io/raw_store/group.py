@@ -26,6 +26,7 @@ from v50calib.io.storage.location import Location, replace_text, zarr_source
 from v50calib.io.storage.shards import ShardedFrames, open_sharded
 from v50calib.io.storage.zarr_groups import read_array, write_array
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, make_reference
+from v50calib.safety.files import write_beside
 from v50calib.schema import RAW_VISIT, instrument_of, pair_chunks
 
 FORMAT = "v50calib-raw"
@@ -167,9 +168,11 @@ def create_store(store: Location) -> None:
         raise StoreError(f"{store} {what} and is not a raw store: choose a new or empty folder for the store")
     try:
         store.mkdir(parents=True, exist_ok=True)
-        probe = store / ".write-test"
-        probe.write_bytes(b"")
-        probe.unlink()
+        if isinstance(store, Path):
+            write_beside(store / "write-test", b"").unlink()
+        else:
+            (store / ".write-test").write_bytes(b"")
+            (store / ".write-test").unlink()
         if not (store / "zarr.json").is_file():
             _write_group(store, {"format": FORMAT, "version": VERSION})
     except OSError as error:

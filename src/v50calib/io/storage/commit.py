@@ -31,6 +31,7 @@ from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.machine import pid_space
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.safety.files import refuse_links
 
 COMMIT_NAME = "_COMMIT.json"
 #: whether the owner of a staging directory on another host lives cannot be found out; older than this it counts as abandoned
@@ -68,11 +69,12 @@ def marked_group() -> Iterator[None]:
 
 
 @contextmanager
-def staging(final: Location) -> Iterator[Path]:
+def staging(final: Location, below: Location | None = None) -> Iterator[Path]:
     """Yield an empty directory beside `final`, on the same file system; it is removed unless it was committed.
 
     For an object store it is a local temporary directory, from which `commit` puts the objects. Staging directories that killed
     runs left for the same `final` are removed first.
+    below: the store that `final` is in; no part of the path from there on may be a symbolic link.
     Raises StoreError where the directory cannot be made.
     """
     if isinstance(final, ObjectPath):
@@ -80,6 +82,8 @@ def staging(final: Location) -> Iterator[Path]:
             yield Path(folder)
         return
     target = final
+    if isinstance(below, Path):
+        refuse_links(below, target)
     tmp = _hidden(target, "tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

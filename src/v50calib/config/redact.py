@@ -17,7 +17,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIV
 #: shortest value that is masked: shorter ones are words that occur in any text
 _SHORTEST = 6
 #: parts of the config that name key files or hold a user's shell lines
-HIDDEN = ("runtime.tls.ca", "runtime.tls.cert", "runtime.tls.key", "runtime.queue.prologue")
+HIDDEN = ("runtime.tls.ca", "runtime.tls.cert", "runtime.tls.key", "runtime.queue.prologue", "runtime.queue.directives")
 
 
 def redact(text: str) -> str:
@@ -44,7 +44,7 @@ def _redact(text: str, secrets: list[str]) -> str:
 
 
 def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
-    """A dumped config with the HIDDEN parts masked if they are set, and secrets in all its texts.
+    """A dumped config with the HIDDEN parts masked if they are set, and secrets in all its texts, those in lists included.
 
     >>> redact_config({"runtime": {"tls": {"key": "/home/me/key.pem", "ca": None}, "retries": 2}})
     {'runtime': {'tls': {'key': '***', 'ca': None}, 'retries': 2}}
@@ -55,7 +55,10 @@ def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
         if path in HIDDEN:
             return MASK if node else node
         if isinstance(node, dict):
-            return {k: walk(v, f"{path}.{k}" if path else str(k)) for k, v in node.items()}
+            return {k: MASK if v and isinstance(v, str) and _SECRET_NAME.search(str(k)) else walk(v, f"{path}.{k}" if path else str(k))
+                    for k, v in node.items()}  # fmt: skip
+        if isinstance(node, (list, tuple)):
+            return [walk(item, f"{path}[]") for item in node]
         return _redact(node, secrets) if isinstance(node, str) else node
 
     masked = walk(tree, "")
