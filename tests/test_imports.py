@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": DATA | {"kernels", "tables"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
-    "__init__": {"io", "pipeline", "runs", "runtime"},
+    "__init__": {"errors", "io", "pipeline", "runs", "runtime"},
     "__main__": {"cli"},
 }
 #: sub-folders of `stages` that every stage may import: none of them is a stage

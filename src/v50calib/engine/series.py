@@ -140,7 +140,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     if series.time_h.size < 2:
         raise DataError(
             f"{instrument}: the visit has {series.time_h.size} pair of reads, a light curve two at least: its file is cut, get it again; "
-            "for the photometry of a single frame set calib.trace.enabled=false"
+            "for the photometry of a single frame set calib.trace.enabled and calib.phase.enabled to false"
         )
     require_finite("trace", calib.trace, series.flux, "the light curves", str(instrument))
     series = with_regressors(series, curves, visit, ordered, calib.trace)
