@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulate": DATA | {"kernels", "processes", "tables"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
-    "__init__": {"io", "pipeline", "runs", "runtime", "safety"},
+    "__init__": {"errors", "io", "pipeline", "runs", "runtime", "safety"},
     "__main__": {"cli"},
 }
 #: sub-folders of `stages` that every stage may import: none of them is a stage

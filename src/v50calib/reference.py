@@ -84,7 +84,7 @@ def hash_text(text: str) -> str:
 def make_reference(maps: Mapping[str, NDArray[np.generic]], adc_offset: float, adc_gain: float, absent: Collection[str] = ()) -> Reference:
     """Build a Reference from its five maps, computing the hashes; `absent` names those that hold benign values only.
 
-    Raises DataError where a map is missing.
+    Raises DataError where a map is missing, or all pixels are dead.
 
     >>> one = np.ones((2, 3))
     >>> maps = {"dark": one, "dead": 0 * one, "flat": one, "read": one, "linear_corr": np.zeros((6, 2, 3))}
@@ -97,6 +97,10 @@ def make_reference(maps: Mapping[str, NDArray[np.generic]], adc_offset: float, a
         raise DataError(f"calibration maps {missing} are missing; found {sorted(maps)}: add them before calibrating")
     floats = {n: np.ascontiguousarray(maps[n], dtype=np.float64) for n in MAP_NAMES if n != "dead"}
     dead = np.ascontiguousarray(maps["dead"], dtype=np.bool_)
+    if dead.size and dead.all():
+        raise DataError(
+            f"all {dead.size} pixels are dead by the map 'dead': it is damaged, or true means good in it; it is true (1) for dead pixels"
+        )
     hashes = {name: hash_array(dead if name == "dead" else floats[name]) for name in MAP_NAMES}
     names = tuple(n for n in MAP_NAMES if n in absent)
     hashes |= dict.fromkeys(names, "none")

@@ -18,6 +18,7 @@ from v50calib.engine.depths import FitInput, depths_of, fit_input
 from v50calib.engine.guards import guard, phase_numbers, photometry_numbers, require_finite, trace_numbers
 from v50calib.engine.process import with_process, with_process_errors
 from v50calib.engine.result import ChunkResult, assemble_bins
+from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.blocks import Depths
 from v50calib.kernels.covariance import weighted_depth
@@ -162,6 +163,11 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     require_finite("photometry", calib.photometry, sums.totals, "the frames' sums", str(instrument))
     if not calib.trace.enabled:
         return guarded(SeriesResult(curves, series, None, None, None, None), calib, str(instrument))
+    if series.time_h.size < 2:
+        raise DataError(
+            f"{instrument}: the visit has {series.time_h.size} pair of reads, a light curve two at least: its file is cut, get it again; "
+            "for the photometry of a single frame set calib.trace.enabled and calib.phase.enabled to false"
+        )
     require_finite("trace", calib.trace, series.flux, "the light curves", str(instrument))
     series = with_regressors(series, curves, visit, ordered, calib.trace)
     found = baseline_and_transit(series, calib)

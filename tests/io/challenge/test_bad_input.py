@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from v50calib.errors import DataError
+from v50calib.io.catalog import scan
 from v50calib.io.challenge.parquet import open_parquet_frames
+from v50calib.io.keys import VisitKey
 from v50calib.io.visit import open_visit
 
 SIGNAL = "train/5/FGS1_signal_0.parquet"
@@ -172,6 +174,25 @@ def test_some_nan_in_a_map_is_data_not_an_error(broken: Path, columns: Columns) 
 def test_map_of_words(broken: Path) -> None:
     pq.write_table(pa.table({f"c{i}": ["x"] * 32 for i in range(32)}), broken / MAPS / "flat.parquet")
     assert "expected floating point" in message(broken)
+
+
+def test_all_pixels_dead(broken: Path) -> None:
+    for dead in (np.ones((32, 32), bool), np.ones((32, 32))):
+        pq.write_table(pa.table({f"c{i}": dead[:, i] for i in range(32)}), broken / MAPS / "dead.parquet")
+        assert "dead.parquet says that all 1024 pixels are dead: it is damaged, or true means good in it" in message(broken)
+
+
+def test_a_visit_whose_number_has_leading_zeros(broken: Path) -> None:
+    """It is listed, so that it is told of; and how it has to be named."""
+    folder = broken / "train" / "5"
+    (broken / SIGNAL).rename(folder / "FGS1_signal_01.parquet")
+    (broken / MAPS).rename(folder / "FGS1_calibration_01")
+    assert VisitKey("5", 1, "FGS1") in scan(broken)
+    with pytest.raises(DataError, match=r"01(\.parquet)?: a visit's number has no leading zeros \(01\): rename .* e\.g\. FGS1_\w+_1"):
+        open_visit(broken, 5, 1, "FGS1")
+    (folder / "FGS1_signal_01.parquet").rename(folder / "FGS1_signal_1.parquet")
+    (folder / "FGS1_calibration_01").rename(folder / "FGS1_calibration_1")
+    assert open_visit(broken, 5, 1, "FGS1").sizes["time"] == 20
 
 
 @pytest.mark.parametrize(

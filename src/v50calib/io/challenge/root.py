@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from v50calib.errors import DataError
 from v50calib.io.challenge.parquet import ParquetFrames, open_parquet_frames
 from v50calib.io.challenge.tables import AXIS_FILE, read_axes, read_reference, read_star, visit_files
 from v50calib.io.folders import planet_folders, planet_objects
@@ -47,6 +48,8 @@ class ChallengeRoot:
 
     def open(self, key: VisitKey, threads: int | None = None) -> VisitSource:
         files = visit_files(self.location, key)
+        if not files.signal.is_file():
+            self._refuse_padded(key)
         frames = open_parquet_frames(files.signal, INSTRUMENT[key.instrument].shape, threads=threads)
         reference = read_reference(self.location, key, files)
         axes = read_axes(self.location, key.instrument, frames.n_frames)
@@ -61,6 +64,18 @@ class ChallengeRoot:
         attrs |= {f"star_{name}": value for name, value in read_star(self.location, key).items()}
         attrs["layout"] = files.layout
         return VisitSource(key, frames, reference, axes.time_h, axes.exposure_s, axes.wavelength, attrs)
+
+    def _refuse_padded(self, key: VisitKey) -> None:
+        """Raises DataError where a visit's file is there under a number with leading zeros, by which it is listed but not found."""
+        for _, _, name in self._files(key.planet_id):
+            match = _VISIT_FILE.fullmatch(name)
+            number = match[2] if match and match[1] == key.instrument else None
+            if number and number.startswith("0") and number != "0" and int(number) == key.visit:
+                right = name.replace(f"_{number}", f"_{key.visit}")
+                path = self.location / key.split / key.planet_id / name
+                raise DataError(
+                    f"{path}: a visit's number has no leading zeros ({number}): rename the file and the folder of its maps, e.g. {right}"
+                )
 
     def instrument(self, key: VisitKey) -> Instrument:
         return instrument_of({"instrument": key.instrument})

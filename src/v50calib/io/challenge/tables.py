@@ -169,14 +169,14 @@ def _read_map(folder: Location, name: str, shape: tuple[int, int]) -> NDArray[np
 
 
 def _as_mask(path: Location, values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    if values.dtype.kind == "b":
-        return values.astype(np.bool_)
-    if values.dtype.kind in "fiu":
-        if values.dtype.kind == "f" and np.isnan(values).all():
-            raise DataError(f"map {path} has no finite value ({values.size} pixels, all NaN): re-download it")
-        if np.isin(values, (0, 1)).all():
-            return values.astype(np.bool_)
-    raise DataError(f"map {path} has values of type {values.dtype} other than true/false: re-download it")
+    if values.dtype.kind == "f" and np.isnan(values).all():
+        raise DataError(f"map {path} has no finite value ({values.size} pixels, all NaN): re-download it")
+    if values.dtype.kind != "b" and not (values.dtype.kind in "fiu" and np.isin(values, (0, 1)).all()):
+        raise DataError(f"map {path} has values of type {values.dtype} other than true/false: re-download it")
+    mask = values.astype(np.bool_)
+    if mask.all():
+        raise DataError(f"map {path} says that all {mask.size} pixels are dead: it is damaged, or true means good in it; re-download it")
+    return mask
 
 
 def _planet_row(path: Location, planet_id: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.dq import DQ
+from v50calib.errors import DataError
 from v50calib.kernels.arrays import Flags, Float, Index, Real
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import Shift, linear_variance, spectral_shift, subtract_smooth
@@ -80,6 +81,11 @@ class Photometry:
         excess = background_excess(background, self.config.flags.excessive_bkg)
         centre, limit = robust_limits(background, BACKGROUND_CLIP)
         dead = ~np.isfinite(constants.areas.flux)
+        if dead.all():
+            raise DataError(
+                f"none of the {dead.size} channels has a usable pixel: look at the visit's maps dead and flat, and at what calib.flat and "
+                "calib.dark mask"
+            )
         area, smoothing = np.where(dead, 0.0, constants.areas.flux), constants.background
         background = subtract_smooth(flux, background, centre, limit, area, smoothing.smooth_pairs, smoothing.smooth_columns)
         # a column without a usable pixel has no flux; NaN must not reach the sums over columns
@@ -131,6 +137,11 @@ class Photometry:
         moments, areas = maps.totals(sums, maps.moments), constants.areas.moments
         if constants.spectral:
             span = constants.drift_columns
+            if not flux[:, span].any():
+                raise DataError(
+                    "no column with light in the part of the spectrum that shows its drift: look at the visit's maps dead and flat, or set "
+                    "calib.photometry.centroid.method=none"
+                )
             found = spectral_shift(flux[:, span])
             return found.shift, y0 + (moments[:, Y] - background[:, span] @ areas[Y, span]) / found.total, found
         level, area = background[:, 0], areas[:, 0]
