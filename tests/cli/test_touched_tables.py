@@ -42,10 +42,10 @@ def test_ids_as_floats_are_scored_and_not_written_on(tmp_path: Path) -> None:
     assert out.read_text().splitlines()[1].startswith("1311275808,")
     lines[3] = lines[3].replace("1311275810.0", "1.31E+09")
     pred.write_text("\n".join(lines))
-    done = invoke("uncertainty", "apply", "--model", model, "--pred", pred, "--out", out)
+    done = invoke("uncertainty", "apply", "--model", model, "--pred", pred, "--out", tmp_path / "rest.csv")
     assert done.exit_code == 1
     assert "float.csv' line 4 is left out: planet id '1.31E+09'" in done.stderr
-    assert len(read_predictions(out).ids) == 39
+    assert len(read_predictions(tmp_path / "rest.csv").ids) == 39
     assert "in predictions: 1311275810" in invoke("score", pred, tmp_path / "train.csv").stderr
 
 

@@ -1,4 +1,4 @@
-"""No folder to keep compiled kernels in, as without HOME and with a package that cannot be written: one sentence with the remedy."""
+"""No folder to keep compiled kernels in, also none that the package chooses by itself: one sentence with the remedy."""
 
 from __future__ import annotations
 
@@ -21,18 +21,29 @@ from numba.core import caching
 for kind in (caching.FunctionCache._impl_class, caching.CacheImpl, caching.CompileResultCacheImpl):
     kind._locator_classes = [c for c in kind._locator_classes if "UserProvided" in c.__name__]
 """
+#: as where `safety.compiled` finds no folder that numba takes
+NONE_CHOSEN = """
+import os, v50calib
+from numba.core import config
+os.environ.pop("NUMBA_CACHE_DIR", None)
+config.CACHE_DIR = ""
+"""
 
 
-def run(code: str, *arguments: str, cache: Path | None = None, home: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(code: str, *arguments: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "HOME")}
-    environment |= ({"NUMBA_CACHE_DIR": str(cache)} if cache is not None else {}) | ({"HOME": home} if home is not None else {})
+    environment |= {"NUMBA_CACHE_DIR": str(cache)} if cache is not None else {}
     return subprocess.run(
-        [sys.executable, "-c", ONLY_THE_VARIABLE + code, *arguments], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", ONLY_THE_VARIABLE + ("" if cache else NONE_CHOSEN) + code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
-def command(*arguments: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return run("from v50calib.cli.main import main\nmain(prog_name='v50calib')", *arguments, cache=cache)
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("from v50calib.cli.main import main\nmain(prog_name='v50calib')", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -47,10 +58,10 @@ def test_commands_say_it_in_one_sentence(arguments: tuple[str, ...]) -> None:
     assert "HOME=(not set) can be written; export NUMBA_CACHE_DIR=FOLDER" in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    done = command("score", "a.csv", "b.csv", cache=tmp_path / "file" / "below")
-    assert f"neither NUMBA_CACHE_DIR={tmp_path}/file/below, the package's folder" in done.stderr
+def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/nowhere")
+    said = str(no_cache(RuntimeError("cannot cache function 'f': no locator available for file 'a.py'")))
+    assert "neither NUMBA_CACHE_DIR=/nowhere, the package's folder" in said
 
 
 def test_doctor_survives_and_says_it(tmp_path: Path) -> None:
@@ -84,3 +95,13 @@ def test_jobs_of_a_queue_inherit_the_folder(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_other_errors_are_not_that() -> None:
     assert no_cache(RuntimeError("dictionary changed size")) is None
+
+
+def test_a_user_without_a_home(tmp_path: Path) -> None:
+    """As a container's `--user 1234`: no HOME, no entry among the users."""
+    code = "import pwd\npwd.getpwuid = lambda _: {}[0]\nimport os, v50calib\nprint(os.environ['NUMBA_CACHE_DIR'])"
+    environment = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "v50calib-numba-" in done.stdout
+    assert not list(tmp_path.iterdir())

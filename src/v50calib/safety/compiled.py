@@ -51,8 +51,10 @@ def fault(folder: Path) -> str:
 
 
 def _candidates(given: str | None) -> list[Path]:
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "v50calib" / "numba"
-    return [Path(given).absolute(), own] if given else [own]
+    # expanduser of a Path raises where there is no HOME and the user has no entry, as in a container with a number for a user
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    own = [] if cache.startswith("~") else [Path(cache) / "v50calib" / "numba"]
+    return [Path(given).absolute(), *own] if given else own
 
 
 def _made(folder: Path) -> bool:
