@@ -32,7 +32,9 @@ from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
 
 #: variables of a visit's product that the fit needs
-INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "fit_shift_noise", "wavelength")
+INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength")
+#: not in products of older versions
+SHIFT_NOISE = "fit_shift_noise"
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,14 @@ def fitted_dataset(out: Location, planet_id: str, labels: Sequence[str]) -> xr.D
 def observation(path: Location) -> Observation | None:
     """A visit of one instrument as the planet's fit needs it; None where its product was made without."""
     attrs = product_attrs(path)
-    found = product_arrays(path, INPUTS)
+    found = product_arrays(path, (*INPUTS, SHIFT_NOISE))
     if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
         return None
-    time, flux, sigma, design, darkening, ridge, along, wavelength = (np.asarray(found[name], np.float64) for name in INPUTS)
+    time, flux, sigma, design, darkening, ridge, wavelength = (np.asarray(found[name], np.float64) for name in INPUTS)
     given = FitInput(
         time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
-        additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"), shift_noise=along,
+        additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"),
+        shift_noise=np.asarray(found[SHIFT_NOISE], np.float64) if SHIFT_NOISE in found else None,
     )  # fmt: skip
     ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
     return Observation(
