@@ -155,7 +155,7 @@ def test_the_source_has_no_such_call() -> None:
     "planet", ["..", "../1", "/etc", "a/b", "a\\b", ".", "", "1\0", "%2e%2e", "a b", "1\n2", "~root", float("nan"), "é"]
 )
 def test_planet_ids_that_could_leave_the_root(dataset: Path, planet: object) -> None:
-    with pytest.raises(DataError, match="not valid"):
+    with pytest.raises(DataError, match=r"not valid|there is no planet id"):
         normalise_planet_id(planet)
     with pytest.raises(DataError):
         open_visit(dataset, planet)

@@ -71,8 +71,6 @@ def test_noise_of_a_measured_shift_in_the_spectrum_that_it_corrects() -> None:
     found = lightcurves.spectral_shift(spectra)
     noise = np.sqrt(mean) / mean.sum()
     along = found.noise_along(noise)
-    # the noise of a shift without any motion is the scatter of the shifts themselves
-    assert abs(found.sigma / found.shift.std() - 1.0) < 0.05
     left = spectra / found.total[:, None] - found.mean + np.outer(found.shift, np.gradient(found.mean))
     values, vectors = np.linalg.eigh(np.cov((left / noise).T))
     size = float(np.square(along).sum())
@@ -80,13 +78,3 @@ def test_noise_of_a_measured_shift_in_the_spectrum_that_it_corrects() -> None:
     assert abs(values[-1] / (1.0 + size) - 1.0) < 0.08
     assert values[-2] < 2.0
     assert abs(vectors[:, -1] @ along) / np.sqrt(size) > 0.98
-
-
-def test_noise_of_a_shift_is_not_its_motion() -> None:
-    """Spectra without noise that move by 20 mpx: the halves of their columns agree."""
-    rng, column = np.random.default_rng(1), np.arange(320.0)
-    moved = column - 0.02 * rng.normal(size=(300, 1))
-    spectra = 1e5 * np.exp(-(((moved - 80.0) / 90.0) ** 2)) / (1.0 + np.exp(-(moved - 20.0) / 3.0)) / (1.0 + np.exp((moved - 300.0) / 3.0))
-    found = lightcurves.spectral_shift(spectra)
-    assert found.sigma < 1e-4
-    assert 0.015 < found.shift.std() < 0.025

@@ -102,7 +102,7 @@ def shared_columns(calib: CalibConfig) -> int:
     """Columns of the errors that the channels of a visit have in common: the fit's, and one of a Gaussian process.
 
     >>> shared_columns(CalibConfig()), shared_columns(CalibConfig.model_validate({"trace": {"along_time": {"method": "gp"}}}))
-    (13, 14)
+    (14, 15)
     """
     return SHARED + int(calib.trace.along_time.has_process)
 

@@ -22,7 +22,7 @@ from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Mask, Real
 from v50calib.kernels.blocks import Depths
 from v50calib.kernels.covariance import weighted_depth
-from v50calib.kernels.series import bin_mean, without_noise
+from v50calib.kernels.series import bin_mean
 from v50calib.schema import Instrument
 from v50calib.stages.phase.ephemeris import refit_white, white_residual
 from v50calib.stages.phase.limb_darkening import darkening_of, halfway
@@ -146,17 +146,12 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     repeated = _repeated(ordered, white, curves.variance[:, whole])
     curves, lost = flag_lost(curves, white, repeated)
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
-    shift_noise = curves.shift_noise
-    if shift_noise is not None and curves.shift_sigma is not None:
-        x, kept = without_noise(x, curves.shift_sigma)
-        # what is not read from the noise leaves none
-        shift_noise = shift_noise * math.sqrt(kept)
     layout = (instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     wavelength = channel_wavelengths(*layout)
     series = Series(
         time_h=pair_times(visit.state.time_h, visit.between), flux=curves.flux, var=curves.variance, dq=curves.dq, x=x, y=y,
         wavelength_um=wavelength, star=star, slow_var=curves.slow_var, fast_var=curves.fast_var, shared=curves.shared,
-        shift_noise=shift_noise,
+        shift_noise=curves.shift_noise,
         used=~lost if lost.any() else None,
         darkening=darkening_of(calib.phase.limb_darkening, wavelength, star, visit.state.planet_id, channel_edges(*layout)),
     )  # fmt: skip

@@ -21,8 +21,6 @@ SMOOTH_DEGREE = 6
 FAINT = 0.3
 #: and the least share of the gradient's square that must be left
 LEAST_SHARE = 0.1
-#: standard deviation of a normal distribution per median absolute deviation
-MAD_TO_SIGMA = 1.4826022185056018
 _FAST = {"contract", "nsz", "arcp"}
 # NaN carries meaning: no nnan here
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)
@@ -186,12 +184,10 @@ def _shift_weights(mean: Float) -> Float:
 
 @dataclass(frozen=True)
 class Shift:
-    """shift (time,) px and total (time,) of spectra; sigma: noise of a shift, px, as even and odd columns differ in it; mean (column,): the
-    normalized spectrum; weights (column,) that read the shift."""
+    """shift (time,) px and total (time,) of spectra; mean (column,): the normalized spectrum; weights (column,) that read the shift."""
 
     shift: Float
     total: Float
-    sigma: float
     mean: Float
     weights: Float
 
@@ -234,17 +230,8 @@ def spectral_shift(spectra: Real) -> Shift:
     _mean_into(spectra, total, mean)
     mean /= n
     weights = _shift_weights(mean)
-    slope, halves = -np.gradient(mean), []
-    for half in (0, 1):
-        own = np.zeros(nc)
-        own[half::2] = weights[half::2]
-        _project_into(spectra, own, projected)
-        halves.append((projected / total - mean @ own, own @ slope))
-    (even, by_even), (odd, by_odd) = halves
-    # halves see the same motion; what changes slowly between them is no noise
-    apart = np.diff(even / by_even - odd / by_odd) if by_even * by_odd != 0 else np.zeros(0)
-    sigma = MAD_TO_SIGMA * float(np.median(np.abs(apart))) / np.sqrt(8.0) if apart.size else 0.0
-    return Shift((even + odd) / (by_even + by_odd), total, sigma, mean, weights)
+    _project_into(spectra, weights, projected)
+    return Shift(-(projected / total - mean @ weights) / (weights @ np.gradient(mean)), total, mean, weights)
 
 
 @_jit

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_coeffs, savgol_filter
 
 from v50calib.kernels import binned
 from v50calib.kernels.arrays import Float, Mask, Real
-from v50calib.kernels.lightcurves import MAD_TO_SIGMA as MAD_TO_SIGMA
 from v50calib.kernels.lightcurves import apply_operator, isolated
 
+#: standard deviation of a normal distribution per median absolute deviation
+MAD_TO_SIGMA = 1.4826022185056018
 #: samples in time that a robust level or scatter is taken from
 SIGMA_SAMPLES = 400
 #: limit of the first and last sample over that of others: theirs are on one side, and a slow change carries them off
@@ -161,30 +161,6 @@ def least_squares(design: Float, series: Real, use: Mask) -> Float:
     norm[norm == 0] = 1.0
     # one small pseudo-inverse for all channels; a term that does not vary gets a zero coefficient
     return apply_operator(np.linalg.pinv(scaled / norm) / norm[:, None], rows, series)
-
-
-def without_noise(values: Float, sigma: float, window: int = 25) -> tuple[Float, float]:
-    """A series (n,) whose samples have the noise sigma, less what is noise of its fast part; and the share of the fast part that is kept.
-
-    It is what a regression should take: a noisy regressor gets too small a coefficient, which leaves that share of the slow part behind.
-    Slow is a quadratic of `window` samples (Savitzky & Golay 1964); fast is the rest, times signal over signal and noise (Wiener).
-
-    >>> rng, slow = np.random.default_rng(0), np.sin(np.arange(500) / 80)
-    >>> found, kept = without_noise(slow + 0.01 * rng.normal(size=500), 0.01)
-    >>> kept < 0.15, float(np.std(found - slow)) < 0.004
-    (True, True)
-    >>> fast = slow + 0.1 * rng.normal(size=500)
-    >>> without_noise(fast + 0.01 * rng.normal(size=500), 0.01)[1] > 0.97
-    True
-    """
-    window = min(window, len(values) // 4 * 2 - 1)
-    if window < 5 or not np.isfinite(values).all() or not sigma > 0:
-        return values, 1.0
-    slow = savgol_filter(values, window, 2, mode="interp")
-    own = 1.0 - float(savgol_coeffs(window, 2)[window // 2])
-    seen = float(np.square(robust_sigma((values - slow)[:, None])[0]))
-    kept = float(np.clip(1.0 - own * sigma**2 / seen, 0.0, 1.0)) if seen > 0 else 1.0
-    return slow + kept * (values - slow), kept
 
 
 def bin_mean(values: Any, index: NDArray[np.integer], n_bins: int) -> tuple[Float, Float]:

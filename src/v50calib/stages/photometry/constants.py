@@ -101,7 +101,7 @@ class LightCurves:
     than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it, fast_var, in its variance. shared:
     neighbouring channels whose backgrounds are smoothed into one: in their sum errors add up, not variances.
     shift_noise (channel,): what the noise of a measured shift leaves in each channel, in units of its own noise (`Shift.noise_along`);
-    shift_sigma [px]: error of a pair's shift; both None where no shift was read from the spectrum.
+    None where no shift was read from the spectrum.
     flagged: samples or channels that each threshold of calib.photometry.flags, or the tracking, flagged.
     """
 
@@ -117,4 +117,3 @@ class LightCurves:
     shared: int = 1
     flagged: dict[str, int] = field(default_factory=dict)
     shift_noise: Float | None = None
-    shift_sigma: float | None = None

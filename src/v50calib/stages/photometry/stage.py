@@ -102,7 +102,7 @@ class Photometry:
         x, y, lost = follow(x, y, self.config.centroid.track, home)
         curves = self._channels(flux, background, x, y, dq, constants)
         if shift is not None and curves.flux.shape[1] == len(constants.channels.columns):
-            curves = replace(curves, shift_noise=_shift_noise(shift, curves, constants), shift_sigma=shift.sigma)
+            curves = replace(curves, shift_noise=_shift_noise(shift, curves, constants))
         return threshold_flags(self.config.flags, curves, constants, excess, lost)
 
     def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
@@ -178,8 +178,11 @@ def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstan
     total = float(np.median(shift.total))
     light = np.maximum(shift.mean * total, 0.0)
     where = constants.channels.columns - constants.drift_columns.start
-    seen = np.nanmedian(curves.variance[:: max(1, len(curves.variance) // 50)], axis=0).astype(np.float64)
-    variance = light + max(float(np.nanmedian(seen - light[where])), 0.0)
-    good = np.isfinite(seen) & (seen > 0)
-    variance[where[good]] = seen[good]
+    sample = curves.variance[:: max(1, len(curves.variance) // 50)].astype(np.float64)
+    good = np.isfinite(sample).all(axis=0) & (sample > 0).all(axis=0)
+    if not good.any():
+        return np.zeros(len(where))
+    seen = np.median(sample[:, good], axis=0)
+    variance = light + max(float(np.median(seen - light[where[good]])), 0.0)
+    variance[where[good]] = seen
     return shift.noise_along(np.sqrt(variance) / total)[where]
