@@ -237,10 +237,18 @@ def main() -> None:
             calibrate(root, work / folder / "run", "calib/nominal", ["output.cubes=none", *args.overrides], update=True)
             return root, judged(work / folder / "run", truth)
 
+        mark = work / "part" / "spoiled.json"
+        if mark.exists():
+            parser.error(
+                f"{work} holds frames that an earlier call has spoiled ({mark.name}): give another --work, or remove its folder 'part'"
+            )
         label = f"{args.planets} planets, {args.fraction:g} of the frames"
         root, sets[label] = judge("part", args.planets, args.fraction, args.seed)
         if args.nasty:
+            # written first: frames that are spoiled in part are no clean ones either
+            mark.write_text("{}")
             nasty = spoil(root, args.nasty, args.seed)
+            mark.write_text(json.dumps(nasty))
             _, sets[f"the same, {args.nasty:.0%} of them spoiled"] = judge("part", args.planets, args.fraction, args.seed)
         if args.full:
             _, sets[f"{args.full} planets, all frames"] = judge("full", args.full, 1.0, args.seed + 1)

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     # a run while it goes on; what is made of one afterwards
     "runtime": DATA
     | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
-    "export": BASE | {"schema", "kernels", "io", "runs"},
+    "export": BASE | {"schema", "kernels", "io", "runs", "untrusted"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
     "simulate": DATA | {"kernels", "processes", "tables"},

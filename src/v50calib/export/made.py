@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from v50calib.errors import StoreError
 from v50calib.export.grid import MADE_BY, MARK
 from v50calib.io.storage.commit import clean_leftovers
 from v50calib.io.storage.ours import HEAD, describe, head_of
+from v50calib.untrusted.npz import DAMAGED, read_npz
 
 #: bytes of a grid's description in an npz, of a line of headings in a CSV
 _META_BYTES, _LINE_BYTES = 2**24, 2**18
@@ -86,12 +84,8 @@ def _json(path: Path) -> dict[str, Any]:
 def _archive_about(path: Path) -> dict[str, Any]:
     """Attributes of a grid in an npz."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("meta.npy").file_size > _META_BYTES:
-                return {}
-            with archive.open("meta.npy") as member:
-                about = json.loads(str(np.lib.format.read_array(member, allow_pickle=False)))["about"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, MemoryError):
+        about = json.loads(str(read_npz(path, ["meta"], most=_META_BYTES)["meta"]))["about"]
+    except DAMAGED:
         return {}
     return about if isinstance(about, dict) else {}
 

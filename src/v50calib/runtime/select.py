@@ -58,8 +58,8 @@ def _refuse_both_splits(keys: Sequence[VisitKey]) -> None:
     twice = [label for label, count in counts.items() if count > 1]
     if twice:
         raise DataError(
-            f"{len(twice)} visits are in train/ and in test/, with one path for both products ({', '.join(twice[:3])}): calibrate one "
-            "split at a time, each into its own run directory: --only train, --only test"
+            f"{len(twice)} visits are in train/ and in test/, with one path for both products ({', '.join(twice[:3])}): calibrate "
+            "with --only train, --only test, each into its own run directory; other commands take a folder with one of the splits"
         )
 
 
