@@ -173,7 +173,7 @@ class _Update:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The depths as one amplitude sees them, residual and noise together: precision and pull of level and c, and the log evidence's rest."""
+    """The depths as one amplitude sees them, residual and noise together: precision and pull of level and c, the evidence's rest."""
 
     precision: Float
     pull: Float
