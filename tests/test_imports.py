@@ -34,9 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup", "tables"},
     # one planet's depths in, its spectrum out
-    "estimators": BASE | {"kernels", "schema", "untrusted"},
+    "estimators": BASE | {"kernels", "schema", "untrusted", "safety"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables", "safety"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files", "untrusted"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     # a run while it goes on; what is made of one afterwards
     "runtime": DATA
     | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
-    "export": BASE | {"schema", "kernels", "io", "runs", "untrusted"},
+    "export": BASE | {"schema", "kernels", "io", "runs", "untrusted", "safety"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
     "simulate": DATA | {"kernels", "processes", "tables"},

@@ -29,6 +29,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import fitted_planets
+from v50calib.safety.files import refuse_foreign_link
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
 FORMATS = get_args(Format)
@@ -144,7 +145,8 @@ def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     found = locate(out)
     if not isinstance(found, Path):
         raise ConfigError(f"export writes to a local file system, not to {found}: give a local path and copy the result")
-    # what a link points at is replaced, not the link
+    # what a link of one's own points at is replaced, not the link
+    refuse_foreign_link(found)
     found = found.resolve() if found.is_symlink() else found
     prepare_place(found, overwrite=overwrite)
     return found
