@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
     "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
     # calibrated visits in memory
-    "qc": BASE | {"kernels", "schema"},
+    "qc": BASE | {"kernels", "schema", "untrusted"},
     "plot": BASE | {"kernels", "schema", "qc"},
     # figures of a Dataset as its methods: imports plot when one is asked for
     "accessor": {"plot"},
@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": BASE | {"schema", "kernels", "io", "runs", "untrusted", "safety"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
-    "simulate": DATA | {"kernels", "processes", "tables"},
+    "simulate": DATA | {"kernels", "processes", "tables", "untrusted"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
     "__init__": {"errors", "io", "pipeline", "runs", "runtime", "safety"},

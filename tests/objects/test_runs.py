@@ -128,7 +128,7 @@ def test_a_replaced_product_is_never_a_mixture(bucket: ObjectPath, tmp_path: Pat
 
 
 @pytest.mark.parametrize("after", [0, 2, 3])
-def test_a_writer_with_other_digits_leaves_no_mixture(
+def test_two_writers_of_other_digits_leave_no_mixture(
     bucket: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """A second writer of the same product, with other bytes, starts after so many puts of the first (3: before its record is put)."""

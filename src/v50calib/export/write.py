@@ -30,6 +30,7 @@ from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import fitted_planets
 from v50calib.safety.files import refuse_foreign_link
+from v50calib.untrusted.json_text import load_json
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
 FORMATS = get_args(Format)
@@ -208,7 +209,7 @@ def _grid(
 
 def _units(path: Location, name: str) -> str:
     meta = path / name / "zarr.json"
-    return str(json.loads(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
+    return str(load_json(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
 
 
 def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[str, np.ndarray]]]:

@@ -21,6 +21,7 @@ from v50calib.safety.files import replacing
 from v50calib.schema import N_CHANNELS
 from v50calib.tables.sheet import by_planet, parse, readable, twice
 from v50calib.untrusted.npz import DAMAGED, npz_headers, read_npz
+from v50calib.untrusted.parquet import read_parquet
 
 #: channels of a submission, see `schema.CHANNELS`
 N_BINS = N_CHANNELS
@@ -229,7 +230,7 @@ def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, 
 
 def _parquet(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
     try:
-        frame = pd.read_parquet(path)
+        frame = read_parquet(path)
     except FileNotFoundError:
         raise DataError(f"'{path}' does not exist: give the file of {what}") from None
     except (OSError, ValueError) as exc:

@@ -32,6 +32,7 @@ from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.machine import pid_space
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.safety.files import refuse_links
+from v50calib.untrusted.json_text import load_json
 
 COMMIT_NAME = "_COMMIT.json"
 #: whether the owner of a staging directory on another host lives cannot be found out; older than this it counts as abandoned
@@ -52,7 +53,7 @@ def read_record(path: Location) -> dict[str, Any]:
     """The commit record of a finished directory. Raises StoreError where it is absent or not JSON."""
     marker = path / COMMIT_NAME
     try:
-        record = json.loads(marker.read_text())
+        record = load_json(marker.read_text())
     except FileNotFoundError:
         raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again") from None
     except (OSError, ValueError) as error:
@@ -198,7 +199,6 @@ def _put_files(tmp: Path, final: ObjectPath) -> dict[str, str]:
 
 
 def _tags_below(final: ObjectPath) -> dict[str, str]:
-    """e_tags by key of all objects below `final` but its record."""
     return {key: tag for key, tag in final.tags().items() if key != (final / COMMIT_NAME).key}
 
 
@@ -228,7 +228,7 @@ def check_complete(path: Location) -> None:
         below = Counter(_array_of(p) for p in path.objects())
     metas: list[Location] = [*path.rglob("zarr.json")]
     for meta in sorted(metas, key=str):
-        node = json.loads(meta.read_text())
+        node = load_json(meta.read_text())
         if node.get("node_type") != "array":
             continue
         grid = node["chunk_grid"]["configuration"]["chunk_shape"]
@@ -287,8 +287,7 @@ def _file_hash(path: Path) -> str:
 
 def clean_leftovers(final: Path) -> int:
     """Remove staging directories for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
-    target = final
-    return sum(_clean(entry, target.name) for entry in _entries(target.parent))
+    return sum(_clean(entry, final.name) for entry in _entries(final.parent))
 
 
 def clean_folder(folder: Location) -> int:
