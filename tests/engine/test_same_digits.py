@@ -45,7 +45,7 @@ def chunks(engine: Engine, constants: VisitConstants, raw: np.ndarray, length: i
     return out
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(name, marks=pytest.mark.slow) if "surface" in name else name for name in CASES])
 def test_chunks_do_not_change_a_digit(dataset: Path, case: str) -> None:
     instrument, overrides = CASES[case]
     engine = Pipeline.from_profile("calib/nominal", [*COARSE, f"output.bin_s={BIN_S[instrument]}", *overrides]).engine
