@@ -28,8 +28,8 @@ _MARKS = ((re.compile(b"\xef\xbb\xbf"), "utf-8-sig"), (re.compile(b"\xff\xfe.\0|
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d*(?:[eE][+-]?\d+)?")
 
-#: bytes that a gzipped table may unpack to: these, or so many times its size (a table of one number everywhere packs 300 times)
-_UNPACKED, _RATIO = 16_000_000, 100
+#: bytes that a gzipped table may unpack to: these (one number everywhere packs 300 times), or so many times its size
+_UNPACKED, _RATIO = 32_000_000, 30
 #: characters of a line at most; a row of predictions has some 12,000
 _LINE = 4_000_000
 
