@@ -50,20 +50,25 @@ class _Scale:
         self._config, self._tree = config, tree
         self._known: dict[str, int] = {}
         self._above: list[str] = []
+        #: over how many keys the interpolations of each lead, and those of the one that is being weighed
+        self._depths: dict[str, int] = {}
+        self._reached = 0
 
     def of(self, key: str) -> int:
         """Weight of a key (`a.b.0`; "" is the whole tree); 0 where there is none: OmegaConf tells of it."""
         if key in self._known:
+            self._reached = max(self._reached, self._depths[key])
             return self._known[key]
         if key in self._above:
             raise _RefusedError(f"the interpolation of '{key}' leads back to itself; write a value")
-        if len(self._above) >= DEEPEST:
-            raise _RefusedError(
-                f"its interpolations lead from '{self._above[0]}' to '{key}' and on, over more than {DEEPEST} keys; write values"
-            )
         self._above.append(key)
+        outer, self._reached = self._reached, 0
         total = self._weigh(self._node(key), key)
+        self._depths[key] = self._reached + 1
+        self._reached = max(outer, self._depths[key])
         self._above.pop()
+        if max(self._depths[key], len(self._above)) > DEEPEST:
+            raise _RefusedError(f"its interpolations lead over more than {DEEPEST} keys, to '{key}' and on; write values")
         self._known[key] = total
         return total
 
