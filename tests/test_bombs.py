@@ -200,4 +200,4 @@ def test_interpolations_that_are_meant(tmp_path: Path, monkeypatch: pytest.Monke
         stream.write("calib: {photometry: {aperture: {radius_px: '${mine.far}'}}}\n")
     assert compose("calib/mine", config_dir=folder)["mine"]["far"] == 9
     assert compose("calib/mine", ["output.bin_s=${oc.env:RADIUS}"], folder)["output"]["bin_s"] == "6"
-    assert load("calib/fast", ["output.bin_s=${oc.decode:${oc.env:RADIUS}}"]).output.bin_s == 6
+    assert load("calib/fast", ["output.bin_s='${oc.decode:${oc.env:RADIUS}}'"]).output.bin_s == 6
