@@ -50,11 +50,12 @@ class Kernels:
         self.time_cds_polynomial(instrument)
 
     def time_extract_pairs(self, instrument: str) -> None:
-        from v50calib.kernels.fused import extract_pairs
+        from v50calib.kernels.fused import extract_pairs, rounding_offset
 
         extract_pairs(
-            self.raw, self.coef, self.dark, self.weights, self.first, self.last, self.bins, self.columns, self.totals, self.binned
-        )
+            self.raw, self.coef, self.dark, self.weights, self.first, self.last, self.bins, self.columns, self.totals, self.binned,
+            rounding_offset(2.0**-30),
+        )  # fmt: skip
 
     def time_cds_polynomial(self, instrument: str) -> None:
         from v50calib.kernels.fused import cds_polynomial

@@ -34,9 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     # the science: a folder a stage, configured by itself
     "stages": DATA | {"kernels", "array_files", "markup", "tables"},
     # one planet's depths in, its spectrum out
-    "estimators": BASE | {"kernels", "schema", "untrusted"},
+    "estimators": BASE | {"kernels", "schema", "untrusted", "safety"},
     # its options are config sections: of stages it takes their base class alone
-    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables"},
+    "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables", "safety"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files", "untrusted"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
@@ -44,17 +44,17 @@ ALLOWED: dict[str, set[str]] = {
     "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
     "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
     # calibrated visits in memory
-    "qc": BASE | {"kernels", "schema"},
+    "qc": BASE | {"kernels", "schema", "untrusted"},
     "plot": BASE | {"kernels", "schema", "qc"},
     # figures of a Dataset as its methods: imports plot when one is asked for
     "accessor": {"plot"},
     # a run while it goes on; what is made of one afterwards
     "runtime": DATA
     | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
-    "export": BASE | {"schema", "kernels", "io", "runs", "untrusted"},
+    "export": BASE | {"schema", "kernels", "io", "runs", "untrusted", "safety"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
-    "simulate": DATA | {"kernels", "processes", "tables"},
+    "simulate": DATA | {"kernels", "processes", "tables", "untrusted"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
     "__init__": {"errors", "io", "pipeline", "runs", "runtime", "safety"},

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
+from v50calib.untrusted.chunks import declared_size
 from v50calib.untrusted.npz import DAMAGED, npy_header, npz_headers, read_npz
 
 FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]
@@ -278,6 +279,8 @@ def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]
     named = tuple(str(d) for d in dims) if isinstance(dims, (list, tuple)) and all(dims) else None
     if math.prod(node.chunks) > max(4 * math.prod(node.shape), _CHUNK_VALUES):
         raise ValueError(f"its chunks {node.chunks} are larger than the array {node.shape}")
+    if decoded:
+        _refuse_chunk_bombs(node)
     units = node.attrs.get("units")
     yield node, Header(node.shape, node.dtype, named, node.chunks, units=units if isinstance(units, str) else None)
 
@@ -295,6 +298,25 @@ def _missing_chunk(node: Any) -> str | None:
     return None
 
 
+def _refuse_chunk_bombs(node: Any) -> None:
+    """Raises ValueError where a stored chunk of an array says that it holds more than a chunk: decoders allocate what it says."""
+    expected = math.prod(node.chunks) * node.dtype.itemsize
+    if getattr(node, "shards", None) or node.dtype.kind not in "biufc":
+        return
+    store, folder = node.store_path.store, node.store_path.path
+    root = Path(str(store.root)) / folder if folder else Path(str(store.root))
+    for index in np.ndindex(*(-(-n // step) for n, step in zip(node.shape, node.chunks, strict=True))):
+        path = root / str(node.metadata.encode_chunk_key(index))
+        if not path.is_file():
+            continue
+        with path.open("rb") as stream:
+            says = declared_size(stream.read(32))
+        # what a codec cannot pack grows by little
+        held = max(says or 0, int(path.stat().st_size / 1.1) - 4096)
+        if held > expected:
+            raise ValueError(f"its chunk {path.name} holds {held} bytes, and a chunk of {node.chunks} has {expected}")
+
+
 @contextlib.contextmanager
 def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     import xarray as xr
@@ -309,8 +331,28 @@ def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header
         # the only variable beside its coordinates need not be named; a coordinate is read by its name
         name = file.name if file.name in ds.variables else _named(file, [str(n) for n in ds.data_vars or ds.variables])
         var = ds.variables[name]
+        if decoded:
+            _refuse_hdf5_bombs(file.path, var)
         packed, units = any(a in var.attrs for a in _PACKED), var.attrs.get("units")
         yield _Values(var), Header(var.shape, var.dtype, tuple(map(str, var.dims)), None, packed, str(units) if units is not None else None)
+
+
+def _refuse_hdf5_bombs(path: Path, var: Any) -> None:
+    """Raises ValueError where a chunk of a variable is larger in the file than unpacked: it unpacks to 1032 times that at most."""
+    chunks = var.encoding.get("chunksizes") or ()
+    if not chunks or find_spec("h5py") is None:
+        return
+    if math.prod(chunks) > max(4 * math.prod(var.shape), _CHUNK_VALUES):
+        raise ValueError(f"its chunks {tuple(chunks)} are larger than the array {var.shape}")
+    import h5py
+
+    with h5py.File(path) as opened:
+        for one in opened.values():
+            if isinstance(one, h5py.Dataset) and one.chunks:
+                expected = math.prod(one.chunks) * one.dtype.itemsize
+                held = max((one.id.get_chunk_info(i).size for i in range(one.id.get_num_chunks())), default=0)
+                if held > 1.1 * expected + 4096:
+                    raise ValueError(f"a chunk of {one.name} has {held} bytes in the file, and {expected} unpacked")
 
 
 @dataclass(frozen=True)

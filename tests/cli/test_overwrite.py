@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,3 +210,49 @@ def test_solve_keeps_what_is_not_its_own(dataset: Path, made: Path, tmp_path: Pa
     assert name in result.stderr
     assert "move this one, or give another OUT" in result.stderr
     assert (run / name).read_text() == "planet_id,wl_1\nmine"
+
+
+@pytest.mark.parametrize("command", [name for name in FILES if name != "export"])
+def test_a_planted_link_is_replaced_and_not_followed(made: Path, tmp_path: Path, command: str) -> None:
+    """Also where its target is not there yet, and under the names that temporary files had."""
+    words, _ = FILES[command]
+    suffix = SUFFIX.get(command, ".csv")
+    (tmp_path / "victims").mkdir()
+    precious = tmp_path / "victims" / "precious"
+    precious.write_text("precious")
+    out = tmp_path / f"out{suffix}"
+    for name in (f".out{suffix}.part", f".out{suffix}.part.npz", f".out{suffix}.tmp"):
+        (tmp_path / name).symlink_to(precious)
+    out.symlink_to(tmp_path / "victims" / "new")
+    assert invoke(*words(made, out)).exit_code == 0
+    assert out.is_file()
+    assert not out.is_symlink()
+    assert [p.name for p in (tmp_path / "victims").iterdir()] == ["precious"]
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+@pytest.mark.parametrize("command", FILES)
+def test_a_planted_pipe_is_not_waited_for(made: Path, tmp_path: Path, command: str, more: list[str]) -> None:
+    words, again = FILES[command]
+    out = tmp_path / f"out{SUFFIX.get(command, '.csv')}"
+    os.mkfifo(out)
+    result = invoke(*words(made, out), *([] if again else more))
+    assert result.exit_code == 4, result.output
+    assert "a device or a pipe" in result.stderr
+    assert stat.S_ISFIFO(out.stat().st_mode)
+
+
+def test_an_export_does_not_go_where_another_users_link_leads(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "grid.csv"
+    out.symlink_to(tmp_path / "elsewhere.csv")
+    words = [*FILES["export"][0](made, out)]
+    if os.geteuid() == 0:
+        os.chown(out, 12345, -1, follow_symlinks=False)
+        result = invoke(*words)
+        assert result.exit_code == 4
+        assert "is a symbolic link of user 12345" in result.stderr
+        assert not (tmp_path / "elsewhere.csv").exists()
+        os.chown(out, 0, -1, follow_symlinks=False)
+    assert invoke(*words).exit_code == 0
+    assert (tmp_path / "elsewhere.csv").is_file()

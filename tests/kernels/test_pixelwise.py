@@ -82,7 +82,7 @@ def test_fused_extraction_equals_cds_then_sums_then_bins(per_column: int) -> Non
         weights[m, : first[m]] = weights[m, last[m] :] = 0
     bins = np.array([0, 0, 0, 1, 1, 1, 2, 2, -1])
     columns, totals, binned = np.zeros((n, per_column, nx)), np.zeros((n, 3 - per_column)), np.zeros((3, ny, nx))
-    fused.extract_pairs(raw, coef, dark, weights, first, last, bins, columns, totals, binned)
+    fused.extract_pairs(raw, coef, dark, weights, first, last, bins, columns, totals, binned, fused.rounding_offset(2.0**-30))
     value = pixelwise.evaluate_polynomial(raw.astype(float), coef)
     cds = value[1::2] - value[0::2] - dark
     np.testing.assert_allclose(columns, np.einsum("myx,iyx->imx", weights[:per_column], cds), rtol=1e-9, atol=1e-6)

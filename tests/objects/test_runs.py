@@ -97,10 +97,10 @@ def test_what_is_not_committed_is_not_there(remote: ObjectPath, bucket: ObjectPa
     """The connection ends while a product is put: no reader sees it, the visit is tried again, and comes out whole."""
     whole, puts = ObjectPath.upload, iter(range(10**6))
 
-    def upload_until(self: ObjectPath, file: Path) -> None:
+    def upload_until(self: ObjectPath, file: Path) -> str:
         if next(puts) == 12:
             raise ConnectionError("cut")
-        whole(self, file)
+        return whole(self, file)
 
     monkeypatch.setattr(ObjectPath, "upload", upload_until)
     out = bucket / "run"
@@ -125,6 +125,59 @@ def test_a_replaced_product_is_never_a_mixture(bucket: ObjectPath, tmp_path: Pat
     assert sorted(p.name for p in final.objects()) == ["_COMMIT.json", "a", "c"]
     assert commits.read_record(final)["n"] == "new"
     assert commits.tree_hash(final) == commits.read_record(final)["tree_sha256"]
+
+
+@pytest.mark.parametrize("after", [0, 2, 3])
+def test_two_writers_of_other_digits_leave_no_mixture(
+    bucket: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """A second writer of the same product, with other bytes, starts after so many puts of the first (3: before its record is put)."""
+    final, puts, upload_one, create = bucket / "p", iter(range(10**6)), ObjectPath.upload, ObjectPath.create
+    contents = {n: tmp_path / str(n) for n in (1, 2)}
+    for n, folder in contents.items():
+        folder.mkdir()
+        for name in "abc":
+            (folder / name).write_text(f"{name}{n}")
+
+    def second() -> None:
+        with commits.staging(final) as tmp:
+            for file in contents[2].iterdir():
+                (tmp / file.name).write_bytes(file.read_bytes())
+            commits.commit(tmp, final, {"by": 2})
+
+    def upload(self: ObjectPath, file: Path) -> str:
+        tag = upload_one(self, file)
+        if next(puts) == after:
+            second()
+        return tag
+
+    def create_after(self: ObjectPath, content: bytes) -> bool:
+        if after == 3 and next(puts) == 3:
+            second()
+        return create(self, content)
+
+    monkeypatch.setattr(commits, "PUTS", 1)
+    monkeypatch.setattr(ObjectPath, "upload", upload)
+    monkeypatch.setattr(ObjectPath, "create", create_after)
+    commits.commit(contents[1], final, {"by": 1})
+    assert commits.tree_hash(final) == commits.read_record(final)["tree_sha256"]
+    assert len({p.read_text()[1] for p in final.objects() if p.name != "_COMMIT.json"}) == 1
+
+
+def test_writers_that_never_agree_leave_nothing(bucket: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("ours")
+    put = ObjectPath.upload
+
+    def overwritten(self: ObjectPath, file: Path) -> str:
+        tag = put(self, file)
+        self.write_text("theirs")
+        return tag
+
+    monkeypatch.setattr(ObjectPath, "upload", overwritten)
+    monkeypatch.setattr(commits, "ATTEMPTS", 2)
+    with pytest.raises(StoreError, match="another process keeps writing"):
+        commits.commit(tmp_path, bucket / "p", {})
+    assert not commits.is_committed(bucket / "p")
 
 
 @pytest.mark.slow

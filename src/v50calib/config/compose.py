@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from v50calib.config.compute import GROUP, expand
+from v50calib.config.interpolations import refuse_interpolation_bombs
 from v50calib.config.models import CalibConfig
 from v50calib.errors import ConfigError
 from v50calib.untrusted.yaml_text import RefusedYaml, refuse_bombs
@@ -41,6 +42,8 @@ ALIASES: dict[str, str] = {
 #: parts that profiles are made of: a file for each section of `calib`
 STAGE_FILES = tuple(CalibConfig.model_fields)
 
+#: characters and brackets of an override: the parser takes a minute for 100 kB, and follows every bracket
+_LONGEST, _DEEPEST = 20_000, 100
 _LOCK = threading.RLock()
 _PROFILE_HEAD = re.compile(r"^(defaults|calib):", re.MULTILINE)
 
@@ -125,12 +128,13 @@ def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None
         try:
             with initialize_config_dir(config_dir=str(roots[0]), job_name="v50calib", version_base="1.3"):
                 composed = hydra_compose(config_name=name, overrides=prepared)
-        except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as exc:
+        except (HydraException, OmegaConfBaseException, ValueError, YAMLError, RecursionError) as exc:
             raise ConfigError(_not_composed(name, overrides, exc)) from exc
         finally:
             GlobalHydra.instance().hydra = outer
     for text, one in zip(overrides, parsed, strict=True):
         _refuse_what_does_nothing(text, one)
+    refuse_interpolation_bombs(composed, config_name)
     return composed
 
 
@@ -191,6 +195,11 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
+        if max(map(text.count, "[{(")) > _DEEPEST or len(text) > _LONGEST:
+            raise ConfigError(
+                f"'{text[:40]}…' has {len(text)} characters and {max(map(text.count, '[{('))} brackets of a kind: an override has at most "
+                f"{_LONGEST} and {_DEEPEST}; put it into a profile of your own (--config-dir)"
+            )
         try:
             override = parser.parse_override(text)
         except HydraException as exc:

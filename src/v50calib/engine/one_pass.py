@@ -16,7 +16,7 @@ from v50calib.dq import DQ
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.result import ChunkResult, Wanted
 from v50calib.kernels.arrays import Flags, Float, Index
-from v50calib.kernels.fused import code_flags, extract_pairs
+from v50calib.kernels.fused import code_flags, extract_pairs, rounding_offset
 from v50calib.schema import LINEARITY_TERMS
 from v50calib.stages.photometry.constants import PhotometryConstants
 from v50calib.stages.photometry.weight_maps import Sums
@@ -43,14 +43,14 @@ def one_pass(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, wa
     adc = visit.plan.adc
     saturation, floor = int(np.min(adc.saturation_adu)), adc.floor_adu
     used = constants.used if constants is not None else ~visit.state.masked
-    step = max(1, TILE_BYTES // (8 * ny * nx))
+    step, offset = max(1, TILE_BYTES // (8 * ny * nx)), rounding_offset(visit.grain)
     part = np.empty((step, maps.per_column, maps.shape[1]))
     for i, j, dark in _tiles(visit.between[start_pair : start_pair + n], maps.rate, step):
         tile = raw[2 * i : 2 * j]
         part[:] = 0.0
         extract_pairs(
             tile.reshape(-1, *maps.shape), maps.coef, dark, maps.weights, maps.first, maps.last,
-            local_bins[i:j], part[: j - i], totals[i:j], bins,
+            local_bins[i:j], part[: j - i], totals[i:j], bins, offset,
         )  # fmt: skip
         if maps.per_column:
             columns[:, i:j] = part[: j - i].swapaxes(0, 1)

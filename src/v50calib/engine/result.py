@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from v50calib.dq import frame_to_pixel_dq
 from v50calib.engine.constants import VisitConstants
 from v50calib.kernels.arrays import Flags, Float, Index, Mask
+from v50calib.kernels.fused import rounding_offset
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weight_maps import Sums
 from v50calib.stages.tile import Tile
@@ -47,7 +48,7 @@ class ChunkResult:
 
 
 def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int]) -> Float:
-    """Binned CDS cube (bins, ny, nx): partial bins of neighbouring chunks added in order of time."""
+    """Binned CDS cube (bins, ny, nx): partial bins of neighbouring chunks added; exact, as they are multiples of `VisitConstants.grain`."""
     out = np.zeros((n_bins, *shape))
     for result in sorted(results, key=lambda r: r.start):
         if len(result.bins):
@@ -61,7 +62,7 @@ def chunk_of_tile(visit: VisitConstants, tile: Tile, photometry: Photometry | No
     values = usable_values(tile, visit.state.masked)
     dq = pair_flags(tile, constants.used if constants is not None else ~visit.state.masked)
     bins = visit.pair_bins[tile.start : tile.start + len(values)] if wanted.binned else np.full(len(values), -1)
-    first_bin, total = bin_sums(values, bins)
+    first_bin, total = bin_sums(values, bins, visit.grain)
     sums = photometry.measure(values, constants, wanted.dtype) if photometry is not None and constants is not None else None
     if constants is not None and not constants.spectral:
         dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
@@ -85,16 +86,16 @@ def pair_flags(tile: Tile, used: Mask) -> Flags:
     return frame_to_pixel_dq(np.bitwise_or.reduce(flags, axis=1))
 
 
-def bin_sums(values: Float, bins: Index) -> tuple[int, Float]:
-    """First bin and sums (bins, ny, nx) of frames whose bin (n,) is not negative.
+def bin_sums(values: Float, bins: Index, grain: float) -> tuple[int, Float]:
+    """First bin and sums (bins, ny, nx) of frames whose bin (n,) is not negative; their values are rounded to multiples of `grain`.
 
-    >>> first, total = bin_sums(np.ones((5, 1, 1)), np.array([2, 2, 3, 3, -1]))
+    >>> first, total = bin_sums(np.ones((5, 1, 1)), np.array([2, 2, 3, 3, -1]), 2.0**-30)
     >>> first, total.ravel().tolist()
     (2, [2.0, 2.0])
     """
     real = bins[bins >= 0]
     first = int(real[0]) if real.size else 0
-    out = np.zeros((int(real[-1]) - first + 1 if real.size else 0, *values.shape[1:]))
+    out, offset = np.zeros((int(real[-1]) - first + 1 if real.size else 0, *values.shape[1:])), rounding_offset(grain)
     for b in np.unique(real):
-        out[b - first] = values[bins == b].sum(axis=0)
+        out[b - first] = ((values[bins == b] + offset) - offset).sum(axis=0)
     return first, out

@@ -25,6 +25,7 @@ from v50calib.estimators import fitting
 from v50calib.estimators.gaussian import normalized
 from v50calib.estimators.measured import Measured, Posterior, nothing_measured
 from v50calib.kernels.arrays import Float, Index
+from v50calib.safety.files import replacing
 from v50calib.schema import N_CHANNELS
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
@@ -113,11 +114,9 @@ class Population:
         It holds the spectra of the training file in another form: their licence goes along.
         """
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(self).items()}
-        # in one step: an older file stays until the new one is whole
-        part = Path(location).with_name(f".{Path(location).name}.part")
-        with part.open("wb") as stream:
+        # an older file stays until the new one is whole
+        with replacing(Path(location)) as stream:
             np.savez_compressed(stream, format=np.array(_FORMAT), **arrays)
-        part.replace(location)
 
     @classmethod
     def load(cls, location: str | Path) -> Population:

@@ -6,7 +6,6 @@ The channels are those of `schema.CHANNELS`: FGS1, then AIRS-CH0 in ascending wa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +19,7 @@ from v50calib.io.storage.location import Location
 from v50calib.kernels.series import bin_mean
 from v50calib.runs.product import product_arrays
 from v50calib.schema import CALIBRATED, CHANNELS, INSTRUMENT, N_CHANNELS
+from v50calib.untrusted.json_text import load_json
 
 #: what has a row a visit, and all exports
 VisitWhat = Literal["lightcurves", "cubes", "spectra"]
@@ -116,7 +116,7 @@ def _label(path: Location) -> str:
 def shared_terms(products: Sequence[tuple[str, Location]]) -> int:
     """Columns of the factor F of errors that channels have in common: the most that any product has, 0 where none has any."""
     metas = [path / SHARED / "zarr.json" for _, path in products]
-    return max((int(json.loads(meta.read_text(encoding="utf-8"))["shape"][1]) for meta in metas if meta.is_file()), default=0)
+    return max((int(load_json(meta.read_text(encoding="utf-8"))["shape"][1]) for meta in metas if meta.is_file()), default=0)
 
 
 def variables(what: VisitWhat, units: dict[str, str], terms: int = 0) -> tuple[GridVar, ...]:

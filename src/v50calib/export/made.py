@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from v50calib.errors import StoreError
 from v50calib.export.grid import MADE_BY, MARK
 from v50calib.io.storage.commit import clean_leftovers
 from v50calib.io.storage.ours import HEAD, describe, head_of
+from v50calib.untrusted.json_text import load_json
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
 #: bytes of a grid's description in an npz, of a line of headings in a CSV
@@ -75,7 +75,7 @@ def _foreign_in_store(out: Path) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -84,7 +84,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _archive_about(path: Path) -> dict[str, Any]:
     """Attributes of a grid in an npz."""
     try:
-        about = json.loads(str(read_npz(path, ["meta"], most=_META_BYTES)["meta"]))["about"]
+        about = load_json(str(read_npz(path, ["meta"], most=_META_BYTES)["meta"]))["about"]
     except DAMAGED:
         return {}
     return about if isinstance(about, dict) else {}

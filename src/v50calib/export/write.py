@@ -29,6 +29,8 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import fitted_planets
+from v50calib.safety.files import refuse_foreign_link
+from v50calib.untrusted.json_text import load_json
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
 FORMATS = get_args(Format)
@@ -144,7 +146,8 @@ def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     found = locate(out)
     if not isinstance(found, Path):
         raise ConfigError(f"export writes to a local file system, not to {found}: give a local path and copy the result")
-    # what a link points at is replaced, not the link
+    # what a link of one's own points at is replaced, not the link
+    refuse_foreign_link(found)
     found = found.resolve() if found.is_symlink() else found
     prepare_place(found, overwrite=overwrite)
     return found
@@ -206,7 +209,7 @@ def _grid(
 
 def _units(path: Location, name: str) -> str:
     meta = path / name / "zarr.json"
-    return str(json.loads(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
+    return str(load_json(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
 
 
 def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[str, np.ndarray]]]:

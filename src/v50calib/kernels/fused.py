@@ -114,6 +114,16 @@ def weighted_column_sums(cds: Float, weights: Float, first: NDArray[np.int64], l
                     acc[x] += w[x] * d[x]
 
 
+def rounding_offset(grain: float) -> float:
+    """What a float64 is added to and then rid of again to be rounded to a multiple of `grain` (a power of 2): up to 2**51 grains.
+
+    >>> offset = rounding_offset(0.25)
+    >>> (1.3 + offset) - offset
+    1.25
+    """
+    return 1.5 * 2.0**52 * grain
+
+
 @_jit_sum
 def _dot(weights: Float, row: Float) -> float:
     """``Σ_x weights[x] row[x]`` in vector lanes; the order of the sum depends on the length alone."""
@@ -135,6 +145,7 @@ def extract_pairs(
     columns: Float,
     totals: Float,
     binned: Float,
+    offset: float,
 ) -> None:
     """CDS, weighted sums and time bins in one pass, detector row by row; CDS frames are never stored.
 
@@ -142,10 +153,12 @@ def extract_pairs(
     first[m] <= y < last[m]; bins (n,) bin of each pair (negative: left out). Adds to columns (n, k, nx), the sums per
     column of the first k maps, to totals (n, maps - k), the sums over the frame of the others, and to binned
     (nbins, ny, nx). One row of coefficients and results stays in the L1 cache for all n pairs.
+    offset: `rounding_offset` of the bins' grain, to which values are rounded before they are added there; their sums then are exact and the
+    same however a bin is cut. 0: as they are.
 
     >>> raw, one, first, last, bins = np.array([[[10]], [[20]]], np.uint16), np.ones((1, 1, 1)), *np.array([[0], [1], [0]])
     >>> columns, totals, binned = np.zeros((1, 1, 1)), np.zeros((1, 0)), np.zeros((1, 1, 1))
-    >>> extract_pairs(raw, np.eye(6)[1][:, None, None], 3.0 * one[0], 2.0 * one, first, last, bins, columns, totals, binned)
+    >>> extract_pairs(raw, np.eye(6)[1][:, None, None], 3.0 * one[0], 2.0 * one, first, last, bins, columns, totals, binned, 0.0)
     >>> columns.item(), binned.item()  # 2·(20 - 10 - 3), and the frame's own sum
     (14.0, 7.0)
     """
@@ -174,8 +187,9 @@ def extract_pairs(
                     totals[i, m - k] += _dot(weights[m, y], row)
             if bins[i] >= 0:
                 total = binned[bins[i], y]
+                # without `reassoc` this is no identity
                 for x in range(nx):
-                    total[x] += row[x]
+                    total[x] += (row[x] + offset) - offset
 
 
 @_jit

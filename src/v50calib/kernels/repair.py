@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.products import row_products
 
 Mode = Literal["median4", "median8", "gaussian3"]
 
@@ -72,7 +73,7 @@ def fill_pixels(frames: Float, bad: Mask, mode: Mode) -> Float:
         values = frames[:, [p[0] for p in near], [p[1] for p in near]]
         if mode == "gaussian3":
             weight = np.array([_WEIGHT[p[2]] for p in near])
-            out[:, y, x] = values @ (weight / weight.sum())
+            out[:, y, x] = row_products(values, (weight / weight.sum())[:, None])[:, 0]
         else:
             out[:, y, x] = np.median(values, axis=1)
     return out

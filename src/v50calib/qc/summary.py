@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ import xarray as xr
 
 from v50calib.errors import DataError
 from v50calib.schema import CHANNELS
+from v50calib.untrusted.json_text import load_json
 
 
 class Folder(Protocol):
@@ -22,7 +22,7 @@ def _read_truth(root: Folder) -> dict[str, Any]:
     path = root / "truth.json"
     if not path.is_file():
         raise DataError(f"'{root}' has no truth.json: --truth takes a folder made by 'v50calib simulate'")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
     return content
 
 
@@ -64,7 +64,7 @@ def row(ds: xr.Dataset, seconds: float, truth: float | None) -> dict[str, Any]:
     >>> round(numbers["depth_ppm"], 6), round(numbers["pull"], 6)
     (10100.0, 2.0)
     """
-    qc = json.loads(ds.attrs.get("qc", "{}"))
+    qc = load_json(ds.attrs.get("qc", "{}"))
     depth = float(ds["white_depth"]) if "white_depth" in ds else np.nan
     sigma = float(ds["white_depth_sigma"]) if "white_depth_sigma" in ds else np.nan
     out: dict[str, Any] = {

@@ -31,6 +31,7 @@ from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.lock_objects import BEAT_S, NAME, is_beating, object_lock, read_record, refusal, taken_over
 from v50calib.runs.stop import STOP
 from v50calib.safety.files import open_own
+from v50calib.untrusted.json_text import load_json
 
 WATCH_S = 4 * BEAT_S
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
@@ -153,7 +154,7 @@ def check_token(run_dir: Location, token: str) -> None:
 def holder(run_dir: Location) -> dict[str, Any]:
     """Host, pid and start of the run that holds, or crashed holding, the directory; empty where none."""
     try:
-        content = json.loads((run_dir / NAME).read_text(encoding="utf-8") or "{}")
+        content = load_json((run_dir / NAME).read_text(encoding="utf-8") or "{}")
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -236,7 +237,7 @@ def _token_in(run_dir: Path) -> str | None:
 
 def _read(descriptor: int) -> dict[str, Any]:
     try:
-        content = json.loads(os.pread(descriptor, 4096, 0).decode() or "{}")
+        content = load_json(os.pread(descriptor, 4096, 0).decode() or "{}")
     except ValueError:
         return {"unreadable": True}
     return content if isinstance(content, dict) else {}

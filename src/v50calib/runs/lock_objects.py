@@ -21,6 +21,7 @@ from typing import Any
 from v50calib.errors import LockLostError, StoreError
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.stop import STOP
+from v50calib.untrusted.json_text import load_json
 
 NAME = ".lock"
 BEAT_S = 5.0
@@ -133,7 +134,7 @@ class _Held:
 def read_record(path: ObjectPath) -> dict[str, Any]:
     """Host, pid, start and token of the holder; empty if there is none."""
     try:
-        content = json.loads(path.read_bytes() or b"{}")
+        content = load_json(path.read_bytes() or b"{}")
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

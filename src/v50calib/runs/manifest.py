@@ -17,6 +17,7 @@ from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.safety.files import open_own
+from v50calib.untrusted.json_text import load_json
 
 State = Literal["done", "skipped", "failed", "retry", "interrupted"]
 NAME = "manifest.jsonl"
@@ -102,7 +103,7 @@ def read_all(run_dir: Location) -> list[Entry]:
         content = path.read_bytes() if path.exists() else b""
     for line in content.splitlines():
         try:
-            fields_of = json.loads(line)
+            fields_of = load_json(line)
             entries.append(Entry(**{k: v for k, v in fields_of.items() if k in _FIELDS}))
         except (ValueError, TypeError, AttributeError):
             # half a line of a killed driver: that visit has no outcome and is calibrated again

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict, judge_planet, no_fit
 from v50calib.runs.product import product_attrs
 from v50calib.runs.spectra import STORE, fitted_planets
+from v50calib.untrusted.json_text import load_json
 
 #: the stage of a planet's rows in qc.csv
 STAGE = "planet"
@@ -21,7 +21,7 @@ def record_of(attrs: Mapping[str, Any]) -> dict[str, Any]:
     >>> record_of({"qc": '{"red_noise": 1.0}'}), record_of({})
     ({'red_noise': 1.0}, {})
     """
-    return dict(json.loads(attrs.get("qc", "{}")))
+    return dict(load_json(attrs.get("qc", "{}")))
 
 
 def reasons_of(attrs: Mapping[str, Any] | None, *, transit_found: bool = True) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from v50calib.io.storage.location import Location, zarr_source
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import read_array, write_group
 from v50calib.runs.lock import check_token
+from v50calib.untrusted.json_text import load_json
 
 
 def product_path(root: Location, key: VisitKey) -> Location:
@@ -62,7 +62,7 @@ def open_product(path: Location) -> xr.Dataset:
 def product_attrs(path: Location) -> dict[str, Any]:
     """Attributes of a committed product. Raises StoreError where they cannot be read."""
     try:
-        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+        return dict(load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
     except (OSError, ValueError, KeyError) as exc:
         raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
 

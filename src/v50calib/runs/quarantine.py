@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from v50calib.io.storage.location import Location, replace_text
+from v50calib.untrusted.json_text import load_json
 
 NAME = "quarantine.json"
 
@@ -43,7 +44,7 @@ class Held:
 def load(run_dir: Location) -> dict[str, Held]:
     """{planet/visit/instrument: Held}; if the file cannot be read, nothing is held and its visits are tried again."""
     try:
-        content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
+        content = load_json((run_dir / NAME).read_text(encoding="utf-8"))
         return {label: Held(**item) for label, item in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

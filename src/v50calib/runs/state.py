@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.untrusted.json_text import load_json
 
 NAME = "run.json"
 EVERY_S = 1.0
@@ -74,7 +75,7 @@ class RunState:
 def read(run_dir: Location) -> dict[str, Any]:
     """The content of run.json; empty if there is none."""
     try:
-        content = json.loads((run_dir / NAME).read_text(encoding="utf-8"))
+        content = load_json((run_dir / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

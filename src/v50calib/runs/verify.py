@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.lock import run_lock
 from v50calib.schema import CALIBRATED
+from v50calib.untrusted.json_text import load_json
 
 
 @dataclass
@@ -118,7 +118,7 @@ def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
 
 
 def _faults(path: Location, record: dict[str, Any]) -> Iterator[str]:
-    group = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    group = load_json((path / "zarr.json").read_text(encoding="utf-8"))
     attrs = group["attributes"]
     if attrs.get("config_hash") != record.get("config_hash"):
         yield "its config hash is not the commit record's"
@@ -127,7 +127,7 @@ def _faults(path: Location, record: dict[str, Any]) -> Iterator[str]:
         yield f"its attributes name {'/'.join(named)}"
     sizes: dict[str, int] = {}
     for meta in sorted(p for p in path.rglob("zarr.json") if p.parent != path):
-        node, name = json.loads(meta.read_text(encoding="utf-8")), meta.parent.name
+        node, name = load_json(meta.read_text(encoding="utf-8")), meta.parent.name
         dims, shape = node["dimension_names"], node["shape"]
         spec = CALIBRATED.get(name)
         if spec is not None and tuple(dims) != spec.dims:

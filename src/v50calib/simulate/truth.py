@@ -48,6 +48,7 @@ from typing import Any
 from v50calib.errors import DataError
 from v50calib.simulate.config import SimConfig
 from v50calib.simulate.visit import Scene
+from v50calib.untrusted.json_text import load_json
 
 VERSION = 1
 FILE_NAME = "truth.json"
@@ -97,7 +98,7 @@ def read_truth(root: str | Path) -> dict[str, Any]:
     path = Path(root) / FILE_NAME
     if not path.is_file():
         raise DataError(f"{path} does not exist: only simulated datasets carry their truth; use one from `simulate`")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
     if content.get("version") != VERSION:
         raise DataError(f"{path} has version {content.get('version')!r}, this program reads {VERSION}: simulate the dataset again")
     return content

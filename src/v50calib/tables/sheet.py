@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import math
 import re
 import zlib
@@ -26,6 +27,11 @@ _MARKS = ((re.compile(b"\xef\xbb\xbf"), "utf-8-sig"), (re.compile(b"\xff\xfe.\0|
 #: `1,311` may be 1311 or 1.311; with another number of digits behind it, the comma is a decimal comma
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d*(?:[eE][+-]?\d+)?")
+
+#: bytes that a gzipped table may unpack to: these (one number everywhere packs 300 times), or so many times its size
+_UNPACKED, _RATIO = 32_000_000, 30
+#: characters of a line at most; a row of predictions has some 12,000
+_LINE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def parse(path: str, content: bytes, what: str, *, headed: bool = True) -> Sheet
     what: "a table of ..." in messages; headed: a list without a header is read as well, its first line is then the sheet's header.
     """
     try:
-        raw = gzip.decompress(content) if path.endswith(".gz") else content
+        raw = _unpacked(path, content) if path.endswith(".gz") else content
         encoding = next((name for mark, name in _MARKS if mark.match(raw)), "utf-8")
         text = raw.decode(encoding)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -126,15 +132,34 @@ def parse(path: str, content: bytes, what: str, *, headed: bool = True) -> Sheet
     if start >= len(lines):
         size = "0 bytes" if not content else f"{len(content)} bytes and no header"
         raise DataError(f"'{path}' cannot be read as a table of {what}: it is empty ({size}); get it again")
+    longest = max(map(len, lines))
+    if longest > _LINE:
+        raise DataError(f"'{path}' cannot be read as a table of {what}: it has a line of {longest} characters; save it as CSV UTF-8")
     head = lines[start]
     delimiter = given or next((mark for mark in (",", ";", "\t") if mark in head), ",")
-    header = [name.strip() for name in next(csv.reader([head], delimiter=delimiter, skipinitialspace=True))]
+    try:
+        header = [name.strip() for name in next(csv.reader([head], delimiter=delimiter, skipinitialspace=True))]
+    except csv.Error as error:
+        raise DataError(f"'{path}' line {start + 1} is no CSV ({error}): save the table as CSV") from error
     while len(header) > 1 and not header[-1]:
         header.pop()
     again = [name for i, name in enumerate(header) if name and name in header[:i]]
     if headed and again:
         raise DataError(f"'{path}' has the column '{again[0]}' twice: leave one")
     return Sheet(path, delimiter, tuple(header), tuple(lines[start + 1 :]), start + 2)
+
+
+def _unpacked(path: str, content: bytes) -> bytes:
+    """What a gzip file holds. Raises DataError where it is more than any table of its size."""
+    most = max(_UNPACKED, _RATIO * len(content))
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+        raw = stream.read(most + 1)
+    if len(raw) > most:
+        raise DataError(
+            f"'{path}' cannot be read as a table: its {len(content)} bytes unpack to more than {most / 1e6:.0f} MB, which no table of its "
+            "size does; unpack it yourself where you know what it is"
+        )
+    return raw
 
 
 def by_planet(sheet: Sheet, take: Callable[[list[str]], T]) -> Planets[T]:

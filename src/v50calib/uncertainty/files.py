@@ -15,6 +15,7 @@ from v50calib.uncertainty.covariates import Standardizer
 from v50calib.uncertainty.model import BandModel, Calibrator, Ratio, Scale
 from v50calib.uncertainty.options import CorelOptions
 from v50calib.uncertainty.tables import load_npz, save_npz
+from v50calib.untrusted.json_text import load_json
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
 FORMAT = "v50calib-calibrator"
@@ -57,7 +58,7 @@ def save_model(path: str | Path, calibrator: Calibrator) -> None:
 def is_model(path: object) -> bool:
     """Whether a file is a calibrator, of whatever version."""
     try:
-        meta = json.loads(str(read_npz(Path(str(path)), ["meta"], most=2**24)["meta"]))
+        meta = load_json(str(read_npz(Path(str(path)), ["meta"], most=2**24)["meta"]))
     except DAMAGED:
         return False
     return isinstance(meta, dict) and meta.get("format") == FORMAT
@@ -73,7 +74,7 @@ def load_model(path: str | Path) -> Calibrator:
     path = Path(path)
     arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
     try:
-        meta = json.loads(str(arrays.get("meta", "null")))
+        meta = load_json(str(arrays.get("meta", "null")))
     except ValueError as exc:
         raise DataError(f"'{path}' is no model of v50calib: its JSON cannot be read") from exc
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float
+from v50calib.safety.files import replacing
 from v50calib.uncertainty.evaluate import WORDS
 from v50calib.uncertainty.figures import Cases, overview
 
@@ -78,11 +79,8 @@ def write_page(path: str | Path, text: str) -> None:
     """Write a page. Raises DataError where it cannot be written."""
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # in one step: a page that is there stays until the new one is whole
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as stream:
+            stream.write(text.encode())
     except OSError as exc:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; give another path") from exc
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Float, Index
+from v50calib.safety.files import replacing
 from v50calib.schema import N_CHANNELS
 from v50calib.tables.sheet import by_planet, parse, readable, twice
 from v50calib.untrusted.npz import DAMAGED, npz_headers, read_npz
+from v50calib.untrusted.parquet import read_parquet
 
 #: channels of a submission, see `schema.CHANNELS`
 N_BINS = N_CHANNELS
@@ -175,11 +177,9 @@ def save_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays without pickle, wholly or not at all. Raises DataError for another suffix or where it cannot be written."""
     if path.suffix != ".npz":
         raise DataError(f"'{path}' must end in .npz")
-    temporary = path.with_name(f".{path.name}.part.npz")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(temporary, allow_pickle=False, **dict(arrays))
-        temporary.replace(path)
+        with replacing(path) as stream:
+            np.savez_compressed(stream, allow_pickle=False, **dict(arrays))
     except OSError as exc:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; free space or give another path") from exc
 
@@ -230,7 +230,7 @@ def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, 
 
 def _parquet(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
     try:
-        frame = pd.read_parquet(path)
+        frame = read_parquet(path)
     except FileNotFoundError:
         raise DataError(f"'{path}' does not exist: give the file of {what}") from None
     except (OSError, ValueError) as exc:
@@ -351,14 +351,12 @@ def _write_table(path: Path, ids: Sequence[str], blocks: Mapping[str, Float]) ->
     # numbers as in the challenge's files, unless that would change an id: leading zeros
     whole = all(i.isdigit() and str(int(i)) == i for i in ids)
     frame = pd.DataFrame({"planet_id": [int(i) for i in ids] if whole else list(ids), **columns})
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".csv":
-            frame.to_csv(temporary, index=False)
-        else:
-            frame.to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with replacing(path) as stream:
+            if path.suffix == ".csv":
+                frame.to_csv(stream, index=False)
+            else:
+                frame.to_parquet(stream, index=False)
     except OSError as exc:
         raise DataError(f"cannot write '{path}': {exc.strerror or exc}; free space or give another path") from exc
 

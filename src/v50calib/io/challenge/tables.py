@@ -21,10 +21,11 @@ from v50calib.errors import DataError
 from v50calib.io.challenge.rowgroup import damaged, open_parquet, pixel_columns
 from v50calib.io.clock import check_clock
 from v50calib.io.keys import VisitKey
-from v50calib.io.storage.location import Location, locate, version_of
+from v50calib.io.storage.location import Location, locate, size_of, version_of
 from v50calib.reference import MAP_NAMES, Reference, make_reference
 from v50calib.schema import INSTRUMENT, LINEARITY_TERMS, STAR_PARAMETERS
 from v50calib.tables.sheet import ID, Planets, Sheet, by_planet, parse
+from v50calib.untrusted.parquet import refuse_huge
 
 T = TypeVar("T")
 
@@ -242,6 +243,7 @@ def _read_sheet(path: Location) -> Sheet:
 def _read_axis_table(path: Location) -> dict[str, NDArray[np.float64]]:
     file = open_parquet(path)
     try:
+        refuse_huge(file.metadata, size_of(path))
         table = file.read(use_threads=False)
         return {n: table.column(n).to_numpy().astype(np.float64) for n in table.column_names}
     except (OSError, ValueError, pa.ArrowException) as error:

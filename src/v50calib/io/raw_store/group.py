@@ -28,6 +28,7 @@ from v50calib.io.storage.zarr_groups import read_array, write_array
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, make_reference
 from v50calib.safety.files import write_beside
 from v50calib.schema import RAW_VISIT, instrument_of, pair_chunks
+from v50calib.untrusted.json_text import load_json
 
 FORMAT = "v50calib-raw"
 VERSION = 1
@@ -138,7 +139,7 @@ def read_attrs(store: Location, key: VisitKey) -> dict[str, Any]:
     """Attributes of a visit's group. Raises DataError where it is absent or damaged."""
     path = group_path(store, key) / "zarr.json"
     try:
-        return dict(json.loads(path.read_text())["attributes"])
+        return dict(load_json(path.read_text())["attributes"])
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error!r}): remove its folder and ingest the visit again") from error
 
@@ -148,7 +149,7 @@ def check_format(store: Location) -> None:
     try:
         if isinstance(store, Path):
             refuse_special(store / "zarr.json")
-        attrs = json.loads((store / "zarr.json").read_text()).get("attributes", {})
+        attrs = load_json((store / "zarr.json").read_text()).get("attributes", {})
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {store / 'zarr.json'} ({error}): not a raw store; ingest into a new one") from error
     found = (attrs.get("format"), attrs.get("version"))
@@ -237,7 +238,7 @@ def _compare(path: Location, attrs: dict[str, Any], small: dict[str, np.ndarray]
     if HASHES_ATTR not in attrs:
         return
     try:
-        known = dict(json.loads(attrs[HASHES_ATTR]))
+        known = dict(load_json(attrs[HASHES_ATTR]))
     except (TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged (its {HASHES_ATTR} cannot be read: {error}): remove it and ingest the visit again") from error
     found = _hashes({k: v for k, v in attrs.items() if k != HASHES_ATTR}, small)
@@ -257,7 +258,7 @@ def _small(path: Location) -> np.ndarray:
 
 def _layout(path: Location) -> tuple[tuple[int, ...], int, str]:
     """Shape, frames per chunk (of a shard: its inner chunks) and data type of an array, from its metadata."""
-    meta = json.loads((path / "zarr.json").read_text())
+    meta = load_json((path / "zarr.json").read_text())
     first = meta["codecs"][0]
     grid = first if first["name"] == "sharding_indexed" else meta["chunk_grid"]
     return tuple(meta["shape"]), int(grid["configuration"]["chunk_shape"][0]), str(meta["data_type"])

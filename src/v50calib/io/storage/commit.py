@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import random
 import re
 import shutil
 import socket
@@ -19,11 +20,10 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.machine import pid_space
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.safety.files import refuse_links
+from v50calib.untrusted.json_text import load_json
 
 COMMIT_NAME = "_COMMIT.json"
 #: whether the owner of a staging directory on another host lives cannot be found out; older than this it counts as abandoned
@@ -39,6 +40,8 @@ ABANDONED_AFTER_S = 24 * 3600.0
 _HASH_BLOCK = 1 << 20
 #: objects put at a time
 PUTS = 8
+#: how often the objects of a product are put while another writer changes them
+ATTEMPTS = 4
 
 
 def is_committed(path: Location) -> bool:
@@ -50,7 +53,7 @@ def read_record(path: Location) -> dict[str, Any]:
     """The commit record of a finished directory. Raises StoreError where it is absent or not JSON."""
     marker = path / COMMIT_NAME
     try:
-        record = json.loads(marker.read_text())
+        record = load_json(marker.read_text())
     except FileNotFoundError:
         raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again") from None
     except (OSError, ValueError) as error:
@@ -157,22 +160,46 @@ def commit(
 def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> bool:
     """Put every file of `tmp` below `final`, the record last. An older product is withdrawn first: absent or whole, never mixed.
 
-    Two writers of one product write the same bytes, so that whichever puts the record last finds a whole product.
+    Another writer of the same product may be at work (a worker that was cut off and given up goes on), and on another kind of processor its
+    last digits may be others. So what is there is compared with what was put, before the record and after it, and put again where
+    it is not the same. Raises StoreError where another writer keeps changing it.
     """
     marker = final / COMMIT_NAME
-    if marker.is_file():
-        if not replace:
-            return False
-        marker.unlink()
-    files = [p for p in tmp.rglob("*") if p.is_file()]
-    new = {final / p.relative_to(tmp).as_posix(): p for p in files}
-    old = [path for path in final.objects() if path not in new]
+    if marker.is_file() and not replace:
+        return False
+    for again in range(ATTEMPTS):
+        if replace or again:
+            marker.unlink(missing_ok=True)
+        # two that wait for each other do not wait equally long
+        time.sleep(random.uniform(0.0, 2.0**again) if again else 0.0)
+        tags = _put_files(tmp, final)
+        if _tags_below(final) != tags:
+            continue
+        if marker.create(record.encode()):
+            if _tags_below(final) == tags:
+                return True
+            continue
+        with suppress(FileNotFoundError):
+            if marker.read_text() == record:
+                return False
+    marker.unlink(missing_ok=True)
+    raise StoreError(f"another process keeps writing {final}: its product was withdrawn; end the other run, then run again")
+
+
+def _put_files(tmp: Path, final: ObjectPath) -> dict[str, str]:
+    """Put the files below `final`, and remove what else is there; e_tags by key."""
+    new = {final / p.relative_to(tmp).as_posix(): p for p in tmp.rglob("*") if p.is_file()}
+    old = [path for path in final.objects() if path not in new and path.name != COMMIT_NAME]
     with ThreadPoolExecutor(PUTS) as pool:
-        work: list[Callable[[], None]] = [partial(path.unlink, missing_ok=True) for path in old]
-        work += [partial(path.upload, file) for path, file in new.items()]
-        for _ in pool.map(lambda task: task(), work):
-            pass
-    return marker.create(record.encode())
+        gone = [pool.submit(path.unlink, missing_ok=True) for path in old]
+        put = {path.key: pool.submit(path.upload, file) for path, file in new.items()}
+        for task in gone:
+            task.result()
+        return {key: task.result() for key, task in put.items()}
+
+
+def _tags_below(final: ObjectPath) -> dict[str, str]:
+    return {key: tag for key, tag in final.tags().items() if key != (final / COMMIT_NAME).key}
 
 
 def write_record(path: Location, record: Mapping[str, Any]) -> None:
@@ -201,7 +228,7 @@ def check_complete(path: Location) -> None:
         below = Counter(_array_of(p) for p in path.objects())
     metas: list[Location] = [*path.rglob("zarr.json")]
     for meta in sorted(metas, key=str):
-        node = json.loads(meta.read_text())
+        node = load_json(meta.read_text())
         if node.get("node_type") != "array":
             continue
         grid = node["chunk_grid"]["configuration"]["chunk_shape"]
@@ -260,8 +287,7 @@ def _file_hash(path: Path) -> str:
 
 def clean_leftovers(final: Path) -> int:
     """Remove staging directories for `final` whose owner is gone, and put back what it had moved aside; returns how many."""
-    target = final
-    return sum(_clean(entry, target.name) for entry in _entries(target.parent))
+    return sum(_clean(entry, final.name) for entry in _entries(final.parent))
 
 
 def clean_folder(folder: Location) -> int:

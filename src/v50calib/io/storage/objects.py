@@ -112,6 +112,13 @@ class ObjectPath:
 
     def objects(self) -> Iterator[ObjectPath]:
         """Every object below, in order, from one listing."""
+        return (ObjectPath(self.bucket, item["path"]) for item in self._listed())
+
+    def tags(self) -> dict[str, str]:
+        """e_tag of every object below by its key, from one listing."""
+        return {item["path"]: str(item["e_tag"]) for item in self._listed()}
+
+    def _listed(self) -> Iterator[Any]:
         import obstore
 
         last: str | None = None
@@ -121,7 +128,7 @@ class ObjectPath:
                     for page in obstore.list(_store(self.bucket), prefix=self.key or None, offset=last):
                         for item in page:
                             last = item["path"]
-                            yield ObjectPath(self.bucket, last)
+                            yield item
                 return
             except ConnectionError as error:
                 if not left or not _broke_off(error):
@@ -197,12 +204,12 @@ class ObjectPath:
     def write_text(self, text: str, encoding: str = "utf-8") -> None:
         self.write_bytes(text.encode(encoding))
 
-    def upload(self, file: Path) -> None:
-        """Put a local file here, in parts where it is large."""
+    def upload(self, file: Path) -> str:
+        """Put a local file here, in parts where it is large; returns the object's e_tag."""
         import obstore
 
         with _as_os_errors(self):
-            obstore.put(_store(self.bucket), self.key, file)
+            return str(obstore.put(_store(self.bucket), self.key, file)["e_tag"])
 
     def create(self, content: bytes) -> bool:
         """Put the object where there is none; False where there is one."""

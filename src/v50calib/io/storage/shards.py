@@ -8,7 +8,6 @@ Format: Zarr v3 core and sharding-indexed codec specifications.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.untrusted.json_text import load_json
 
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 #: decoded chunks that partial reads may leave behind
@@ -112,7 +112,7 @@ def _opened(path: Location) -> Iterator[Callable[[int, int], bytes]]:
 
 def open_sharded(path: Location) -> ShardedFrames | None:
     """The direct reader of the array at `path`, or None where its metadata is not exactly of the known form."""
-    meta: dict[str, Any] = json.loads((path / "zarr.json").read_text())
+    meta: dict[str, Any] = load_json((path / "zarr.json").read_text())
     codecs = meta["codecs"]
     if meta["data_type"] != "uint16" or len(meta["shape"]) != 3 or len(codecs) != 1 or codecs[0]["name"] != "sharding_indexed":
         return None

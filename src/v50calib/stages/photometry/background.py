@@ -13,6 +13,8 @@ from v50calib.kernels import background as kernels
 from v50calib.kernels.apertures import circular_aperture
 from v50calib.kernels.arrays import Float, Index, Mask
 from v50calib.kernels.extraction import barycenter
+from v50calib.kernels.fused import weighted_column_sums
+from v50calib.kernels.products import row_products
 from v50calib.schema import Instrument
 from v50calib.stages.photometry.config import PhotometryConfig
 
@@ -94,8 +96,10 @@ class BackgroundModel:
         if self.linear:
             if self.per_column:
                 assert self.weights is not None
-                return np.asarray(np.einsum("yx,iyx->ix", self.weights, frames))
-            return np.asarray(flat @ self.maps.reshape(len(self.maps), -1).T)
+                sums, rows = np.empty((n, 1, frames.shape[2])), len(self.weights)
+                weighted_column_sums(frames, self.weights[None], np.array([0]), np.array([rows]), sums)
+                return sums[:, 0]
+            return row_products(flat, self.maps.reshape(len(self.maps), -1).T)
         if self.basis is not None:
             out = np.empty((n, len(self.basis)))
             kernels.clipped_surface(flat, self.pixels, self.basis, self.penalty, self.clip, self.max_iters, out)
@@ -108,7 +112,8 @@ class BackgroundModel:
         """Background (n, ny, nx), or something that broadcasts to it, of coefficients (n, terms)."""
         if self.per_column:
             return coefficients[:, None, :]
-        return np.asarray(np.tensordot(coefficients, self.surface, axes=(1, 0)))
+        flat = row_products(coefficients, self.surface.reshape(len(self.surface), -1))
+        return flat.reshape(-1, *self.surface.shape[1:])
 
     def sums(self, flux: Float, moments: Float, *, spectral: bool) -> BackgroundSums:
         """What is summed with the frames for the background per pixel of the flux map (ny, nx); moments (k, ny, nx)."""

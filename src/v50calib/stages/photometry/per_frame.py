@@ -16,6 +16,7 @@ from v50calib.kernels.arrays import Float, Index, Mask
 from v50calib.kernels.extraction import repair_frames
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.horne import extract_with_rejection
+from v50calib.kernels.products import row_products
 from v50calib.stages.photometry.background import BackgroundModel
 from v50calib.stages.photometry.centroid import CentroidPerFrame
 from v50calib.stages.photometry.psf import PsfPerFrame
@@ -85,7 +86,7 @@ def measure_frames(frames: Float, per_frame: PerFrame, maps: WeightMaps, areas: 
     whole = frames.copy()
     repair_frames(whole.reshape(n, -1), *per_frame.repair)
     coefficients = per_frame.background.coefficients(whole)
-    background = coefficients if per_frame.mix is None else coefficients @ per_frame.mix.T
+    background = coefficients if per_frame.mix is None else row_products(coefficients, per_frame.mix.T)
     sums = np.empty((n, len(maps.weights), nx))
     weighted_column_sums(frames, maps.weights, maps.first, maps.last, sums)
     dq = np.zeros((n, nx if per_frame.spectral else 1), np.uint32)
@@ -95,7 +96,7 @@ def measure_frames(frames: Float, per_frame: PerFrame, maps: WeightMaps, areas: 
         weighted_column_sums(clean, maps.weights, maps.first, maps.last, sums)
     moments = sums[:, maps.moments].sum(axis=2)
     if per_frame.moments_on_clean:
-        moments += background @ areas.moments.T
+        moments += row_products(background, areas.moments.T)
     positions = per_frame.centroid.measure(clean) if per_frame.centroid is not None else np.full((n, 2), np.nan)
     if per_frame.psf is not None:
         fitted, fitted_positions, good = per_frame.psf.measure(clean)
@@ -126,7 +127,7 @@ def _without_outliers(frames: Float, background: Float, rejection: Rejection) ->
 
 def _barycentre(flux: Float, background: Float, moments: Float, areas: Areas, centre: tuple[float, float]) -> Float:
     """Position (n, 2) [y, x] from the static moment maps; a spectrum has no x here."""
-    first = moments - background @ areas.moments.T
+    first = moments - row_products(background, areas.moments.T)
     light = first[:, LIGHT] if first.shape[1] > LIGHT else (flux - background * np.nan_to_num(areas.flux)).sum(axis=1)
     light = np.where(light > 0, light, np.nan)
     y = centre[0] + first[:, Y] / light

@@ -12,6 +12,7 @@ from v50calib.kernels import psf
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.centroid import gaussian2d
 from v50calib.kernels.extraction import fill_masked
+from v50calib.kernels.products import row_products
 from v50calib.stages.photometry.config import Psf
 from v50calib.stages.photometry.mean_frame import PixelNoise
 
@@ -47,7 +48,7 @@ class PsfPerFrame:
         out, good = np.empty((len(frames), 3)), np.empty(len(frames), np.bool_)
         stamps = np.ascontiguousarray(frames[:, self.rows, self.columns])
         psf.fit_frames(stamps, self.inverse, self.model, self.shape, self.table, np.array(self.start), self.reach, out, good)
-        flux = np.where(good, out[:, 0], np.tensordot(frames, self.filter, axes=([1, 2], [0, 1])))
+        flux = np.where(good, out[:, 0], row_products(frames.reshape(len(frames), -1), self.filter.reshape(-1, 1))[:, 0])
         positions = np.where(good[:, None], out[:, 1:] + np.array(self.offset), np.nan)
         return flux, positions, good
 
