@@ -90,7 +90,7 @@ class Population:
         by_group = np.bincount(self.group, weights, len(updates))
         counted = np.where(by_group > _NO_WEIGHT, by_group, 0.0)
         counted /= counted.sum()
-        for index in np.flatnonzero(counted):
+        for index in np.flatnonzero(counted).tolist():
             part, cov = depths.spectrum(self, float(self.amplitudes[index]), updates[index], weights[self.group == index] / by_group[index])
             part = part - origin
             mean += counted[index] * part
