@@ -10,6 +10,7 @@ from v50calib.dq import counts
 from v50calib.engine.constants import VisitConstants, bin_of_pairs
 from v50calib.engine.extraction import photometry_constants
 from v50calib.engine.frames import ReadFrames
+from v50calib.engine.map_checks import check_maps
 from v50calib.engine.plan import check_folded, leading, plan_of
 from v50calib.engine.samples import mask_saturating, mean_frame, measure, remembered
 from v50calib.engine.visit import VisitInput
@@ -70,6 +71,7 @@ def prepare_visit(
     state.prefixes.clear()
     state.folded = None
     mean = mean_frame(plan, state, read)
+    state.checks |= check_maps(state, mean)
     built = photometry_constants(photometry, state, plan, mean, cadence_s(state), read) if photometry is not None else None
     return VisitConstants(state, plan, bin_of_pairs(len(plan.between), pairs_per_bin), mean, built)
 

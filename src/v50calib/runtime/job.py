@@ -186,7 +186,7 @@ def _finish(
     ds = engine.dataset(visit, results, series, product_attrs(job.config, attrs, hashes))
     notes = [*visit.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
-    qc = record(ds, notes)
+    qc = record(ds, notes) | visit.state.checks
     qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), stages_with_numbers(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(engine, visit), sort_keys=True)
