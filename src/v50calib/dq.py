@@ -55,7 +55,7 @@ DESCRIPTIONS: dict[DQ, str] = {
     DQ.NO_GAIN_VALUE: "gain is missing",
     DQ.NO_LIN_CORR: "linearity coefficients are missing; identity was used",
     DQ.NO_SAT_CHECK: "saturation could not be checked",
-    DQ.UNRELIABLE_DARK: "dark is not finite; 0 was used",
+    DQ.UNRELIABLE_DARK: "dark is not finite, or negative beyond its noise; 0 was used",
     DQ.UNRELIABLE_FLAT: "flat is unreliable",
     DQ.FLUX_ESTIMATED: "value was filled in from its neighbours or the profile",
 }

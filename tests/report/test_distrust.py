@@ -13,6 +13,7 @@ from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULE
 def record(**more: Any) -> dict[str, Any]:
     """A good visit's QC record."""
     return {
+        "dark_negative": 0.0, "dark_off": 0.0, "negative_light": 0.0, "flat_gradient": 0.01, "background_shape": 0.0,
         "lost_pairs": 0.0, "fit_chi2": 1.0, "fit_red_noise": 1.0, "depth_chi2": 1.0, "transit_inside": 1.0,
         "noise_over_limit": 1.0, "channels": 282, "channels_lost": 0, "jitter_px": {"x": 0.1, "y": 0.1}, "samples_flagged": {}, "notes": [],
         "stages": {

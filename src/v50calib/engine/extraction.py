@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v50calib.engine.frames import ReadFrames, sample_pairs
+from v50calib.engine.map_checks import check_background
 from v50calib.engine.plan import FramePlan
 from v50calib.engine.result import usable_values
 from v50calib.kernels.arrays import Float
@@ -21,7 +22,7 @@ from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.photometry.stage import Photometry
-from v50calib.stages.photometry.weights import build_constants, star_on_background
+from v50calib.stages.photometry.weights import Star, build_constants, star_on_background
 from v50calib.stages.tile import VisitState
 
 #: extractions of a spectrum, the one that is kept where both do first
@@ -46,11 +47,20 @@ def photometry_constants(
     photometry: Photometry, state: VisitState, plan: FramePlan, mean: MeanFrame, cadence_s: float, read: ReadFrames
 ) -> PhotometryConstants:  # fmt: skip
     """Constants of the method that the config names, or of the one that the frames ask for; the choice goes into notes and qc."""
+    star = star_on_background(photometry.config, state, mean)
+    built = _chosen(photometry, state, plan, mean, star, cadence_s, read)
+    state.checks |= check_background(photometry.config, state, mean, star, built)
+    return built
+
+
+def _chosen(
+    photometry: Photometry, state: VisitState, plan: FramePlan, mean: MeanFrame, star: Star, cadence_s: float, read: ReadFrames
+) -> PhotometryConstants:  # fmt: skip
+    """Constants of the named method, or of that of the two which has the lesser noise on the sample pairs."""
     config, runs = photometry.config, sample_pairs(len(plan.between))
     if config.photometry.method != "auto" or not state.instrument.spectral or sum(r.stop - r.start - 1 for r in runs) < LEAST_STEPS:
-        return build_constants(config, state, mean, cadence_s)
+        return build_constants(config, state, mean, cadence_s, star)
     tried = {method: Photometry(_with_method(config, method)) for method in CANDIDATES}
-    star = star_on_background(config, state, mean)
     built = {method: build_constants(one.config, state, mean, cadence_s, star) for method, one in tried.items()}
     curves: dict[str, list[LightCurves]] = {method: [] for method in CANDIDATES}
     for run in runs:

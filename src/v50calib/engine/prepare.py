@@ -10,13 +10,18 @@ from v50calib.dq import counts
 from v50calib.engine.constants import VisitConstants, bin_of_pairs
 from v50calib.engine.extraction import photometry_constants
 from v50calib.engine.frames import ReadFrames
+from v50calib.engine.map_checks import check_maps
 from v50calib.engine.plan import check_folded, leading, plan_of
 from v50calib.engine.samples import mask_saturating, mean_frame, measure, remembered
 from v50calib.engine.visit import VisitInput
+from v50calib.errors import DataError
 from v50calib.kernels.arrays import Flags
 from v50calib.stages.base import FrameStage
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.tile import VisitState
+
+#: share of the live pixels that may be without read noise
+UNKNOWN_NOISE = 0.05
 
 
 def new_flags(before: Flags, after: Flags) -> dict[str, float]:
@@ -24,11 +29,26 @@ def new_flags(before: Flags, after: Flags) -> dict[str, float]:
     return {f"flagged_{name}": n / after.size for name, n in counts(after & ~before).items()}
 
 
+def check_read_noise(visit: VisitInput) -> None:
+    """Refuse a map of read noise that is none on many of the live pixels (DataError); on a few the map's median stands in."""
+    live, read = ~visit.reference.dead.astype(bool), visit.reference.read
+    none = live & ~(np.isfinite(read) & (read > 0))
+    if none.sum() > UNKNOWN_NOISE * live.sum():
+        share, first = none.sum() / live.sum(), float(read[none][0])
+        raise DataError(
+            f"{visit.instrument}: the read noise of {share:.0%} of the live pixels is 0, negative or not finite (the first: {first:g} e-): "
+            "it weighs the pixels and is positive; correct the map 'read', e- rms of one read"
+        )
+    if none.any():
+        visit.notes.append(f"adc: {int(none.sum())} live pixels have no read noise (0, negative or not finite): the map's median stands in")
+
+
 def prepare_stages(visit: VisitInput, stages: list[FrameStage], *, diagnostics: bool = True) -> tuple[VisitState, list[Any]]:
     """Run `prepare` of the stages adc … cds in order; returns the state they built and their constants.
 
     diagnostics: keep the share of pixels that each stage flags in the state's qc.
     """
+    check_read_noise(visit)
     ny, nx = visit.reference.dark.shape
     state = VisitState(
         reference=visit.reference,
@@ -70,6 +90,7 @@ def prepare_visit(
     state.prefixes.clear()
     state.folded = None
     mean = mean_frame(plan, state, read)
+    state.checks |= check_maps(state, mean)
     built = photometry_constants(photometry, state, plan, mean, cadence_s(state), read) if photometry is not None else None
     return VisitConstants(state, plan, bin_of_pairs(len(plan.between), pairs_per_bin), mean, built)
 

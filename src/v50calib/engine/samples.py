@@ -104,12 +104,13 @@ def whole_pairs(raw: NDArray[Any]) -> Mask:
 def mean_frame(plan: FramePlan, state: VisitState, read: ReadFrames) -> MeanFrame:
     """Mean CDS frame of the sample pairs and the noise of one CDS value there."""
     dark = state.dark_rate * float(np.median(plan.between))
-    cds, read_var = _by_steps(plan, state, dark, read) if plan.left else _by_polynomial(plan, read)
-    return MeanFrame(cds=np.where(state.masked, 0.0, cds), read_var=_usable(read_var), inverse_flat=state.inverse_flat, dark=dark)
+    cds, read_var, pairs = _by_steps(plan, state, dark, read) if plan.left else _by_polynomial(plan, read)
+    usable = np.where(state.masked, 0.0, cds)
+    return MeanFrame(cds=usable, read_var=_usable(read_var), inverse_flat=state.inverse_flat, dark=dark, pairs=pairs)
 
 
-def _by_polynomial(plan: FramePlan, read: ReadFrames) -> tuple[Float, Float]:
-    """Mean and read variance (ny, nx): the read noise of the codes through the polynomial's slope at either read's mean level."""
+def _by_polynomial(plan: FramePlan, read: ReadFrames) -> tuple[Float, Float, int]:
+    """Mean and read variance (ny, nx), and of how many pairs: read noise through the polynomial's slope at either read's mean level."""
     assert plan.polynomial is not None
     ny, nx = plan.masked.shape
     total, levels, count = np.zeros((ny, nx)), np.zeros((2, ny, nx)), 0
@@ -121,11 +122,11 @@ def _by_polynomial(plan: FramePlan, read: ReadFrames) -> tuple[Float, Float]:
         count += int(whole.sum())
     count = max(count, 1)
     slope = [evaluate_derivative(level[None] / count, plan.polynomial.coef)[0] for level in levels]
-    return total / count, plan.adc.read_variance * plan.adc.gain**2 * (slope[0] ** 2 + slope[1] ** 2)
+    return total / count, plan.adc.read_variance * plan.adc.gain**2 * (slope[0] ** 2 + slope[1] ** 2), count
 
 
-def _by_steps(plan: FramePlan, state: VisitState, dark: Float, read: ReadFrames) -> tuple[Float, Float]:
-    """Mean and read variance (ny, nx) by the stages' own formulas.
+def _by_steps(plan: FramePlan, state: VisitState, dark: Float, read: ReadFrames) -> tuple[Float, Float, int]:
+    """Mean and read variance (ny, nx), and of how many pairs, by the stages' own formulas.
 
     A baseline that shares no electrons with its read leaves photon variance beyond that of the difference itself: it is
     counted with the read noise.
@@ -142,7 +143,7 @@ def _by_steps(plan: FramePlan, state: VisitState, dark: Float, read: ReadFrames)
     cds, read_var, poisson_var = (total / count for total in totals)
     if any(isinstance(stage, Cds) and stage.has_baseline for stage in plan.stages):
         read_var = read_var + np.maximum(poisson_var - np.maximum(cds + dark, 0.0) * state.inverse_flat, 0.0)
-    return cds, read_var
+    return cds, read_var, count
 
 
 def _usable(variance: Float) -> Float:

@@ -35,15 +35,40 @@ class VisitInput:
     in_pairs: bool = False
 
 
-#: star parameters that need not be positive
-MAY_BE_ZERO = ("e", "i")
+#: what a star and a planet can have, in the units of `schema.STAR_PARAMETERS`; sma is a/R*, i in degrees
+STAR_LIMITS: dict[str, tuple[float, float]] = {
+    "Rs": (1e-3, 1e4), "Ms": (1e-3, 1e3), "Ts": (100.0, 1e6), "Mp": (1e-9, 1e6), "e": (0.0, 0.999), "P": (1e-3, 1e7), "sma": (1.0, 1e6),
+    "i": (0.0, 180.0),
+}  # fmt: skip
 
 
 def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
-    """Star parameters of a visit's attributes, without the prefix; what is no finite number is left out, and lengths, masses, periods and
-    temperatures that are not positive."""
+    """Star parameters of a visit's attributes, without the prefix; what no star or orbit has is left out (`star_notes` tells it).
+
+    >>> star_of({"star_P": 3.0, "star_sma": 0.4, "star_e": 0.0, "star_i": 92.0, "star_Ts": 1e300})
+    {'P': 3.0, 'e': 0.0, 'i': 88.0}
+    """
     known = {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
-    return {k: v for k, v in known.items() if math.isfinite(v) and (v > 0 or k in MAY_BE_ZERO)}
+    kept = {k: v for k, v in known.items() if STAR_LIMITS[k][0] <= v <= STAR_LIMITS[k][1]}
+    # an orbit seen from its other side
+    return kept | ({"i": 180.0 - kept["i"]} if kept.get("i", 0.0) > 90.0 else {})
+
+
+def star_notes(attrs: dict[Any, Any]) -> list[str]:
+    """What is said of star parameters that are not taken as they are.
+
+    >>> star_notes({"star_P": 0.0, "star_i": 92.0})
+    ["star: P=0 is left out: it lies within 0.001 to 1e+07; correct the star's table", 'star: i=92 is taken as 88: the same transit']
+    """
+    kept, notes = star_of(attrs), []
+    for name in STAR_PARAMETERS:
+        value = float(attrs.get(f"star_{name}", math.nan))
+        if not math.isnan(value) and name not in kept:
+            low, high = STAR_LIMITS[name]
+            notes.append(f"star: {name}={value:g} is left out: it lies within {low:g} to {high:g}; correct the star's table")
+        elif name in kept and kept[name] != value:
+            notes.append(f"star: {name}={value:g} is taken as {kept[name]:g}: the same transit")
+    return notes
 
 
 def visit_input(ds: xr.Dataset) -> VisitInput:
@@ -56,6 +81,7 @@ def visit_input(ds: xr.Dataset) -> VisitInput:
         wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
         attrs=dict(ds.attrs),
         telemetry=telemetry_of(ds),
+        notes=star_notes(ds.attrs),
     )
 
 

@@ -26,6 +26,8 @@ SECONDS: dict[str, float] = {
 #: ramps cannot follow each other faster than they last (with room for stamps of low resolution), and who waits this many times longer
 #: has stamps in other units: hours read as seconds make 3600
 SHORTEST, LONGEST = 0.5, 3000.0
+#: s that no ramp lasts
+NO_RAMP_S = 86400.0
 
 
 def times_in(wanted: str, values: NDArray[Any], units: str | None, assumed: str, what: str) -> Float:
@@ -75,6 +77,8 @@ def check_clock(where: str, time_h: Float, exposure_s: Float) -> None:
             f"{where}: pair {i} is read {first[i]:g} and {second[i]:g} s after its reset: the second read comes after the first; correct "
             "the integration times"
         )
+    if second.size and float(second.max()) > NO_RAMP_S:
+        raise DataError(f"{where}: a read {second.max():.3g} s after its reset: exposures are in s, at most a day; correct the times")
     if len(time_h) < 4:
         return
     apart, lasts = 3600.0 * float(np.median(np.diff(time_h[::2]))), float(np.median(second))

@@ -9,6 +9,9 @@ from pathlib import Path
 from v50calib.io.keys import PLANET_ID, SPLITS, Split
 from v50calib.io.storage.objects import ObjectPath
 
+#: folders that a note names
+NAMED = 5
+
 
 def subfolders(path: Path) -> Iterator[Path]:
     """Folders in `path` whose names do not begin with a dot; none where `path` is no folder."""
@@ -24,6 +27,31 @@ def planet_folders(root: Path, planet: str | None = None) -> Iterator[tuple[Spli
             yield from ((split, folder) for folder in subfolders(root / split) if PLANET_ID.fullmatch(folder.name))
         elif (root / split / planet).is_dir():
             yield split, root / split / planet
+
+
+def passed_over(root: Path | ObjectPath) -> list[str]:
+    """Folders directly in train/ and test/ of a local root whose names are no planet ids: split/name, sorted.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("7", "7 (copy)"):
+    ...         (Path(folder) / "train" / name).mkdir(parents=True)
+    ...     passed_over(Path(folder))
+    ['train/7 (copy)']
+    """
+    if isinstance(root, ObjectPath):
+        return []
+    folders = ((split, folder.name) for split in SPLITS for folder in subfolders(root / split))
+    return sorted(f"{split}/{name}" for split, name in folders if not PLANET_ID.fullmatch(name))
+
+
+def passed_over_note(root: Path | ObjectPath) -> list[str]:
+    """One sentence on the folders that are passed over, or nothing."""
+    names = passed_over(root)
+    if not names:
+        return []
+    shown = ", ".join(f"'{name}'" for name in names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return [f"passed over, because the name is no planet id: {shown}; rename or remove them"]
 
 
 def planet_objects(root: ObjectPath, planet: str | None = None) -> Iterator[tuple[Split, str, tuple[str, ...]]]:

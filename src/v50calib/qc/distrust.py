@@ -40,11 +40,22 @@ RULES: tuple[Rule, ...] = (
     Rule("bad_samples", 0.05, "", "share of light-curve samples not fit for science"),
     Rule("saturated", 0.001, "", "share of light-curve samples with a saturated pixel"),
     Rule("lost_pairs", 0.01, "", "share of pairs whose frames were lost or damaged: found, flagged and left out of every fit"),
+    Rule("dark_negative", 0.005, "", "share of the science pixels whose dark current is negative beyond noise: they are left out"),
+    Rule("dark_off", 0.2, "", "by how much the frames' hot pixels contradict the dark map, relative to it and less three errors"),
+    Rule("negative_light", 0.01, "", "share of the pixels whose mean light is below zero beyond noise: too much was subtracted"),
+    Rule("flat_gradient", 0.3, "", "change of the flat over the science pixels on large scales, relative to its median"),
+    Rule("background_shape", 0.005, "", "share of the star's light that the background's surface misses, less three errors"),
     Rule("fit_chi2", 1.5, "", "reduced chi² of the white transit fit: light curve and model differ by more than noise"),
     Rule("fit_red_noise", 1.5, "", "factor by which noise that does not average down has widened the errors of the depths"),
     Rule("depth_chi2", 1.3, "", "reduced chi² of the channels' transit fits, the median"),
     Rule("transit_inside", 0.9, "", "share of the transit, first to fourth contact, that the visit saw", below=True),
     Rule("transit_snr", 7.0, "", "signal-to-noise of the transit", below=True),
+)
+
+#: rules whose number is in the record by the rule's name
+OWN = (
+    *("lost_pairs", "dark_negative", "dark_off", "negative_light", "flat_gradient", "background_shape"),
+    *("fit_chi2", "fit_red_noise", "depth_chi2", "transit_inside"),
 )
 
 
@@ -102,7 +113,7 @@ def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
         "bad_samples": math.nan if flagged is None else number(flagged.get("DO_NOT_USE", 0.0)),
         "saturated": math.nan if flagged is None else number(flagged.get("SATURATED", 0.0)),
         "transit_snr": number(phase.get("transit_snr")),
-        **{key: number(qc.get(key)) for key in ("lost_pairs", "fit_chi2", "fit_red_noise", "depth_chi2", "transit_inside")},
+        **{key: number(qc.get(key)) for key in OWN},
         "depth_ppm": number(phase.get("white_depth_ppm")),
         "sigma_ppm": number(phase.get("white_depth_sigma_ppm")),
         "snr_median": number(photometry.get("snr_median")),

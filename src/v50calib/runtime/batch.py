@@ -13,6 +13,7 @@ from v50calib.config import load
 from v50calib.config.models import RunConfig
 from v50calib.engine.engine import Engine
 from v50calib.io.catalog import open_root
+from v50calib.io.folders import passed_over_note
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.calibrated import PRODUCTS
@@ -86,6 +87,7 @@ def calibrate(
         jobs = [replace(job, lock=lock.token) for job in jobs]
         decisions = decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
         books = Bookkeeping(out, config, decisions, progress, lock)
+        books.summary.notes += passed_over_note(root)
         books.settle()
         with books.closing():
             _execute(jobs, [d.job for d in decisions if d.action == "do"], config, client, books)

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from v50calib.config.compose import list_profiles
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.catalog import open_root
+from v50calib.io.folders import passed_over_note
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
@@ -194,7 +195,8 @@ def _dataset(data: Location | None) -> Check:
     if not keys:
         return Check("dataset", "problem", f"{location} holds no visit", "download the data again, or give another --data")
     numbers = f"planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
-    return Check("dataset", "ok", f"{location}: {root.kind}, {numbers}")
+    note = "; ".join(passed_over_note(location))
+    return Check("dataset", "note" if note else "ok", f"{location}: {root.kind}, {numbers}", note)
 
 
 def _instruments(keys: list[Any]) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import DataError
+from v50calib.io.folders import passed_over_note
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location, check_answers
 from v50calib.io.storage.machine import cores
@@ -155,6 +156,7 @@ def forecast(
             f"measured with {at_once} at once on this machine; {wanted} of '{config.runtime.scheduler}' are assumed to be as fast each"
         )
     startup = max(0.0, seconds - sum(p.sampled * p.seconds for p in parts) / at_once)
+    notes += passed_over_note(root)
     return Forecast(wanted, _processes(config.runtime), startup, peak, parts, seconds, limits, notes)
 
 

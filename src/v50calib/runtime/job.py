@@ -19,7 +19,7 @@ from v50calib.engine.engine import Engine
 from v50calib.engine.frames import Frames, windows, with_halo
 from v50calib.engine.products import unsaved
 from v50calib.engine.result import ChunkResult
-from v50calib.engine.visit import VisitInput, star_of
+from v50calib.engine.visit import VisitInput, star_notes, star_of
 from v50calib.io.catalog import open_root, open_source
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource
@@ -90,6 +90,7 @@ def visit_of(source: VisitSource) -> VisitInput:
         wavelength_um=np.atleast_1d(np.asarray(source.wavelength, dtype=np.float64)),
         attrs=dict(source.attrs),
         telemetry=source.telemetry,
+        notes=star_notes(source.attrs),
     )
 
 
@@ -186,7 +187,7 @@ def _finish(
     ds = engine.dataset(visit, results, series, product_attrs(job.config, attrs, hashes))
     notes = [*visit.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
     notes += series.notes if series is not None else ()
-    qc = record(ds, notes)
+    qc = record(ds, notes) | visit.state.checks
     qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), stages_with_numbers(job.config), notes, qc)
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
     ds.attrs["stage_status"] = json.dumps(stage_status(engine, visit), sort_keys=True)

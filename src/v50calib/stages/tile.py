@@ -60,6 +60,7 @@ class VisitState:
     repaired      (ny, nx) bool, masked pixels that are filled in each frame
     planet_id     whose visit it is, where that is known
     qc            numbers of each stage: stage -> name -> value
+    checks        numbers that tell whether the visit's maps and background can be right (`qc.distrust`)
     """
 
     reference: Reference
@@ -78,6 +79,7 @@ class VisitState:
     planet_id: str = ""
     notes: list[str] = field(default_factory=list)
     qc: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """The maps as they are before any stage."""

@@ -15,6 +15,7 @@ from v50calib.io.challenge.tables import AXIS_FILE, read_axes, read_reference, r
 from v50calib.io.folders import planet_folders, planet_objects
 from v50calib.io.identity import identity_of_files
 from v50calib.io.keys import Split, VisitKey
+from v50calib.io.plausible import checked
 from v50calib.io.source import VisitSource
 from v50calib.io.storage.location import Location, version_of
 from v50calib.io.storage.objects import ObjectPath
@@ -63,7 +64,7 @@ class ChallengeRoot:
         }
         attrs |= {f"star_{name}": value for name, value in read_star(self.location, key).items()}
         attrs["layout"] = files.layout
-        return VisitSource(key, frames, reference, axes.time_h, axes.exposure_s, axes.wavelength, attrs)
+        return checked(VisitSource(key, frames, reference, axes.time_h, axes.exposure_s, axes.wavelength, attrs))
 
     def _refuse_padded(self, key: VisitKey) -> None:
         """Raises DataError where a visit's file is there under a number with leading zeros, by which it is listed but not found."""

@@ -99,8 +99,19 @@ def open_parquet(path: Location | Fetched, *, metadata: pq.FileMetaData | None =
         raise damaged(path, error) from error
 
 
+def not_permitted(path: Location) -> DataError:
+    """The DataError for a file that is there and may not be read.
+
+    >>> str(not_permitted(Path("f")))
+    "cannot read f: permission denied; give this user the right to read it (chmod u+r), or run as its owner"
+    """
+    return DataError(f"cannot read {path}: permission denied; give this user the right to read it (chmod u+r), or run as its owner")
+
+
 def damaged(path: Location | Fetched, error: Exception) -> DataError:
-    """The DataError for a file that pyarrow cannot decode."""
+    """The DataError for a file that pyarrow cannot decode, or that may not be read."""
+    if isinstance(error, PermissionError):
+        return not_permitted(path.path if isinstance(path, Fetched) else path)
     size = size_of(path.path if isinstance(path, Fetched) else path)
     reason = str(error).split("\n")[0][:200]
     return DataError(f"cannot read {path} ({size} bytes): {reason}. It is truncated or damaged: re-download it")

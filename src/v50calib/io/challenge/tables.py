@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from v50calib.array_files import refuse_special
 from v50calib.errors import DataError
-from v50calib.io.challenge.rowgroup import damaged, open_parquet, pixel_columns
+from v50calib.io.challenge.rowgroup import damaged, not_permitted, open_parquet, pixel_columns
 from v50calib.io.clock import check_clock
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location, locate, size_of, version_of
@@ -124,6 +124,9 @@ def read_axes(root: Location, instrument: str, n_frames: int) -> Axes:
     integration = f"{instrument}-integration_time"
     if integration in table:
         exposure = _axis(path, table, integration, n_frames).copy()
+        if (exposure <= 0).any():
+            i = int(np.flatnonzero(exposure <= 0)[0])
+            raise DataError(f"{path}: '{integration}' is {exposure[i]:g} s at entry {i}: integration times are positive; re-download it")
         exposure[1::2] += ODD_READ_OFFSET_S
     else:
         exposure = np.tile(np.asarray(facts.read_times, np.float64), n_frames // 2)
@@ -237,7 +240,10 @@ def _by_stamp(read: Callable[[Location], T]) -> Callable[[Location], T]:
 def _read_sheet(path: Location) -> Sheet:
     if isinstance(path, Path):
         refuse_special(path)
-    return parse(str(path), path.read_bytes(), "the dataset")
+    try:
+        return parse(str(path), path.read_bytes(), "the dataset")
+    except PermissionError as error:
+        raise not_permitted(path) from error
 
 
 def _read_axis_table(path: Location) -> dict[str, NDArray[np.float64]]:

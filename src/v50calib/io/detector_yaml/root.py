@@ -12,6 +12,7 @@ from v50calib.io.detector_yaml.load import load_description
 from v50calib.io.detector_yaml.source import check_root, instrument_of_visit, open_listed_visit
 from v50calib.io.identity import identity_of_files
 from v50calib.io.keys import VisitKey
+from v50calib.io.plausible import checked
 from v50calib.io.source import VisitSource
 from v50calib.schema import Instrument
 
@@ -31,7 +32,7 @@ class DetectorYamlRoot:
         return sorted(key for key, _ in load_description(self.location).entries() if key.planet_id == planet)
 
     def open(self, key: VisitKey, threads: int | None = None) -> VisitSource:
-        return open_listed_visit(self.location, key)
+        return checked(open_listed_visit(self.location, key))
 
     def instrument(self, key: VisitKey) -> Instrument:
         return instrument_of_visit(self.location, key)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from v50calib.io.folders import planet_folders, planet_objects, subfolders
 from v50calib.io.keys import INSTRUMENT_NAME, Split, VisitKey
+from v50calib.io.plausible import checked
 from v50calib.io.raw_store.group import group_path, open_group, read_attrs
 from v50calib.io.source import VisitSource
 from v50calib.io.storage.commit import COMMIT_NAME, is_committed, read_record
@@ -42,7 +43,7 @@ class RawStoreRoot:
                         yield split, folder.name, visit.name, group.name
 
     def open(self, key: VisitKey, threads: int | None = None) -> VisitSource:
-        return open_group(self.location, key)
+        return checked(open_group(self.location, key))
 
     def instrument(self, key: VisitKey) -> Instrument:
         return instrument_of(read_attrs(self.location, key))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import ConfigError, DataError
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.map_checks import below_zero, negative_dark
 from v50calib.kernels.pixelwise import dark_signal, sigma_clip_mask
 from v50calib.kernels.repair import Mode, fill_pixels, fillable, grow
 from v50calib.kernels.temporal import SPIKE_HALO
@@ -21,6 +22,8 @@ from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
 #: Boltzmann constant, eV/K (CODATA 2018, exact by definition)
 BOLTZMANN_EV = 8.617333262e-5
+#: share of the science pixels from which a negative dark is the whole map's fault, not that of single pixels
+MOST_NEGATIVE = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,11 @@ class Dark(PlainStage[DarkConfig]):
 
     Variances: unchanged; the dark's electrons keep their own photon term in var_poisson.
     Flags of pixels: DEAD|DO_NOT_USE (dead map), DO_NOT_USE (bad-pixel mask), HOT (dark is an outlier of the science columns'
-    dark map), UNRELIABLE_DARK (dark not finite: 0 is used), NON_SCIENCE (columns outside the science range), FLUX_ESTIMATED
-    (filled from neighbours). Flags of samples: JUMP_DET (hit), FLUX_ESTIMATED (filled).
-    Raises ConfigError where telemetry or region are not as the config says, DataError for a map that is not of this detector,
-    temperatures that are none, and a visit whose bad pixels fill the region or are more than may be filled.
+    dark map), UNRELIABLE_DARK (dark not finite: 0 is used), UNRELIABLE_DARK|DO_NOT_USE (dark negative beyond its noise),
+    NON_SCIENCE (columns outside the science range), FLUX_ESTIMATED (filled from neighbours). Flags of samples: JUMP_DET (hit),
+    FLUX_ESTIMATED (filled).
+    Raises ConfigError where telemetry or region are not as the config says, DataError for a map that is not of this detector or
+    negative on many pixels, temperatures that are none, and a visit whose bad pixels fill the region or are more than may be filled.
     """
 
     name: ClassVar[str] = "dark"
@@ -92,7 +96,9 @@ class Dark(PlainStage[DarkConfig]):
         missing = ~np.isfinite(rate) | ~np.isfinite(still)
         rate[missing] = still[missing] = 0.0
         state.flag(missing, DQ.UNRELIABLE_DARK)
-        self._bad_pixels(state)
+        negative = self._negative(state, rate)
+        rate[negative] = 0.0
+        self._bad_pixels(state, negative)
         scale = self._temperature(state)
         region = self._region(state)
         if cfg.pedestal.enabled and cfg.pedestal.fixed_value is not None:
@@ -130,8 +136,36 @@ class Dark(PlainStage[DarkConfig]):
         )
         return zeros, values / dark.per_electron
 
-    def _bad_pixels(self, state: VisitState) -> None:
-        """Dead, listed and hot pixels into the flags and the mask."""
+    def _negative(self, state: VisitState, rate: Float) -> NDArray[np.bool_]:
+        """Pixels with a negative dark, flagged and masked. Raises DataError where they are so many that the map is wrong."""
+        between = float(np.median(state.exposure_s[1::2] - state.exposure_s[0::2]))
+        negative = negative_dark(rate, np.asarray(state.reference.read, dtype=np.float64), between)
+        columns = state.instrument.science if state.instrument.science is not None else slice(None)
+        share = float(negative[:, columns].mean())
+        state.checks["dark_negative"] = max(share, below_zero(rate[:, columns]))
+        if share > MOST_NEGATIVE:
+            raise DataError(
+                f"{state.instrument}: {self._source()} is negative beyond its noise on {share:.0%} of the pixels, its median is "
+                f"{float(np.median(rate[:, columns])):.3g} e-/s: a dark current is positive; correct the map's sign, zero point or "
+                "units, or set calib.dark.dark_model.method=none"
+            )
+        if negative.any():
+            state.flag(negative, DQ.UNRELIABLE_DARK | DQ.DO_NOT_USE)
+            state.masked |= negative
+            lowest = float(rate[negative].min())
+            state.notes.append(
+                f"dark: {int(negative.sum())} pixels have a negative dark current, down to {lowest:.3g} e-/s: they are left out"
+            )
+        return negative
+
+    def _source(self) -> str:
+        """Where the dark map is from, in words."""
+        cfg, method = self.config, self.config.dark_model.method
+        paths = {"master": ("master.path", cfg.master.path), "per_pixel_map": ("per_pixel_map.map_path", cfg.per_pixel_map.map_path)}
+        return f"the map of calib.dark.{paths[method][0]}='{paths[method][1]}'" if method in paths else "the visit's map 'dark'"
+
+    def _bad_pixels(self, state: VisitState, negative: NDArray[np.bool_]) -> None:
+        """Dead, listed and hot pixels into the flags and the mask; a pixel with a negative dark is not hot."""
         cfg = self.config.bad_pixel_handling
         dead = state.reference.dead.astype(bool)
         state.flag(dead, DQ.DEAD | DQ.DO_NOT_USE)
@@ -140,7 +174,7 @@ class Dark(PlainStage[DarkConfig]):
             listed = self.config.validation.user_map(cfg.bpm_path, "calib.dark.bad_pixel_handling.bpm_path", state.shape) != 0
             state.flag(listed, DQ.DO_NOT_USE)
             state.masked |= listed
-        hot = self._hot(state)
+        hot = self._hot(state) & ~negative
         state.flag(hot, DQ.HOT)
         if cfg.hot_pixels == "mask":
             state.masked |= hot

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v50calib.array_files import load_array, load_table
 from v50calib.dq import DQ
@@ -21,6 +22,9 @@ from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
 #: e-; levels at which max_correction_frac is judged, from a read well above the noise to a full well
 _JUDGED_FROM_E, _JUDGED_TO_E, _LEVELS = 1e3, 1e5, 16
+
+#: a response is nearly linear: the coefficient of e¹ is 1 within this factor
+SLOPE = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Nonlinearity(PlainStage[NonlinearityConfig]):
     Variances: read noise times (dF/de)², photons ``max(e_lin, 0)``.
     Flags: NO_LIN_CORR where coefficients are not finite, or correct by more than `max_correction_frac` anywhere between 1e3 e-
     and the top of the range (the pixel keeps its value); NONLINEAR where the sample frames leave the range.
-    Raises DataError for coefficients that are not of this detector.
+    Raises DataError for coefficients that are not of this detector, or not in ascending powers of e-.
     """
 
     name: ClassVar[str] = "nonlinearity"
@@ -61,6 +65,8 @@ class Nonlinearity(PlainStage[NonlinearityConfig]):
 
     def prepare(self, state: VisitState) -> LinearityConstants:
         coef, table = self._correction(state)
+        if self.config.method != "none" and table is None and "linear_corr" not in state.reference.absent:
+            check_slope(coef, state.reference.dead, f"{state.instrument}: {self._source()}")
         low, high = self.config.valid_range or (-np.inf, np.inf)
         if table is not None:
             low, high = max(low, float(table.knots[0])), min(high, float(table.knots[-1]))
@@ -76,6 +82,12 @@ class Nonlinearity(PlainStage[NonlinearityConfig]):
         if state.folded is not None and self.config.corrects:
             state.folded = None if table is not None or constants.bounded else _compose(coef, state.folded)
         return constants
+
+    def _source(self) -> str:
+        """Where the coefficients are from, in words."""
+        cfg = self.config
+        given = {"poly": "calib.nonlinearity.poly_coeffs", "per_pixel": f"calib.nonlinearity.map_path='{cfg.map_path}'"}
+        return given.get(cfg.method, "the visit's map 'linear_corr'")
 
     def _correction(self, state: VisitState) -> tuple[Float, Table | None]:
         cfg = self.config
@@ -142,6 +154,28 @@ def _compose(coef: Float, folded: PixelPolynomial) -> PixelPolynomial | None:
         return None
     offset, inv_gain = folded.coef
     return PixelPolynomial(substitute_affine(coef, inv_gain, offset), folded.rate)
+
+
+def check_slope(coef: Float, dead: NDArray[np.bool_], what: str) -> None:
+    """Refuse coefficients (terms, ny, nx) whose usual slope is not about 1: they are in another order or unit (DataError).
+
+    >>> check_slope(np.array([0.0, 1.0, 1e-7]).reshape(3, 1, 1), np.zeros((1, 1), bool), "cam")
+    >>> check_slope(np.array([1e-9, 1e-7, 1.0, 0.0]).reshape(4, 1, 1), np.zeros((1, 1), bool), "cam")
+    Traceback (most recent call last):
+    v50calib.errors.DataError: cam has 1e-07 as the usual coefficient of e¹, about 1 is expected (1 is that of e^2: ...
+    """
+    good = np.isfinite(coef).all(axis=0) & ~dead
+    if not good.any():
+        return
+    usual = np.median(coef[:, good], axis=1)
+    near = [k for k, value in enumerate(usual) if 1.0 / SLOPE <= value <= SLOPE]
+    if 1 in near:
+        return
+    other = f" ({usual[near[0]]:.3g} is that of e^{near[0]}: highest order first?)" if near else ""
+    raise DataError(
+        f"{what} has {usual[1]:.3g} as the usual coefficient of e¹, about 1 is expected{other}: give coefficients of electrons in "
+        "ascending powers, or set calib.nonlinearity.method=none"
+    )
 
 
 def _too_much(coef: Float, fraction: float, high: float) -> np.ndarray:

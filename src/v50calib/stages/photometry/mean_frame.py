@@ -18,12 +18,14 @@ class MeanFrame:
     read_var     read-noise variance of one CDS value, e-² (linearity slope and flat included)
     inverse_flat 1/flat as applied
     dark         dark electrons between the reads, after the flat
+    pairs        how many pairs it is the mean of
     """
 
     cds: Float
     read_var: Float
     inverse_flat: Float
     dark: Float
+    pairs: int = 1
 
 
 @dataclass(frozen=True)
