@@ -16,6 +16,7 @@ from v50calib.engine.frames import ReadFrames, sample_pairs
 from v50calib.engine.map_checks import check_background
 from v50calib.engine.plan import FramePlan
 from v50calib.engine.result import usable_values
+from v50calib.engine.samples import whole_pairs
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.config import PhotometryConfig
@@ -65,11 +66,19 @@ def _chosen(
     curves: dict[str, list[LightCurves]] = {method: [] for method in CANDIDATES}
     for run in runs:
         # one run of frames in memory at a time: a detector may be large
-        values = usable_values(plan.cds(read(2 * run.start, 2 * run.stop), run.start), state.masked)
+        raw = read(2 * run.start, 2 * run.stop)
+        values = usable_values(plan.cds(raw, run.start), state.masked)[whole_pairs(raw)]
+        if not len(values):
+            continue
         for method, one in tried.items():
             curves[method].append(light_curves(one, built[method], values))
-    found = {method: scatter_of(curves[method]) for method in CANDIDATES}
     first, second = CANDIDATES
+    if sum(max(len(one.x) - 1, 0) for one in curves[first]) < LEAST_STEPS:
+        state.notes.append(f"photometry.method=auto took {first}: too few sample pairs have all their light to compare methods")
+        return built[first]
+    found = {method: scatter_of(curves[method]) for method in CANDIDATES}
+    if not (found[first].white > 0 and found[first].channel > 0):
+        return built[first]
     # white light counts twice: the level of the whole spectrum hangs on it
     gain = (found[second].white / found[first].white) ** 2 * found[second].channel / found[first].channel
     taken = second if gain < 1.0 - MARGIN else first

@@ -12,8 +12,11 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from v50calib.kernels.arrays import Float, Real
+from v50calib.kernels.arrays import Float, Mask, Real
 
+#: no planet takes this share of a star's light: a frame that lacks it is lost, however many stand beside it. The star's light is this
+#: quantile of all frames
+DIM, STAR_QUANTILE = 0.5, 0.8
 #: degree in wavelength of the multiples of the spectrum that no shift is read from: of the challenge's spectra about 460 ppm rms, 6
 #: leave a shift of 1 mpx in transit and none 3.4
 SMOOTH_DEGREE = 6
@@ -112,11 +115,12 @@ def _totals_into(spectra: Real, total: Float) -> None:
 
 
 @_jit
-def _mean_into(spectra: Real, total: Float, mean: Float) -> None:
+def _mean_into(spectra: Real, total: Float, kept: Mask, mean: Float) -> None:
     for i in range(spectra.shape[0]):
-        row, scale = spectra[i], 1.0 / total[i]
-        for c in range(row.size):
-            mean[c] += row[c] * scale
+        if kept[i]:
+            row, scale = spectra[i], 1.0 / total[i]
+            for c in range(row.size):
+                mean[c] += row[c] * scale
 
 
 @_jit_sum
@@ -182,6 +186,17 @@ def _shift_weights(mean: Float) -> Float:
     return np.asarray(steep / noise)
 
 
+def with_light(total: Float) -> Mask:
+    """Frames (n,) that are not without half of the star's light, which no planet takes: a lost frame has none. All of them where the
+    light is not above 0. The star's light is the 80th percentile: up to three quarters of a visit may be lost.
+
+    >>> with_light(np.array([0.0, 0.0, 0.0, 1.0, 0.98, 1.01, -0.1, 0.9]))
+    array([False, False, False,  True,  True,  True, False,  True])
+    """
+    light = float(np.nanquantile(total, STAR_QUANTILE)) if np.isfinite(total).any() else 0.0
+    return np.asarray(total > DIM * light) if light > 0 else np.ones(len(total), bool)
+
+
 @dataclass(frozen=True)
 class Shift:
     """shift (time,) px and total (time,) of spectra; mean (column,): the normalized spectrum; weights (column,) that read the shift."""
@@ -217,7 +232,7 @@ class Shift:
 
 
 def spectral_shift(spectra: Real) -> Shift:
-    """Shift of each spectrum along the dispersion axis, px, from the spectra themselves; and their sums.
+    """Shift of each spectrum along the dispersion axis, px, from the spectra themselves; and their sums. 0 where a frame lacks its light.
 
     spectra (time, column). The residual of the flux-normalized spectrum is projected on the gradient of the mean spectrum, less what
     that has in common with smooth multiples of the spectrum: a planet's atmosphere makes such. Band edges dominate, so the columns
@@ -231,11 +246,13 @@ def spectral_shift(spectra: Real) -> Shift:
     n, nc = spectra.shape
     total, mean, projected = np.empty(n), np.zeros(nc), np.empty(n)
     _totals_into(spectra, total)
-    _mean_into(spectra, total, mean)
-    mean /= n
+    kept = with_light(total)
+    _mean_into(spectra, total, kept, mean)
+    mean /= max(int(kept.sum()), 1)
     weights = _shift_weights(mean)
     _project_into(spectra, weights, projected)
-    return Shift(-(projected / total - mean @ weights) / (weights @ np.gradient(mean)), total, mean, weights)
+    share = np.divide(projected, total, out=np.full(n, mean @ weights), where=kept)
+    return Shift(-(share - mean @ weights) / (weights @ np.gradient(mean)), total, mean, weights)
 
 
 @_jit

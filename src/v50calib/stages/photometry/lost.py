@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.ndimage import median_filter
 
 from v50calib.dq import DQ
 from v50calib.kernels.arrays import Flags, Float, Mask
+from v50calib.kernels.lightcurves import DIM, with_light
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.constants import LightCurves
 
@@ -23,8 +25,6 @@ STEP = 0.015
 BESIDE, SUDDEN = 5, 0.7
 #: a run between two steps, or between a step and an end, that is shorter than this share of the visit is the lost part
 SHORT = 0.1
-#: no planet takes this share of a star's light: a frame that lacks it is lost, however many stand beside it
-DIM = 0.5
 #: raw codes of a pair's two frames that its fingerprint is of, a run of pixels in the middle row: two pairs with the same ones would be a
 #: chance of one in 10²⁰ with a noise of a few codes
 SAMPLED = 16
@@ -41,14 +41,22 @@ def lost_pairs(white: Float) -> Mask:
     >>> light[50], light[190:] = 0.0, 0.9
     >>> np.flatnonzero(lost_pairs(light)).tolist() == [50, *range(190, 200)]
     True
+    >>> light[60:180], light[190:] = 0.0, 1.0
+    >>> int(lost_pairs(light).sum())
+    121
     """
     n = len(white)
     lost = ~np.isfinite(white)
     if n < 2 * WINDOW:
         return lost
     values = np.where(lost, np.nanmedian(white) if not lost.all() else 1.0, white)
-    step = np.diff(values)
-    sigma = MAD_TO_SIGMA * float(np.median(np.abs(step - np.median(step)))) / np.sqrt(2.0)
+    lit = with_light(values)
+    if lit.mean() < 0.5 and _scatter(values[lit]) * SIGMAS < DIM * float(np.median(values[lit])):
+        # most of the visit is lost: medians of all of it would be of what is not there
+        lost |= ~lit
+        lost[lit] |= lost_pairs(values[lit])
+        return lost
+    sigma = _scatter(values)
     middle = float(np.median(values))
     scale = abs(middle)
     if sigma == 0 or scale == 0:
@@ -57,6 +65,12 @@ def lost_pairs(white: Float) -> Mask:
     if middle > 0:
         lost |= values < middle - max(DIM * middle, SIGMAS * sigma)
     return lost | _short_runs(values, lost, sigma, scale)
+
+
+def _scatter(values: Float) -> float:
+    """Robust standard deviation from pair to pair."""
+    step = np.diff(values)
+    return MAD_TO_SIGMA * float(np.median(np.abs(step - np.median(step)))) / math.sqrt(2.0) if step.size else 0.0
 
 
 def _short_runs(values: Float, lost: Mask, sigma: float, scale: float) -> Mask:
