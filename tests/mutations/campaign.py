@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from tests.mutations.worlds import BAD, GOOD, Reader, Root, Target, challenge, detector, raw_store, readers
+
 from v50calib import calibrate, errors, open_visit
 from v50calib.config import load
 from v50calib.errors import V50CalibError
@@ -85,6 +85,9 @@ class Campaign:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.unheard: list[str] = []
+        # what nobody can catch is on stderr as a traceback all the same
+        sys.unraisablehook = lambda told: self.unheard.append(f"{told.err_msg or 'ignored'} {told.object!r}: {told.exc_value!r}")
         base = challenge(folder)
         self.roots: list[Root] = [base, raw_store(folder, base.path), detector(folder)]
         self.readers: list[Reader] = readers(folder)
@@ -121,6 +124,9 @@ class Campaign:
         """`count` damages."""
         outcome = Outcome()
         for i in range(count):
+            if self.unheard:
+                outcome.faults.append(f"before seed {seed} number {i}: {'; '.join(self.unheard)}")
+                self.unheard.clear()
             draw = np.random.default_rng([seed, i])
             # roots have most of the files
             if draw.random() < 0.25:

@@ -1,4 +1,4 @@
-"""What may have happened to a file: bytes that were damaged, texts and headers that say something else. All of it drawn from one generator."""
+"""What may have happened to a file: bytes that were damaged, texts and headers that say something else; drawn from one generator."""
 
 from __future__ import annotations
 
@@ -92,9 +92,18 @@ def garbage(draw: Draw, content: bytes) -> bytes:
 
 def text_instead(draw: Draw, content: bytes) -> bytes:
     """Something else altogether, as an error page that was saved under the file's name."""
-    return [b"<html>404 Not Found</html>\n", b"hello\n", b"{}", b"[]", b"null", b"\xff\xfe\x00", b"0", b"a,b\n1,2\n", b"- " * 3000, b"[" * 3000][
-        int(draw.integers(10))
-    ]
+    return [
+        b"<html>404 Not Found</html>\n",
+        b"hello\n",
+        b"{}",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b"0",
+        b"a,b\n1,2\n",
+        b"- " * 3000,
+        b"[" * 3000,
+    ][int(draw.integers(10))]
 
 
 def number(draw: Draw, content: bytes) -> bytes:

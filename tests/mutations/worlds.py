@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import xarray as xr
 import yaml
 import zarr
-
 from tests.mutations import damage
 from tests.mutations.damage import BYTES, TEXT, Damage
+
 from v50calib.array_files import load_map, load_table
 from v50calib.config import load
 from v50calib.estimators.population import Population
@@ -289,7 +289,9 @@ def readers(folder: Path) -> list[Reader]:
         found.append(Reader(f"config {name}", at / name, kinds, lambda p: load_map(str(p), key="calib.flat.master.path", shape=SHAPE)))
     of_zarr = at / "map.zarr" / "zarr.json"
     found.append(
-        Reader("config map.zarr", of_zarr, (damage.json_edit,), lambda p: load_map(str(p.parent), key="calib.flat.master.path", shape=SHAPE))
+        Reader(
+            "config map.zarr", of_zarr, (damage.json_edit,), lambda p: load_map(str(p.parent), key="calib.flat.master.path", shape=SHAPE)
+        )
     )
     found.append(Reader("config table", at / "table.csv", TEXT, lambda p: load_table(str(p), key="calib.adc.linearization.lut_path")))
     shipped = Path(__file__).parents[2] / "profiles"

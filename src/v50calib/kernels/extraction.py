@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.compiler import nb
 from v50calib.kernels.series import robust_sigma
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float, Real
+from v50calib.kernels.compiler import nb
 
 #: degree in wavelength of the multiples of the spectrum that no shift is read from: of the challenge's spectra about 460 ppm rms, 6
 #: leave a shift of 1 mpx in transit and none 3.4
