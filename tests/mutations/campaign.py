@@ -61,15 +61,19 @@ def limits(faults: list[str], what: str) -> Iterator[None]:
     def late(*_: object) -> None:
         raise Late
 
-    before, size = signal.signal(signal.SIGALRM, late), _peak()
-    signal.alarm(int(MOST_SECONDS))
+    # of work: the machine may be busy with something else. What waits for ever does no work
+    timers = {signal.ITIMER_PROF: (signal.SIGPROF, MOST_SECONDS), signal.ITIMER_REAL: (signal.SIGALRM, 12 * MOST_SECONDS)}
+    before, size = {number: signal.signal(number, late) for number, _ in timers.values()}, _peak()
+    for timer, (_, seconds) in timers.items():
+        signal.setitimer(timer, seconds)
     try:
         yield
     except Late:
         faults.append(f"{what}: more than {MOST_SECONDS:g} s\n{traceback.format_exc()[-1500:]}")
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, (number, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
     if _peak() - size > MOST_BYTES:
         faults.append(f"{what}: {(_peak() - size) / 2**30:.1f} GB")
 
