@@ -125,33 +125,34 @@ class Campaign:
         return {name: str(hash(tuple(sorted(files.items())))) for name, files in found.items()}
 
     def run(self, seed: int, count: int, say: Callable[[str], None] = lambda _: None) -> Outcome:
-        """`count` damages."""
-        outcome = Outcome()
+        """`count` damages; say is told each fault when it is found."""
+        outcome, told = Outcome(), 0
         for i in range(count):
             if self.unheard:
                 outcome.faults.append(f"before seed {seed} number {i}: {'; '.join(self.unheard)}")
                 self.unheard.clear()
+            for fault in outcome.faults[told:]:
+                say(fault)
+            told = len(outcome.faults)
             draw = np.random.default_rng([seed, i])
             # roots have most of the files
             if draw.random() < 0.25:
-                self._reader(draw, self.readers[int(draw.integers(len(self.readers)))], outcome, f"seed {seed} number {i}", say)
+                self._reader(draw, self.readers[int(draw.integers(len(self.readers)))], outcome, f"seed {seed} number {i}")
             else:
                 root = self.roots[int(draw.integers(len(self.roots)))]
                 target = root.targets[int(draw.integers(len(root.targets)))]
-                self._root(draw, root, target, outcome, f"seed {seed} number {i}", say)
+                self._root(draw, root, target, outcome, f"seed {seed} number {i}")
         return outcome
 
-    def _reader(self, draw: Any, reader: Reader, outcome: Outcome, where: str, say: Callable[[str], None]) -> None:
+    def _reader(self, draw: Any, reader: Reader, outcome: Outcome, where: str) -> None:
         with _damaged(draw, reader.path, reader.damages) as kind:
             what = f"{where}: {reader.name}, {kind}"
-            say(what)
             with limits(outcome.faults, what):
                 self._told(lambda: reader.read(reader.path), outcome, what, "read")
 
-    def _root(self, draw: Any, root: Root, target: Target, outcome: Outcome, where: str, say: Callable[[str], None]) -> None:
+    def _root(self, draw: Any, root: Root, target: Target, outcome: Outcome, where: str) -> None:
         with _damaged(draw, target.path, target.damages) as kind:
             what = f"{where}: {root.name}, {target.path.relative_to(root.path)}, {kind}"
-            say(what)
             with limits(outcome.faults, what):
                 self._job(root, target, outcome, what)
             if draw.integers(OTHER_DOORS) == 0:
@@ -265,12 +266,11 @@ def main() -> None:
     faulthandler.enable()
     warnings.simplefilter("ignore")
     started = time.time()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    # a folder in memory (TMPDIR=/dev/shm) makes it twice as fast
+    with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(Path(folder))
         print(f"ready after {time.time() - started:.0f} s", flush=True)
-        outcome = campaign.run(given.seed, given.count, say=lambda what: Path("/tmp/mutation").write_text(what))
-    for fault in outcome.faults:
-        print(fault, "\n", flush=True)
+        outcome = campaign.run(given.seed, given.count, say=lambda fault: print(fault, "\n", flush=True))
     print(json.dumps(dict(outcome.counts)), f"{len(outcome.faults)} faults, {time.time() - started:.0f} s")
     sys.exit(bool(outcome.faults))
 
