@@ -1,12 +1,11 @@
 """numba, with a cache whose damaged files are as good as none: what they held is compiled again and written over them.
 
 A cache on a full disk, or copied in part, has files that are cut. numba raises what pickle does of them, from every call of the kernel;
-written over they are once they are not read.
+they are written over once they are not read. `v50calib doctor` names them.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -15,8 +14,6 @@ import numba as nb
 from numba.core import caching
 
 __all__ = ["nb"]
-
-_LOG = logging.getLogger("v50calib")
 
 
 def _forgiving(load: Callable[..., Any], otherwise: Callable[[], Any]) -> Callable[..., Any]:
@@ -28,8 +25,7 @@ def _forgiving(load: Callable[..., Any], otherwise: Callable[[], Any]) -> Callab
             return load(self, *args)
         except OSError:
             raise
-        except Exception as error:  # noqa: BLE001 - pickle raises anything on foreign bytes
-            _LOG.info("a file of the kernels' cache is damaged (%s: %s): compiled again", type(error).__name__, error)
+        except Exception:  # noqa: BLE001 - pickle raises anything on foreign bytes
             return otherwise()
 
     return loaded
