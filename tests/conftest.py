@@ -10,6 +10,10 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="of the damages that tests/mutations draws")
+
+
 @pytest.fixture(scope="session")
 def sample() -> Path:
     """Folder of the real frames; tests that need it skip, saying so, where it is not."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import struct
 import tracemalloc
 import zipfile
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -18,11 +21,14 @@ from v50calib.array_files import load_array, load_map, load_table
 from v50calib.config import load
 from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.estimators.population import Population
+from v50calib.io import open_source, scan
 from v50calib.io.detector_yaml.load import load_description
+from v50calib.io.keys import VisitKey
 from v50calib.runs.directory import read_mark
 from v50calib.runtime.queues import kubernetes_arguments
 from v50calib.uncertainty.files import load_model
 from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.yaml_text import load_yaml
 
 MB = 2**20
@@ -221,3 +227,102 @@ def test_errors_are_ours(tmp_path: Path) -> None:
     (tmp_path / "detector.yaml").write_text("instruments: " + "9" * 5000)
     with pytest.raises(V50CalibError):
         load_description(tmp_path)
+
+
+# the one place
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("shape"), "an entry is missing (KeyError: 'shape')"),
+        (RecursionError("maximum recursion depth exceeded"), "it is nested too deep (RecursionError: maximum recursion depth exceeded)"),
+        (MemoryError(), "it asks for more memory than there is (MemoryError)"),
+        (OSError(40, "Too many levels of symbolic links"), "Too many levels of symbolic links"),
+        (np.linalg.LinAlgError("SVD did not converge"), "SVD did not converge"),
+        (ValueError("x" * 5000), "x" * 200 + " …"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_whatever_is_raised_is_told_in_words(error: Exception, said: str) -> None:
+    with pytest.raises(DataError) as told, foreign("m.nc", remedy="write it again"):
+        raise error
+    assert str(told.value) == f"m.nc cannot be read: {said}; write it again"
+    # what it was is there for whoever has to look for a fault of ours
+    assert told.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("ours"), ConnectionError(), TimeoutError(), KeyboardInterrupt(), RuntimeError("no locator available")]
+)
+def test_what_is_no_fault_of_the_bytes_passes(error: BaseException) -> None:
+    with pytest.raises(type(error)) as told, foreign("m.nc"):
+        raise error
+    assert told.value is error
+
+
+SIZES = [-1, 0, 2**31, 2**62, 2**63, 1e300, True, None, "x", [], {}]
+
+
+@pytest.mark.parametrize("array", ["dark", "raw_frames", "time"])
+def test_raw_stores_whose_headers_say_absurd_sizes(store: Path, tmp_path: Path, array: str) -> None:
+    """Refused before anything is allocated; so is each other entry that is another one, or missing."""
+    copy = Path(shutil.copytree(store, tmp_path / "raw.zarr"))
+    key = next(key for key in scan(copy) if key.instrument == "FGS1")
+    path = copy / str(key) / array / "zarr.json"
+    whole = path.read_text()
+    refused = 0
+    for size in SIZES:
+        for place in (("shape", 0), ("chunk_grid", "configuration", "chunk_shape", 0), ("codecs", 0, "configuration", "chunk_shape", 0)):
+            content = json.loads(whole)
+            node = content
+            for part in place[:-1]:
+                node = node[part] if not isinstance(node, dict) or part in node else {}
+            if not node:
+                continue
+            node[place[-1]] = size
+            path.write_text(json.dumps(content))
+            refused += _refused(copy, key)
+    for name in json.loads(whole):
+        for other in ({}, [], 7, "x", None, "missing"):
+            content = json.loads(whole) | {name: other}
+            if other == "missing":
+                del content[name]
+            path.write_text(json.dumps(content))
+            _refused(copy, key)
+    assert refused >= 20
+
+
+def _refused(store: Path, key: VisitKey) -> bool:
+    """Whether a visit cannot be read, by the package's error."""
+    with little_memory(64 * MB):
+        try:
+            open_source(store, key).frames.read(0, 2)
+        except V50CalibError as error:
+            return str(key) in str(error)
+    return False
+
+
+@pytest.mark.parametrize("signal", ["text", "folder", "empty"])
+def test_a_signal_that_is_something_else(dataset: Path, tmp_path: Path, signal: str) -> None:
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    key = next(key for key in scan(data) if key.instrument == "FGS1")
+    path = data / "train" / key.planet_id / "FGS1_signal_0.parquet"
+    path.unlink()
+    if signal == "folder":
+        path.mkdir()
+    else:
+        path.write_text("hello\n" * 100 if signal == "text" else "")
+    with pytest.raises(DataError, match=r"FGS1_signal_0\.parquet"):
+        open_source(data, key)
+
+
+@pytest.mark.parametrize("index", [range(5, 37), [f"row {i}" for i in range(32)]])
+def test_a_map_that_was_saved_with_an_index(dataset: Path, tmp_path: Path, index: object) -> None:
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    key = next(key for key in scan(data) if key.instrument == "FGS1")
+    right = open_source(data, key).reference.dark
+    path = data / "train" / key.planet_id / "FGS1_calibration_0" / "dark.parquet"
+    frame = pd.read_parquet(path)
+    frame.set_axis(list(index), axis=0).rename_axis("row").to_parquet(path)  # type: ignore[call-overload]
+    np.testing.assert_array_equal(open_source(data, key).reference.dark, right)

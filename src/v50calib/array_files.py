@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.chunks import declared_size
-from v50calib.untrusted.npz import DAMAGED, npy_header, npz_headers, read_npz
+from v50calib.untrusted.npz import npy_header, npz_headers, read_npz
 
 FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]
 _SUFFIXES: dict[str, FileKind] = {
@@ -112,24 +114,29 @@ class ArrayFile:
         if not self.path.exists():
             raise DataError(f"no file {self.path}: correct the path")
         opened = {"npy": _npy, "npz": _npz, "zarr": _zarr, "netcdf": _netcdf, "csv": _csv}[self.kind]
-        try:
-            with opened(self, decoded) as pair:
-                yield pair
-        except DAMAGED as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise DataError(f"{self} cannot be read as {self.kind}: {reason}; write the file again") from error
+        with foreign(self, f"cannot be read as {self.kind}", "write the file again"), opened(self, decoded) as pair:
+            yield pair
 
 
 def refuse_special(path: Path) -> None:
     """Raises DataError where a path, or anything below a folder, is a pipe, a socket or a device: reading it could wait for ever.
 
-    What does not exist passes.
+    What does not exist passes, and so does a link to itself; a folder that is linked into itself is looked at once.
     """
+    with foreign(path):
+        _refuse_special(path, set())
+
+
+def _refuse_special(path: Path, seen: set[str]) -> None:
     if path.is_dir():
+        where = os.path.realpath(path)
+        if where in seen:
+            return
+        seen.add(where)
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.is_dir() or not entry.is_file():
-                    refuse_special(Path(entry.path))
+                if entry.is_symlink() or entry.is_dir() or not entry.is_file():
+                    _refuse_special(Path(entry.path), seen)
     elif path.exists() and not path.is_file():
         raise DataError(f"{path} is no regular file (a pipe, a socket or a device): reading it could wait for ever; give a file")
 
@@ -321,6 +328,7 @@ def _refuse_chunk_bombs(node: Any) -> None:
 def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     import xarray as xr
 
+    _silence_h5netcdf()
     try:
         opened = xr.open_dataset(file.path, mask_and_scale=decoded, decode_times=False, cache=False)
     except ValueError as error:
@@ -353,6 +361,16 @@ def _refuse_hdf5_bombs(path: Path, var: Any) -> None:
                 held = max((one.id.get_chunk_info(i).size for i in range(one.id.get_num_chunks())), default=0)
                 if held > 1.1 * expected + 4096:
                     raise ValueError(f"a chunk of {one.name} has {held} bytes in the file, and {expected} unpacked")
+
+
+@cache
+def _silence_h5netcdf() -> None:
+    """A file that is no NetCDF is told by an error; its half-made object would put a traceback on stderr besides, when it is freed."""
+    with contextlib.suppress(ImportError):
+        from h5netcdf.core import File
+
+        if not hasattr(File, "_writable"):
+            File._writable = False
 
 
 @dataclass(frozen=True)

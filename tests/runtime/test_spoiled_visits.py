@@ -73,3 +73,38 @@ def test_maps_of_another_detector_that_call_all_pixels_dead() -> None:
     one = np.ones((2, 3))
     with pytest.raises(DataError, match=r"all 6 pixels are dead by the map 'dead'.*true means good"):
         make_reference({"dark": one, "dead": one, "flat": one, "read": one, "linear_corr": np.zeros((6, 2, 3))}, 0.0, 1.0)
+
+
+def test_a_planet_that_is_a_link_to_itself(data: Path, tmp_path: Path) -> None:
+    (data / "train" / "777").symlink_to(data / "train" / "777")
+    other = max(path.name for path in (data / "train").iterdir() if path.name != "777")
+    summary = calibrate(data, tmp_path / "run", "calib/fast", ["runtime.scheduler=sync"], planets=["777", other])
+    assert summary.count("done") == 2
+    assert sorted(entry.label for entry in summary.failed) == ["777/0/AIRS-CH0", "777/0/FGS1"]
+    assert {entry.error_type for entry in summary.failed} == {"DataError"}
+    assert all("777" in entry.error for entry in summary.failed)
+
+
+def test_frames_that_are_empty_or_full_all_over(data: Path, tmp_path: Path) -> None:
+    planet = first_planet(data)
+    for name, code in (("FGS1_signal_0", 0), ("FGS1_signal_1", 65535)):
+        path = data / "train" / planet / f"{name}.parquet"
+        frame = pd.read_parquet(path)
+        frame[:] = np.uint16(code)
+        frame.to_parquet(path)
+    found = failed(data, tmp_path / "run")
+    assert sorted(found) == [f"{planet}/0/FGS1", f"{planet}/1/FGS1"]
+    assert all(kind == "DataError" and "no pixel of the frames has light" in said for kind, said in found.values())
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [("dark", 1e300, "goes from 1e+300")])
+def test_a_map_of_absurd_values_is_named(data: Path, tmp_path: Path, name: str, value: float, said: str) -> None:
+    planet = first_planet(data)
+    path = data / "train" / planet / "FGS1_calibration_0" / f"{name}.parquet"
+    frame = pd.read_parquet(path)
+    frame[:] = value
+    frame.to_parquet(path)
+    found = failed(data, tmp_path / "run")
+    assert list(found) == [f"{planet}/0/FGS1"]
+    kind, words = found[f"{planet}/0/FGS1"]
+    assert (kind, said in words) == ("DataError", True), words

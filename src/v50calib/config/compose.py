@@ -14,6 +14,7 @@ import math
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from v50calib.config.compute import GROUP, expand
 from v50calib.config.interpolations import refuse_interpolation_bombs
 from v50calib.config.models import CalibConfig
 from v50calib.errors import ConfigError
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.yaml_text import RefusedYaml, refuse_bombs
 
 #: short keys that users may type -> keys of the composed tree
@@ -92,22 +94,33 @@ def compose(config_name: str, overrides: Sequence[str] = (), config_dir: Path | 
     >>> compose("calib/fast", ["calib.cds.mode=frame_diff"])["calib"]["cds"]["cds"]
     {'mode': 'frame_diff'}
     """
-    cfg = _compose(config_name, overrides, config_dir)
-    try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as exc:
-        raise ConfigError(_unresolved(config_name, exc)) from exc
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    with _files_of(config_name, config_dir):
+        cfg = _compose(config_name, overrides, config_dir)
+        try:
+            plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as exc:
+            raise ConfigError(_unresolved(config_name, exc)) from exc
+        assert isinstance(plain, dict)
+        return {str(key): value for key, value in plain.items()}
 
 
 def compose_yaml(config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, *, resolve: bool = True) -> str:
     """The composed config as YAML text, what `--cfg job [--resolve]` prints. Raises ConfigError as `compose` does."""
-    cfg = _compose(config_name, overrides, config_dir)
-    try:
-        return OmegaConf.to_yaml(cfg, resolve=resolve)
-    except OmegaConfBaseException as exc:
-        raise ConfigError(_unresolved(config_name, exc)) from exc
+    with _files_of(config_name, config_dir):
+        cfg = _compose(config_name, overrides, config_dir)
+        try:
+            return OmegaConf.to_yaml(cfg, resolve=resolve)
+        except OmegaConfBaseException as exc:
+            raise ConfigError(_unresolved(config_name, exc)) from exc
+
+
+def _files_of(config_name: str, config_dir: Path | None) -> AbstractContextManager[None]:
+    """Around all reading of profiles: a user's YAML may hold anything. Raises ConfigError."""
+    where = f" in {config_dir}" if config_dir is not None else ""
+    return foreign(
+        f"profile '{config_name}'{where}", "cannot be composed", "look at its YAML, and at that of its parts and of the profiles beside it",
+        kind=ConfigError,
+    )  # fmt: skip
 
 
 def _compose(config_name: str, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -63,7 +64,7 @@ def check_background(
     missed = (
         np.array([(weights * (s - mean_background(star.model, replace(mean, cds=s), state.masked))).sum() for s in surface.basis]) / light
     )
-    error = float(np.sqrt(max(missed @ surface.covariance @ missed, 0.0)))
+    error = math.sqrt(max(float(missed @ surface.covariance @ missed), 0.0))
     return {"background_shape": beyond_chance(float(missed @ surface.coefficients), error)}
 
 

@@ -90,6 +90,12 @@ def prepare_visit(
     state.prefixes.clear()
     state.folded = None
     mean = mean_frame(plan, state, read)
+    if photometry is not None and not (np.isfinite(mean.cds) & (mean.cds != 0)).any():
+        raise DataError(
+            f"{state.instrument}: no pixel of the frames has light: every pair that was looked at has a read of one code all over, as "
+            f"empty and saturated ones have, or the {int(state.masked.sum())} of {state.masked.size} masked pixels have all of it; get "
+            "the frames again, or look at the maps"
+        )
     state.checks |= check_maps(state, mean)
     built = photometry_constants(photometry, state, plan, mean, cadence_s(state), read) if photometry is not None else None
     return VisitConstants(state, plan, bin_of_pairs(len(plan.between), pairs_per_bin), mean, built)

@@ -143,6 +143,11 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
     instrument = visit.state.instrument
     white, whole = white_light(curves.flux)
+    if calib.trace.enabled and not (np.isfinite(curves.flux) & (curves.flux != 0)).any():
+        raise DataError(
+            f"{instrument}: none of {white.size} pairs has a light curve's value that is finite and not 0: its frames are empty or "
+            "saturated, or its maps leave nothing; look at them"
+        )
     repeated = _repeated(ordered, white, curves.variance[:, whole])
     curves, lost = flag_lost(curves, white, repeated)
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))

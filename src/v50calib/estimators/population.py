@@ -27,7 +27,8 @@ from v50calib.estimators.measured import Measured, Posterior, nothing_measured
 from v50calib.kernels.arrays import Float, Index
 from v50calib.safety.files import replacing
 from v50calib.schema import N_CHANNELS
-from v50calib.untrusted.npz import DAMAGED, read_npz
+from v50calib.untrusted.boundary import foreign
+from v50calib.untrusted.npz import read_npz
 
 #: amplitudes of less weight than this, and members of less beside the heaviest of theirs, are not summed
 _NO_WEIGHT, _NO_MEMBER = 1e-4, 1e-5
@@ -121,10 +122,12 @@ class Population:
     @classmethod
     def load(cls, location: str | Path) -> Population:
         """Read what `save` wrote. Raises DataError for another file."""
-        try:
-            arrays: dict[str, Any] = dict(read_npz(Path(location)))
-        except DAMAGED as error:
-            raise DataError(f"'{location}' cannot be read as a population: {error}; fit one with Population.fit and save it") from error
+        with foreign(f"'{location}'", "cannot be read as a population", "fit one with Population.fit and save it"):
+            return cls._read(location)
+
+    @classmethod
+    def _read(cls, location: str | Path) -> Population:
+        arrays: dict[str, Any] = dict(read_npz(Path(location)))
         names = set(cls.__dataclass_fields__) | {"format"}
         if set(arrays) != names or int(arrays["format"]) != _FORMAT:
             raise DataError(

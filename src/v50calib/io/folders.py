@@ -14,19 +14,44 @@ NAMED = 5
 
 
 def subfolders(path: Path) -> Iterator[Path]:
-    """Folders in `path` whose names do not begin with a dot; none where `path` is no folder."""
-    if path.is_dir():
+    """Folders in `path` whose names do not begin with a dot; none where `path` is no folder, or one that cannot be listed."""
+    if readable_folder(path):
         with os.scandir(path) as entries:
-            yield from (Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            yield from (Path(entry.path) for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
+
+
+def readable_folder(path: Path) -> bool:
+    """Whether a folder can be listed: it is one, of this user, and no link leads in a circle."""
+    return os.access(path, os.R_OK | os.X_OK) and path.is_dir()
 
 
 def planet_folders(root: Path, planet: str | None = None) -> Iterator[tuple[Split, Path]]:
-    """(split, folder) of every planet, or of one planet without a look at the others."""
+    """(split, folder) of every planet, or of one planet without a look at the others; those that cannot be listed are left out."""
     for split in SPLITS:
         if planet is None:
-            yield from ((split, folder) for folder in subfolders(root / split) if PLANET_ID.fullmatch(folder.name))
-        elif (root / split / planet).is_dir():
-            yield split, root / split / planet
+            folders = (folder for folder in subfolders(root / split) if PLANET_ID.fullmatch(folder.name))
+        else:
+            folders = (folder for folder in [root / split / planet])
+        yield from ((split, folder) for folder in folders if readable_folder(folder))
+
+
+def locked_planets(root: Path, planet: str | None = None) -> Iterator[tuple[Split, str]]:
+    """(split, planet) of what has a planet's name and is there, but cannot be listed: a folder of another user, a link in a circle."""
+    for split in SPLITS:
+        if not readable_folder(root / split):
+            continue
+        with os.scandir(root / split) as entries:
+            for entry in entries:
+                folder = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and not os.path.isfile(entry.path))  # noqa: PTH113
+                if folder and planet in (None, entry.name) and PLANET_ID.fullmatch(entry.name) and not readable_folder(Path(entry.path)):
+                    yield split, entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def passed_over(root: Path | ObjectPath) -> list[str]:

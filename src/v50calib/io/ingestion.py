@@ -28,6 +28,7 @@ from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.processes import worker_pool
 from v50calib.safety.files import refuse_links
+from v50calib.untrusted.boundary import foreign
 
 #: called after each visit: what became of it ("train/1/0/FGS1 written"), number of visits done, number of all
 Progress = Callable[[str, int, int], None]
@@ -183,7 +184,8 @@ def _outcomes(root: Root, store: Location, keys: list[VisitKey], workers: int, u
 
 def _attempt(root: Root, store: Location, key: VisitKey, threads: int | None, update: bool) -> VisitOutcome:
     try:
-        return VisitOutcome(key, "written" if ingest_visit(root, store, key, threads, update=update) else "skipped")
+        with foreign(f"{root.location}, visit {key}", "cannot be ingested"):
+            return VisitOutcome(key, "written" if ingest_visit(root, store, key, threads, update=update) else "skipped")
     except StoreError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise  # every other visit would fail alike

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from v50calib.channels import join_visits
 from v50calib.io.catalog import open_root
 from v50calib.io.keys import Split, normalise_planet_id
-from v50calib.io.root import find_visit
+from v50calib.io.root import Root, find_visit
 from v50calib.io.source import FrameSource, VisitSource
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES
 from v50calib.schema import RAW_VISIT, check_raw_visit, pair_chunks
+from v50calib.untrusted.boundary import foreign
 
 
 def open_visit(
@@ -48,7 +49,11 @@ def open_visit(
     ...     dict(open_visit(root, planet_id=66029709, instrument="FGS1")["raw_frames"].sizes)
     {'time': 264, 'y': 32, 'x': 32}
     """
-    where = open_root(root)
+    with foreign(f"{root}, planet {planet_id}, visit {visit} of {instrument}", "cannot be opened"):
+        return _opened(open_root(root), planet_id, visit, instrument, chunks, split)
+
+
+def _opened(where: Root, planet_id: object, visit: int, instrument: str, chunks: int | None, split: Split | None) -> xr.Dataset:
     visits = where.visits(normalise_planet_id(planet_id))
     channels = [k for k in visits if k.visit == visit and k.instrument.startswith(f"{instrument}.") and split in (None, k.split)]
     if channels:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.compiler import nb
 from v50calib.kernels.linear import solve_positive
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.compiler import nb
 
 # no fastmath here: NaN carries meaning
 _jit = nb.njit(cache=True, nogil=True)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 from v50calib.kernels.linear import solve_positive
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)

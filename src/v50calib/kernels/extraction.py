@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.compiler import nb
+from v50calib.kernels.least_squares import least_squares
 from v50calib.kernels.series import robust_sigma
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
@@ -68,7 +69,7 @@ def fill_masked(image: Float, masked: Mask) -> Float:
         dy, dx = (ys - y)[good].astype(float), (xs - x)[good].astype(float)
         weight = np.exp(-0.25 * (dy**2 + dx**2))
         basis = np.stack([np.ones_like(dy), dy, dx, dy**2, dx * dy, dx**2], axis=1)
-        solution = np.linalg.lstsq(basis * weight[:, None], np.log(values) * weight, rcond=None)[0]
+        solution = least_squares(basis * weight[:, None], np.log(values) * weight)
         out[y, x] = min(math.exp(solution[0]), 2.0 * float(values.max()))
     return out
 
@@ -98,7 +99,7 @@ def masked_shares(image: Float, masked: Mask) -> tuple[NDArray[np.int64], NDArra
         if ys.size:
             system = np.stack([filled[ys, xs], gy[ys, xs], gx[ys, xs]])
             target = np.array([filled[y, x], gy[y, x], gx[y, x]])
-            shares.append(np.asarray(np.linalg.lstsq(system, target, rcond=None)[0]))
+            shares.append(least_squares(system, target))
             neighbours.append(ys * nx + xs)
         targets.append(y * nx + x)
         starts.append(starts[-1] + ys.size)

@@ -7,11 +7,11 @@ a buffer that stays in the CPU cache, then one loop per reduction. Float64 arith
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 
 _FAST = {"contract", "nnan", "ninf", "nsz", "arcp"}
 _jit = nb.njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)
 

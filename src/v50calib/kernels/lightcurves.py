@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float, Mask, Real
+from v50calib.kernels.compiler import nb
 
 #: no planet takes this share of a star's light: a frame that lacks it is lost, however many stand beside it. The star's light is this
 #: quantile of all frames

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.least_squares import least_squares
 
 #: nodes of the grid; amplitudes up to this many times the scatter and down to this share of a sample's noise; lengths in spans of time
 AMPLITUDES, LENGTHS = 12, 6
@@ -141,7 +142,7 @@ def grid(samples: Samples, shortest: float, fixed: tuple[float | None, float | N
     (72, [(0.1, 2.0)])
     """
     columns = samples.columns
-    left = samples.values - columns @ np.linalg.lstsq(columns, samples.values, rcond=None)[0]
+    left = samples.values - columns @ least_squares(columns, samples.values)
     least = SMALLEST * float(np.median(samples.sigma / samples.light))
     most = max(LARGEST * float(np.std(left / samples.light)), 2.0 * least)
     longest = max(LONGEST * float(np.ptp(samples.time)), 2.0 * shortest)

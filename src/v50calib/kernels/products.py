@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 
 #: multiplications up to which BLAS works with one thread (OpenBLAS' interface/gemm.c: SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD)
 ALONE = 65536 * 4

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 from scipy.optimize import least_squares
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 from v50calib.kernels.linear import solve_positive
 
 _jit = nb.njit(cache=True, nogil=True, boundscheck=False)

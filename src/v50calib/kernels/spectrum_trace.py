@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.least_squares import least_squares
 from v50calib.kernels.series import robust_sigma
 
 #: rows to each side of the trace that its centre is measured on
@@ -93,7 +94,7 @@ def smooth_line(values: Float, error: Float, basis: Float, use: Mask) -> Float:
     line, floor = np.zeros(n), 0.0
     for _ in range(6):
         weight = 1.0 / np.hypot(error[kept], floor)
-        solution = np.linalg.lstsq((basis[:, kept] * weight).T, values[kept] * weight, rcond=None)[0]
+        solution = least_squares((basis[:, kept] * weight).T, values[kept] * weight)
         line = solution @ basis
         floor = float(robust_sigma((values - line)[kept][:, None])[0])
         within = kept & (np.abs(values - line) <= CLIP * np.hypot(np.where(kept, error, 1.0), floor))

@@ -8,6 +8,7 @@ from scipy.interpolate import LSQBivariateSpline
 from scipy.ndimage import gaussian_filter
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.least_squares import least_squares
 
 
 def poly2d_design(shape: tuple[int, int], degree: int) -> Float:
@@ -35,7 +36,7 @@ def fit_poly2d(image: Float, good: Mask, degree: int) -> Float:
     """
     design = poly2d_design((image.shape[0], image.shape[1]), degree)
     use = good.ravel()
-    solution = np.linalg.lstsq(design[use], image.ravel()[use], rcond=None)[0]
+    solution = least_squares(design[use], image.ravel()[use])
     return (design @ solution).reshape(image.shape)
 
 

@@ -7,10 +7,10 @@ all samples are written without branches, so that they vectorize; what they find
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Index, Mask
+from v50calib.kernels.compiler import nb
 
 _jit = nb.njit(cache=True, nogil=True)
 

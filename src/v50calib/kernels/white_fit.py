@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.least_squares import least_squares
 from v50calib.kernels.limb import from_kipping, kipping
 from v50calib.kernels.red_noise import red_noise, transit_bins
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
@@ -123,7 +124,7 @@ class _Baseline:
         if self._additive:
             terms = _with_transit(self._terms, curve, additive=True)
             basis = np.concatenate([terms, self._rows]) if len(self._rows) else terms
-            solution = np.linalg.lstsq(basis, self._target, rcond=None)[0]
+            solution = least_squares(basis, self._target)
         else:
             basis = self._unit * np.append(curve, np.ones(len(self._rows)))[:, None] if len(self._rows) else self._unit * curve[:, None]
             solution = np.linalg.solve(basis.T @ basis, basis.T @ self._target)
@@ -148,7 +149,7 @@ def baseline_cost(flux: Float, sigma: Float, design: Float, ridge: Float | None 
     basis = design * root[:, None]
     basis = np.concatenate([basis, rows]) if len(rows) else basis
     target = np.concatenate([flux * root, np.zeros(len(rows))])
-    left = target - basis @ np.linalg.lstsq(basis, target, rcond=None)[0]
+    left = target - basis @ least_squares(basis, target)
     return float(left @ left)
 
 
@@ -209,5 +210,5 @@ def white_model(
     array([1000.])
     """
     basis = _with_transit(design, Model(time, width)(shape), additive)
-    solution = np.linalg.lstsq(basis / sigma[:, None], flux / sigma, rcond=None)[0]
+    solution = least_squares(basis / sigma[:, None], flux / sigma)
     return np.asarray(solution), np.asarray(basis @ solution)

@@ -23,7 +23,7 @@ from v50calib.runs.stop import stoppable
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import run_here, run_on
-from v50calib.runtime.inputs import check_inputs
+from v50calib.runtime.inputs import check_inputs, facts_of
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.planets import fit_planets, notes_of
@@ -147,8 +147,10 @@ def make_jobs(
     engine = Engine(config)
     source = open_root(root)
     keys = select(source.visits(), config, planets, source, only)
-    for key in {key.instrument: key for key in keys}.values():
-        engine.check_instrument(source.instrument(key))
+    for name in dict.fromkeys(key.instrument for key in keys):
+        instrument = facts_of(source, [key for key in keys if key.instrument == name])
+        if instrument is not None:
+            engine.check_instrument(instrument)
     check_inputs(engine, source, keys)
     settings = packed(config)
     jobs = [Job(str(root), str(out), key, settings) for key in keys]

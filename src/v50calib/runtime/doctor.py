@@ -26,7 +26,7 @@ from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
 from v50calib.runtime.environment import KernelCache, kernel_cache
-from v50calib.safety.compiled import fault
+from v50calib.safety.compiled import damaged_files, fault
 
 #: note: a run works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]
@@ -175,6 +175,9 @@ def _numba_cache(cache: KernelCache) -> Check:
     given = os.environ.get("NUMBA_CACHE_DIR", "")
     if problem := cache.problem or (fault(Path(given)) if given else ""):
         return Check("numba cache", "problem", problem, remedy)
+    if damaged := damaged_files(Path(cache.folder).parent):
+        found = f"{len(damaged)} of the compiled kernels are cut ({damaged[0]}): they are compiled again when they are needed"
+        return Check("numba cache", "note", found, f"free space, or remove {Path(cache.folder).parent}")
     return Check("numba cache", "ok", f"{cache.folder} is writable, and by nobody else")
 
 

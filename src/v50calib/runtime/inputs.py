@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from v50calib.engine.engine import Engine
-from v50calib.errors import ConfigError, DataError
+from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.io.keys import VisitKey
 from v50calib.io.root import Root
 from v50calib.runtime.job import visit_of
+from v50calib.schema import Instrument
 
 #: most visits of an instrument that are opened before a run: each can take 0.2 s, and nothing is said meanwhile
 LOOKS = 20
@@ -24,6 +25,17 @@ def spread(items: Sequence[T]) -> list[T]:
     ([0, 1, 2], 20, [0, 500, 1000])
     """
     return list(items[:: -(-len(items) // LOOKS)]) if items else []
+
+
+def facts_of(root: Root, keys: Sequence[VisitKey]) -> Instrument | None:
+    """The facts of an instrument by the first of a few of its visits that gives them; None where none does: each fails, by name."""
+    for key in spread(keys):
+        try:
+            return root.instrument(key)
+        except (V50CalibError, OSError):
+            # recorded as that visit's failure
+            continue
+    return None
 
 
 def check_inputs(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:
@@ -47,7 +59,7 @@ def _check_instrument(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> N
     for key in spread(keys):
         try:
             visit, _ = engine.order(visit_of(root.open(key)))
-        except (DataError, OSError):
+        except (DataError, StoreError, OSError):
             # recorded as that visit's failure
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +31,16 @@ from v50calib.runtime.planet_record import as_attribute, own_spectrum, planet_qc
 from v50calib.runtime.trust import left_out_notes, verdict_of, without_bad
 from v50calib.schema import SPECTRUM
 from v50calib.stages.series.curves import Ephemeris
+from v50calib.untrusted.boundary import foreign
 
 #: variables of a visit's product that the fit needs
 INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength")
 #: not in products of older versions
 SHIFT_NOISE = "fit_shift_noise"
+
+
+REMEDY = "look at the quality numbers of its visits (v50calib qc); if they are in order, report it"
+_LOG = logging.getLogger("v50calib")
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,14 @@ def planets_of(out: Location) -> dict[str, list[str]]:
 def fit_one(out: str, planet_id: str, labels: Sequence[str], lock: str = "") -> Fitted:
     """Task: fit a planet and store it; what is there already of the same products is left. lock: token of the run, if it is of one."""
     try:
-        return _fit_one(locate(out), planet_id, labels, lock)
+        with foreign(f"planet {planet_id}: the fit of {', '.join(labels)}", "cannot be made", REMEDY, passing=(OSError, MemoryError)):
+            return _fit_one(locate(out), planet_id, labels, lock)
     except StoreError:
         raise
-    except (V50CalibError, ValueError, ArithmeticError) as exc:
+    except V50CalibError as exc:
+        if exc.__cause__ is not None:
+            # of a fault of this program's own, that is all there is to go by
+            _LOG.debug("planet %s", planet_id, exc_info=exc)
         return Fitted(planet_id, "failed", f"{type(exc).__name__}: {exc}")
 
 

@@ -50,6 +50,21 @@ def fault(folder: Path) -> str:
     return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} is not writable"
 
 
+def damaged_files(folder: Path) -> list[Path]:
+    """Compiled kernels below a folder that are cut: numba keeps pickles, which end with a full stop. They are compiled again at need."""
+    return sorted(path for pattern in ("*.nbi", "*.nbc") for path in folder.rglob(pattern) if _is_cut(path))
+
+
+def _is_cut(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 1))
+            return stream.read(1) != b"."
+    except OSError:
+        return False
+
+
 def _candidates(given: str | None) -> list[Path]:
     # expanduser of a Path raises where there is no HOME and the user has no entry, as in a container with a number for a user
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from scipy.interpolate import PchipInterpolator
 from scipy.special import erf
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 from v50calib.simulate.axes import FGS1_PER_AIRS, airs_wavelength
 from v50calib.simulate.config import SimConfig
 
@@ -137,7 +137,7 @@ def fgs1_rates(flux: Float, shift: Float, background: float, response: Float, ou
     _fgs1_rates(flux, np.ascontiguousarray(shift.reshape(flux.size, 2, -1)), _FGS1_XY[0], _FGS1_XY[1], _FGS1_PSF, background, response, out)
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def airs_rates(flux: Float, dy: Float, profile: Float, background: float, response: Float, out: Float) -> None:
     """Fill out[pair, 11392] with detected e-/s: (flux[pair, column] x row profile + background) x response[pixel].
 
@@ -181,7 +181,7 @@ def airs_cumulative(profile: Float, reach_px: float) -> Float:
     return np.stack([value, slope / _PHASES], axis=-1)
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def blurred_airs_rates(flux: Float, dy: Float, table: Float, total: Float, background: float, response: Float, out: Float) -> None:
     """As airs_rates, with the row profile's mean over dy[pair, position].
 
@@ -217,7 +217,7 @@ def blurred_airs_rates(flux: Float, dy: Float, table: Float, total: Float, backg
                 out[k, p] = (level * (below[row + 1] - below[row]) + background) * response[p]
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def _fgs1_rates(flux: Float, shift: Float, x0: float, y0: float, psf: Float, background: float, response: Float, out: Float) -> None:
     size, positions = 32, shift.shape[2]
     px, py = np.empty((psf.shape[0], size)), np.empty((psf.shape[0], size))

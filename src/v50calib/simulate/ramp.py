@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.compiler import nb
 
 #: below this mean counts are drawn exactly; above, as a normal variate with its third moment corrected
 _EXACT_BELOW = 20.0
@@ -17,7 +17,7 @@ _FULL_SCALE = 65535.0
 _RISING_TO_E = 1.5e5
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def poisson(rng: np.random.Generator, mean: float) -> float:
     """One Poisson variate. Small means by inversion (exact); others mean + sqrt(mean) z + (z^2 - 1) / 6, rounded.
 
@@ -42,7 +42,7 @@ def poisson(rng: np.random.Generator, mean: float) -> float:
     return float(max(0.0, math.floor(mean + math.sqrt(mean) * z + (z * z - 1.0) / 6.0 + 0.5)))
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def invert_linearity(linear: float, c: Float) -> float:
     """Reading x (e-) whose linearization sum c_k x^k is `linear`, by Newton's method to < 1e-3 e-.
 
@@ -66,7 +66,7 @@ def invert_linearity(linear: float, c: Float) -> float:
     return x
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def reading(linear: float, c: Float, top: float, top_linear: float, full_well: float) -> float:
     """Reading (e-) of the charge `linear`: the polynomial's inverse up to `top`, one for one above it, at most the full well.
 
@@ -80,7 +80,7 @@ def reading(linear: float, c: Float, top: float, top_linear: float, full_well: f
     return min(x, full_well)
 
 
-@njit(cache=True)  # type: ignore[misc,unused-ignore]
+@nb.njit(cache=True)  # type: ignore[misc,unused-ignore]
 def read_pairs(
     rng: np.random.Generator,
     rates: Float,

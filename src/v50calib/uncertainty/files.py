@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from v50calib.errors import DataError
 from v50calib.uncertainty.covariates import Standardizer
 from v50calib.uncertainty.model import BandModel, Calibrator, Ratio, Scale
 from v50calib.uncertainty.options import CorelOptions
 from v50calib.uncertainty.tables import load_npz, save_npz
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.json_text import load_json
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
@@ -73,18 +73,16 @@ def load_model(path: str | Path) -> Calibrator:
     """
     path = Path(path)
     arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
-    try:
-        meta = load_json(str(arrays.get("meta", "null")))
-    except ValueError as exc:
-        raise DataError(f"'{path}' is no model of v50calib: its JSON cannot be read") from exc
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise DataError(f"'{path}' is no model of v50calib: give the --out of a 'v50calib uncertainty fit'")
-    if meta["version"] != VERSION:
-        raise DataError(f"'{path}' has version {meta['version']}, this program reads {VERSION}: fit it again")
-    try:
+    with foreign(f"'{path}'", "is damaged", "fit it again"):
+        try:
+            meta = load_json(str(arrays.get("meta", "null")))
+        except ValueError as exc:
+            raise DataError(f"'{path}' is no model of v50calib: its JSON cannot be read") from exc
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise DataError(f"'{path}' is no model of v50calib: give the --out of a 'v50calib uncertainty fit'")
+        if meta["version"] != VERSION:
+            raise DataError(f"'{path}' has version {meta['version']}, this program reads {VERSION}: fit it again")
         return _unpack(arrays, meta)
-    except (KeyError, TypeError, ValidationError) as exc:
-        raise DataError(f"'{path}' is damaged ({type(exc).__name__}: {str(exc).splitlines()[0]}): fit it again") from exc
 
 
 def _unpack(arrays: Arrays, meta: dict[str, Any]) -> Calibrator:

@@ -20,6 +20,7 @@ from v50calib.kernels.arrays import Float, Index
 from v50calib.safety.files import replacing
 from v50calib.schema import N_CHANNELS
 from v50calib.tables.sheet import by_planet, parse, readable, twice
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.npz import DAMAGED, npz_headers, read_npz
 from v50calib.untrusted.parquet import read_parquet
 
@@ -111,6 +112,11 @@ def read_features(path: str | Path) -> Features:
     path = Path(path)
     if path.suffix != ".npz":
         raise DataError(f"'{path}': features are read from .npz only (arrays planet_id, features[n, {N_BINS}, F], names)")
+    with foreign(f"'{path}'", "cannot be read as features", "write it again"):
+        return _features(path)
+
+
+def _features(path: Path) -> Features:
     arrays = _npz(path, ("planet_id", "features"), "features")
     values, n = np.asarray(arrays["features"], dtype=np.float64), len(arrays["planet_id"])
     if values.ndim != 3 or values.shape[:2] != (n, N_BINS) or values.shape[2] == 0:
@@ -211,6 +217,11 @@ def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, 
     """Ids, blocks (n, 283) and notes of a file: {name in an npz: prefix of a table's columns}."""
     if path.suffix not in FORMATS and not path.name.endswith(PACKED):
         raise DataError(f"'{path}': {what} are read from {', '.join(FORMATS)}, and the ending says which")
+    with foreign(f"'{path}'", f"cannot be read as {what}", "write it again"):
+        return _read_whole(path, blocks, what)
+
+
+def _read_whole(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
     if path.suffix == ".npz":
         arrays = _npz(path, ("planet_id", *blocks), what)
         n = len(arrays["planet_id"])
@@ -229,12 +240,11 @@ def _read(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, 
 
 
 def _parquet(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, ...], dict[str, Float], tuple[str, ...]]:
-    try:
-        frame = read_parquet(path)
-    except FileNotFoundError:
-        raise DataError(f"'{path}' does not exist: give the file of {what}") from None
-    except (OSError, ValueError) as exc:
-        raise DataError(f"'{path}' cannot be read as a table of {what}: {str(exc).splitlines()[0]}") from exc
+    with foreign(f"'{path}'", f"cannot be read as a table of {what}", "write it again"):
+        try:
+            frame = read_parquet(path)
+        except FileNotFoundError:
+            raise DataError(f"'{path}' does not exist: give the file of {what}") from None
     _check_columns(path, [str(name) for name in frame.columns], blocks, what)
     ids, kept, notes = _ids(path, frame["planet_id"].to_numpy())
     out = {}
@@ -288,10 +298,11 @@ def _check_columns(path: Path, header: Sequence[str], blocks: Mapping[str, str],
 
 def load_npz(path: Path, hint: str) -> dict[str, Any]:
     """All arrays of an npz, without pickle. Raises DataError; hint says what to give instead where it does not exist."""
-    try:
-        return read_npz(path, most=MODEL_BYTES)
-    except DAMAGED as exc:
-        raise _not_read(path, exc, hint) from exc
+    with foreign(f"'{path}'", "cannot be read as an npz of plain arrays", "write it again"):
+        try:
+            return read_npz(path, most=MODEL_BYTES)
+        except DAMAGED as exc:
+            raise _not_read(path, exc, hint) from exc
 
 
 def _npz(path: Path, needed: Sequence[str], what: str) -> dict[str, Any]:

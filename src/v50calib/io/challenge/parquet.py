@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from v50calib.errors import DataError
-from v50calib.io.challenge.rowgroup import Fetched, decode_row_group, fetch, open_parquet, pixel_columns, spill_row_group
+from v50calib.io.challenge.rowgroup import Fetched, decode_row_group, decoding, fetch, open_parquet, pixel_columns, spill_row_group
 from v50calib.io.challenge.spill import Spill
 from v50calib.io.source import check_range
 from v50calib.io.storage.location import Location, size_of, version_of
@@ -125,7 +125,11 @@ def open_parquet_frames(path: Location, shape: tuple[int, int], *, threads: int 
 
     Raises DataError: file missing or truncated, number or type of columns, odd or zero number of frames.
     """
-    meta = open_parquet(path).metadata
+    with decoding(path):
+        return _checked(path, open_parquet(path).metadata, shape, threads)
+
+
+def _checked(path: Location, meta: pq.FileMetaData, shape: tuple[int, int], threads: int | None) -> ParquetFrames:
     pixels = shape[0] * shape[1]
     schema = meta.schema.to_arrow_schema()
     names = pixel_columns(path, schema)

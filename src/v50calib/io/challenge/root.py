@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from v50calib.errors import DataError
 from v50calib.io.challenge.parquet import ParquetFrames, open_parquet_frames
 from v50calib.io.challenge.tables import AXIS_FILE, read_axes, read_reference, read_star, visit_files
-from v50calib.io.folders import planet_folders, planet_objects
+from v50calib.io.folders import locked_planets, planet_folders, planet_objects
 from v50calib.io.identity import identity_of_files
 from v50calib.io.keys import Split, VisitKey
 from v50calib.io.plausible import checked
@@ -21,6 +21,7 @@ from v50calib.io.storage.location import Location, version_of
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.reference import MAP_NAMES, hash_text
 from v50calib.schema import INSTRUMENT, INSTRUMENTS, Instrument, instrument_of
+from v50calib.untrusted.boundary import foreign
 
 #: a signal file or a folder of calibration maps: instrument and number of the visit
 _VISIT_FILE = re.compile(rf"({'|'.join(INSTRUMENTS)})_(?:signal|calibration)(?:_(\d+))?(?:\.parquet)?")
@@ -36,7 +37,11 @@ class ChallengeRoot:
 
     def visits(self, planet: str | None = None) -> list[VisitKey]:
         matches = ((split, name, _VISIT_FILE.fullmatch(file)) for split, name, file in self._files(planet))
-        return sorted({VisitKey(name, int(match[2] or 0), match[1], split) for split, name, match in matches if match})
+        found = {VisitKey(name, int(match[2] or 0), match[1], split) for split, name, match in matches if match}
+        if not isinstance(self.location, ObjectPath):
+            # a planet must not be missing without a word: its visits are unknown, and fail when they are opened
+            found |= {VisitKey(name, 0, one, split) for split, name in locked_planets(self.location, planet) for one in INSTRUMENTS}
+        return sorted(found)
 
     def _files(self, planet: str | None) -> Iterator[tuple[Split, str, str]]:
         """(split, planet, name) of everything directly in the planets' folders."""
@@ -48,6 +53,10 @@ class ChallengeRoot:
                 yield from ((split, folder.name, entry.name) for entry in entries)
 
     def open(self, key: VisitKey, threads: int | None = None) -> VisitSource:
+        with foreign(f"{self.location}, visit {key}", "cannot be opened"):
+            return self._open(key, threads)
+
+    def _open(self, key: VisitKey, threads: int | None) -> VisitSource:
         files = visit_files(self.location, key)
         if not files.signal.is_file():
             self._refuse_padded(key)
@@ -82,11 +91,12 @@ class ChallengeRoot:
         return instrument_of({"instrument": key.instrument})
 
     def identity(self, key: VisitKey, source: VisitSource | None = None) -> dict[str, str]:
-        # taken first: what changes meanwhile must not pass for what was read
-        stamp = self.stamp(key)
-        source = source if source is not None else self.open(key)
-        assert isinstance(source.frames, ParquetFrames)
-        return identity_of_files(source, version_of(source.frames.path), stamp)
+        with foreign(f"{self.location}, visit {key}", "cannot be opened"):
+            # taken first: what changes meanwhile must not pass for what was read
+            stamp = self.stamp(key)
+            source = source if source is not None else self.open(key)
+            assert isinstance(source.frames, ParquetFrames)
+            return identity_of_files(source, version_of(source.frames.path), stamp)
 
     def stamp(self, key: VisitKey) -> str:
         """Sizes and times of change of all files that the visit is made of."""

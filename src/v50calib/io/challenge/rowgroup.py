@@ -13,8 +13,9 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from v50calib.errors import DataError, StoreError
 from v50calib.io.challenge.spill import Spill
 from v50calib.io.storage.location import Location, size_of
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.untrusted.boundary import foreign
 
 #: decoded bytes of one stripe of columns: arrow then works in 15 MB a thread for AIRS-CH0 (60 MB for stripes of 4 MB, no faster)
 STRIPE_BYTES = 1 << 20
@@ -91,12 +93,21 @@ def open_parquet(path: Location | Fetched, *, metadata: pq.FileMetaData | None =
     """Open a parquet file. Raises DataError where it is missing, truncated or not parquet."""
     if isinstance(path, Path):
         refuse_special(path)
-    try:
-        return pq.ParquetFile(_source(path), metadata=metadata, pre_buffer=False)
-    except FileNotFoundError:
-        raise DataError(f"missing file {path}: the visit is incomplete; re-download it") from None
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
+    with decoding(path):
+        try:
+            return pq.ParquetFile(_source(path), metadata=metadata, pre_buffer=False)
+        except FileNotFoundError:
+            raise DataError(f"missing file {path}: the visit is incomplete; re-download it") from None
+
+
+@contextmanager
+def decoding(path: Location | Fetched) -> Iterator[None]:
+    """Around what pyarrow makes of a file. Raises DataError where it cannot be decoded."""
+    with foreign(path, remedy="it is damaged or of another kind: re-download it"):
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(path, error) from error
 
 
 def not_permitted(path: Location) -> DataError:
@@ -216,11 +227,9 @@ def _each_stripe(
         work(lambda column, out: _decode_columns(local.file, group, names[column : column + out.shape[1]], out), first)
 
     try:
-        with ThreadPoolExecutor(max(1, threads)) as pool:
+        with decoding(path), ThreadPoolExecutor(max(1, threads)) as pool:
             for _ in pool.map(one, range(0, len(names), width)):
                 pass
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
     finally:
         # arrow keeps its working memory, up to 100 MB a thread, and nothing else in the process can use it
         pa.default_memory_pool().release_unused()

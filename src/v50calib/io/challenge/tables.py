@@ -13,23 +13,25 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from v50calib.array_files import refuse_special
 from v50calib.errors import DataError
-from v50calib.io.challenge.rowgroup import damaged, not_permitted, open_parquet, pixel_columns
+from v50calib.io.challenge.rowgroup import decoding, open_parquet, pixel_columns
 from v50calib.io.clock import check_clock
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location, locate, size_of, version_of
 from v50calib.reference import MAP_NAMES, Reference, make_reference
 from v50calib.schema import INSTRUMENT, LINEARITY_TERMS, STAR_PARAMETERS
 from v50calib.tables.sheet import ID, Planets, Sheet, by_planet, parse
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.parquet import refuse_huge
 
 T = TypeVar("T")
 
 AXIS_FILE = "axis_info.parquet"
+#: rows of the axis table, at most: a hundred times a full visit of FGS1
+MOST_FRAMES = 2**24
 #: the odd read of a ramp follows its integration time after the first read, this long after the reset
 ODD_READ_OFFSET_S = 0.1
 
@@ -154,15 +156,13 @@ def _read_map(folder: Location, name: str, shape: tuple[int, int]) -> NDArray[np
     path = folder / f"{name}.parquet"
     terms = LINEARITY_TERMS if name == "linear_corr" else 1
     expected = (terms * shape[0], shape[1])
-    file = open_parquet(path)
-    names = pixel_columns(path, file.schema_arrow)
-    found = (file.metadata.num_rows, len(names))
-    if found != expected:
-        raise DataError(f"map {path} has shape {found}, expected {expected}: it is of another instrument or cut; re-download it")
-    try:
+    with decoding(path):
+        file = open_parquet(path)
+        names = pixel_columns(path, file.schema_arrow)
+        found = (file.metadata.num_rows, len(names))
+        if found != expected:
+            raise DataError(f"map {path} has shape {found}, expected {expected}: it is of another instrument or cut; re-download it")
         values = file.read(columns=names, use_threads=False).select(names).to_pandas(ignore_metadata=True).to_numpy()
-    except (OSError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
     if name == "dead":
         return _as_mask(path, values)
     if values.dtype.kind not in "fiu":
@@ -240,20 +240,18 @@ def _by_stamp(read: Callable[[Location], T]) -> Callable[[Location], T]:
 def _read_sheet(path: Location) -> Sheet:
     if isinstance(path, Path):
         refuse_special(path)
-    try:
+    with foreign(path, remedy="re-download it"):
         return parse(str(path), path.read_bytes(), "the dataset")
-    except PermissionError as error:
-        raise not_permitted(path) from error
 
 
 def _read_axis_table(path: Location) -> dict[str, NDArray[np.float64]]:
-    file = open_parquet(path)
-    try:
+    with decoding(path):
+        file = open_parquet(path)
+        if file.metadata.num_rows > MOST_FRAMES:
+            raise ValueError(f"it says that it has {file.metadata.num_rows} rows, one a frame")
         refuse_huge(file.metadata, size_of(path))
         table = file.read(use_threads=False)
         return {n: table.column(n).to_numpy().astype(np.float64) for n in table.column_names}
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise damaged(path, error) from error
 
 
 def _read_planets(path: Location) -> Planets[dict[str, str]]:

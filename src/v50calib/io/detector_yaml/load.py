@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from v50calib.array_files import FORMATS, ArrayFile, file_kind, refuse_special
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.yaml_text import RefusedYaml, load_yaml
 
 #: the file that makes a folder a root of this kind
@@ -22,13 +23,19 @@ DETECTOR_FILE = "detector.yaml"
 def load_description(root: Path) -> Description:
     """The validated `detector.yaml` of a root; read once per version of the file. Raises DataError naming the key."""
     path = root / DETECTOR_FILE
-    status = path.stat()
+    with foreign(path):
+        status = path.stat()
     return _load(str(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=16)
 def _load(path: str, _mtime: int, _size: int) -> Description:
     refuse_special(Path(path))
+    with foreign(path, remedy="see docs/other-detectors.md"):
+        return _validated(path)
+
+
+def _validated(path: str) -> Description:
     try:
         content = load_yaml(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

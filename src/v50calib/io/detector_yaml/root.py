@@ -15,6 +15,7 @@ from v50calib.io.keys import VisitKey
 from v50calib.io.plausible import checked
 from v50calib.io.source import VisitSource
 from v50calib.schema import Instrument
+from v50calib.untrusted.boundary import foreign
 
 
 @dataclass(frozen=True)
@@ -28,19 +29,23 @@ class DetectorYamlRoot:
     def visits(self, planet: str | None = None) -> list[VisitKey]:
         """As the file lists them; a list of all is checked first, as its `validation` asks for."""
         if planet is None:
-            return check_root(self.location)
+            with foreign(self.location / "detector.yaml", "cannot be checked"):
+                return check_root(self.location)
         return sorted(key for key, _ in load_description(self.location).entries() if key.planet_id == planet)
 
     def open(self, key: VisitKey, threads: int | None = None) -> VisitSource:
-        return checked(open_listed_visit(self.location, key))
+        with foreign(f"{self.location}, visit {key}", "cannot be opened"):
+            return checked(open_listed_visit(self.location, key))
 
     def instrument(self, key: VisitKey) -> Instrument:
-        return instrument_of_visit(self.location, key)
+        with foreign(f"{self.location}, visit {key}", "cannot be opened"):
+            return instrument_of_visit(self.location, key)
 
     def identity(self, key: VisitKey, source: VisitSource | None = None) -> dict[str, str]:
         source = source if source is not None else self.open(key)
-        # frames name themselves by path, size and time of change; the hash leaves no path
-        return identity_of_files(source, tokenize(source.frames))
+        with foreign(f"{self.location}, visit {key}", "cannot be opened"):
+            # frames name themselves by path, size and time of change; the hash leaves no path
+            return identity_of_files(source, tokenize(source.frames))
 
     def stamp(self, key: VisitKey) -> str:
         """None: opening a visit is cheap, and any file may have a part in it."""

@@ -11,6 +11,7 @@ from v50calib.io.raw_store.group import FORMAT, HASHES_ATTR, check_format, group
 from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.storage.commit import check_complete, read_record, tree_hash
 from v50calib.io.storage.location import Location
+from v50calib.untrusted.boundary import foreign
 
 
 @dataclass
@@ -65,13 +66,12 @@ def _fault(store: Location, key: VisitKey) -> str:
     """Why a visit is not as it was ingested; empty where it is."""
     path = group_path(store, key)
     try:
-        record = read_record(path)
-        check_complete(path)
-        open_group(store, key)
-        if tree_hash(path) != record.get("tree_sha256"):
-            return f"{path}: its bytes are not those that were ingested (tree_sha256 differs): remove it and ingest the visit again"
+        with foreign(path, remedy="remove it and ingest the visit again"):
+            record = read_record(path)
+            check_complete(path)
+            open_group(store, key)
+            if tree_hash(path) != record.get("tree_sha256"):
+                return f"{path}: its bytes are not those that were ingested (tree_sha256 differs): remove it and ingest the visit again"
     except (DataError, StoreError) as error:
         return str(error)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{path} cannot be read ({error}): remove it and ingest the visit again"
     return ""

@@ -7,6 +7,7 @@ bitshuffle + zstd-1 keeps 0.44-0.45 and takes 0.4 s. A raw store is read again a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,8 @@ from v50calib.io.storage.shards import ShardedFrames, open_sharded
 from v50calib.io.storage.zarr_groups import read_array, write_array
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, make_reference
 from v50calib.safety.files import write_beside
-from v50calib.schema import RAW_VISIT, instrument_of, pair_chunks
+from v50calib.schema import LINEARITY_TERMS, RAW_VISIT, instrument_of, pair_chunks
+from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.json_text import load_json
 
 FORMAT = "v50calib-raw"
@@ -37,6 +39,10 @@ _SMALL = (*(name for name in RAW_VISIT if name != "raw_frames"), "wavelength")
 TELEMETRY_ATTR = "telemetry"
 #: attribute with the hashes of maps, axes and the other attributes, as JSON; groups of older versions have none
 HASHES_ATTR = "array_hashes"
+#: codes of a visit, at most: a hundred times a full one of AIRS-CH0
+MOST_CODES = 2**34
+#: values of a chunk that may be larger than its array
+CHUNK_VALUES = 2**23
 #: chunks per shard: a full visit's frames are 5 files
 CHUNKS_PER_SHARD = 5
 
@@ -68,18 +74,15 @@ class ZarrFrames:
 
     def _read(self, start: int, stop: int, out: NDArray[np.uint16] | None) -> NDArray[np.uint16]:
         check_range(start, stop, self.n_frames)
-        try:
+        with foreign(
+            f"{self.path}, frames {start}:{stop}", "cannot be read", "the store is damaged; remove this group and ingest the visit again"
+        ):
             if self._array is None:
                 direct = open_sharded(self.path / "raw_frames")
                 self._array = direct if direct is not None else zarr.open_array(zarr_source(self.path / "raw_frames"), mode="r")
             if isinstance(self._array, ShardedFrames):
                 return self._array.read(start, stop, out, kept=self._kept)
             return np.ascontiguousarray(self._array[start:stop])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(
-                f"cannot read frames {start}:{stop} of {self.path} ({error}): the store is damaged; "
-                "remove this group and ingest the visit again"
-            ) from error
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
         """All frames of chunk `index`."""
@@ -113,14 +116,20 @@ def open_group(store: Location, key: VisitKey) -> VisitSource:
         raise DataError(f"{store} has no complete visit {key}: ingest it (again) from the dataset")
     if isinstance(path, Path):
         refuse_special(path)
-    try:
-        attrs = read_attrs(store, key)
-        extra = str(attrs.get(TELEMETRY_ATTR, "")).split()
-        small = {name: _small(path / name) for name in (*_SMALL, *extra)}
-        full, chunk, dtype = _layout(path / "raw_frames")
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged ({error!r}): remove it and ingest the visit again") from error
+    with foreign(path, "is damaged", "remove it and ingest the visit again"):
+        return _opened(store, key, path)
+
+
+def _opened(store: Location, key: VisitKey, path: Location) -> VisitSource:
+    attrs = read_attrs(store, key)
+    extra = str(attrs.get(TELEMETRY_ATTR, "")).split()
+    full, chunk, dtype = _layout(path / "raw_frames")
+    # a map of polynomials, or one value a frame: nothing of a visit is larger
+    most = max(LINEARITY_TERMS * math.prod(full[1:]), full[0])
+    small = {name: _small(path / name, most) for name in (*_SMALL, *extra)}
     _compare(path, attrs, small)
+    if len(small["time"]) != full[0]:
+        raise ValueError(f"its frames are {full[0]} by their header, and {len(small['time'])} by their time stamps")
     for name in ("reference_hashes", TELEMETRY_ATTR, HASHES_ATTR):
         attrs.pop(name, None)
     absent = str(attrs.pop(ABSENT_ATTR, "")).split()
@@ -138,20 +147,16 @@ def open_group(store: Location, key: VisitKey) -> VisitSource:
 def read_attrs(store: Location, key: VisitKey) -> dict[str, Any]:
     """Attributes of a visit's group. Raises DataError where it is absent or damaged."""
     path = group_path(store, key) / "zarr.json"
-    try:
+    with foreign(path, "is damaged", "remove its folder and ingest the visit again"):
         return dict(load_json(path.read_text())["attributes"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is damaged ({error!r}): remove its folder and ingest the visit again") from error
 
 
 def check_format(store: Location) -> None:
     """Refuse a Zarr root that is not a raw store of this version (StoreError)."""
-    try:
-        if isinstance(store, Path):
-            refuse_special(store / "zarr.json")
-        attrs = load_json((store / "zarr.json").read_text()).get("attributes", {})
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {store / 'zarr.json'} ({error}): not a raw store; ingest into a new one") from error
+    if isinstance(store, Path):
+        refuse_special(store / "zarr.json")
+    with foreign(store / "zarr.json", remedy="it is of no raw store; ingest into a new one", kind=StoreError):
+        attrs = dict(load_json((store / "zarr.json").read_text()).get("attributes", {}))
     found = (attrs.get("format"), attrs.get("version"))
     if found != (FORMAT, VERSION):
         raise StoreError(
@@ -240,7 +245,7 @@ def _compare(path: Location, attrs: dict[str, Any], small: dict[str, np.ndarray]
     try:
         known = dict(load_json(attrs[HASHES_ATTR]))
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged (its {HASHES_ATTR} cannot be read: {error}): remove it and ingest the visit again") from error
+        raise DataError(f"{path} is damaged: its {HASHES_ATTR} cannot be read ({error}); remove it and ingest the visit again") from error
     found = _hashes({k: v for k, v in attrs.items() if k != HASHES_ATTR}, small)
     changed = sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name))
     if changed:
@@ -250,8 +255,9 @@ def _compare(path: Location, attrs: dict[str, Any], small: dict[str, np.ndarray]
         )
 
 
-def _small(path: Location) -> np.ndarray:
-    """One map or axis; without zarr's event loop where it is one plain chunk: a visit has nine, at 2 ms each."""
+def _small(path: Location, most: int) -> np.ndarray:
+    """One map or axis of at most `most` values; without zarr's event loop where it is one plain chunk: a visit has nine, at 2 ms each."""
+    _checked_sizes(path, json.loads((path / "zarr.json").read_text()), most)
     values = read_array(path)
     return values if values is not None else np.asarray(zarr.open_array(zarr_source(path), mode="r")[...])
 
@@ -259,9 +265,24 @@ def _small(path: Location) -> np.ndarray:
 def _layout(path: Location) -> tuple[tuple[int, ...], int, str]:
     """Shape, frames per chunk (of a shard: its inner chunks) and data type of an array, from its metadata."""
     meta = load_json((path / "zarr.json").read_text())
+    shape, chunk = _checked_sizes(path, meta, MOST_CODES)
+    if len(shape) != 3 or not chunk[0]:
+        raise ValueError(f"{path.name} has the shape {shape} in chunks {chunk}, expected frames, rows and columns")
+    return shape, chunk[0], str(meta["data_type"])
+
+
+def _checked_sizes(path: Location, meta: Any, most: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and chunks of an array by its metadata. Raises ValueError for more than `most` values, and chunks that are larger."""
+    shape, stored = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"]
     first = meta["codecs"][0]
-    grid = first if first["name"] == "sharding_indexed" else meta["chunk_grid"]
-    return tuple(meta["shape"]), int(grid["configuration"]["chunk_shape"][0]), str(meta["data_type"])
+    inner = first["configuration"]["chunk_shape"] if first["name"] == "sharding_indexed" else stored
+    for sizes in (shape, stored, inner):
+        if not all(type(n) is int and n >= (sizes is shape) for n in sizes) or len(sizes) != len(shape):
+            raise ValueError(f"{path.name} has the shape {shape} in chunks {inner} of {stored}, which no array has")
+    # frames may be cut into chunks that are longer than the visit
+    if math.prod(shape) > most or max(math.prod(stored), math.prod(inner)) > max(4 * math.prod(shape), CHUNK_VALUES):
+        raise ValueError(f"{path.name} says that it has the shape {shape} in chunks {inner} of {stored}, which is too large")
+    return tuple(shape), tuple(inner)
 
 
 def _attrs(name: str) -> dict[str, Any]:

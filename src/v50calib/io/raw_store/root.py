@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from v50calib.io.folders import planet_folders, planet_objects, subfolders
+from v50calib.io.folders import locked_planets, planet_folders, planet_objects, subfolders
 from v50calib.io.keys import INSTRUMENT_NAME, Split, VisitKey
 from v50calib.io.plausible import checked
 from v50calib.io.raw_store.group import group_path, open_group, read_attrs
@@ -14,7 +14,8 @@ from v50calib.io.source import VisitSource
 from v50calib.io.storage.commit import COMMIT_NAME, is_committed, read_record
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.schema import Instrument, instrument_of
+from v50calib.schema import INSTRUMENTS, Instrument, instrument_of
+from v50calib.untrusted.boundary import foreign
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,11 @@ class RawStoreRoot:
 
     def visits(self, planet: str | None = None) -> list[VisitKey]:
         groups = self._groups(planet)
-        return sorted({VisitKey(n, int(v), i, s) for s, n, v, i in groups if v.isdecimal() and INSTRUMENT_NAME.fullmatch(i)})
+        found = {VisitKey(n, int(v), i, s) for s, n, v, i in groups if v.isdecimal() and INSTRUMENT_NAME.fullmatch(i)}
+        if not isinstance(self.location, ObjectPath):
+            # as in the challenge's folder
+            found |= {VisitKey(name, 0, one, split) for split, name in locked_planets(self.location, planet) for one in INSTRUMENTS}
+        return sorted(found)
 
     def _groups(self, planet: str | None) -> Iterator[tuple[Split, str, str, str]]:
         """(split, planet, visit, instrument) of every committed group, as its folders are named."""
@@ -46,7 +51,8 @@ class RawStoreRoot:
         return checked(open_group(self.location, key))
 
     def instrument(self, key: VisitKey) -> Instrument:
-        return instrument_of(read_attrs(self.location, key))
+        with foreign(group_path(self.location, key), "is damaged", "remove it and ingest the visit again"):
+            return instrument_of(read_attrs(self.location, key))
 
     def identity(self, key: VisitKey, source: VisitSource | None = None) -> dict[str, str]:
         return {"tree": str(read_record(group_path(self.location, key)).get("tree_sha256"))}

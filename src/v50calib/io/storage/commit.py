@@ -56,7 +56,7 @@ def read_record(path: Location) -> dict[str, Any]:
         record = load_json(marker.read_text())
     except FileNotFoundError:
         raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"cannot read {marker} ({error}): remove {path} and run the command again") from error
     if not isinstance(record, dict):
         raise StoreError(f"{marker} holds a {type(record).__name__}, not an object: remove {path} and run again")

@@ -36,6 +36,13 @@ def locate(where: str | os.PathLike[str] | ObjectPath) -> Location:
     if isinstance(where, ObjectPath):
         return where
     text = os.fspath(where)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"the path {os.fsencode(text)!r} has bytes that are no UTF-8, and names of files are written as UTF-8 into products and "
+            "manifests: rename the folder, or give a link to it (ln -s)"
+        ) from error
     match = _URL.fullmatch(text)
     if match is None:
         if _SQUASHED.match(text):

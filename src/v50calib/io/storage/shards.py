@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.io.storage.zarr_groups import BLOSC_HEADER_BYTES
 from v50calib.untrusted.json_text import load_json
 
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -28,8 +29,8 @@ _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 KEPT = 3
 #: offset and length of a chunk that was never written
 _EMPTY = 2**64 - 1
-#: CRC32C after a chunk or an index; header of a Blosc frame: versions, flags, type size, then three sizes of four bytes
-CHECKSUM_BYTES, BLOSC_HEADER_BYTES = 4, 16
+#: CRC32C after a chunk or an index
+CHECKSUM_BYTES = 4
 #: CRC32C of any bytes followed by their CRC32C
 RESIDUE = crc32c(crc32c(b"").to_bytes(CHECKSUM_BYTES, "little"))
 
@@ -105,7 +106,15 @@ def _opened(path: Location) -> Iterator[Callable[[int, int], bytes]]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
-        yield lambda start, length: os.pread(descriptor, length, start if start >= 0 else size + start)
+
+        def read(start: int, length: int) -> bytes:
+            at = start if start >= 0 else size + start
+            if at < 0 or at + length > size:
+                # pread would allocate all of it
+                raise ValueError(f"it is cut: {length} bytes at {at} are asked of {size}")
+            return os.pread(descriptor, length, at)
+
+        yield read
     finally:
         os.close(descriptor)
 
@@ -124,6 +133,7 @@ def open_sharded(path: Location) -> ShardedFrames | None:
     if not plain or not indexed or key["name"] != "default" or key.get("configuration", {}).get("separator", "/") != "/":
         return None
     shape, shard, chunk = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"], inner["chunk_shape"]
-    if chunk[1:] != shape[1:] or shard[1:] != shape[1:]:
+    whole = all(type(n) is int and n > 0 for n in (*shape, *shard, *chunk))
+    if not whole or chunk[1:] != shape[1:] or shard[1:] != shape[1:] or chunk[0] > shape[0] or shard[0] % chunk[0]:
         return None
     return ShardedFrames(path, (shape[0], shape[1], shape[2]), chunk[0], shard[0] // chunk[0], checked=len(steps) > 2)

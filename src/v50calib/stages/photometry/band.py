@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from v50calib.errors import DataError
 from v50calib.kernels import apertures, extraction, psf
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.stages.photometry.centroid import stamp_of
@@ -63,7 +64,13 @@ def _aperture(config: PhotometryConfig, band: Band) -> FluxMaps:
         maps = np.concatenate([maps[:1], _moments(box, band)])
     maps, estimated = MASK_TREATMENTS[aperture.mask_treatment](maps, weight, image, masked)
     profile = np.maximum(image, 0.0)
-    profile /= (maps[0] * profile).sum()
+    light = (maps[0] * profile).sum()
+    if not light > 0:
+        raise DataError(
+            f"the aperture about y {band.centre[0]:.1f}, x {band.centre[1]:.1f} px has no light in the mean frame ({light:g}): the frames "
+            "are empty, or the background and the maps take all of it away; look at them, or at calib.photometry.aperture"
+        )
+    profile /= light
     recentre = _recentre(config, band, inside) if aperture.recenter_on_centroid else None
     return FluxMaps(maps[0], maps[1:], profile, band.centre, estimated, np.array([inside]), recentre=recentre)
 

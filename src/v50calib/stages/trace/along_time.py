@@ -12,6 +12,7 @@ from scipy.interpolate import BSpline
 from v50calib.errors import ConfigError
 from v50calib.kernels import detrend, process
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.least_squares import least_squares
 from v50calib.kernels.series import robust_sigma
 from v50calib.stages.config import Section
 from v50calib.stages.series.curves import Ephemeris, Series
@@ -152,7 +153,7 @@ def clipped(white: Float, design: Float, use: Mask, config: TimeRobust) -> Mask:
     """`use` (pair,) without pairs further than sigma_clip robust deviations off the white light curve's linear fit."""
     kept = use
     for _ in range(config.max_iters):
-        solution = np.linalg.lstsq(design[kept], white[kept], rcond=None)[0]
+        solution = least_squares(design[kept], white[kept])
         residual = white - design @ solution
         near = np.abs(residual) <= config.sigma_clip * robust_sigma(residual[kept][:, None])[0]
         if (kept & near).sum() in (kept.sum(), 0):

@@ -1,0 +1,1 @@
+"""A seeded mutator over every kind of file that people bring."""
