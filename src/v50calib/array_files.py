@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from v50calib.errors import ConfigError, DataError
 from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.chunks import declared_size
+from v50calib.untrusted.hdf5 import CHUNK_VALUES, refuse_bombs, silence_h5netcdf
 from v50calib.untrusted.npz import npy_header, npz_headers, read_npz
 
 FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]
@@ -34,8 +34,6 @@ FORMATS = ".npy, .npz, .zarr, .nc, .csv"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 #: attributes by which a NetCDF variable says that its numbers are packed
 _PACKED = ("scale_factor", "add_offset")
-#: values of a chunk that may be larger than its array
-_CHUNK_VALUES = 2**23
 #: values of an array that is read whole and whose shape is not known beforehand: 512 MB of float64
 MOST_VALUES = 2**26
 
@@ -284,7 +282,7 @@ def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]
         raise DataError(f"{file} is a Zarr group, not an array: name one of its arrays")
     dims = node.metadata.dimension_names if node.metadata.zarr_format == 3 else node.attrs.get("_ARRAY_DIMENSIONS")
     named = tuple(str(d) for d in dims) if isinstance(dims, (list, tuple)) and all(dims) else None
-    if math.prod(node.chunks) > max(4 * math.prod(node.shape), _CHUNK_VALUES):
+    if math.prod(node.chunks) > max(4 * math.prod(node.shape), CHUNK_VALUES):
         raise ValueError(f"its chunks {node.chunks} are larger than the array {node.shape}")
     if decoded:
         _refuse_chunk_bombs(node)
@@ -328,7 +326,7 @@ def _refuse_chunk_bombs(node: Any) -> None:
 def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
     import xarray as xr
 
-    _silence_h5netcdf()
+    silence_h5netcdf()
     try:
         opened = xr.open_dataset(file.path, mask_and_scale=decoded, decode_times=False, cache=False)
     except ValueError as error:
@@ -340,37 +338,9 @@ def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header
         name = file.name if file.name in ds.variables else _named(file, [str(n) for n in ds.data_vars or ds.variables])
         var = ds.variables[name]
         if decoded:
-            _refuse_hdf5_bombs(file.path, var)
+            refuse_bombs(file.path, var)
         packed, units = any(a in var.attrs for a in _PACKED), var.attrs.get("units")
         yield _Values(var), Header(var.shape, var.dtype, tuple(map(str, var.dims)), None, packed, str(units) if units is not None else None)
-
-
-def _refuse_hdf5_bombs(path: Path, var: Any) -> None:
-    """Raises ValueError where a chunk of a variable is larger in the file than unpacked: it unpacks to 1032 times that at most."""
-    chunks = var.encoding.get("chunksizes") or ()
-    if not chunks or find_spec("h5py") is None:
-        return
-    if math.prod(chunks) > max(4 * math.prod(var.shape), _CHUNK_VALUES):
-        raise ValueError(f"its chunks {tuple(chunks)} are larger than the array {var.shape}")
-    import h5py
-
-    with h5py.File(path) as opened:
-        for one in opened.values():
-            if isinstance(one, h5py.Dataset) and one.chunks:
-                expected = math.prod(one.chunks) * one.dtype.itemsize
-                held = max((one.id.get_chunk_info(i).size for i in range(one.id.get_num_chunks())), default=0)
-                if held > 1.1 * expected + 4096:
-                    raise ValueError(f"a chunk of {one.name} has {held} bytes in the file, and {expected} unpacked")
-
-
-@cache
-def _silence_h5netcdf() -> None:
-    """A file that is no NetCDF is told by an error; its half-made object would put a traceback on stderr besides, when it is freed."""
-    with contextlib.suppress(ImportError):
-        from h5netcdf.core import File
-
-        if not hasattr(File, "_writable"):
-            File._writable = False
 
 
 @dataclass(frozen=True)
