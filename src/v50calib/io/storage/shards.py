@@ -8,6 +8,7 @@ Format: Zarr v3 core and sharding-indexed codec specifications.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from v50calib.untrusted.json_text import load_json
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 #: decoded chunks that partial reads may leave behind
 KEPT = 3
+#: values of a chunk that may be larger than its array
+MOST_VALUES = 2**23
 #: offset and length of a chunk that was never written
 _EMPTY = 2**64 - 1
 #: CRC32C after a chunk or an index
@@ -134,6 +137,9 @@ def open_sharded(path: Location) -> ShardedFrames | None:
         return None
     shape, shard, chunk = meta["shape"], meta["chunk_grid"]["configuration"]["chunk_shape"], inner["chunk_shape"]
     whole = all(type(n) is int and n > 0 for n in (*shape, *shard, *chunk))
-    if not whole or chunk[1:] != shape[1:] or shard[1:] != shape[1:] or chunk[0] > shape[0] or shard[0] % chunk[0]:
+    if not whole or chunk[1:] != shape[1:] or shard[1:] != shape[1:] or shard[0] % chunk[0]:
+        return None
+    # a visit may be shorter than a chunk, but not by any factor
+    if math.prod(chunk) > max(4 * math.prod(shape), MOST_VALUES):
         return None
     return ShardedFrames(path, (shape[0], shape[1], shape[2]), chunk[0], shard[0] // chunk[0], checked=len(steps) > 2)
