@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +62,19 @@ def test_a_lost_chunk_reads_as_nan(tmp_path: Path) -> None:
     assert np.isnan(found["flux"]).all()
     assert np.isnan(found["depth"])
     assert np.isfinite(found["time"]).all()
+
+
+def test_no_lock_is_left_for_the_resource_tracker(tmp_path: Path) -> None:
+    """A worker is spawned and killed at the end of a run: what it has registered is said to be leaked."""
+    script = f"""
+import multiprocessing, pathlib
+from multiprocessing import resource_tracker
+multiprocessing.set_start_method("spawn")
+resource_tracker.register = lambda name, kind: print("registered", kind)
+import numpy as np
+from v50calib.io.storage.zarr_groups import read_array, write_array
+write_array(pathlib.Path({str(tmp_path / "a")!r}), np.arange(1000.0), ("time",), {{}})
+print(read_array(pathlib.Path({str(tmp_path / "a")!r})).sum())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "499500.0\n"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,21 @@ CNAME, CLEVEL, SHUFFLE = "lz4", 1, "shuffle"
 BLOSC_HEADER_BYTES = 16
 #: chunk files are named c.0.0 and lie beside the metadata
 _KEYS = {"name": "default", "configuration": {"separator": "."}}
+
+
+def _lock_without_a_name() -> None:
+    """Give numcodecs a lock that no process has to remove.
+
+    It makes one of `multiprocessing` at its first chunk, in a spawned process one with a name in the system: a worker that is killed leaves
+    it behind, and the resource tracker says "leaked semaphore objects" at the end of a run that went well. A lock of the fork method has
+    no name.
+    """
+    if "fork" in multiprocessing.get_all_start_methods() and getattr(blosc, "_MUTEX_IS_INIT", None) is False:
+        blosc._MUTEX = multiprocessing.get_context("fork").Lock()
+        blosc._MUTEX_IS_INIT = True
+
+
+_lock_without_a_name()
 
 
 def write_group(path: Path, ds: xr.Dataset) -> dict[str, Written]:
