@@ -63,7 +63,8 @@ def test_spoiled_frames_are_what_they_are_called() -> None:
     frames = np.arange(40 * 6, dtype=np.uint16).reshape(40, 6) * 10 + 100
     changed = spoil.repeated(frames.copy(), rng)
     differs = np.flatnonzero((changed != frames).any(axis=1))
-    assert differs.size and (changed[differs] == np.tile(changed[differs[0] - 2 : differs[0]], (differs.size // 2, 1))).all()
+    assert differs.size
+    assert (changed[differs] == np.tile(changed[differs[0] - 2 : differs[0]], (differs.size // 2, 1))).all()
     np.testing.assert_array_equal(spoil.swapped(frames.copy(), rng, whole=True)[::2], frames[1::2])
     np.testing.assert_array_equal(spoil.halves(frames)[20:], frames[:20])
     assert (spoil.filled(frames.copy(), 65535, rng) == 65535).all(axis=1).sum() >= 2
@@ -78,6 +79,7 @@ def test_spoiled_frames_are_what_they_are_called() -> None:
 
 def test_a_spoiled_copy_leaves_the_clean_dataset_as_it_was(tmp_path: Path) -> None:
     from benchmarks.nasty import labels_of, spoil_dataset
+
     from v50calib.simulate import simulate_dataset
 
     clean = simulate_dataset(tmp_path / "clean", planets=3, frames_fraction=0.002, seed=5)
