@@ -20,7 +20,7 @@ class TimeBins:
 
     >>> close, far = TimeBins(np.linspace(0.0, 7.5, 4000), 200), TimeBins(np.linspace(0.0, 7.5, 50), 200)
     >>> round(close.width, 4), round(far.width, 4)
-    (0.0374, 0.0)
+    (0.0375, 0.0)
     """
 
     def __init__(self, time_h: Float, n_bins: int, used: Mask | None = None) -> None:
