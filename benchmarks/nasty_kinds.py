@@ -267,6 +267,7 @@ KINDS: dict[str, Kind] = {
         _frames(lambda f, t, r: spoil.full_well(f, r.uniform(0.6, 0.98))), "told quiet", ANY
     ),
     "hot pixels switch on": _kind(_frames(_hot), "told quiet", ANY),
+    "curved background": _kind(_frames(_curved), "told quiet", ANY),
     # maps
     "dark of the wrong sign and scale": _kind(_map("dark", lambda m, r: -m * _log(r, 1, 4)), "fails told quiet", ANY),
     "dark in other units": _kind(_map("dark", lambda m, r: m * _log(r, 2, 5)), "fails told quiet", ANY),
