@@ -1,6 +1,6 @@
 """Short visits of several hundred planets, some of them nasty: one run, and a checker that asks its products, status and QC alone.
 
-    python -m benchmarks.nasty [--units 1000] [--share 0.05] [--fraction 0.01] [--seed 0] [--reference 40] [--work DIR] [--write PAGE ...]
+    python -m benchmarks.nasty [--units 1000] [--share 0.05] [--fraction 0.02] [--seed 0] [--reference 40] [--work DIR] [--write PAGE ...]
 
 A unit is a visit x instrument; planets have two visits or one. All effects of the simulator are on. `--share` of the units are spoiled,
 each in a kind of `benchmarks.nasty_kinds`; kinds come in random order, each before one comes again. Before the run, faults that are of
@@ -386,7 +386,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=1000, help="visits x instruments")
     parser.add_argument("--share", type=float, default=0.05, help="share of them that is spoiled")
-    parser.add_argument("--fraction", type=float, default=0.01, help="share of a full visit's frames")
+    parser.add_argument("--fraction", type=float, default=0.02, help="share of a full visit's frames")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reference", type=int, default=40, help="planets without a spoiled unit that are compared with an unspoiled run")
     parser.add_argument("--work", type=Path, default=None, help="folder that keeps frames and runs  [default: a temporary one]")

@@ -103,7 +103,7 @@ def test_one_of_each_kind_in_one_run(tmp_path: Path) -> None:
     from benchmarks.nasty import campaign
     from benchmarks.nasty_kinds import KINDS
 
-    found, _ = campaign(tmp_path, 72, 0.9, 0.01, 5, 0)
+    found, _ = campaign(tmp_path, 72, 0.9, 0.02, 5, 0)
     assert set(found.rows) == set(KINDS)
     # too few good ones for a share of 1 %
     assert [f for f in found.faults if "good ones distrusted" not in f] == []
