@@ -226,7 +226,10 @@ CALIBRATED: dict[str, Var] = {
     "fit_ridge": Var(("fit_term",), "f", "", "inverse variance of the prior on each term's coefficient; 0: free"),
     "fit_darkening": Var(("limb_darkening", "wavelength"), "f", "", "u1, u2 and the width of their prior in that fit"),
     "fit_shift_noise": Var(
-        ("wavelength",), "f", "", "what the noise of the measured shift leaves in a channel, common to all, in units of the channel's own"
+        ("shift_noise", "wavelength"),
+        "f",
+        "",
+        "common noise that a measured shift leaves in a channel, in units of its own; and what a regression on that shift lacks",
     ),
     "mid_transit_time": Var((), "f", "h", "mid-transit at exposure mid-times, since the first time stamp; NaN where none was found"),
     "mid_transit_time_sigma": Var((), "f", "h", "standard error of mid_transit_time"),

@@ -70,7 +70,7 @@ def test_noise_of_a_measured_shift_in_the_spectrum_that_it_corrects() -> None:
     spectra = rng.normal(mean, np.sqrt(mean), (4000, column.size))
     found = lightcurves.spectral_shift(spectra)
     noise = np.sqrt(mean) / mean.sum()
-    along = found.noise_along(noise)
+    along = found.noise_along(noise)[0]
     left = spectra / found.total[:, None] - found.mean + np.outer(found.shift, np.gradient(found.mean))
     values, vectors = np.linalg.eigh(np.cov((left / noise).T))
     size = float(np.square(along).sum())

@@ -32,8 +32,8 @@ class FitInput:
     time (n,) h, flux and sigma (n, channel) relative to each channel's level, sigma inf where a channel has no sample; design (n, terms)
     of the baseline; darkening (3, channel): u1, u2 and the width of their prior; width [h] of a bin; additive: terms after the first
     do not dim with the star; ridge (terms,): inverse variance of the prior on each term, None: all free; depth_var: variance that a
-    Gaussian process, divided out, leaves in every depth alike. shift_noise (channel,): what the noise of a measured shift leaves in each
-    channel, in units of its own (`kernels.lightcurves.Shift.noise_along`).
+    Gaussian process, divided out, leaves in every depth alike. shift_noise (2, channel): what the noise of a measured shift leaves in each
+    channel (`kernels.lightcurves.Shift.noise_along`; of products without the second row (channel,)); shift_term: that shift's term.
     """
 
     time: Float
@@ -47,6 +47,7 @@ class FitInput:
     ridge: Float | None = None
     depth_var: float | None = None
     shift_noise: Float | None = None
+    shift_term: int | None = None
 
     @property
     def precision(self) -> Float:
@@ -55,8 +56,8 @@ class FitInput:
 
     @property
     def along(self) -> Float:
-        """(channel,) shift_noise, 0 where no shift is a term."""
-        return self.shift_noise if self.shift_noise is not None else np.zeros(self.flux.shape[1])
+        """(2, channel) shift_noise, 0 where no shift is a term."""
+        return self.shift_noise if self.shift_noise is not None else np.zeros((2, self.flux.shape[1]))
 
     def channels(self) -> Mask:
         """Channels (channel,) that have a sample."""
@@ -64,6 +65,11 @@ class FitInput:
 
     def block(self, good: Mask, visit: int = 0, band: int = 0, since_h: float = 0.0) -> Block:
         """The block of the joint fit, times shifted by since_h."""
+        noise, bias = (
+            (None, None) if self.shift_noise is None else (np.atleast_2d(self.shift_noise)[0], np.atleast_2d(self.shift_noise)[-1])
+        )
+        if self.shift_term is None:
+            bias = None
         return Block(
             self.time + since_h,
             self.flux[:, good],
@@ -74,7 +80,9 @@ class FitInput:
             band,
             additive=self.additive,
             ridge=self.ridge,
-            shift_noise=None if self.shift_noise is None else self.shift_noise[good],
+            shift_noise=None if noise is None else noise[good],
+            shift_bias=None if bias is None else bias[good],
+            shift_term=self.shift_term or 0,
         )
 
     def band(self, good: Mask) -> Band:
@@ -110,11 +118,13 @@ def fit_input(series: Series, normalized: Normalized, calib: CalibConfig) -> Fit
         seen = (count > 0) & np.isfinite(mean) & (var > 0)
         flux[:, good] = np.where(seen, mean, 1.0)
         sigma[:, good] = np.where(seen, np.sqrt(np.where(seen, var, 1.0) / np.maximum(count, 1.0)), np.inf)
-    limb = series.limb
+    limb, vectors = series.limb, calib.trace.vectors
+    design, terms = normalized.joint.in_bins(bins), normalized.joint.regressors.shape[1]
     return FitInput(
-        bins.time_h, flux, sigma, normalized.joint.in_bins(bins), series.wavelength_um, np.stack([limb.u1, limb.u2, limb.width]),
+        bins.time_h, flux, sigma, design, series.wavelength_um, np.stack([limb.u1, limb.u2, limb.width]),
         bins.width, calib.trace.additive, normalized.joint.precision(), normalized.depth_var,
         series.shift_noise if calib.trace.along_time.decorrelate.takes_shift else None,
+        design.shape[1] - terms + vectors.index("x") if terms and "x" in vectors else None,
     )  # fmt: skip
 
 

@@ -193,6 +193,8 @@ class Engine:
             attrs |= {"fit_width_h": series.fitted.width, "fit_additive": series.fitted.additive}
             if series.fitted.depth_var is not None:
                 attrs["fit_depth_var"] = series.fitted.depth_var
+            if series.fitted.shift_term is not None:
+                attrs["fit_shift_term"] = series.fitted.shift_term
         attrs["first_stamp_h"] = float(visit.state.time_h[0])
         if series is not None and series.curves.flagged:
             attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)

@@ -82,13 +82,14 @@ def guarded(posterior: Posterior, process: GaussianProcess, measured: Measured) 
     >>> round(float(mixed.mean[5]), 4), mixed.note
     (0.02, 'unlike the planets of the training file: the Gaussian process has 100 % of the weight')
     """
-    other = process.posterior(measured)
-    logs = np.array([np.log1p(-UNLIKE) + posterior.log_evidence, np.log(UNLIKE) + other.log_evidence])
+    seen = process.weighed(measured)
+    logs = np.array([np.log1p(-UNLIKE) + posterior.log_evidence, np.log(UNLIKE) + seen.log_evidence])
     weights = np.exp(logs - logs.max())
     log_evidence = float(logs.max() + np.log(weights.sum()))
     weights /= weights.sum()
     if weights[1] < NO_WEIGHT:
         return replace(posterior, log_evidence=log_evidence)
+    other = seen.posterior()
     gap = other.mean - posterior.mean
     cov = weights[0] * posterior.cov + weights[1] * other.cov + weights[0] * weights[1] * np.outer(gap, gap)
     note = posterior.note

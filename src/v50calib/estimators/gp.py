@@ -24,8 +24,8 @@ from v50calib.schema import CHANNELS, N_CHANNELS
 _AIRS = CHANNELS["AIRS-CH0"]
 #: share of the kernel's variance that the eigenvectors left out may carry
 _LEFT_OUT = 1e-5
-#: members of the mixture below this weight are not summed
-_NO_WEIGHT = 1e-9
+#: lengths that together with all their amplitudes weigh less than this are not summed
+_NO_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,30 @@ class _Members:
     spectrum: Float
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """A planet's depths under the process: the log evidence, and the members of the mixture (length) with weights (length, m)."""
+
+    log_evidence: float
+    origin: float
+    precision: float
+    level: float
+    members: list[_Members]
+    weights: Float
+    note: str
+
+    def posterior(self) -> Posterior:
+        """The moments of the mixture."""
+        moments = _Moments()
+        counted = self.weights.sum(axis=1) > _NO_WEIGHT
+        total = self.weights[counted].sum()
+        for each, weight, count in zip(self.members, self.weights, counted, strict=True):
+            if count:
+                _add(moments, each, weight / total, self.level)
+        cov = moments.second - np.outer(moments.mean, moments.mean) + 1.0 / self.precision
+        return Posterior(self.origin + moments.mean, (cov + cov.T) / 2, self.log_evidence, self.note)
+
+
 class GaussianProcess:
     """Posterior spectra under the process, wavelength (283,) in µm, FGS1 first.
 
@@ -106,6 +130,10 @@ class GaussianProcess:
 
     def posterior(self, measured: Measured) -> Posterior:
         """Mean, covariance and log evidence given one planet's depths."""
+        return self.weighed(measured).posterior()
+
+    def weighed(self, measured: Measured) -> Weighed:
+        """The members of the mixture and their evidence: what is known before moments are summed."""
         p, noise = self.priors, Noise(measured)
         gap = np.where(measured.known, measured.depth - p.level, 0.0)
         ones = np.ones(N_CHANNELS)
@@ -115,12 +143,7 @@ class GaussianProcess:
         common -= 0.5 * np.log(precision * p.level_sd**2)
         members = [self._members(basis, noise, by_noise, precision, pull) for basis in self._bases]
         weights, log_sum = normalized(np.array([m.log_weights for m in members]))
-        moments = _Moments()
-        for each, weight in zip(members, weights, strict=True):
-            if weight.sum() > _NO_WEIGHT:
-                _add(moments, each, weight, pull / precision)
-        cov = moments.second - np.outer(moments.mean, moments.mean) + 1.0 / precision
-        return Posterior(p.level + moments.mean, (cov + cov.T) / 2, float(common) + log_sum, nothing_measured(measured.known))
+        return Weighed(float(common) + log_sum, p.level, precision, pull / precision, members, weights, nothing_measured(measured.known))
 
     def _kernel(self, distance: Float, length: float) -> Float:
         share = self.priors.fine_share

@@ -24,7 +24,7 @@ from v50calib.errors import DataError
 from v50calib.estimators import fitting
 from v50calib.estimators.gaussian import normalized
 from v50calib.estimators.measured import Measured, Posterior, nothing_measured
-from v50calib.kernels.arrays import Float, Index, Mask
+from v50calib.kernels.arrays import Float, Index
 from v50calib.schema import N_CHANNELS
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
@@ -77,27 +77,24 @@ class Population:
 
     def posterior(self, measured: Measured) -> Posterior:
         """Mean, covariance and log evidence given one planet's depths; the prior where nothing was measured."""
-        known, noise = measured.known, measured.covariance()
-        within = self.residual[np.ix_(known, known)]
-        seen = [_seen(self, measured, float(a), noise + a**2 * within) for a in self.amplitudes]
+        depths = _Whitened.of(self, measured)
         log_weights, updates = np.empty(len(self.means)), []
-        for index, view in enumerate(seen):
+        for index, amplitude in enumerate(self.amplitudes):
             rows = np.flatnonzero(self.group == index)
-            log_weights[rows], update = self._update(rows, view)
+            log_weights[rows], update = self._update(rows, depths.seen(float(amplitude)))
             updates.append(update)
         weights, log_evidence = normalized(log_weights + self.log_weights)
         mean, second = np.zeros(N_CHANNELS), np.zeros((N_CHANNELS, N_CHANNELS))
         origin = self.means[0, 0]
-        by_group = np.bincount(self.group, weights, len(seen))
-        counted = by_group[by_group > _NO_WEIGHT].sum()
-        for index, (view, update) in enumerate(zip(seen, updates, strict=True)):
-            share = weights[self.group == index] / counted
-            if by_group[index] > _NO_WEIGHT:
-                part, cov = view.spectrum(self, update, share / share.sum())
-                part = part - origin
-                mean += share.sum() * part
-                second += share.sum() * (cov + np.outer(part, part))
-        cov = second - np.outer(mean, mean)
+        by_group = np.bincount(self.group, weights, len(updates))
+        counted = np.where(by_group > _NO_WEIGHT, by_group, 0.0)
+        counted /= counted.sum()
+        for index in np.flatnonzero(counted):
+            part, cov = depths.spectrum(self, float(self.amplitudes[index]), updates[index], weights[self.group == index] / by_group[index])
+            part = part - origin
+            mean += counted[index] * part
+            second += counted[index] * (cov + np.outer(part, part))
+        cov = second - np.outer(mean, mean) + depths.residual_left(self, counted)
         return Posterior(origin + mean, (cov + cov.T) / 2, log_evidence, nothing_measured(measured.known))
 
     def _update(self, rows: Index, view: _Seen) -> tuple[Float, _Update]:
@@ -105,8 +102,7 @@ class Population:
         means, roots = self.means[rows], self.roots[rows]
         inner = np.eye(means.shape[1]) + np.swapaxes(roots, 1, 2) @ (view.precision @ roots)
         pull = np.einsum("mji,mj->mi", roots, view.pull - means @ view.precision)
-        factor = np.asarray(np.linalg.cholesky(inner), dtype=np.float64)
-        half = np.linalg.solve(factor, pull[:, :, None])[:, :, 0] if len(rows) else pull
+        factor, half = _factored(inner, pull)
         log_det = 2.0 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
         fit = (half**2).sum(axis=1) + 2.0 * means @ view.pull - np.einsum("mi,ij,mj->m", means, view.precision, means)
         return view.constant + 0.5 * (fit - log_det), _Update(means, roots, factor, half)
@@ -140,6 +136,20 @@ class Population:
         return cls(**arrays | {"n_planets": int(arrays["n_planets"])})
 
 
+def _factored(inner: Float, pull: Float) -> tuple[Float, Float]:
+    """Cholesky factors L (m, r, r) of inner (m, r, r), and L⁻¹ pull (m, r): the last row of the factor of inner bordered by pull.
+
+    inner is not below 1, so pull·inner⁻¹·pull is less than the corner.
+    """
+    m, r = pull.shape
+    bordered = np.zeros((m, r + 1, r + 1))
+    bordered[:, :r, :r] = inner
+    bordered[:, r, :r] = bordered[:, :r, r] = pull
+    bordered[:, r, r] = 1.0 + (1.0 + 1e-9) * np.square(pull).sum(axis=1)
+    factor = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
+    return factor[:, :r, :r], factor[:, r, :r]
+
+
 @dataclass(frozen=True)
 class _Update:
     """Members of one amplitude after the depths: cov = root inner⁻¹ rootᵀ with inner = factor factorᵀ, mean = means + root inner⁻¹ pull."""
@@ -163,33 +173,63 @@ class _Update:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The depths as one amplitude sees them, residual and noise together: precision and pull of level and c, what is left for e."""
+    """The depths as one amplitude sees them, residual and noise together: precision and pull of level and c, the evidence's rest."""
 
-    known: Mask
-    amplitude: float
     precision: Float
     pull: Float
     constant: float
-    whitened_basis: Float
-    whitened_depth: Float
-    factor: Float
 
-    def spectrum(self, population: Population, update: _Update, weights: Float) -> tuple[Float, Float]:
-        """Mean (283,) and covariance (283, 283) of x = U c + e for the members of this amplitude."""
+
+@dataclass(frozen=True)
+class _Whitened:
+    """The n measured depths in coordinates where the noise N is 1 and the residual's covariance G diagonal, for every amplitude at once.
+
+    T (n, n) with N = T Tᵀ and G = T Λ Tᵀ. eigenvalues (n,) Λ; basis (n, 1 + r) and depth (n,) times T⁻¹; towards (283, n) G T⁻ᵀ: how the
+    residual of every channel goes with these coordinates; log_det of N.
+    """
+
+    eigenvalues: Float
+    basis: Float
+    depth: Float
+    towards: Float
+    log_det: float
+
+    @classmethod
+    def of(cls, population: Population, measured: Measured) -> _Whitened:
+        known, residual = measured.known, population.residual
+        root = cholesky(measured.covariance(), lower=True, check_finite=False)
+        # L⁻¹ of G, of the basis and of the depths in one solve
+        right = np.column_stack([residual[known], population.basis[known], measured.depth[known]])
+        white = solve_triangular(root, right, lower=True, check_finite=False)
+        across = white[:, :N_CHANNELS]
+        inner = solve_triangular(root, across[:, known].T, lower=True, check_finite=False)
+        eigenvalues, vectors = np.linalg.eigh((inner + inner.T) / 2)
+        turned = vectors.T @ white
+        return cls(
+            np.maximum(eigenvalues, 0.0), turned[:, N_CHANNELS:-1], turned[:, -1], turned[:, :N_CHANNELS].T,
+            2.0 * float(np.log(np.diag(root)).sum()),
+        )  # fmt: skip
+
+    def weight(self, amplitude: float) -> Float:
+        """(n,) inverse variance of each coordinate, residual and noise together."""
+        return 1.0 / (1.0 + amplitude**2 * self.eigenvalues)
+
+    def seen(self, amplitude: float) -> _Seen:
+        """The depths under a residual of one amplitude."""
+        weight = self.weight(amplitude)
+        weighted = self.basis * weight[:, None]
+        constant = len(weight) * np.log(2 * np.pi) + self.log_det - np.log(weight).sum() + weight @ np.square(self.depth)
+        return _Seen(self.basis.T @ weighted, weighted.T @ self.depth, -0.5 * float(constant))
+
+    def spectrum(self, population: Population, amplitude: float, update: _Update, weights: Float) -> tuple[Float, Float]:
+        """Mean (283,) of x = U c + e for the members of one amplitude, and the part (283, 283) of its covariance that c has."""
         mean, cov = update.moments(weights)
-        basis, residual = population.basis, self.amplitude**2 * population.residual
-        reach = solve_triangular(self.factor, residual[self.known], lower=True, check_finite=False)
-        carried = basis - reach.T @ self.whitened_basis
-        out = carried @ mean + reach.T @ self.whitened_depth
-        return out, carried @ cov @ carried.T + residual - reach.T @ reach
+        gain = self.towards * (amplitude**2 * self.weight(amplitude))
+        carried = population.basis - gain @ self.basis
+        return carried @ mean + gain @ self.depth, carried @ cov @ carried.T
 
-
-def _seen(population: Population, measured: Measured, amplitude: float, cov: Float) -> _Seen:
-    """The depths under a residual of one amplitude; cov: noise and residual of the measured channels together, (n, n)."""
-    known = measured.known
-    factor = cholesky(cov, lower=True, overwrite_a=True, check_finite=False)
-    right = np.column_stack([population.basis[known], measured.depth[known]])
-    white = solve_triangular(factor, right, lower=True, check_finite=False)
-    basis, depth = white[:, :-1], white[:, -1]
-    constant = -0.5 * (len(depth) * np.log(2 * np.pi) + depth @ depth) - np.log(np.diag(factor)).sum()
-    return _Seen(known, amplitude, basis.T @ basis, basis.T @ depth, float(constant), basis, depth, factor)
+    def residual_left(self, population: Population, shares: Float) -> Float:
+        """Covariance (283, 283) of the residual after the depths: a²G - a⁴ (G T⁻ᵀ) w (G T⁻ᵀ)ᵀ, its mean by the amplitudes' shares."""
+        square = np.square(population.amplitudes)
+        told = sum(share * a**4 * self.weight(a) for share, a in zip(shares, population.amplitudes, strict=True))
+        return np.asarray((shares @ square) * population.residual - (self.towards * told) @ self.towards.T)

@@ -18,7 +18,8 @@ class Block:
     of the baseline, its first column constant; visit, band: indices of its mid-time and of its instrument. additive: the terms after
     the first do not dim with the star. ridge (terms,): inverse variance of the prior, about 0, on each term's coefficient.
     shift_noise (channel,): error that the noise of a term leaves in each channel, common to them all, in units of the channel's own; None:
-    of no term.
+    of no term. shift_bias (channel,): minus the covariance of the noise of that term, column `shift_term` of the design, with what
+    it leaves in a channel, in units of that channel's variance (`kernels.lightcurves.Shift.noise_along`); None: not known.
     """
 
     time: Float
@@ -31,6 +32,8 @@ class Block:
     additive: bool = False
     ridge: Float | None = None
     shift_noise: Float | None = None
+    shift_bias: Float | None = None
+    shift_term: int = 0
 
 
 @dataclass(frozen=True)

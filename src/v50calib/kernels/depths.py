@@ -31,6 +31,7 @@ from v50calib.kernels.joint_shapes import (
 )
 from v50calib.kernels.products import product
 from v50calib.kernels.red_noise import red_noise, transit_bins
+from v50calib.kernels.shift_noise import BIAS_KNOWN, shift_bias, shift_noise
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
 #: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
@@ -325,12 +326,15 @@ class _Problem:
             known = self._known[j] * scatter
             alike = np.zeros((band.position.size, len(self.bands)))
             alike[:, j] = self._alike(j, terms.blocks, factors, scatter)
-            along = np.zeros_like(alike)
-            along[:, j] = np.sqrt(np.where(np.isfinite(known), known, 0.0)) * self._shift_noise(j, terms.blocks)
+            own = [(b, light.curves, r) for b, light, r in zip(self.blocks, seen.blocks, terms.blocks, strict=True) if b.band == j]
+            along, bias = np.zeros_like(alike), shift_bias(own)
+            noise = np.sqrt(np.where(np.isfinite(known), known, 0.0)) * shift_noise(own)
+            # both are along one pattern
+            along[:, j] = np.copysign(np.hypot(noise, BIAS_KNOWN * bias), noise)
             shared = np.concatenate([self._shared[j] * factor, alike, along], axis=1)
             sigma = np.sqrt(known + np.square(shared).sum(axis=1))
             lost = ~np.isfinite(self._known[j]) | (self._known[j] == 0)
-            depth = np.where(lost, np.nan, state.depth[j])
+            depth = np.where(lost, np.nan, state.depth[j] - bias)
             one = replace(final, t0=float(state.theta[2]), k=radius_ratio(float(np.nanmedian(depth)) if not lost.all() else 0.0))
             out.append(
                 Depths(
@@ -341,18 +345,6 @@ class _Problem:
         chi2_all = float(np.mean(np.concatenate(excess)))
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
         return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost)
-
-    def _shift_noise(self, band: int, blocks: list[Reduced]) -> Float:
-        """(channel,) what the noise of measured shifts leaves in a band's depths, in units of their own error: each visit by its share of
-        the channel's information."""
-        found = np.zeros(self.bands[band].position.size)
-        total = np.zeros_like(found)
-        for block, r in zip(self.blocks, blocks, strict=True):
-            if block.band == band:
-                total += r.gg
-                if block.shift_noise is not None:
-                    found += r.gg * block.shift_noise
-        return np.where(total > 0, found / np.where(total > 0, total, 1.0), 0.0)
 
     def _alike(self, band: int, blocks: list[Reduced], factors: list[float], excess: Float) -> float:
         """Depth error of a band that noise common to its channels leaves: by how much their mean scatters more than their own noise,

@@ -192,24 +192,28 @@ class Shift:
     weights: Float
 
     def noise_along(self, noise: Float) -> Float:
-        """What the noise of the measured shift leaves in each column (column,), in units of the column's own noise (column,), which is
-        that of a spectrum of mean sum, in the units of `mean`.
+        """What the noise of the measured shift leaves in each column, (2, column). noise (column,): each column's own, of a spectrum of
+        mean sum, in the units of `mean`.
 
         A shift is read from the noisy columns that it then corrects. With weights u (a column's part in the shift, x = u·spectrum) and the
         slope s of the spectrum, the corrected noise is n - s (u·n), and its covariance is diag(n²) + f fᵀ - c cᵀ/v with v = Σ u² n²,
         c = u n² and f = (s v - c)/√v. The last term, one degree of freedom where the weights are, lowers it: it is left out.
+        First row: f in units of the column's own noise. Second: s v - c, minus the covariance of the shift's noise with what it leaves, of
+        relative fluxes and in units of their variance: what the normal equations of a regression on the shift lack for each sample.
 
         >>> column = np.arange(41.0)
         >>> spectra = np.exp(-0.02 * (column - 20.0) ** 2) * np.ones((9, 1))
         >>> found = spectral_shift(spectra).noise_along(np.full(41, 1e-3))
-        >>> 0.0 < float(np.square(found).sum()) < 20.0
+        >>> 0.0 < float(np.square(found[0]).sum()) < 20.0
         True
         """
         slope = -np.gradient(self.mean)
         part = self.weights / (self.weights @ slope)
         variance = float(np.square(part * noise).sum())
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.where(noise > 0, (slope * variance - part * np.square(noise)) / (np.sqrt(variance) * noise), 0.0))
+            left = slope * variance - part * np.square(noise)
+            found = np.stack([left / (np.sqrt(variance) * noise), left * self.mean / np.square(noise)])
+        return np.where(noise > 0, found, 0.0)
 
 
 def spectral_shift(spectra: Real) -> Shift:

@@ -108,7 +108,7 @@ def observation(path: Location) -> Observation | None:
     given = FitInput(
         time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
         additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"),
-        shift_noise=np.asarray(found[SHIFT_NOISE], np.float64) if SHIFT_NOISE in found else None,
+        shift_noise=np.asarray(found[SHIFT_NOISE], np.float64) if SHIFT_NOISE in found else None, shift_term=attrs.get("fit_shift_term"),
     )  # fmt: skip
     ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
     return Observation(

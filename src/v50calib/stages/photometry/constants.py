@@ -100,8 +100,8 @@ class LightCurves:
     slow_var (channel,) e-²: what the subtracted background adds to the variance of a pair for anything slower
     than its smoothing, a transit depth for one; a single pair sees only 1/smooth_pairs of it, fast_var, in its variance. shared:
     neighbouring channels whose backgrounds are smoothed into one: in their sum errors add up, not variances.
-    shift_noise (channel,): what the noise of a measured shift leaves in each channel, in units of its own noise (`Shift.noise_along`);
-    None where no shift was read from the spectrum.
+    shift_noise (2, channel): what the noise of a measured shift leaves in each channel (`Shift.noise_along`); None where no shift was
+    read from the spectrum.
     flagged: samples or channels that each threshold of calib.photometry.flags, or the tracking, flagged.
     """
 

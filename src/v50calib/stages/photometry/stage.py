@@ -174,15 +174,15 @@ class Photometry:
 
 
 def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstants) -> Float:
-    """`Shift.noise_along` of the channels (channel,). Columns beyond the channels have the noise of their light and the channels' other."""
+    """`Shift.noise_along` of the channels (2, channel). Columns beyond them have the noise of their light and the channels' other."""
     total = float(np.median(shift.total))
     light = np.maximum(shift.mean * total, 0.0)
     where = constants.channels.columns - constants.drift_columns.start
     sample = curves.variance[:: max(1, len(curves.variance) // 50)].astype(np.float64)
     good = np.isfinite(sample).all(axis=0) & (sample > 0).all(axis=0)
     if not good.any():
-        return np.zeros(len(where))
+        return np.zeros((2, len(where)))
     seen = np.median(sample[:, good], axis=0)
     variance = light + max(float(np.median(seen - light[where[good]])), 0.0)
     variance[where[good]] = seen
-    return shift.noise_along(np.sqrt(variance) / total)[where]
+    return shift.noise_along(np.sqrt(variance) / total)[:, where]

@@ -26,7 +26,7 @@ class Series:
     slow_var (channel,) e-²: extra variance of a pair for slow signals, fast_var (channel,): the background's share of the pair's own,
     shared: neighbouring channels that have both in common (see `LightCurves`);
     width (pair,) rms height of the spectrum or star, px, and background (pair,) e- per pixel: both where asked for;
-    shift_noise (channel,): as of `LightCurves`;
+    shift_noise (2, channel): as of `LightCurves`;
     used (pair,) pairs that fits and bins may use, None: all; darkening: limb darkening of the channels, None: the law's.
     """
 
