@@ -192,9 +192,9 @@ def _refuse_negative_light(mean: MeanFrame, instrument: str) -> None:
     light = float(np.nansum(mean.cds + mean.dark, dtype=np.float64))
     if light < -NEGATIVE * math.sqrt(float(np.nansum(mean.read_var, dtype=np.float64))):
         raise DataError(
-            f"{instrument}: all pixels of the mean frame together hold {light:.4g} e-, the second reads are below the first: the "
-            "reads of the pairs are in the wrong order (even rows = first read, odd = second), or the map linear_corr is wrong; put the frames in "
-            "order, or replace the map"
+            f"{instrument}: all pixels of the mean frame together hold {light:.4g} e-, the second reads are below the first: the reads "
+            "of the pairs are in the wrong order (even rows = first read, odd = second), or the map linear_corr is wrong; put the "
+            "frames in order, or replace the map"
         )
 
 
