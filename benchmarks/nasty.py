@@ -75,13 +75,15 @@ class Fit:
 
 @dataclass
 class Judged:
-    """faults: what is not as it must be, in words; rows: of the table, by kind; good, alarms: units that are good, and distrusted ones."""
+    """faults: what is not as it must be, in words; rows: of the table, by kind; good, alarms: units that are good, and distrusted ones;
+    same: kinds whose products equalled those of the unspoiled run."""
 
     faults: list[str] = field(default_factory=list)
     rows: dict[str, list[tuple[str, Unit]]] = field(default_factory=lambda: defaultdict(list))
     good: int = 0
     alarms: list[str] = field(default_factory=list)
     compared: int = 0
+    same: set[str] = field(default_factory=set)
     worst_good: float = 0.0
 
 
@@ -101,7 +103,10 @@ def judge(
             _judge_good(out, label, unit, reference.get(label))
         else:
             out.rows[kind].append((label, unit))
-            out.faults += [f"{label} ({kind}): {fault}" for fault in _wrong(unit, kinds[kind], reference.get(label))]
+            wrong = _wrong(unit, kinds[kind], reference.get(label))
+            out.faults += [f"{label} ({kind}): {fault}" for fault in wrong]
+            if "same" in kinds[kind].ends and not wrong:
+                out.same.add(kind)
     if len(out.alarms) > FALSE_ALARMS * out.good:
         out.faults.append(f"{len(out.alarms)} of {out.good} good ones distrusted: {'; '.join(out.alarms[:5])}")
     touched = {label.split("/")[0] for label in spoiled}
@@ -329,7 +334,7 @@ def table(judged: Judged, head: str) -> str:
         rows = judged.rows.get(kind, [])
         ends = [end_of(unit) for _, unit in rows]
         quiet = [abs(unit.z) for _, unit in rows if end_of(unit) == "quiet" and np.isfinite(unit.z)]
-        worst = "the same, bit for bit" if "same" in KINDS[kind].ends and rows else f"{max(quiet):.1f}" if quiet else ""
+        worst = "the same, bit for bit" if kind in judged.same else f"{max(quiet):.1f}" if quiet else ""
         lines.append(f"| {kind} | {len(rows)} | {ends.count('fails')} | {ends.count('told')} | {ends.count('quiet')} | {worst} |")
     alarms = len(judged.alarms)
     share = 100 * alarms / max(judged.good, 1)
