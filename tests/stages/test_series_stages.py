@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from v50calib.stages.phase.config import PhaseConfig
 from v50calib.stages.phase.ephemeris import EphemerisConfig, resolve_ephemeris
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.series.curves import Ephemeris, Series
+from v50calib.stages.series.time_bins import TimeBins
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.stage import Trace, search_model
 
@@ -140,3 +143,25 @@ def test_defaults_of_the_whole_calib_section_are_consistent() -> None:
     one = CalibConfig.model_validate({"trace": {"instrument": {"name": "FGS1"}}})
     assert [one.covers(name) for name in ("FGS1", "AIRS-CH0", "FGS1x", "FGS1.red")] == [True, False, False, True]
     assert CalibConfig.model_validate({"photometry": {"instrument": {"name": "AIRS"}}}).covers("AIRS-CH0")
+
+
+def test_a_few_pairs_out_of_transit_keep_the_terms_that_they_carry() -> None:
+    """25 pairs out of transit, as in a visit of 1 % of the frames: they carry level and slope, not all of the pointing too."""
+    curves, thin = series(slope=2e-3, coupling=0.0), slice(None, None, 36)
+    parts = {name: getattr(curves, name)[thin] for name in ("time_h", "flux", "var", "dq", "x", "y")}
+    short = replace(curves, **parts)
+    normalized = Trace(TraceConfig()).apply(short, Ephemeris(3.8, 3.0, 84.0, "given"))
+    assert any("terms of the trend" in n for n in normalized.notes)
+    outside = normalized.out_of_transit
+    assert outside.sum() < 30
+    # the slope of 2000 ppm an hour, 4000 ppm rms, is off it
+    assert np.std(normalized.flux[outside]) < 1e-3
+
+
+def test_light_of_a_bin_lasts_as_long_as_its_pairs() -> None:
+    one, many = TimeBins(TIME[::30], 200), TimeBins(TIME, 100)
+    assert one.width == 0.0
+    assert many.width == pytest.approx((TIME[-1] - TIME[0]) / 100, rel=0.01)
+    # by the model: a bin's mean over its own pairs is the mean over a band of that width
+    fine, coarse = Model(TIME, 0.0)(SHAPE), Model(many.time_h, many.width)(SHAPE)
+    assert np.abs(many.mean(fine[:, None])[:, 0] - coarse).max() < 3e-5

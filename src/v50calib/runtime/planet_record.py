@@ -100,7 +100,8 @@ def _contacts(fit: PlanetFit, chosen: Sequence[Observation]) -> float:
         seen = np.isfinite(o.given.sigma).any(axis=1)
         t0.append(float(fit.joint.t0[fit.visits.index(o.visit)]))
         times.append(o.given.time[seen] + o.first_stamp_h - start)
-        widths.append(o.given.width)
+        # pairs of a thinned visit are apart: the light between two of them counts as seen
+        widths.append(max(o.given.width, float(np.median(np.diff(o.given.time))) if o.given.time.size > 1 else 0.0))
     return contacts_seen(shape, t0, times, widths)
 
 

@@ -18,7 +18,7 @@ from v50calib.stages.trace.along_wavelength import continuum_operator
 from v50calib.stages.trace.config import TraceConfig
 from v50calib.stages.trace.regressors import regressors, residual_patterns
 
-#: fewer out-of-transit pairs than this many times the number of terms cannot carry a trend
+#: a trend has a term for so many out-of-transit pairs, at most
 PAIRS_PER_TERM = 5
 
 
@@ -89,9 +89,14 @@ class Trace:
     ) -> Normalized:  # fmt: skip
         cfg, time = self.config, self.config.along_time
         design = model.at_pairs(series.time_h)
-        if outside.sum() < PAIRS_PER_TERM * design.shape[1]:
-            notes = (*notes, f"only {int(outside.sum())} of {outside.size} pairs lie out of transit: normalized by their median, no trend")
-            design = design[:, :1]
+        # level, powers of time, pointing: each works without those after it, a part of a spline does not
+        afforded = max(1, int(outside.sum()) // PAIRS_PER_TERM)
+        if time.has_spline and afforded < design.shape[1]:
+            afforded = 1
+        if afforded < design.shape[1]:
+            kept = "their median, no trend" if afforded == 1 else f"{afforded} of {design.shape[1]} terms of the trend"
+            notes = (*notes, f"only {int(outside.sum())} of {outside.size} pairs lie out of transit: normalized by {kept}")
+            design = design[:, :afforded]
         use = outside if outside.any() else np.ones_like(outside)
         left = series if trend is None else replace(series, flux=_as(series.flux / trend.values[:, None], series.flux))
         baseline: Real = self._fit(left, design, use)
