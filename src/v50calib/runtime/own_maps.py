@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v50calib.config.models import CalibConfig
-from v50calib.errors import ConfigError, DataError
+from v50calib.errors import ConfigError, DataError, V50CalibError
 from v50calib.io.source import VisitSource
 from v50calib.runs.stop import VisitStoppedError
 from v50calib.untrusted.boundary import foreign
@@ -43,11 +43,16 @@ def own_maps(source: VisitSource, calib: CalibConfig) -> Iterator[None]:
             yield
     except (ConfigError, DataError) as exc:
         much = {name: bad for name, bad in lost.items() if bad.mean() >= MUCH}
-        odd = [*([f"its own {_told(much)}"] if much else []), *_odd_values(source)]
+        values = _odd_values(source)
+        odd = [*([f"its own {_told(much)}"] if much else []), *values]
         if not odd:
             raise
+        first = f"{' and '.join(odd)}: look at that {'' if values else 'map '}first"
+        if exc.__cause__ is not None and not isinstance(exc.__cause__, V50CalibError):
+            # what a division ended in says less than the values that it was of
+            raise DataError(f"{source.key.label}: the visit cannot be calibrated with {first}") from exc
         whose = "" if str(exc).startswith(source.key.label) else f"{source.key.label}: "
-        raise DataError(f"{whose}{exc}. Of this visit, {' and '.join(odd)}: look at that first") from exc
+        raise DataError(f"{whose}{exc}. Of this visit, {first}") from exc
 
 
 def _odd_values(source: VisitSource) -> list[str]:
