@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -67,8 +68,10 @@ class Site:
         extra = ("--scheduler", scheduler, *OVERRIDES) if command[0] == "calibrate" else ()
         return self.launch([*PROGRAM, *command, *extra], faults, **more)
 
-    def launch(self, command: list[str], faults: list[dict[str, Any]] | None = None, **more: Any) -> subprocess.Popen[str]:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(INJECT), *sys.path[1:]]), "MPLBACKEND": "Agg"}
+    def launch(
+        self, command: list[str], faults: list[dict[str, Any]] | None = None, env: dict[str, str] | None = None, **more: Any
+    ) -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(INJECT), *sys.path[1:]]), "MPLBACKEND": "Agg"} | (env or {})
         if faults:
             environment["V50_FAULTS"] = json.dumps(faults)
         process = subprocess.Popen(
@@ -76,6 +79,12 @@ class Site:
         )
         self.processes.append(process)
         return process
+
+    def shell(self, tail: str, *options: str) -> int:
+        """Exit code of a calibrate command line with redirections behind it, by bash."""
+        words = ("calibrate", "--config-name", "calib/fast", "--data", str(self.data), "--out", str(self.run), "--scheduler", "sync")
+        line = f"{shlex.join([*PROGRAM, *words, *OVERRIDES, *options])} {tail}"
+        return self.end(self.launch(["bash", "-c", line]))[0]
 
     def calibrate(self, *options: str, faults: list[dict[str, Any]] | None = None, scheduler: str = "sync", **more: Any) -> tuple[int, str]:
         """(exit code, what it said)."""
@@ -132,15 +141,15 @@ def own_data(site: Site, tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def tmpfs(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Makes a small file system of its own where this process may mount one; else the test skips, saying so."""
     places: list[Path] = []
 
-    def make(size: str) -> Path:
-        place = tmp_path / "fs"
+    def make(size: str, options: str = "") -> Path:
+        place = tmp_path / f"fs{len(places)}"
         place.mkdir()
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True, text=True, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(place)], capture_output=True, text=True, check=False
         )
         if done.returncode:
             pytest.skip(f"a file system of its own cannot be mounted here: {done.stderr.strip()}")

@@ -244,6 +244,8 @@ def _verify_store(store: Location, quarantine: bool, as_json: bool) -> None:
 def _print_verification(found: Verification, run_dir: Location) -> None:
     """Print the counts, a line for each fault, and the remedy."""
     click.echo(f"{found.whole} products whole, {len(found.broken)} broken, {len(found.partial)} partial, {len(found.missing)} missing")
+    if found.fits:
+        click.echo(f"{found.fits} planets' fits and estimates whole")
     if found.cleaned:
         click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
     if found.left:
