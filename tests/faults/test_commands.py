@@ -20,7 +20,6 @@ import pytest
 from v50calib.io.ingestion import ingest
 from v50calib.io.raw_store.check import verify_store
 from v50calib.io.storage.commit import is_committed, tree_hash
-from v50calib.runs.verify import verify
 
 from .conftest import Site
 

@@ -73,7 +73,7 @@ def test_a_committed_product_is_removed_during_the_run(site: Site) -> None:
 
 
 def test_status_record_is_read_only(site: Site, tmp_path: Path) -> None:
-    """run.json, which is replaced at every visit, cannot be. That is a record for people: the visits are calibrated, or the run says why not."""
+    """run.json, which is replaced at every visit, cannot be. The visits are calibrated, or the run says why not."""
     assert site.calibrate("--limit", "1")[0] == 0
     record = site.run / "run.json"
     if os.system(f"mount --bind {record} {record} && mount -o remount,bind,ro {record}"):
@@ -241,5 +241,3 @@ def test_paused_holder_without_flock(site: Site) -> None:
     assert verify(site.run).ok
     assert not set(hashes(site.run).values()) & set(site.wanted.values())
     site.resume("--update")
-
-

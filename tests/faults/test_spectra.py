@@ -31,7 +31,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(data: Path, run: Path) -> tuple[str, ...]:
-    return ("solve", "--no-plan", "--config-name", "calib/nominal", str(data), str(run), "runtime.scheduler=sync", "runtime.retry_wait_s=0.1")
+    given = ("runtime.scheduler=sync", "runtime.retry_wait_s=0.1")
+    return ("solve", "--no-plan", "--config-name", "calib/nominal", str(data), str(run), *given)
 
 
 def stores(run: Path) -> dict[str, str]:
