@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,13 @@ def own_data(site: Site, tmp_path: Path) -> Site:
     shutil.copytree(site.data, tmp_path / "data")
     site.data = tmp_path / "data"
     return site
+
+
+def fill(place: Path) -> None:
+    """Leave no space on a small file system: a file `filler` takes it."""
+    with (place / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(b"\0" * 4096)
 
 
 @pytest.fixture

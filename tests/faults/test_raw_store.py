@@ -94,7 +94,7 @@ def test_raw_store_is_damaged(raw: Site, tiny: Path, spoil: Callable[[Path], Non
     assert "1 broken" in text
     shutil.rmtree(visit_of(raw.data))
     assert ingest(tiny, raw.data).ok
-    assert "1 calibrated, 3 already complete" in raw.resume("--retry-failed")
+    assert "1 calibrated" in raw.resume("--retry-failed")
 
 
 def test_raw_store_is_replaced_during_the_run(raw: Site, tiny: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from v50calib.io.storage.commit import is_committed, tree_hash
 from v50calib.runs.verify import verify
 from v50calib.simulate import simulate_dataset
 
-from .conftest import Site
+from .conftest import Site, fill
 from .test_campaign import lose_chunk, lose_record, spoil_chunk, spoil_record
 
 pytestmark = pytest.mark.faults
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two planets with both instruments."""
-    return simulate_dataset(tmp_path_factory.mktemp("spectra") / "data", planets=2, frames_fraction=0.02, seed=13)
+    return simulate_dataset(tmp_path_factory.mktemp("spectra") / "data", planets=2, frames_fraction=0.01, seed=13)
 
 
 def words(data: Path, run: Path) -> tuple[str, ...]:
@@ -66,6 +66,11 @@ def solve(site: Site, solved: Path) -> None:
     """The same command again: everything is there, bit for bit, and nothing beside it."""
     code, text = site.end(site.start(*words(site.data, site.run)))
     assert code == 0, text
+    check(site, solved)
+
+
+def check(site: Site, solved: Path) -> None:
+    """Products, fits, estimates and submission are those of the undisturbed run."""
     assert stores(site.run) == stores(solved)
     assert (site.run / "submission.csv").read_bytes() == (solved / "submission.csv").read_bytes()
     found = verify(site.run)
@@ -79,18 +84,25 @@ def solve(site: Site, solved: Path) -> None:
 def test_a_fit_or_an_estimate_is_damaged(done: Site, solved: Path, store: str, spoil: Callable[[Path], None]) -> None:
     """`verify` names it; set aside, it is made again by the same command. Without a record it does not exist, and is made again at once."""
     spoil(min(p for p in (done.run / store).iterdir() if p.is_dir()))
-    code, text = done.end(done.start("verify", str(done.run)))
+    found = verify(done.run)
     if spoil is not lose_record:
+        code, text = done.end(done.start("verify", str(done.run)))
         assert code == 1, text
         assert f"broken {store}/" in text
         assert len(verify(done.run, quarantine=True).aside) == 1
-    solve(done, solved)
+    else:
+        assert found.fits == 2
+    again = ("spectra", str(done.run), "--estimator", "gp", "--out", str(done.run.parent / "again.csv"))
+    code, text = done.end(done.start(*again))
+    assert code == 0, text
+    check(done, solved)
+    assert (done.run.parent / "again.csv").read_bytes() == (solved / "submission.csv").read_bytes()
 
 
 def test_solve_is_killed_at_random_moments(site: Site, both: Path, solved: Path) -> None:
     site.data, moments = both, random.Random(17)
     killed = 0
-    for _ in range(4):
+    for _ in range(3):
         process = site.start(*words(both, site.run))
         time.sleep(moments.uniform(4.0, 14.0))
         process.kill()
@@ -100,24 +112,44 @@ def test_solve_is_killed_at_random_moments(site: Site, both: Path, solved: Path)
     solve(site, solved)
 
 
-@pytest.mark.parametrize("place", ["fit", "estimate", "submission", "page"])
-def test_solve_is_killed_after_the_calibration(done: Site, solved: Path, place: str) -> None:
-    """Before a planet's fit is moved in, between the old estimates and the new, as the submission is written, before its page."""
+def test_solve_is_killed_step_by_step(done: Site, solved: Path) -> None:
+    """Before a planet's fit is moved in, between the old estimates and the new, before the submission; then its disk is full."""
     shutil.rmtree(done.run / "spectra.zarr")
-    point = {
-        "fit": ("v50calib.runs.spectra", "commit"),
-        "estimate": ("pathlib", "Path.rename"),
-        "submission": ("v50calib.uncertainty.tables", "write_predictions"),
-        "page": ("v50calib.report.build", "write_report"),
-    }[place]
-    fault = done.fault(*point, "kill", when="estimates.zarr" if place == "estimate" else "", skip=1 if place == "estimate" else 0)
-    code, text = done.end(done.start(*words(done.data, done.run), faults=[fault]))
-    assert code == -signal.SIGKILL, text
-    if place == "estimate":
-        assert not list((done.run / "estimates.zarr").glob("[!.]*"))
-        verify(done.run)
-        assert is_committed(done.run / "estimates.zarr" / "gp")
+    old = (done.run / "submission.csv").read_bytes()
+    steps = {
+        "fit": done.fault("v50calib.runs.spectra", "commit", "kill"),
+        "estimate": done.fault("pathlib", "Path.rename", "kill", when="estimates.zarr", skip=1),
+        "submission": done.fault("pathlib", "Path.replace", "kill", when="submission"),
+        "full": done.fault("pathlib", "Path.replace", "errno:ENOSPC", when="submission"),
+    }
+    for name, fault in steps.items():
+        code, text = done.end(done.start(*words(done.data, done.run), faults=[fault | {"marker": f"{done.run.parent}/{name}"}]))
+        assert code in ((3, 4) if name == "full" else (-signal.SIGKILL,)), (name, text)
+        assert (done.run / "submission.csv").read_bytes() == old
+        if name == "estimate":
+            assert not list((done.run / "estimates.zarr").glob("[!.]*"))
+            assert verify(done.run).fits == 3
+    assert "No space left" in text
+    assert "Traceback" not in text
     solve(done, solved)
+
+
+def test_disk_full_as_the_quality_table_is_written(done: Site, tmpfs: Callable[..., Path]) -> None:
+    """The table that is there stands, and the next one is whole."""
+    place = tmpfs("200k")
+    table = place / "qc.csv"
+    command = ("qc", str(done.run), "--csv", str(table))
+    assert done.end(done.start(*command))[0] == 0
+    old = table.read_bytes()
+    fill(place)
+    code, text = done.end(done.start(*command))
+    assert code == 4, text
+    assert "No space left" in text
+    assert table.read_bytes() == old
+    (place / "filler").unlink()
+    assert done.end(done.start(*command))[0] == 0
+    assert table.read_bytes() == old
+    assert [p.name for p in place.iterdir()] == ["qc.csv"]
 
 
 def predictions(folder: Path) -> tuple[Path, Path]:
@@ -149,15 +181,3 @@ def test_uncertainty_is_killed(site: Site, tmp_path: Path) -> None:
         assert path.read_bytes() == made[path]
         assert site.end(site.start(*command))[0] == 0
         assert path.read_bytes() == made[path]
-
-
-def test_disk_full_as_a_submission_is_written(done: Site, solved: Path) -> None:
-    """The one that was there stands."""
-    old = (done.run / "submission.csv").read_bytes()
-    fault = done.fault("pathlib", "Path.replace", "errno:ENOSPC", when="submission")
-    code, text = done.end(done.start(*words(done.data, done.run), faults=[fault]))
-    assert code == 4 or code == 3, text
-    assert "No space left" in text
-    assert "Traceback" not in text
-    assert (done.run / "submission.csv").read_bytes() == old
-    solve(done, solved)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Site
+from .conftest import Site, fill
 from .test_campaign import COMPUTE
 
 pytestmark = pytest.mark.faults
@@ -99,12 +99,7 @@ def test_folder_of_the_workers_cannot_be_written(site: Site, tmpfs: Callable[...
     """Dask's local directory (temporary-directory), where workers spill: the run ends well, or with a reason; then it is resumed."""
     place = tmpfs("8k")
     if how == "full":
-        with (place / "filler").open("wb", buffering=0) as filler:
-            try:
-                while True:
-                    filler.write(b"\0" * 4096)
-            except OSError:
-                pass
+        fill(place)
     else:
         os.system(f"mount -o remount,ro {place}")
     process = site.start(scheduler="local", env={"DASK_TEMPORARY_DIRECTORY": str(place)})
@@ -146,7 +141,7 @@ def test_compiled_kernels_are_spoiled(site: Site, tmp_path: Path, spoil: str) ->
     """The cache of compiled kernels after a full disk: compiled anew, or refused with the folder named; never another result."""
     cache = tmp_path / "cache"
     shutil.copytree(os.environ["NUMBA_CACHE_DIR"], cache)
-    (cache).chmod(0o700)
+    cache.chmod(0o700)
     files = [p for p in sorted(cache.rglob("*")) if p.suffix in (".nbi", ".nbc")]
     assert files
     for path in files:
