@@ -127,8 +127,8 @@ def without_root_rights() -> None:
 
 @pytest.mark.parametrize("which", ["file", "folder", "output"])
 def test_permission_is_lost_on_one_planet(own_data: Site, which: str) -> None:
-    """A file that may not be read: its visit fails alone. A folder: nobody knows what is in it, and the run is refused. The reason is told;
-    with the permission back, the rest is done."""
+    """A file that may not be read: its visit fails alone. A folder, of which nobody knows what is in it: the others are done, or the run is
+    refused. The reason is told; with the permission back, the rest is done."""
     site, path = own_data, victim(own_data)
     assert site.calibrate("--limit", "1")[0] == 0
     closed = {"file": path, "folder": path.parent, "output": site.run / "calibrated.zarr" / path.parent.name}[which]
@@ -140,14 +140,14 @@ def test_permission_is_lost_on_one_planet(own_data: Site, which: str) -> None:
         code, text = site.calibrate(preexec_fn=without_root_rights)
     finally:
         closed.chmod(before)
-    assert code in {"file": (1,), "folder": (4,), "output": (1, 4)}[which], text
+    assert code in {"file": (1,), "folder": (1, 4), "output": (1, 4)}[which], text
     assert "ermission" in text
     assert str(closed) in text
     assert "Traceback" not in text
     if which == "file":
         assert len(hashes(site.run)) == 3
     elif which == "folder":
-        assert len(hashes(site.run)) == 1
+        assert len(hashes(site.run)) == (3 if code == 1 else 1)
     # what failed for it is not tried again by itself
     code, text = site.calibrate()
     if code:

@@ -136,24 +136,17 @@ def test_clock_before_1970(site: Site) -> None:
     assert "2 calibrated, 2 already complete" in site.resume()
 
 
-@pytest.mark.parametrize("spoil", ["cut", "empty", "other"])
-def test_compiled_kernels_are_spoiled(site: Site, tmp_path: Path, spoil: str) -> None:
-    """The cache of compiled kernels after a full disk: compiled anew, or refused with the folder named; never another result."""
+def test_compiled_kernels_are_spoiled(site: Site, tmp_path: Path) -> None:
+    """The cache of compiled kernels after a full disk: files cut short, empty, full of zeros. They are compiled anew; same products."""
     cache = tmp_path / "cache"
     shutil.copytree(os.environ["NUMBA_CACHE_DIR"], cache)
     cache.chmod(0o700)
     files = [p for p in sorted(cache.rglob("*")) if p.suffix in (".nbi", ".nbc")]
     assert files
-    for path in files:
+    for number, path in enumerate(files):
         content = path.read_bytes()
-        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "other": b"\0" * len(content)}[spoil])
+        path.write_bytes((content[: len(content) // 2], b"", bytes(len(content)))[number % 3])
     code, text = site.calibrate(env={"NUMBA_CACHE_DIR": str(cache)})
-    if code:
-        assert code in (2, 4), text
-        assert "Traceback" not in text
-        assert str(cache) in text
-        shutil.rmtree(cache)
-        site.resume()
-        return
+    assert code == 0, text
     site.check()
     site.resume()

@@ -157,6 +157,7 @@ def test_fits_and_estimates_are_checked_and_set_aside(run: Path, store: str, spo
     assert result.exit_code == 1
     assert f"broken {label}: " in result.stderr
     assert "1 planets' fits and estimates whole" in result.stdout
+    assert ("estimates are made again by" in result.stderr) is (store == "estimates.zarr")
     found = verify(run, quarantine=True)
     assert list(found.aside) == [label]
     assert verify(run).ok
