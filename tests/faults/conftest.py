@@ -92,11 +92,11 @@ class Site:
         base = ("calibrate", "--config-name", "calib/fast", "--data", str(self.data), "--out", str(self.run))
         return self.end(self.start(*base, *options, faults=faults, scheduler=scheduler, **more))
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    def end(self, process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, str]:
         out, err = process.communicate(timeout=timeout)
         return process.returncode, out + err
 
-    def wait_for(self, path: Path, process: subprocess.Popen[str], timeout: float = 180) -> None:
+    def wait_for(self, path: Path, process: subprocess.Popen[str], timeout: float = 400) -> None:
         until = time.monotonic() + timeout
         while not path.exists():
             assert process.poll() is None, process.communicate()

@@ -125,14 +125,14 @@ def test_two_exports_at_once(done: Site, tmp_path: Path) -> None:
 def test_report_killed(done: Site) -> None:
     """The page that was there stands; the next one replaces it."""
     page = done.run / "report.html"
-    assert done.end(done.start("report", str(done.run)))[0] == 0
+    assert done.end(done.start("report", str(done.run), "--limit", "1"))[0] == 0
     old = page.read_bytes()
     for number, place in enumerate([("v50calib.report.build", "_write"), ("pathlib", "Path.replace")]):
         fault = {**done.fault(*place, "kill", when=".tmp" if place[0] == "pathlib" else ""), "marker": f"{done.run.parent}/kill{number}"}
-        code, text = done.end(done.start("report", str(done.run), faults=[fault]))
+        code, text = done.end(done.start("report", str(done.run), "--limit", "1", faults=[fault]))
         assert code == -signal.SIGKILL, text
         assert page.read_bytes() == old
-    code, text = done.end(done.start("report", str(done.run)))
+    code, text = done.end(done.start("report", str(done.run), "--limit", "1"))
     assert code == 0, text
     assert len(page.read_bytes()) > 1000
     done.check()
