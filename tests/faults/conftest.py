@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,10 @@ class Site:
         extra = ("--scheduler", scheduler, *OVERRIDES) if command[0] == "calibrate" else ()
         return self.launch([*PROGRAM, *command, *extra], faults, **more)
 
-    def launch(self, command: list[str], faults: list[dict[str, Any]] | None = None, **more: Any) -> subprocess.Popen[str]:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(INJECT), *sys.path[1:]]), "MPLBACKEND": "Agg"}
+    def launch(
+        self, command: list[str], faults: list[dict[str, Any]] | None = None, env: dict[str, str] | None = None, **more: Any
+    ) -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(INJECT), *sys.path[1:]]), "MPLBACKEND": "Agg"} | (env or {})
         if faults:
             environment["V50_FAULTS"] = json.dumps(faults)
         process = subprocess.Popen(
@@ -77,16 +81,22 @@ class Site:
         self.processes.append(process)
         return process
 
+    def shell(self, tail: str, *options: str) -> int:
+        """Exit code of a calibrate command line with redirections behind it, by bash."""
+        words = ("calibrate", "--config-name", "calib/fast", "--data", str(self.data), "--out", str(self.run), "--scheduler", "sync")
+        line = f"{shlex.join([*PROGRAM, *words, *OVERRIDES, *options])} {tail}"
+        return self.end(self.launch(["bash", "-c", line]))[0]
+
     def calibrate(self, *options: str, faults: list[dict[str, Any]] | None = None, scheduler: str = "sync", **more: Any) -> tuple[int, str]:
         """(exit code, what it said)."""
         base = ("calibrate", "--config-name", "calib/fast", "--data", str(self.data), "--out", str(self.run))
         return self.end(self.start(*base, *options, faults=faults, scheduler=scheduler, **more))
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    def end(self, process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, str]:
         out, err = process.communicate(timeout=timeout)
         return process.returncode, out + err
 
-    def wait_for(self, path: Path, process: subprocess.Popen[str], timeout: float = 180) -> None:
+    def wait_for(self, path: Path, process: subprocess.Popen[str], timeout: float = 400) -> None:
         until = time.monotonic() + timeout
         while not path.exists():
             assert process.poll() is None, process.communicate()
@@ -131,16 +141,23 @@ def own_data(site: Site, tmp_path: Path) -> Site:
     return site
 
 
+def fill(place: Path) -> None:
+    """Leave no space on a small file system: a file `filler` takes it."""
+    with (place / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(b"\0" * 4096)
+
+
 @pytest.fixture
-def tmpfs(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def tmpfs(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Makes a small file system of its own where this process may mount one; else the test skips, saying so."""
     places: list[Path] = []
 
-    def make(size: str) -> Path:
-        place = tmp_path / "fs"
+    def make(size: str, options: str = "") -> Path:
+        place = tmp_path / f"fs{len(places)}"
         place.mkdir()
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True, text=True, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(place)], capture_output=True, text=True, check=False
         )
         if done.returncode:
             pytest.skip(f"a file system of its own cannot be mounted here: {done.stderr.strip()}")

@@ -182,9 +182,11 @@ def test_clock_jumps(site: Site) -> None:
 
 @pytest.mark.slow
 def test_two_clients(site: Site) -> None:
-    first = site.start(faults=[site.fault(*COMPUTE, "sleep:8")])
+    go = site.run.parent / "go"
+    first = site.start(faults=[site.fault(*COMPUTE, f"hold:{go}")])
     site.wait_for(site.marker(), first)
     code, text = site.calibrate("--overwrite")
+    go.touch()
     assert code == 4
     assert "is in use by process" in text
     assert site.end(first)[0] == 0

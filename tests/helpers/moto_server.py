@@ -15,6 +15,8 @@ import pytest
 from s3_bucket import SECRET
 
 HERE = Path(__file__).resolve().parents[2]
+#: s in which the server starts; a second or two, but its thousand modules take minutes the first time on a machine that is busy
+START_S = 400.0
 
 
 def moto_server() -> str:
@@ -32,6 +34,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def running_moto(folder: Path) -> Iterator[str]:
     """URL of a server on loopback; its log goes to `folder`."""
@@ -40,11 +47,10 @@ def running_moto(folder: Path) -> Iterator[str]:
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([moto_server(), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
         try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
+            until = time.monotonic() + START_S
+            while not _listens(port):
                 assert process.poll() is None, "moto_server ended"
+                assert time.monotonic() < until, f"moto_server does not listen after {START_S:g} s"
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 from v50calib import calibrate
@@ -16,7 +18,9 @@ from v50calib.cli.main import main
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import COMMIT_NAME, _host, is_committed, tree_hash
 from v50calib.runs import verify as verification
+from v50calib.runs.estimates import write_estimates
 from v50calib.runs.lock import run_lock
+from v50calib.runs.spectra import is_current, write_planet
 from v50calib.runs.verify import check_product, verify
 
 OVERRIDES = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
@@ -129,6 +133,35 @@ def test_process_numbers_of_another_namespace_are_not_looked_up(run: Path) -> No
     assert verify(run).cleaned == 0
     assert other.is_dir()
     assert before.is_dir()
+
+
+@pytest.mark.parametrize("store", ["spectra.zarr", "estimates.zarr"])
+@pytest.mark.parametrize("spoil", ["flip", "lose", "record"])
+def test_fits_and_estimates_are_checked_and_set_aside(run: Path, store: str, spoil: str) -> None:
+    """What is made of products is written by the same protocol: a flipped bit in it is found as well, and it is made again."""
+    record = {"products": "0"}
+    fits = xr.Dataset({"transit_depth": ("wavelength", np.linspace(0.01, 0.02, 50))})
+    write_planet(run / "spectra.zarr", "7", fits, record)
+    write_estimates(run, "gp", fits, record)
+    found = verify(run)
+    assert (found.ok, found.whole, found.fits) == (True, 3, 2)
+    label = {"spectra.zarr": "spectra.zarr/7", "estimates.zarr": "estimates.zarr/gp"}[store]
+    chunk = run / label / "transit_depth" / "c.0"
+    if spoil == "flip":
+        chunk.write_bytes(chunk.read_bytes()[:-1] + bytes([chunk.read_bytes()[-1] ^ 1]))
+    elif spoil == "lose":
+        chunk.unlink()
+    else:
+        (run / label / COMMIT_NAME).write_text("{")
+    result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert f"broken {label}: " in result.stderr
+    assert "1 planets' fits and estimates whole" in result.stdout
+    assert ("estimates are made again by" in result.stderr) is (store == "estimates.zarr")
+    found = verify(run, quarantine=True)
+    assert list(found.aside) == [label]
+    assert verify(run).ok
+    assert is_current(run / "spectra.zarr", "7", record) is (store != "spectra.zarr")
 
 
 LIVE = """

@@ -43,7 +43,7 @@ def status(run_dir: Location, as_json: bool) -> None:
 @click.option("--quarantine", is_flag=True, help="Rename broken products to hidden names: the next calibrate makes them again.")
 @AS_JSON
 def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
-    """Check every product of RUN_DIR, or every visit of a raw store, against its commit record: metadata, shapes, checksums.
+    """Check all products, fits and estimates of RUN_DIR, or a raw store's visits, against their commit records: shapes, checksums.
 
     Leftovers of killed processes are removed while no run holds the directory. Exit code 1 if a product is broken, missing or of
     another config.
@@ -244,6 +244,8 @@ def _verify_store(store: Location, quarantine: bool, as_json: bool) -> None:
 def _print_verification(found: Verification, run_dir: Location) -> None:
     """Print the counts, a line for each fault, and the remedy."""
     click.echo(f"{found.whole} products whole, {len(found.broken)} broken, {len(found.partial)} partial, {len(found.missing)} missing")
+    if found.fits:
+        click.echo(f"{found.fits} planets' fits and estimates whole")
     if found.cleaned:
         click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
     if found.left:
@@ -263,6 +265,8 @@ def _print_verification(found: Verification, run_dir: Location) -> None:
     if found.broken or found.partial or found.missing:
         first = "" if found.aside or not (found.broken or found.partial) else f"'v50calib verify {run_dir} --quarantine', then "
         click.echo(f"remedy: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
+    if any(label.startswith("estimates.zarr/") for label in found.broken):
+        click.echo(f"estimates are made again by 'v50calib spectra {run_dir} --estimator METHOD', or by 'v50calib solve'", err=True)
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.commit import check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
+from v50calib.io.storage.commit import COMMIT_NAME, check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
+from v50calib.runs.estimates import STORE as ESTIMATES
 from v50calib.runs.lock import run_lock
+from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.schema import CALIBRATED
 from v50calib.untrusted.json_text import load_json
 
@@ -26,7 +28,8 @@ class Verification:
     """What was found.
 
     whole    number of products that are as they were committed
-    broken   {product: reasons}, committed products that differ from what was committed
+    fits     number of planets' fits (spectra.zarr/PLANET) and estimates (estimates.zarr/METHOD) that are as they were committed
+    broken   {product: reasons}, committed products, fits and estimates that differ from what was committed
     missing  products that are done by the manifest and are not there
     partial  folders of products without a commit record
     stale    whole products of another config than config.yaml's: a run with --update was not finished, or another run wrote them
@@ -37,6 +40,7 @@ class Verification:
 
     run_dir: str
     whole: int = 0
+    fits: int = 0
     broken: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     partial: list[str] = field(default_factory=list)
@@ -74,7 +78,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     else:
         try:
             with run_lock(run_dir):
-                found.cleaned = sum(clean_folder(folder) for folder in _visits(root))
+                found.cleaned = sum(clean_folder(folder) for folder in [*_visits(root), run_dir / SPECTRA, run_dir / ESTIMATES])
         except StoreError as exc:
             found.left = str(exc)
         paths += [path for folder in _visits(root) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
@@ -92,13 +96,42 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
                 found.stale.append(label)
     there = {"/".join(path.parts[-3:]) for path in paths}
     found.missing = [e.label for e in manifest.read(run_dir) if e.state == "done" and e.label not in there]
+    made = {f"{path.parent.name}/{path.name}": path for store in (SPECTRA, ESTIMATES) for path in _committed_in(run_dir / store)}
+    faults = {label: check_made(path) for label, path in made.items()}
+    found.broken |= {label: reasons for label, reasons in faults.items() if reasons}
+    found.fits = len(made) - sum(map(bool, faults.values()))
     if quarantine and not found.ok:
         with run_lock(run_dir):
             for label in [*found.broken, *found.partial]:
+                path = made.get(label, root / label)
                 # a run may have replaced it since it was read
-                if check_product(root / label)[1]:
-                    found.aside[label] = set_aside(root / label, "broken").name
+                if check_made(path) if label in made else check_product(path)[1]:
+                    found.aside[label] = set_aside(path, "broken").name
     return found
+
+
+def check_made(path: Location) -> list[str]:
+    """Faults of a committed group that is made of products: a planet's fit, or estimates."""
+    try:
+        record = read_record(path)
+        check_complete(path)
+        if tree_hash(path) != record.get("tree_sha256"):
+            return ["its bytes are not those that were committed (tree_sha256 differs)"]
+    except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
+        return [f"cannot be read: {exc}"]
+    return []
+
+
+def _committed_in(store: Location) -> list[Location]:
+    """The groups of a store that have a commit record, sorted by name."""
+    if not store.is_dir():
+        return []
+    found: list[Location] = []
+    if isinstance(store, ObjectPath):
+        found += [p.parent for p in store.rglob(COMMIT_NAME)]
+    else:
+        found += [p for p in store.iterdir() if is_committed(p)]
+    return sorted((p for p in found if not p.name.startswith(".")), key=str)
 
 
 def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
