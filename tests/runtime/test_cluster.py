@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -290,3 +291,18 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(dataset: Path, tmp_path:
     assert done.stderr.splitlines()[0].startswith("v50calib.calibrate: worker processes import the script that starts them")
     assert 'below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
     assert not list((tmp_path / "run").glob("calibrated.zarr/*"))
+
+
+@pytest.mark.slow
+def test_a_run_in_processes_says_a_failure_once_and_nothing_else(dataset: Path, tmp_path: Path) -> None:
+    """Neither what Dask logs of a failed task, nor what is left of processes that were ended."""
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    spoiled = min(data.glob("train/*/FGS1_signal_0.parquet"))
+    spoiled.write_bytes(b"no parquet")
+    command = [sys.executable, "-m", "v50calib", "calibrate", "--data", str(data), "--out", str(tmp_path / "run")]
+    done = subprocess.run([*command, "--config-name", "calib/fast"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    said = (done.stdout + done.stderr).splitlines()
+    assert sum(spoiled.parent.name in line and "failed" in line for line in said) == 2
+    unexpected = ("Compute Failed", "Traceback", "leaked", "CommClosedError", "Warning")
+    assert not [line for line in said if any(word in line for word in unexpected)]

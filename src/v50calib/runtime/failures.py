@@ -7,6 +7,7 @@ A run is stopped at once for what is certainly everyone's (a full disk, no worke
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import traceback as tb
 from collections.abc import Callable, Iterator
@@ -34,6 +35,14 @@ _PASSING = {
 }
 _NUMBERS = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?|\bnan\b")
 _LOST = (KilledWorker, CommClosedError, CancelledError, MemoryError, ConnectionError, TimeoutError)
+
+
+def _our_own(record: logging.LogRecord) -> bool:
+    """Not what a worker logs of a visit that failed, six lines with a traceback: the driver tells the failure in one."""
+    return not (str(record.msg).startswith("Compute Failed") and any("AttemptError" in str(arg) for arg in record.args or ()))
+
+
+logging.getLogger("distributed.worker").addFilter(_our_own)
 
 
 def verdict(error: BaseException) -> Verdict:
