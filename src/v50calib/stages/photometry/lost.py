@@ -51,8 +51,8 @@ def lost_pairs(white: Float) -> Mask:
         return lost
     values = np.where(lost, np.nanmedian(white) if not lost.all() else 1.0, white)
     lit = with_light(values)
-    if lit.mean() < 0.5 and _scatter(values[lit]) * SIGMAS < DIM * float(np.median(values[lit])):
-        # most of the visit is lost: medians of all of it would be of what is not there
+    if not lit.all() and _scatter(values[lit]) * SIGMAS < DIM * float(np.median(values[lit])):
+        # medians of all of it would be of what is not there where much is lost
         lost |= ~lit
         lost[lit] |= lost_pairs(values[lit])
         return lost

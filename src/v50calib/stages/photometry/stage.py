@@ -17,7 +17,8 @@ from v50calib.dq import DQ
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Flags, Float, Index, Real
 from v50calib.kernels.fused import weighted_column_sums
-from v50calib.kernels.lightcurves import Shift, linear_variance, spectral_shift, subtract_smooth
+from v50calib.kernels.lightcurves import Shift, linear_variance, spectral_shift, subtract_smooth, with_light
+from v50calib.kernels.lightcurves import sums as sums_of
 from v50calib.kernels.series import interpolate_in_time, isolated_outliers, robust_limits
 from v50calib.stages.photometry.centroid import follow
 from v50calib.stages.photometry.config import PhotometryConfig
@@ -107,13 +108,21 @@ class Photometry:
 
     def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
         """Flux and flags with single samples in time that stand off their neighbours interpolated."""
-        bad = isolated_outliers(flux, threshold=self.config.outlier_replace.threshold_sigma)
+        # pairs without light say nothing of the scatter, and are no neighbours to be held against
+        lit = with_light(sums_of(flux)[0])
+        rows = flux if lit.all() else flux[lit]
+        bad = isolated_outliers(rows, threshold=self.config.outlier_replace.threshold_sigma)
         where = np.flatnonzero(bad)
         if not where.size:
             return flux, dq
-        dq = dq.copy()
-        dq.reshape(-1)[where] |= REPLACED
-        return interpolate_in_time(flux, bad), dq
+        if rows is flux:
+            dq = dq.copy()
+            dq.reshape(-1)[where] |= REPLACED
+            return interpolate_in_time(flux, bad), dq
+        flux, dq, flags = flux.copy(), dq.copy(), dq[lit]
+        flags.reshape(-1)[where] |= REPLACED
+        flux[lit], dq[lit] = interpolate_in_time(rows, bad), flags
+        return flux, dq
 
     @staticmethod
     def _raw_series(sums: Sums, constants: PhotometryConstants) -> tuple[Real, Real]:
