@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from v50calib import dq
 from v50calib.dq import DQ
@@ -49,6 +50,13 @@ def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
     }
 
 
+def positions(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """x and y (pair,) of the pairs that have their light; of all where none has."""
+    kept = (np.asarray(ds["photometry_dq"])[:, 0] & np.uint32(DQ.DROPOUT)) == 0
+    x, y = (np.asarray(ds[name], np.float64) for name in ("x_position", "y_position"))
+    return (x[kept], y[kept]) if kept.any() else (x, y)
+
+
 def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
     """One visit's QC record, JSON-ready.
 
@@ -70,10 +78,10 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
         out["samples_flagged"] = {k: v / flags.size for k, v in dq.counts(flags).items()}
         out["channels"] = int(flags.shape[1])
         out["channels_lost"] = int(((flags & np.uint32(DQ.DO_NOT_USE)) != 0).all(axis=0).sum())
-        x, y = np.asarray(ds["x_position"], float), np.asarray(ds["y_position"], float)
+        x, y = positions(ds)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
         if ds["photometry"].attrs.get("units", "e-") == "e-":
-            out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, len(x) // 1000)].mean(axis=0)))
+            out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, ds.sizes["pair"] // 1000)].mean(axis=0)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
         out["lost_pairs"] = float(np.mean((np.asarray(ds["photometry_dq"])[:, :1] & np.uint32(DQ.DROPOUT)) != 0))

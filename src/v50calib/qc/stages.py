@@ -10,7 +10,7 @@ import xarray as xr
 
 from v50calib.kernels.series import drift
 from v50calib.kernels.series import median as column_median
-from v50calib.qc.metrics import NOISE
+from v50calib.qc.metrics import NOISE, positions
 
 Rows = dict[str, dict[str, Any]]
 
@@ -41,13 +41,14 @@ def _photometry(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:
     flux, var = (np.asarray(ds[n][:: max(1, ds.sizes["pair"] // 500)], np.float64) for n in ("photometry", "photometry_var"))
     lit = np.isfinite(flux[0]) & (var[0] > 0)
     snr = column_median(flux[:, lit] / np.sqrt(var[:, lit])) if lit.any() else np.full(1, np.nan)
+    x, y = positions(ds)
     return {
         "snr_median": float(np.median(snr)),
         "snr_lowest": float(snr.min()),
         "jitter_x_px": record["jitter_px"]["x"],
         "jitter_y_px": record["jitter_px"]["y"],
-        "drift_x_px": drift(np.asarray(ds["x_position"], np.float64)),
-        "drift_y_px": drift(np.asarray(ds["y_position"], np.float64)),
+        "drift_x_px": drift(x),
+        "drift_y_px": drift(y),
     }
 
 
