@@ -42,10 +42,15 @@ class QueueConfig(Section):
 
     name: str | None = Field(default=None, description="queue or partition; null: the site's default")
     account: str | None = Field(default=None, description="account or project that pays")
-    walltime: str = Field(default="02:00:00", pattern=_WALLTIME, description="time limit of a job; LSF: hours and minutes")
+    walltime: str = Field(
+        default="02:00:00",
+        pattern=_WALLTIME,
+        examples=["02:00:00", "1-12:00:00"],
+        description="time limit of a job; LSF: hours and minutes",
+    )
     cores: int = Field(default=1, ge=1, description="processor cores of a job")
     processes: int = Field(default=1, ge=1, description="worker processes of a job; cores / processes threads each")
-    memory: str = Field(default="4GB", pattern=_SIZE, description="memory of a job")
+    memory: str = Field(default="4GB", pattern=_SIZE, examples=["4GB", "900MiB"], description="memory of a job")
     interface: str | None = Field(default=None, description="network interface that the workers reach the driver by")
     directives: list[str] = Field(default=[], description="further lines of directives, without their mark")
     skip_directives: list[str] = Field(default=[], description="directives to leave out")

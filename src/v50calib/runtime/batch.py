@@ -27,6 +27,7 @@ from v50calib.runtime.inputs import check_inputs, facts_of
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.planets import fit_planets, notes_of
+from v50calib.runtime.queues import refuse_absent_queue
 from v50calib.runtime.recalibrate import prepare
 from v50calib.runtime.select import select
 from v50calib.runtime.worklist import Decision, decide
@@ -77,6 +78,8 @@ def calibrate(
     """
     refuse_in_a_starting_worker()
     config = config if config is not None else load(profile, overrides)
+    if client is None:
+        refuse_absent_queue(config.runtime)
     root, out = locate(root), locate(out)
     check_answers(root, out)
     recalibration = prepare(config, out)
