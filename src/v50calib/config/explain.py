@@ -143,7 +143,7 @@ def _unknown_key(full: Path, loc: Path, model: type[BaseModel], value: object) -
     prefix = full[: len(full) - len(loc)]
     typed = typed_names(full, value)
     hint = _meant(full, typed, allowed, [(*map(str, prefix), *path) for path in _all_keys(model)])
-    return f"unknown key {_dotted(typed)}: {hint}the names allowed in {section} are: {', '.join(allowed) or 'none'}"
+    return f"unknown key {_dotted(full)}: {hint}the names allowed in {section} are: {', '.join(allowed) or 'none'}"
 
 
 def _meant(full: Path, typed: tuple[str, ...], allowed: Sequence[str], keys: Sequence[tuple[str, ...]]) -> str:
@@ -154,7 +154,7 @@ def _meant(full: Path, typed: tuple[str, ...], allowed: Sequence[str], keys: Seq
             return f"did you mean {_dotted((*full[:-1], near[0]))}? "
         found = [_dotted(key) for key in nearest_keys(typed, keys)] if cutoff == SURE else []
         if len(found) == 1:
-            return f"did you mean {found[0]}? "
+            return f"there is {found[0]}; did you mean that? "
         if 1 < len(found) <= SHOWN:
             return f"did you mean one of {', '.join(found)}? "
     return ""
