@@ -28,7 +28,7 @@ from v50calib.io.storage.location import Location, locate
     "--scheduler",
     default=None,
     shell_complete=complete_scheduler,
-    help="Where to run: local, threads, sync, slurm, pbs, lsf, sge, kubernetes (profiles/compute), tcp://… or tls://…",
+    help="Where to run: auto, local, threads, sync, slurm, pbs, lsf, sge, kubernetes (profiles/compute), tcp://… or tls://…",
 )
 @click.option("--planet", "planets", multiple=True, shell_complete=complete_planet, help="Only this planet; may be given several times.")
 @click.option("--planets-from", type=FILE, default=None, help="Only the planets in this file, one id per line.")

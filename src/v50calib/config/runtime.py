@@ -11,7 +11,7 @@ from v50calib.schema import CHUNK_FRAMES
 from v50calib.stages.config import Section
 
 #: schedulers by name; a running one is given by its address
-HERE = ("local", "threads", "sync")
+HERE = ("auto", "local", "threads", "sync")
 QUEUES = ("slurm", "pbs", "lsf", "sge")
 SCHEDULERS = (*HERE, *QUEUES, "kubernetes")
 _ADDRESS = re.compile(r"(?:tcp|tls)://[^\s/@]+:\d+")
@@ -105,8 +105,8 @@ class RuntimeConfig(Section):
     """Where tasks run, how many at once, and what is done when something fails."""
 
     scheduler: str = Field(
-        default="local",
-        description="local, threads, sync, slurm, pbs, lsf, sge, kubernetes, tcp://HOST:PORT, tls://HOST:PORT; see how-to/cluster.md",
+        default="auto",
+        description="auto, local, threads, sync, slurm, pbs, lsf, sge, kubernetes, tcp://HOST:PORT, tls://HOST:PORT; see how-to/cluster.md",
     )
     num_workers: int | None = Field(default=None, ge=1, description="worker processes; null: one for each core of this machine")
     threads_per_worker: int = Field(default=1, ge=1, description="threads in each worker process")
@@ -151,6 +151,11 @@ class RuntimeConfig(Section):
         if self.scheduler.startswith("tcp://") and self.tls.given:
             raise ValueError(f"scheduler {self.scheduler} is not encrypted, but runtime.tls is given: write tls://, or leave tls out")
         return self
+
+    @property
+    def processes(self) -> RuntimeConfig:
+        """The same with worker processes of this machine where nothing is chosen yet (`auto`)."""
+        return self.model_copy(update={"scheduler": "local"}) if self.scheduler == "auto" else self
 
     @property
     def is_address(self) -> bool:

@@ -44,6 +44,7 @@ def auto_memory(runtime: RuntimeConfig) -> int:
 
     Dask's own `auto` looks at the outermost control group only, and not at that of a job.
     """
+    runtime = runtime.processes
     workers = n_workers(runtime) if runtime.scheduler == "local" else 1
     share = min(1.0, runtime.threads_per_worker / cores()) if runtime.scheduler == "local" else 1.0
     return int(memory_limit() * (share if workers <= cores() else 1 / workers))
@@ -86,6 +87,7 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers; RunInterruptedError: a signal to
     the whole group has ended the workers while they started.
     """
+    runtime = runtime.processes
     certificates = security(runtime)
     with dask.config.set(dask_settings(runtime)), ExitStack() as stack:
         ending = stack.enter_context(_quiet_end())
