@@ -3,6 +3,7 @@
 #     DEMO_DIR (demo) folder of the dataset and the run; DEMO_FRACTION (0.04) length of a visit as a fraction of the real one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+V50CALIB_BASE="${V50CALIB_BASE-1}"
 source scripts/env.sh
 
 demo="${DEMO_DIR:-demo}"
@@ -19,7 +20,7 @@ if [ ! -d "$data" ]; then
     mv "$data.part" "$data"
 fi
 
-echo "== calibrate: profile calib/nominal, all local cores"
+echo "== calibrate: profile calib/nominal"
 v50calib calibrate --config-name calib/nominal --data "$data" --out "$run"
 
 echo "== recovered transit depth beside the simulator's truth"

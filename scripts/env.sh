@@ -1,6 +1,7 @@
 # Makes the private environment in .venv/ (once) and puts it first in PATH. Source it, from any directory:
 #     source scripts/env.sh
-# PYTHON=/path/to/python3 chooses the interpreter; V50CALIB_VENV another folder than .venv.
+# PYTHON=/path/to/python3 chooses the interpreter; V50CALIB_VENV another folder than .venv; V50CALIB_BASE=1 installs what a run needs
+# (0.9 GB) and leaves out tests, notebooks and PyTorch (2.5 GB with them).
 # Nothing is reinstalled while pyproject.toml, constraints.txt, the interpreter and the path of the checkout stay the same.
 
 v50calib_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -59,24 +60,31 @@ v50calib_torch() {
 }
 
 v50calib_env() {
-    local python venv stamp
+    local python venv stamp found base="${V50CALIB_BASE:+ base}" extras="[all]" size="2.5 GB, tests and notebooks included"
     python="$(v50calib_find_python)" || return 1
     venv="${V50CALIB_VENV:-$v50calib_root/.venv}"
     stamp="$(v50calib_stamp "$python")" || return 1
-    if [ "$(cat "$venv/v50calib.stamp" 2>/dev/null)" != "$stamp" ]; then
-        echo "Setting up $venv with $("$python" -V); this happens once and takes a minute or two." >&2
+    found="$(cat "$venv/v50calib.stamp" 2>/dev/null)"
+    # an environment with everything serves a run as well
+    if [ "$found" != "$stamp" ] && [ "$found" != "$stamp${base:- all}" ]; then
+        if [ -n "$base" ]; then
+            extras="" size="0.9 GB"
+        fi
+        echo "Setting up $venv with $("$python" -V): $size; this happens once and takes a minute or two." >&2
         v50calib_make_venv "$python" "$venv" || return 1
         # the constraints hold for the build requirements of source packages, too: PIP_CONSTRAINT for pip < 25.3, PIP_BUILD_CONSTRAINT later
         if ! PIP_CONSTRAINT="$v50calib_root/constraints.txt" PIP_BUILD_CONSTRAINT="$v50calib_root/constraints.txt" \
             "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
-            -c "$v50calib_root/constraints.txt" -e "$v50calib_root[all]" >&2; then
+            -c "$v50calib_root/constraints.txt" -e "$v50calib_root$extras" >&2; then
             echo "Installing into $venv failed (see pip's message above). A network or a package mirror set up for pip is needed" \
                 "the first time; run this again once that is solved." >&2
             return 1
         fi
-        v50calib_torch "$venv"
+        if [ -z "$base" ]; then
+            v50calib_torch "$venv"
+        fi
         # written last: an installation that was interrupted starts again
-        echo "$stamp" >"$venv/v50calib.stamp"
+        echo "$stamp$base" >"$venv/v50calib.stamp"
     fi
     export VIRTUAL_ENV="$venv"
     case ":$PATH:" in

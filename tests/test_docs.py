@@ -92,6 +92,44 @@ def test_demo_is_what_the_pages_name() -> None:
     assert "$demo/run-$fraction" in text
 
 
+def test_the_first_screen_says_what_it_costs_and_the_tutorial_opens_its_own_run() -> None:
+    first = (ROOT / "README.md").read_text(encoding="utf-8").split("## From frames")[0]
+    assert len(first.splitlines()) < 75
+    for said in ("pip install", "GB", "min", "hours", "real", "e-", "<!-- headline"):
+        assert (said in first) == (said != "<!-- headline"), said
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "CITATION.cff" in readme
+    assert "issue" in readme
+    tutorial = (ROOT / "docs" / "tutorial" / "ten-minutes.md").read_text(encoding="utf-8")
+    assert "--out tutorial/run" in tutorial
+    assert 'open_calibrated("tutorial/run")' in tutorial
+
+
+def test_the_demo_installs_what_a_run_needs(tmp_path: Path) -> None:
+    """scripts/env.sh with a pip that only notes what it is asked for; an environment with everything serves the demo."""
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in *pip*) echo "$@" >> {tmp_path}/asked;; esac\n')
+    python.chmod(0o700)
+    made = 'source scripts/env.sh; echo "$VIRTUAL_ENV"'
+    stub = 'v50calib_make_venv() { :; }; v50calib_stamp() { echo stamp; }; v50calib_torch() { echo torch >> "$1/asked"; }; v50calib_env'
+
+    def asked(base: str) -> str:
+        (tmp_path / "asked").write_text("")
+        script = f"{made.replace('source', 'V50CALIB_VENV=/nonexistent PYTHON=false source')} >/dev/null 2>&1; {stub}"
+        environment = {"PATH": os.environ["PATH"], "V50CALIB_VENV": str(tmp_path), "PYTHON": sys.executable, "V50CALIB_BASE": base}
+        subprocess.run(["bash", "-c", script], cwd=ROOT, env=environment, check=True, capture_output=True)
+        return (tmp_path / "asked").read_text()
+
+    assert "[all]" not in asked("1")
+    assert (tmp_path / "v50calib.stamp").read_text() == "stamp base\n"
+    assert asked("1") == "", "made once"
+    everything = asked("")
+    assert "[all]" in everything
+    assert "torch" in everything
+    assert asked("1") == asked("") == ""
+
+
 def test_generated_tables_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
     code = script("gen_docs").main(["--check"])
     assert code == 0, capsys.readouterr().err
@@ -137,8 +175,13 @@ def test_every_page_is_reached_from_the_overview() -> None:
 
 
 @pytest.mark.parametrize("body", blocks("python"))
-def test_python_example_runs(body: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(folder)
+def test_python_example_runs(
+    body: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # the tutorial's own run is as the demo's
+    (tmp_path / "tutorial").mkdir()
+    (tmp_path / "tutorial" / "run").symlink_to(folder / DEMO_RUN)
+    monkeypatch.chdir(tmp_path if "tutorial/run" in body else folder)
     exec(compile(body, "example", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out.strip()
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - from a checkout or a copied folder, pip has not asked
+    raise ImportError(f"v50calib needs Python >= 3.11, this is {sys.version_info[0]}.{sys.version_info[1]}")
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

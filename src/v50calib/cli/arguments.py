@@ -67,3 +67,35 @@ OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace files that e
 def one_of(*names: str, words: Sequence[str], help: str) -> Callable[..., Any]:  # noqa: A002 - click's own name
     """An option that takes one of `words`; the first is the default."""
     return click.option(*names, type=click.Choice(words), default=words[0], show_default=True, help=help)
+
+
+def folder_among(words: tuple[str, ...], data: Location | None) -> tuple[Location | None, tuple[str, ...]]:
+    """The dataset and the overrides of a command whose words may name the dataset without --data. Raises ConfigError for two of them.
+
+    >>> folder_among(("calib.flat.enabled=false", "/"), None)
+    (PosixPath('/'), ('calib.flat.enabled=false',))
+    """
+    folders = [word for word in words if "=" not in word and ("://" in word or Path(word).expanduser().is_dir())]
+    overrides = tuple(word for word in words if word not in folders)
+    refuse_words(overrides)
+    if not folders:
+        return data, overrides
+    if data is not None or len(folders) > 1:
+        given = " and ".join([*([f"--data {data}"] if data is not None else []), *folders])
+        raise ConfigError(f"{given} are several datasets, and a run has one: give one of them; the run directory is --out FOLDER")
+    return locate(folders[0]), overrides
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Raises ConfigError for a word that is no override and says what it seems to be: a profile, a folder that is not there, a file."""
+    for word in words:
+        if "=" in word or word.startswith(("~", "+")):
+            continue
+        from v50calib.config.compose import list_profiles, profile_name
+
+        if profile_name(word) in list_profiles():
+            raise ConfigError(f"'{word}' is a profile: write --config-name {profile_name(word)}")
+        if Path(word).exists():
+            raise ConfigError(f"'{word}' is there, but it is no folder of data where one is expected; OVERRIDES are key=value")
+        if "/" in word or "." not in word:
+            raise ConfigError(f"there is no folder '{word}', and an override is key=value: correct the path, or write the value after '='")

@@ -10,19 +10,15 @@ from typing import Any
 
 import click
 
-from v50calib.cli.arguments import FILE, LOCATION
+from v50calib.cli.arguments import FILE, LOCATION, folder_among
+from v50calib.cli.complete import OVERRIDES, complete_part, complete_planet, complete_scheduler, profile_option
 from v50calib.cli.output import WorkCommand
 from v50calib.cli.shown import print_failures, say_refused
 from v50calib.io.storage.location import Location, locate
 
 
 @click.command(cls=WorkCommand)
-@click.option(
-    "--config-name",
-    default="calib/nominal",
-    show_default=True,
-    help="Profile: calib/fast, calib/nominal, calib/strict, calib/official or one of --config-dir.",
-)
+@profile_option
 @click.option("--data", type=LOCATION, default=None, help="Dataset folder or raw Zarr store.  [default: $DATA_DIR or data]")
 @click.option("--out", type=LOCATION, default=None, help="Run directory.  [default: $RUN_DIR or runs/<profile>]")
 @click.option("--config-dir", type=FILE, default=None, help="Folder with your own profiles, searched first.")
@@ -31,13 +27,15 @@ from v50calib.io.storage.location import Location, locate
 @click.option(
     "--scheduler",
     default=None,
-    help="Where to run: local, threads, sync, slurm, pbs, lsf, sge, kubernetes (profiles/compute), tcp://… or tls://…",
+    shell_complete=complete_scheduler,
+    help="Where to run: auto, local, threads, sync, slurm, pbs, lsf, sge, kubernetes (profiles/compute), tcp://… or tls://…",
 )
-@click.option("--planet", "planets", multiple=True, help="Only this planet; may be given several times.")
+@click.option("--planet", "planets", multiple=True, shell_complete=complete_planet, help="Only this planet; may be given several times.")
 @click.option("--planets-from", type=FILE, default=None, help="Only the planets in this file, one id per line.")
 @click.option(
     "--only",
     multiple=True,
+    shell_complete=complete_part,
     metavar="[SPLIT/]PLANET[/VISIT[/INSTRUMENT]]",
     help="Only this part of the dataset, or train or test; may be given several times.",
 )
@@ -46,12 +44,12 @@ from v50calib.io.storage.location import Location, locate
 @click.option("--overwrite", is_flag=True, help="Redo visits even if the run directory has them or belongs to another config.")
 @click.option("--update", is_flag=True, help="Accept a run directory of another config and redo what the change affects.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done and why; write nothing.")
-@click.argument("overrides", nargs=-1)
+@OVERRIDES
 def calibrate(
     config_name: str, data: Location | None, out: Location | None, config_dir: Path | None, cfg: str | None, resolve: bool,
     scheduler: str | None, planets: tuple[str, ...], planets_from: Path | None, overrides: tuple[str, ...], dry_run: bool, **choice: Any,
 ) -> None:  # fmt: skip
-    """Calibrate every visit of a dataset. OVERRIDES are key=value, e.g. calib.phase.binning.nbins=120.
+    """Calibrate every visit of a dataset. OVERRIDES are key=value, e.g. calib.phase.binning.nbins=120; a folder among them is --data.
 
     Visits that are complete under the same config and input are skipped, so the same command resumes a run that was stopped.
     Exit code 1 if any visit failed (the reason of each failure is printed and kept in manifest.jsonl), 5 if the scheduler or the
@@ -59,9 +57,11 @@ def calibrate(
     """
     from v50calib.cli.progress import run_progress
     from v50calib.config import load
-    from v50calib.config.compose import compose_yaml
+    from v50calib.config.compose import compose_yaml, profile_name
     from v50calib.config.consistency import refuse_inconsistent
 
+    config_name = profile_name(config_name, config_dir)
+    data, overrides = folder_among(overrides, data)
     overrides = (*_scheduler_override(scheduler), *overrides)
     config = load(config_name, overrides, config_dir)
     if cfg is not None:

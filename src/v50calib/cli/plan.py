@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from v50calib.cli.arguments import AS_JSON, FILE, LOCAL, LOCATION, DataCommand
+from v50calib.cli.arguments import AS_JSON, FILE, LOCAL, LOCATION, DataCommand, refuse_words
+from v50calib.cli.complete import OVERRIDES, profile_option
 from v50calib.cli.shown import print_forecast
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
@@ -16,7 +17,7 @@ from v50calib.io.storage.location import Location
 
 @click.command(cls=DataCommand)
 @click.argument("data", type=LOCATION)
-@click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
+@profile_option
 @click.option("--config-dir", type=FILE, default=None, help="Folder with your own profiles, searched first.")
 @click.option("--out", type=LOCATION, default=None, help="Run directory; visits that are complete there are not counted.")
 @click.option("--visits", default=2, show_default=True, type=click.IntRange(min=1), help="Visits to measure; at least one per worker.")
@@ -25,7 +26,7 @@ from v50calib.io.storage.location import Location
 @click.option("--memory-limit", default=None, metavar="SIZE", help="Limit of all workers together.  [default: this machine's memory]")
 @click.option("--scratch", type=LOCAL, default=None, help="Folder for the temporary products.  [default: $TMPDIR]")
 @AS_JSON
-@click.argument("overrides", nargs=-1)
+@OVERRIDES
 def plan(
     data: Location, config_name: str, config_dir: Path | None, out: Location | None, visits: int, hours: float | None,
     out_limit: str | None, memory_limit: str | None, scratch: Path | None, as_json: bool, overrides: tuple[str, ...],
@@ -37,9 +38,11 @@ def plan(
     """
     from v50calib.cli.progress import run_progress
     from v50calib.config import load
+    from v50calib.config.compose import profile_name
     from v50calib.runtime.forecast import Limits, forecast
 
-    config = load(config_name, overrides, config_dir)
+    refuse_words(overrides)
+    config = load(profile_name(config_name, config_dir), overrides, config_dir)
     limits = Limits(hours, _bytes(out_limit, "--out-limit"), _memory(memory_limit, config.runtime.scheduler))
     if scratch is not None and not scratch.is_dir():
         raise ConfigError(f"--scratch {scratch} is not a folder: create it, or leave the option out")

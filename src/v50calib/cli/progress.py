@@ -22,12 +22,18 @@ def _bar(console: Console) -> Progress:
 
 @contextmanager
 def run_progress(title: str = "calibrate") -> Iterator[Callable[[Entry, int, int], None]]:
-    """Callback (entry, done, total) for `calibrate`: one step per visit x instrument."""
+    """Callback (entry, done, total) for `calibrate`: one step per visit x instrument that is calibrated, and the rate of these alone."""
     with counter(title) as report:
+        passed = 0
 
         def step(entry: Entry, done: int, total: int) -> None:
+            nonlocal passed
+            if entry.state == "skipped":
+                # hundreds of visits that were complete already are one number, told at the end
+                passed += 1
+                return
             seconds = f" {entry.seconds:.1f} s" if entry.seconds else ""
-            report(f"{entry.label} {entry.state}{seconds}", done, total)
+            report(f"{entry.label} {entry.state}{seconds}", done - passed, total - passed)
 
         yield step
 

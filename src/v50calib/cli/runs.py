@@ -293,25 +293,29 @@ def _print_qc(rows: list[dict[str, Any]]) -> None:
     for stage in dict.fromkeys(row["stage"] for row in rows):
         for instrument in dict.fromkeys(row["instrument"] for row in rows if row["stage"] == stage):
             mine = [r for r in rows if (r["stage"], r["instrument"]) == (stage, instrument)]
-            names = dict.fromkeys(n for r in mine for n, v in r.items() if isinstance(v, (int, float)) and n != "visit")
-            table = Table(
-                "number",
-                "lowest",
-                "median",
-                "highest",
-                title=f"{stage}, {instrument}: {len(mine)} visits" if instrument else f"{stage}: {len(mine)} fits",
-            )
-            for name in names:
-                known = [
-                    (float(r[name]), f"{r['planet_id']}/{r['visit']}" if instrument else r["planet_id"])
-                    for r in mine
-                    if math.isfinite(r.get(name, math.nan))
-                ]
-                if known:
-                    low, high = min(known), max(known)
-                    middle = median(v for v, _ in known)
-                    table.add_row(name, f"{low[0]:.4g} ({low[1]})", f"{middle:.4g}", f"{high[0]:.4g} ({high[1]})")
-            console.print(table)
+            title = f"{stage}, {instrument}: {len(mine)} visits" if instrument else f"{stage}: {len(mine)} fits"
+            table = Table("number", "lowest", "median", "highest", title=title)
+            for cells in filter(None, (_qc_cells(name, mine) for name in _number_names(mine))):
+                table.add_row(*cells)
+            if table.row_count:
+                console.print(table)
+
+
+def _number_names(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(n for r in rows for n, v in r.items() if isinstance(v, (int, float)) and n != "visit"))
+
+
+def _qc_cells(name: str, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Name, lowest, median and highest of a number; empty where it says nothing: nowhere finite, or no visit with a note."""
+    known = [
+        (float(r[name]), f"{r['planet_id']}/{r['visit']}" if r["instrument"] else r["planet_id"])
+        for r in rows
+        if math.isfinite(r.get(name, math.nan))
+    ]
+    if not known or (name == "notes" and max(known)[0] == 0):
+        return ()
+    low, high = min(known), max(known)
+    return name, f"{low[0]:.4g} ({low[1]})", f"{median(v for v, _ in known):.4g}", f"{high[0]:.4g} ({high[1]})"
 
 
 def _of(stages: tuple[str, ...]) -> str:

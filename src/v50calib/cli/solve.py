@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from v50calib.cli.arguments import FILE, LOCATION, one_of
+from v50calib.cli.arguments import FILE, LOCATION, one_of, refuse_words
+from v50calib.cli.complete import OVERRIDES, complete_planet, profile_option
 from v50calib.cli.output import WorkCommand
 from v50calib.cli.shown import print_failures, print_forecast, say_refused, spectra_progress
 from v50calib.errors import ConfigError
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
 )
 @one_of("--estimator", words=("auto", "depths", "gp", "population"), help="As for spectra; auto: population with --truth, gp without.")
 @one_of("--recalibrate", words=("temperature", "affine", "none"), help="Of sigmas on planets with truth, cross-fitted.")
-@click.option("--config-name", "--profile", default="calib/nominal", show_default=True, help="Profile, as for calibrate.")
+@profile_option
 @click.option("--config-dir", type=FILE, default=None, help="Folder with your own profiles, searched first.")
-@click.option("--planet", "planets", multiple=True, help="Calibrate only this planet; may be given several times.")
+@click.option(
+    "--planet", "planets", multiple=True, shell_complete=complete_planet, help="Calibrate only this planet; may be given several times."
+)
 @click.option("--planets-from", type=FILE, default=None, help="Calibrate only the planets in this file, one id per line.")
 @click.option("--hours", type=click.FloatRange(min=0), default=None, help="Do not start where the plan exceeds this time, e.g. 9.")
 @click.option("--no-plan", is_flag=True, help="Skip the plan, which calibrates two visits to project hours and bytes.")
-@click.argument("overrides", nargs=-1)
+@OVERRIDES
 def solve(
     data: Location, out: Location, truth: Path | None, estimator: Any, recalibrate: str, config_name: str, config_dir: Path | None,
     planets: tuple[str, ...], planets_from: Path | None, hours: float | None, no_plan: bool, overrides: tuple[str, ...],
@@ -50,13 +53,17 @@ def solve(
     same) or the plan exceeds --hours (nothing is written).
     """
     from v50calib.config import load
+    from v50calib.config.compose import profile_name
     from v50calib.runtime.batch import plan
+    from v50calib.runtime.queues import refuse_absent_queue
     from v50calib.runtime.select import read_planets
     from v50calib.runtime.solution import solve_spectra, submission_ids
     from v50calib.uncertainty.estimate import check_population
     from v50calib.uncertainty.tables import write_predictions
 
-    config = load(config_name, overrides, config_dir)
+    refuse_words(overrides)
+    config = load(profile_name(config_name, config_dir), overrides, config_dir)
+    refuse_absent_queue(config.runtime)
     known = _checked(truth, out, config)
     _check_places(out)
     chosen = _estimator(estimator, known)

@@ -31,6 +31,7 @@ from yaml import YAMLError
 from v50calib.config.compute import GROUP, expand
 from v50calib.config.interpolations import refuse_interpolation_bombs
 from v50calib.config.models import CalibConfig
+from v50calib.config.syntax import fault_of, not_composed
 from v50calib.errors import ConfigError
 from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.yaml_text import RefusedYaml, refuse_bombs
@@ -79,6 +80,17 @@ def list_profiles(config_dir: Path | None = None) -> list[str]:
             if not _is_stage_file(name) and _PROFILE_HEAD.search(path.read_text(encoding="utf-8")):
                 names.add(name)
     return sorted(names)
+
+
+def profile_name(name: str, config_dir: Path | None = None) -> str:
+    """A profile's full name for what was typed: a shipped profile needs no `calib/` before it.
+
+    >>> profile_name("fast"), profile_name("calib/fast"), profile_name("mine")
+    ('calib/fast', 'calib/fast', 'mine')
+    """
+    name = name.removesuffix(".yaml")
+    known = list_profiles(config_dir)
+    return f"calib/{name}" if name not in known and f"calib/{name}" in known else name
 
 
 def compose(config_name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> dict[str, Any]:
@@ -216,12 +228,13 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         try:
             override = parser.parse_override(text)
         except HydraException as exc:
-            reason = str(exc).splitlines()[0]
             raise ConfigError(
-                f"'{text}' cannot be read as an override ({reason}); write key=value, for example "
+                f"'{text}' cannot be read as an override ({fault_of(text)}); write key=value, for example "
                 "calib.photometry.aperture.radius_px=8; a list is [1,2], and a value with spaces or any of ={}[]*,: "
                 "needs quotes inside the shell's quotes: 'key=\"a value\"'"
             ) from exc
+        if not re.search(r"\w", override.key_or_group):
+            raise ConfigError(f"'{text}' has no key before its '='; write key=value, for example calib.photometry.aperture.radius_px=8")
         if override.is_sweep_override():
             raise ConfigError(
                 f"'{text}' gives several values; a run takes one value for each key: write a list as [a,b], or start a run for each value"
@@ -269,7 +282,7 @@ def _prepare(override: Override) -> str:
 
 
 def _not_composed(name: str, overrides: Sequence[str], exc: Exception) -> str:
-    reason = " ".join(str(exc).split()).rstrip(".")
+    reason = not_composed(" ".join(str(exc).split()).rstrip("."))
     given = f" with the overrides {list(overrides)}" if overrides else ""
     return (
         f"profile '{name}'{given} cannot be composed: {reason}. Look at the profile's `defaults:` list and at "
@@ -279,7 +292,7 @@ def _not_composed(name: str, overrides: Sequence[str], exc: Exception) -> str:
 
 def _unresolved(name: str, exc: OmegaConfBaseException) -> str:
     key = f" at '{exc.full_key}'" if getattr(exc, "full_key", None) else ""
-    reason = str(exc).splitlines()[0]
+    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(exc).splitlines()[0])
     return (
         f"profile '{name}' has a value that cannot be resolved{key}: {reason}. Set the key by an override, or "
         "the environment variable it names, or give the interpolation a default: ${oc.env:NAME,default}"

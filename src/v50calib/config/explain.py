@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from v50calib.config.models import RunConfig
+from v50calib.config.nearest import LIKELY, SHOWN, SURE, nearest_keys, typed_names
 from v50calib.errors import ConfigError
 
 Path = tuple[str | int, ...]
@@ -36,7 +37,10 @@ _TYPES = {
     "model_type": "a section of keys",
     "model_attributes_type": "a section of keys",
     "none_required": "null",
+    "string_pattern_mismatch": "text of the key's form",
 }
+#: pydantic's errors of length, in words
+_LENGTHS = {"too_short": "at least", "too_long": "at most", "string_too_short": "at least", "string_too_long": "at most"}
 
 
 def validate(tree: Mapping[str, Any]) -> RunConfig:
@@ -69,12 +73,32 @@ def section_keys(model: type[BaseModel], path: Path) -> list[str]:
     return sorted({name for section in _models_at(model, path) for name in section.model_fields})
 
 
+def key_names() -> list[str]:
+    """Every key of a config that takes a value, as it is typed.
+
+    >>> "calib.phase.binning.nbins" in key_names(), "calib.phase.binning" in key_names()
+    (True, False)
+    """
+    return [_dotted(path) for path in _all_keys(RunConfig) if not section_keys(RunConfig, path)]
+
+
+def choices_of(key: str) -> list[str]:
+    """The named values that a key takes, as they are typed; none for a key that takes any number or text.
+
+    >>> choices_of("calib.cds.cds.mode"), choices_of("calib.flat.enabled")
+    (['frame_diff', 'odd_even', 'rolling'], ['true', 'false'])
+    """
+    annotation = _annotation(RunConfig, tuple(key.split(".")))
+    flags = ["true", "false"] if annotation is bool else []
+    return [_shown(value) if isinstance(value, bool) else str(value) for value in _literals(annotation)] or flags
+
+
 def _merged(error: ValidationError) -> Iterator[dict[str, Any]]:
     """pydantic's items, one for each key: a key of several types (int | None, …) gives one for each of them."""
     seen: dict[Path, dict[str, Any]] = {}
     for raw in error.errors(include_url=False):
         item: dict[str, Any] = {**raw}
-        loc = tuple(part for part in item["loc"] if not _is_branch(part))
+        loc = _yaml_path(item["loc"], unknown=item["type"] == "extra_forbidden")
         known = seen.get(loc)
         if known is None:
             seen[loc] = {**item, "loc": loc, "alternatives": [item]}
@@ -83,9 +107,15 @@ def _merged(error: ValidationError) -> Iterator[dict[str, Any]]:
     yield from seen.values()
 
 
+def _yaml_path(loc: Path, *, unknown: bool) -> Path:
+    """pydantic's `loc` without the members of unions that it names; the last name of an unknown key is a user's, whatever it is."""
+    end = len(loc) - 1 if unknown else len(loc)
+    return tuple(part for part in loc[:end] if not _is_branch(part)) + loc[end:]
+
+
 def _is_branch(part: str | int) -> bool:
-    """Whether pydantic put this into `loc` to name a member of a union, not a YAML key."""
-    return isinstance(part, str) and (part in {"int", "float", "str", "bool", "none"} or "[" in part or part.startswith("function-"))
+    """Whether pydantic put this into `loc` to name a member of a union, not a YAML key: a type, or what is no name, as `list[int]`."""
+    return isinstance(part, str) and (part in {"int", "float", "str", "bool", "none"} or not part.isidentifier())
 
 
 def _sentence(item: Mapping[str, Any], model: type[BaseModel], prefix: tuple[str, ...]) -> str:
@@ -93,7 +123,7 @@ def _sentence(item: Mapping[str, Any], model: type[BaseModel], prefix: tuple[str
     full: Path = (*prefix, *loc)
     kind = item["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(full, loc, model)
+        return _unknown_key(full, loc, model, item["input"])
     if kind == "missing":
         return f"{_dotted(full)} is missing; give it a value"
     choices = [alternative for alternative in item["alternatives"] if alternative["type"] == "literal_error"]
@@ -102,22 +132,32 @@ def _sentence(item: Mapping[str, Any], model: type[BaseModel], prefix: tuple[str
     if kind == "value_error":
         where = _dotted(full) if full else "the config"
         return f"{where}: {item['ctx']['error']}"
-    return f"{_dotted(full)} must be {_wanted(item)}, but it is {_shown(item['input'])}"
+    return f"{_dotted(full)} must be {_wanted(item)}{_example(model, loc, item)}, but it is {_shown(item['input'])}"
 
 
-def _unknown_key(full: Path, loc: Path, model: type[BaseModel]) -> str:
+def _unknown_key(full: Path, loc: Path, model: type[BaseModel], value: object) -> str:
     allowed = section_keys(model, loc[:-1])
     section = _dotted(full[:-1]) or "the top level"
-    name = str(loc[-1])
     if reason := _NO_KEYS.get(_dotted(full)):
         return f"there is no key {_dotted(full)}: {reason}"
-    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    if near:
-        hint = f"did you mean {_dotted((*full[:-1], near[0]))}? "
-    else:
-        elsewhere = _elsewhere(name, full, model)
-        hint = f"there is {elsewhere}; did you mean that? " if elsewhere else ""
+    prefix = full[: len(full) - len(loc)]
+    typed = typed_names(full, value)
+    hint = _meant(full, typed, allowed, [(*map(str, prefix), *path) for path in _all_keys(model)])
     return f"unknown key {_dotted(full)}: {hint}the names allowed in {section} are: {', '.join(allowed) or 'none'}"
+
+
+def _meant(full: Path, typed: tuple[str, ...], allowed: Sequence[str], keys: Sequence[tuple[str, ...]]) -> str:
+    """'did you mean …? ': almost the same name in the section, else a key of that last name elsewhere, else what is like it."""
+    for cutoff in (SURE, LIKELY):
+        near = difflib.get_close_matches(str(full[-1]), allowed, n=1, cutoff=cutoff)
+        if near:
+            return f"did you mean {_dotted((*full[:-1], near[0]))}? "
+        found = [_dotted(key) for key in nearest_keys(typed, keys)] if cutoff == SURE else []
+        if len(found) == 1:
+            return f"there is {found[0]}; did you mean that? "
+        if 1 < len(found) <= SHOWN:
+            return f"did you mean one of {', '.join(found)}? "
+    return ""
 
 
 def _unknown_choice(full: Path, value: object, available: list[Any], also: str) -> str:
@@ -144,8 +184,23 @@ def _wanted_one(item: Mapping[str, Any]) -> str:
         return " and ".join(bounds)
     if item["type"] in _TYPES:
         return _TYPES[item["type"]]
-    # pydantic's own words for its rarer checks: 'Input should be …'
-    return str(item["msg"]).removeprefix("Input should be ")
+    if item["type"] in _LENGTHS:
+        limit, thing = context.get("min_length", context.get("max_length")), "values" if item["type"].startswith("too") else "characters"
+        return f"of {_LENGTHS[item['type']]} {limit} {thing}"
+    # a check that has no words here must not speak in those of its library
+    return "a value that this key takes (v50calib calibrate --cfg job shows the one it has)"
+
+
+def _example(model: type[BaseModel], loc: Path, item: Mapping[str, Any]) -> str:
+    """A value as it should be written, for text of a given form: the field's example, or its default."""
+    if not any(alternative["type"] == "string_pattern_mismatch" for alternative in item["alternatives"]):
+        return ""
+    names = [part for part in loc if isinstance(part, str)]
+    for owner in _models_at(model, tuple(names[:-1])):
+        field = owner.model_fields.get(names[-1])
+        if field is not None:
+            return f", for example {', '.join(map(str, field.examples or [field.default]))}"
+    return ""
 
 
 def _shown(value: object) -> str:
@@ -167,19 +222,12 @@ def _dotted(path: Path) -> str:
     return text
 
 
-def _elsewhere(name: str, full: Path, model: type[BaseModel]) -> str | None:
-    """Full path of the one key called `name` in the same stage (`radius_px` typed without its section)."""
-    prefix = full[:2]
-    found = [path for path in _all_paths(model) if path[-1] == name and path[: len(prefix)] == prefix]
-    return _dotted(found[0]) if len(found) == 1 else None
-
-
-def _all_paths(model: type[BaseModel], above: Path = ()) -> Iterator[Path]:
+def _all_keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         path = (*above, name)
         yield path
         for section in _sections(field.annotation):
-            yield from _all_paths(section, path)
+            yield from _all_keys(section, path)
 
 
 def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:

@@ -11,7 +11,7 @@ from v50calib.schema import CHUNK_FRAMES
 from v50calib.stages.config import Section
 
 #: schedulers by name; a running one is given by its address
-HERE = ("local", "threads", "sync")
+HERE = ("auto", "local", "threads", "sync")
 QUEUES = ("slurm", "pbs", "lsf", "sge")
 SCHEDULERS = (*HERE, *QUEUES, "kubernetes")
 _ADDRESS = re.compile(r"(?:tcp|tls)://[^\s/@]+:\d+")
@@ -42,10 +42,15 @@ class QueueConfig(Section):
 
     name: str | None = Field(default=None, description="queue or partition; null: the site's default")
     account: str | None = Field(default=None, description="account or project that pays")
-    walltime: str = Field(default="02:00:00", pattern=_WALLTIME, description="time limit of a job; LSF: hours and minutes")
+    walltime: str = Field(
+        default="02:00:00",
+        pattern=_WALLTIME,
+        examples=["02:00:00", "1-12:00:00"],
+        description="time limit of a job; LSF: hours and minutes",
+    )
     cores: int = Field(default=1, ge=1, description="processor cores of a job")
     processes: int = Field(default=1, ge=1, description="worker processes of a job; cores / processes threads each")
-    memory: str = Field(default="4GB", pattern=_SIZE, description="memory of a job")
+    memory: str = Field(default="4GB", pattern=_SIZE, examples=["4GB", "900MiB"], description="memory of a job")
     interface: str | None = Field(default=None, description="network interface that the workers reach the driver by")
     directives: list[str] = Field(default=[], description="further lines of directives, without their mark")
     skip_directives: list[str] = Field(default=[], description="directives to leave out")
@@ -100,8 +105,8 @@ class RuntimeConfig(Section):
     """Where tasks run, how many at once, and what is done when something fails."""
 
     scheduler: str = Field(
-        default="local",
-        description="local, threads, sync, slurm, pbs, lsf, sge, kubernetes, tcp://HOST:PORT, tls://HOST:PORT; see how-to/cluster.md",
+        default="auto",
+        description="auto, local, threads, sync, slurm, pbs, lsf, sge, kubernetes, tcp://HOST:PORT, tls://HOST:PORT; see how-to/cluster.md",
     )
     num_workers: int | None = Field(default=None, ge=1, description="worker processes; null: one for each core of this machine")
     threads_per_worker: int = Field(default=1, ge=1, description="threads in each worker process")
@@ -146,6 +151,11 @@ class RuntimeConfig(Section):
         if self.scheduler.startswith("tcp://") and self.tls.given:
             raise ValueError(f"scheduler {self.scheduler} is not encrypted, but runtime.tls is given: write tls://, or leave tls out")
         return self
+
+    @property
+    def processes(self) -> RuntimeConfig:
+        """The same with worker processes of this machine where nothing is chosen yet (`auto`)."""
+        return self.model_copy(update={"scheduler": "local"}) if self.scheduler == "auto" else self
 
     @property
     def is_address(self) -> bool:

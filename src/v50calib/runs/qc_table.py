@@ -7,7 +7,7 @@ import io
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from v50calib.config.models import RunConfig
+from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import is_committed
 from v50calib.io.storage.location import Location, replace_text
@@ -19,6 +19,8 @@ from v50calib.runs.planet_verdicts import planet_qc_rows
 
 NAME = "qc.csv"
 KEYS = ("planet_id", "visit", "instrument", "stage")
+#: the stages in the order in which they run
+CHAIN = tuple(CalibConfig.model_fields)
 
 
 def exported(config: RunConfig) -> list[str]:
@@ -37,11 +39,16 @@ def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterato
     """
     for entry, is_last in manifest.finished(run_dir):
         if is_last or is_committed(run_dir / PRODUCTS / entry.label):
-            for stage, numbers in entry.qc.get("stages", {}).items():
+            for stage, numbers in sorted(entry.qc.get("stages", {}).items(), key=_place):
                 if stages is None or stage in stages:
                     yield {"planet_id": entry.planet_id, "visit": entry.visit, "instrument": entry.instrument, "stage": stage, **numbers}
     if stages is None or PLANET in stages:
         yield from planet_qc_rows(run_dir)
+
+
+def _place(row: tuple[str, Any]) -> int:
+    """Where a stage stands in the chain: the manifest's keys are in alphabetical order."""
+    return CHAIN.index(row[0]) if row[0] in CHAIN else len(CHAIN)
 
 
 def check_place(run_dir: Location, path: Location, stages: Collection[str] = (), *, overwrite: bool = False) -> None:

@@ -21,12 +21,14 @@ from v50calib.runs.directory import check_run_dir, mark_run_dir
 from v50calib.runs.lock import run_lock
 from v50calib.runs.stop import stoppable
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
+from v50calib.runtime.chosen import chosen
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import run_here, run_on
 from v50calib.runtime.inputs import check_inputs, facts_of
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.planets import fit_planets, notes_of
+from v50calib.runtime.queues import refuse_absent_queue
 from v50calib.runtime.recalibrate import prepare
 from v50calib.runtime.select import select
 from v50calib.runtime.worklist import Decision, decide
@@ -77,6 +79,8 @@ def calibrate(
     """
     refuse_in_a_starting_worker()
     config = config if config is not None else load(profile, overrides)
+    if client is None:
+        refuse_absent_queue(config.runtime)
     root, out = locate(root), locate(out)
     check_answers(root, out)
     recalibration = prepare(config, out)
@@ -86,11 +90,13 @@ def calibrate(
         mark_run_dir(out, config)
         jobs = [replace(job, lock=lock.token) for job in jobs]
         decisions = decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
+        todo = [d.job for d in decisions if d.action == "do"]
+        config, choice = chosen(config, todo) if client is None else (config, "")
         books = Bookkeeping(out, config, decisions, progress, lock)
-        books.summary.notes += passed_over_note(root)
+        books.summary.notes += [*passed_over_note(root), *([choice] if choice else [])]
         books.settle()
         with books.closing():
-            _execute(jobs, [d.job for d in decisions if d.action == "do"], config, client, books)
+            _execute(jobs, todo, config, client, books)
         if recalibration is not None:
             books.summary.notes += recalibration.finish()[1]
     return books.summary

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -24,6 +25,9 @@ from v50calib.runtime.queues import kubernetes_cluster, queue_cluster
 #: events and transitions that a scheduler started here remembers
 LOG_LENGTH = 100
 LOOPBACK = "127.0.0.1"
+#: loggers that tell of connections, and what they say when one is closed
+_TALKING = ("distributed", "tornado", "asyncio")
+_CLOSING = ("CommClosedError", "CancelledError", "StreamClosedError", "Stream is closed", "Connection closed", "Worker process")
 
 
 def n_workers(runtime: RuntimeConfig) -> int:
@@ -40,6 +44,7 @@ def auto_memory(runtime: RuntimeConfig) -> int:
 
     Dask's own `auto` looks at the outermost control group only, and not at that of a job.
     """
+    runtime = runtime.processes
     workers = n_workers(runtime) if runtime.scheduler == "local" else 1
     share = min(1.0, runtime.threads_per_worker / cores()) if runtime.scheduler == "local" else 1.0
     return int(memory_limit() * (share if workers <= cores() else 1 / workers))
@@ -82,8 +87,10 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
     Raises ConfigError: files or an optional package are missing; ClusterError: no scheduler answers; RunInterruptedError: a signal to
     the whole group has ended the workers while they started.
     """
+    runtime = runtime.processes
     certificates = security(runtime)
     with dask.config.set(dask_settings(runtime)), ExitStack() as stack:
+        ending = stack.enter_context(_quiet_end())
         if runtime.is_address:
             target: Any = runtime.scheduler
         else:
@@ -104,6 +111,35 @@ def open_client(runtime: RuntimeConfig) -> Iterator[Client]:
                 "('dask scheduler'), correct the address, or use runtime.scheduler=local"
             ) from exc
         yield client
+        # only here: what is said around a failure may be its cause
+        ending()
+
+
+@contextmanager
+def _quiet_end() -> Iterator[Callable[[], None]]:
+    """Gives a function to call when the work is done: from then to the end of this context Dask does not tell of closed connections.
+
+    Workers are killed and connections cut on purpose, and each cut would be told as CommClosedError or CancelledError with a traceback.
+    """
+    hushed: list[logging.Logger] = []
+
+    def end() -> None:
+        hushed.extend(logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.partition(".")[0] in _TALKING)
+        for logger in hushed:
+            logger.addFilter(_not_of_closing)
+
+    try:
+        yield end
+    finally:
+        for logger in hushed:
+            logger.removeFilter(_not_of_closing)
+
+
+def _not_of_closing(record: logging.LogRecord) -> bool:
+    """Whether a record is to be shown: all but those of connections and tasks that end."""
+    kind = record.exc_info[0] if record.exc_info else None
+    words = f"{record.getMessage()} {kind.__name__ if kind is not None else ''}"
+    return not any(word in words for word in _CLOSING)
 
 
 def _cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:

@@ -26,6 +26,7 @@ from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
 from v50calib.runtime.environment import KernelCache, kernel_cache
+from v50calib.runtime.queues import SUBMIT
 from v50calib.safety.compiled import damaged_files, fault
 
 #: note: a run works without it; problem: a run would fail
@@ -142,12 +143,22 @@ def _machine(out: Location) -> Iterator[Check]:
         "memory", "ok" if enough else "note", f"{format_bytes(limit)}, {format_bytes(share)} for each of {cores()} workers",
         "" if enough else f"runtime.num_workers={max(1, limit // MEMORY_NEEDED)}, or v50calib ingest first",
     )  # fmt: skip
+    yield _queues()
     if isinstance(out, ObjectPath):
         yield _bucket(out)
     else:
         folder = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.is_dir())
         yield _disk("disk for products", folder, "give --out on another disk")
     yield _disk("disk for temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder on another disk")
+
+
+def _queues() -> Check:
+    """Which queues this machine can hand jobs to."""
+    found = [f"{name} ({command})" for name, command in SUBMIT.items() if shutil.which(command) is not None]
+    if found:
+        return Check("queues", "ok", ", ".join(found))
+    lacking = f"none of {', '.join(dict.fromkeys(SUBMIT.values()))} on the PATH: runs stay on this machine"
+    return Check("queues", "note", lacking, "for runtime.scheduler=slurm, pbs, lsf or sge start the run on a login node of the cluster")
 
 
 def _bucket(out: ObjectPath) -> Check:

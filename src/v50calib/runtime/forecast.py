@@ -141,6 +141,7 @@ def forecast(
     """
     check_answers(root)
     limits = limits if limits is not None else Limits()
+    config = config.model_copy(update={"runtime": config.runtime.processes})
     left = _left(root, config, out, planets)
     wanted, here = slots(config.runtime), _here(config)
     at_once = slots(here.runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
@@ -17,6 +18,19 @@ from v50calib.untrusted.yaml_text import load_yaml
 _CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
 #: what the queues call the account of a job
 _ACCOUNT = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
+
+#: what hands a job to the queue
+SUBMIT = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub", "sge": "qsub"}
+
+
+def refuse_absent_queue(runtime: RuntimeConfig) -> None:
+    """Raises ConfigError where this machine cannot hand jobs to the queue of `runtime`: dask-jobqueue would try it for each of them."""
+    command = SUBMIT.get(runtime.scheduler)
+    if command is not None and shutil.which(command) is None:
+        raise ConfigError(
+            f"runtime.scheduler={runtime.scheduler} hands jobs over with {command}, which is not on the PATH here: start the run "
+            "where it is (a login node of the cluster), or use runtime.scheduler=local"
+        )
 
 
 def queue_arguments(runtime: RuntimeConfig, certificates: Security | None = None) -> dict[str, Any]:
@@ -58,6 +72,7 @@ def queue_cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
             f"runtime.scheduler={runtime.scheduler} needs runtime.num_workers=N (workers to ask the queue for) "
             "or runtime.adaptive.enabled=true"
         )
+    refuse_absent_queue(runtime)
     cluster = getattr(module, _CLASSES[runtime.scheduler])(**queue_arguments(runtime, certificates))
     if not runtime.adaptive.enabled:
         cluster.scale(runtime.num_workers)
