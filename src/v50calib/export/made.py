@@ -13,6 +13,8 @@ from v50calib.io.storage.commit import clean_leftovers
 from v50calib.io.storage.ours import HEAD, describe, head_of
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
+#: what a folder of .npy arrays says of itself
+ARRAYS = "arrays.json"
 #: bytes of a grid's description in an npz, of a line of headings in a CSV
 _META_BYTES, _LINE_BYTES = 2**24, 2**18
 _CHUNK = re.compile(r"c|c(/\d+)+|c(\.\d+)+")
@@ -58,7 +60,11 @@ def _foreign(out: Path) -> str:
 
 
 def _foreign_in_store(out: Path) -> str:
-    """The same of a folder: a group with our mark, and in it nothing but its own arrays."""
+    """The same of a folder: a group with our mark, or arrays beside their description, and in it nothing but its own arrays."""
+    if (about := _json(out / ARRAYS)).get(MARK) == MADE_BY:
+        own_files = {ARRAYS, *(f"{name}.npy" for name in about.get("arrays", []))}
+        added = sorted(path.name for path in out.iterdir() if path.name not in own_files or not path.is_file())
+        return f"an export's folder in which '{added[0]}' was put by someone else" if added else ""
     attrs = _json(out / "zarr.json").get("attributes")
     if not isinstance(attrs, dict) or attrs.get(MARK) != MADE_BY:
         return f"{describe(out)}, which no export made"

@@ -90,7 +90,7 @@ def plan_export(
     run_dir = locate(run_dir)
     mark = read_mark(run_dir)
     records: dict[Location, str] = {}
-    products = _products(run_dir, str(mark.get("config_hash")), records)
+    products = products_of(run_dir, str(mark.get("config_hash")), records)
     visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in manifest.read(run_dir)})
     flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
     if not flat:
@@ -150,7 +150,7 @@ def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     return found
 
 
-def _products(run_dir: Location, config_hash: str, records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
+def products_of(run_dir: Location, config_hash: str, records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
     """Committed products by visit; the record of each goes into `records`.
 
     Raises StoreError for other instruments and for products of another config.
