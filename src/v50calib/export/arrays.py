@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, StoreError
 from v50calib.export.align import join_wavelength
-from v50calib.export.clock import Clock, clock_of
+from v50calib.export.clock import Clock, clock_of, sampling
 from v50calib.export.curves import Curves, Fit, curves_of, fit_of
 from v50calib.export.grid import MADE_BY, MARK
 from v50calib.export.made import ARRAYS, prepare_place
 from v50calib.export.write import Progress, check_out, products_of
 from v50calib.io.storage.commit import publish, staging
 from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.kernels.detrended import Detrended
 from v50calib.runs import manifest
@@ -34,6 +36,8 @@ Visits = Literal["combined", "stacked"]
 From = Literal["mid_transit", "start"]
 #: bytes of arrays that are held in memory; more is written to a folder and mapped
 MOST_BYTES = 2**32
+#: rows that are made at a time, each some MB while it is
+THREADS = 4
 _STREAMED = {"light": np.float32, "variance": np.float32, "baseline_variance": np.float32, "mask": np.bool_}
 _OTHERS = ("labels", "ids", "visit", "time", "wavelength")
 _TRUTH = "train.csv"
@@ -156,12 +160,15 @@ def to_arrays(
         raise ConfigError(f"the arrays take {size / 1e9:.1f} GB: give out=FOLDER, where they are written and mapped, or fewer n_bins")
 
     def fill(arrays: Mapping[str, np.ndarray]) -> None:
-        for i, (label, parts) in enumerate(rows):
-            row = _row(parts, fits, curves, axis)
-            for name, values in row.items():
+        def one(i: int) -> None:
+            for name, values in _row(rows[i][1], fits, curves, axis).items():
                 arrays[name][i] = values
-            if progress is not None:
-                progress(label[0] if visits == "combined" else f"{label[0]}/{label[1]}", i + 1, len(rows))
+
+        with ThreadPoolExecutor(max(1, min(THREADS, cores()))) as pool:
+            for i, _ in enumerate(pool.map(one, range(len(rows)))):
+                if progress is not None:
+                    planet, visit = rows[i][0]
+                    progress(planet if visits == "combined" else f"{planet}/{visit}", i + 1, len(rows))
 
     if place is None:
         arrays: dict[str, np.ndarray] = {name: np.empty(shape, kind) for name, kind in _STREAMED.items()}
@@ -241,7 +248,7 @@ def _survey(
         for name, path in usable.items():
             have = product_arrays(path, ["fit_time", "wavelength"])
             join_wavelength(wavelength, name, np.atleast_1d(have["wavelength"]), f"{planet}/{number}/{name}")
-            width = float(attrs[name]["fit_width_h"])
+            width = sampling(have["fit_time"], float(attrs[name]["fit_width_h"]))
             time = have["fit_time"] + stamps[name] - start - zero
             ends.append((float(time[0]) - width / 2, float(time[-1]) + width / 2, width))
     if not ends:
@@ -329,8 +336,8 @@ def _on_grid(visit: _Visit, fit: Fit | None, kind: Curves, axis: Clock) -> Itera
         given = observation(path)
         if given is None:
             continue
-        curves = curves_of(given, fit, kind, visit.start)
-        yield name, axis.regrid(curves, given.given.time + given.first_stamp_h - visit.start - visit.zero, given.given.width)
+        curves, time = curves_of(given, fit, kind, visit.start), given.given.time
+        yield name, axis.regrid(curves, time + given.first_stamp_h - visit.start - visit.zero, sampling(time, given.given.width))
 
 
 def _write(

@@ -64,6 +64,15 @@ class Clock:
         return Detrended(mean(curves.flux), 1.0 / known, mean(curves.baseline_var))
 
 
+def sampling(time: Float, width: float) -> float:
+    """What one bin about time (n,) stands for [h]: their distance, or the width of a single one.
+
+    >>> sampling(np.array([0.0, 0.5, 1.0, 2.0]), 0.4), sampling(np.zeros(1), 0.4)
+    (0.5, 0.4)
+    """
+    return float(np.median(np.diff(time))) if time.size > 1 else width
+
+
 def clock_of(first: float, last: float, width: float, n_bins: int | None, edge: float | None = None) -> Clock:
     """The grid from first to last [h] in n_bins, or in bins of the curves' own width, one of which begins at `edge` (default: first).
 
