@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
     "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
-    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
+    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted", "uncertainty"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema"},
     "plot": BASE | {"kernels", "schema", "qc"},

@@ -65,7 +65,7 @@ def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
 
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
-@click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
+@click.option("--truth", type=LOCATION, default=None, help="True depths to compare with: train.csv, or a dataset's folder.")
 @AS_JSON
 def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
     """Table of a run: depth, noise over the photon limit and seconds of each visit."""
@@ -114,7 +114,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
-@click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
+@click.option("--truth", type=LOCATION, default=None, help="True depths to compare with: train.csv, or a dataset's folder.")
 @OVERWRITE
 def report(run_dir: Location, out: Location | None, limit: int, truth: Location | None, overwrite: bool) -> None:
     """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.

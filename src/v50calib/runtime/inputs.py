@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from v50calib.engine.engine import Engine
-from v50calib.errors import ConfigError, DataError
+from v50calib.engine.visit import notes_of
+from v50calib.errors import ConfigError, DataError, StoreError
 from v50calib.io.keys import VisitKey
 from v50calib.io.root import Root
 from v50calib.runtime.job import visit_of
@@ -24,6 +25,17 @@ def spread(items: Sequence[T]) -> list[T]:
     ([0, 1, 2], 20, [0, 500, 1000])
     """
     return list(items[:: -(-len(items) // LOOKS)]) if items else []
+
+
+def input_notes(root: Root, keys: Sequence[VisitKey]) -> list[str]:
+    """What the dataset lacks, as the first visit of each split says it; a visit that cannot be opened says nothing."""
+    found: list[str] = []
+    for key in {key.split: key for key in reversed(keys)}.values():
+        try:
+            found += notes_of(root.open(key).attrs)
+        except (DataError, StoreError, OSError):
+            continue
+    return list(dict.fromkeys(found))
 
 
 def check_inputs(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:
