@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from v50calib.errors import ConfigError, StoreError
 from v50calib.export.align import join_wavelength
 from v50calib.export.clock import Clock, clock_of, sampling
-from v50calib.export.curves import Curves, Fit, curves_of, fit_of
+from v50calib.export.curves import Curves, Fit, curves_of, fit_of_products
 from v50calib.export.grid import MADE_BY, MARK
 from v50calib.export.made import ARRAYS, prepare_place
 from v50calib.export.write import Progress, check_out, products_of
@@ -149,7 +149,7 @@ def to_arrays(
     if not products:
         raise StoreError(f"'{run_dir}' has no product: run 'v50calib calibrate' to its end")
     needs_fit = curves == "detrended" or clock == "mid_transit"
-    fits = {planet: _fit(run_dir, planet, products) for planet, _ in keys} if needs_fit else {}
+    fits = {planet: fit_of_products(run_dir, planet, products) for planet, _ in keys} if needs_fit else {}
     notes: list[str] = [f"planet {planet}: no transit found in any visit, no curve" for planet, fit in fits.items() if fit is None]
     found, axis, wavelength = _survey(keys, products, fits, clock, n_bins, notes)
     rows = _rows(keys, found, visits, clock)
@@ -207,11 +207,6 @@ def _labels(labels: Path_ | None) -> tuple[tuple[str, ...], np.ndarray, tuple[st
     path = Path(labels)
     truth = read_truth(path / _TRUTH if path.is_dir() else path)
     return truth.ids, truth.y, truth.notes
-
-
-def _fit(run_dir: Location, planet: str, products: Mapping[tuple[str, int], Mapping[str, Location]]) -> Fit | None:
-    labels = [f"{owner}/{visit}/{name}" for (owner, visit), paths in products.items() if owner == planet for name in paths]
-    return fit_of(run_dir, planet, labels) if labels else None
 
 
 def _survey(

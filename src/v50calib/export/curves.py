@@ -59,6 +59,12 @@ def fit_of(run_dir: Location, planet: str, labels: Sequence[str]) -> Fit | None:
     return None if ds is None else _facts(ds.attrs, {name: np.asarray(ds[name].values) for name in _READ})
 
 
+def fit_of_products(run_dir: Location, planet: str, products: Mapping[tuple[str, int], Mapping[str, Location]]) -> Fit | None:
+    """`fit_of` a planet of a run, with all its products."""
+    labels = [f"{owner}/{visit}/{name}" for (owner, visit), paths in products.items() if owner == planet for name in paths]
+    return fit_of(run_dir, planet, labels) if labels else None
+
+
 def _facts(attrs: Mapping[Any, Any], arrays: Mapping[str, np.ndarray]) -> Fit:
     names = list(attrs["instruments"])
     depth = {name: np.asarray(arrays["transit_depth"][arrays["instrument"] == i], np.float64) for i, name in enumerate(names)}

@@ -21,6 +21,8 @@ _CHUNK = re.compile(r"c|c(/\d+)+|c(\.\d+)+")
 #: what the first line of a CSV is
 _HEADINGS = (
     re.compile(r"planet_id,visit_number,wavelength,time,photometry,photometry_var,trace_norm,trace_norm_var,dq,count"),
+    re.compile(r"planet_id,visit_number,wavelength,time,(light,light_var,light_baseline_var,?)?(photometry,photometry_var,dq,count)?"),
+    re.compile(r"planet_id,visit_number,wavelength,time,trace_norm,trace_norm_var,count"),
     re.compile(r"planet_id,visit_number,wavelength,transit_depth,transit_depth_sigma(,transit_depth_shared_\d+)*"),
     re.compile(r"planet_id,wavelength,notes,reasons,transit_depth,transit_depth_sigma,transit_depth_chi2(,[a-z]\w*(-CH0)?)*"),
 )
