@@ -69,8 +69,11 @@ def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
 @AS_JSON
 def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
     """Table of a run: depth, noise over the photon limit and seconds of each visit."""
+    from v50calib.cli.shown import say_refused
     from v50calib.runs.summary import rows
+    from v50calib.runs.truth import read_depths
 
+    say_refused(read_depths(truth).notes)
     _show(rows(run_dir, truth), as_json, _print_summary)
 
 
@@ -122,8 +125,11 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
     The page needs no network and no other file. It can be made during the run.
     """
     from v50calib.cli.progress import counter
+    from v50calib.cli.shown import say_refused
     from v50calib.report import write_report
+    from v50calib.runs.truth import read_depths
 
+    say_refused(read_depths(truth).notes)
     with counter("report") as step:
         made = write_report(run_dir, out, limit=limit, truth=truth, overwrite=overwrite, progress=step)
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
@@ -133,9 +139,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
 @click.argument("run_dir", type=LOCATION)
 @click.argument("out")
 @one_of("--what", words=("lightcurves", "normalized", "cubes", "spectra", "planets"), help="Content of the grid.")
-@one_of(
-    "--format", "fmt", words=("zarr", "netcdf", "npz", "hdf5", "csv", "npy"), help="Format of OUT; npy: a folder of arrays for training."
-)
+@one_of("--format", "fmt", words=("zarr", "netcdf", "npz", "hdf5", "csv", "npy"), help="Format of OUT; npy: arrays for training.")
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
