@@ -150,7 +150,7 @@ def to_arrays(
         raise StoreError(f"'{run_dir}' has no product: run 'v50calib calibrate' to its end")
     needs_fit = curves == "detrended" or clock == "mid_transit"
     fits = {planet: fit_of_products(run_dir, planet, products) for planet, _ in keys} if needs_fit else {}
-    notes: list[str] = [f"planet {planet}: no transit found in any visit, no curve" for planet, fit in fits.items() if fit is None]
+    notes: list[str] = []
     found, axis, wavelength = _survey(keys, products, fits, clock, n_bins, notes)
     rows = _rows(keys, found, visits, clock)
     shape = (len(rows), axis.n_bins, N_CHANNELS)
@@ -171,7 +171,7 @@ def to_arrays(
                     progress(planet if visits == "combined" else f"{planet}/{visit}", i + 1, len(rows))
 
     if place is None:
-        arrays: dict[str, np.ndarray] = {name: np.empty(shape, kind) for name, kind in _STREAMED.items()}
+        arrays: dict[str, Any] = {name: np.empty(shape, kind) for name, kind in _STREAMED.items()}
         fill(arrays)
         return Arrays(**arrays, **fixed, notes=tuple(notes))
     about = {"visits": visits, "clock": clock, "curves": curves, "bin_h": axis.width, "notes": notes}
@@ -221,12 +221,10 @@ def _survey(
         paths = products.get((planet, number), {})
         notes.extend(f"planet {planet}, visit {number}, {name}: no product" for name in CHANNELS if name not in paths)
         fit = fits.get(planet)
-        if planet in fits and fit is None:
-            continue
         attrs = {name: product_attrs(path) for name, path in paths.items()}
         usable = {}
         for name, path in paths.items():
-            why = fit.why_not(number, name) if fit is not None else ""
+            why = fit.why_not(number, name) if fit is not None else "no transit found in any visit" if planet in fits else ""
             if "fit_width_h" not in attrs[name]:
                 without.append(f"{planet}/{number}/{name}")
             elif why:
