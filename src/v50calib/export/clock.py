@@ -46,13 +46,18 @@ class Clock:
         shared = np.minimum(edges[1:, None], high) - np.maximum(edges[:-1, None], low)
         return np.where(shared > 1e-6 * width, shared, 0.0) / width
 
-    def regrid(self, curves: Detrended, time: Float, width: float) -> Detrended:
+    def holding(self, time: Float) -> Float:
+        """1 where a time (n,) is in a bin of the grid, else 0, (n_bins, n)."""
+        bins = np.floor((time - self.first) / self.width)
+        return np.asarray(bins == np.arange(self.n_bins)[:, None], np.float64)
+
+    def regrid(self, curves: Detrended, time: Float, width: float, *, whole: bool = False) -> Detrended:
         """Curves in bins about time (n,) as means in the bins of the grid (n_bins, channel), weighted with 1 / noise variance.
 
         A bin that is shared by two gives each its part of the information, so that the errors of means over many bins stay right. NaN
-        where nothing overlaps.
+        where nothing overlaps. whole: bins that are not wider than the grid's go to the one that their mean time is in, unsplit.
         """
-        share = self.overlap(time, width)
+        share = self.holding(time) if whole and width <= self.width / _ROUNDING else self.overlap(time, width)
         seen = np.isfinite(curves.flux)
         information = np.where(seen, 1.0 / np.where(seen, curves.noise_var, 1.0), 0.0)
         total = product(share, information)

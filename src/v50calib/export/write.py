@@ -274,7 +274,7 @@ def _fill_light(plan: Plan, visit: tuple[str, int], row: align.Row, instrument: 
     stamps = [float(product_attrs(p).get("first_stamp_h", 0.0)) for n, p in plan.products[visit].items() if not fit.why_not(visit[1], n)]
     curves, own = curves_of(given, fit, "detrended", min(stamps)), given.given
     clock = Clock(0.0, plan.axes.width_h, plan.axes.n_bins)
-    align.light_row(row, instrument, clock.regrid(curves, own.time, sampling(own.time, own.width)))
+    align.light_row(row, instrument, clock.regrid(curves, own.time, sampling(own.time, own.width), whole=True))
 
 
 def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:
