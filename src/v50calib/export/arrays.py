@@ -136,7 +136,7 @@ def to_arrays(
     ...     data = simulate_dataset(folder + "/data", planets=1, frames_fraction=0.02, seed=1)
     ...     run = calibrate(data, folder + "/run", overrides=["output.cubes=none", "runtime.scheduler=sync"]).run_dir
     ...     to_arrays(run, labels=data, n_bins=60)
-    Arrays(1 planets x 60 bins of 450 s x 283 channels, labels of 1)
+    Arrays(1 planets x 60 bins of 452 s x 283 channels, labels of 1)
     """
     for name, value, words in (("visits", visits, Visits), ("clock", clock, From), ("curves", curves, Curves)):
         if value not in words.__args__:  # type: ignore[attr-defined]
@@ -194,8 +194,8 @@ def open_arrays(folder: Path_) -> Arrays:
     try:
         about = json.loads((path / ARRAYS).read_text(encoding="utf-8"))
         there = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in about["arrays"]}
-        whole = {name: np.array(array) if name in _OTHERS else array for name, array in there.items()}
-        return Arrays(**({"labels": None} | whole), notes=tuple(about["notes"]))
+        whole: dict[str, Any] = {name: np.array(array) if name in _OTHERS else array for name, array in there.items()}
+        return Arrays(**{"labels": None, **whole}, notes=tuple(about["notes"]))
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise StoreError(f"the arrays in '{folder}' are damaged ({exc}): export them again") from exc
 
