@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
     "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
-    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted"},
+    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted", "uncertainty"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema", "untrusted"},
     "plot": BASE | {"kernels", "schema", "qc"},
@@ -51,13 +51,13 @@ ALLOWED: dict[str, set[str]] = {
     # a run while it goes on; what is made of one afterwards
     "runtime": DATA
     | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
-    "export": BASE | {"schema", "kernels", "io", "runs", "untrusted", "safety"},
+    "export": BASE | {"schema", "kernels", "io", "runs", "runtime", "engine", "uncertainty", "untrusted", "safety"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
     "simulate": DATA | {"kernels", "processes", "tables", "untrusted"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
-    "__init__": {"errors", "io", "pipeline", "runs", "runtime", "safety"},
+    "__init__": {"errors", "export", "io", "pipeline", "runs", "runtime", "safety"},
     "__main__": {"cli"},
 }
 #: sub-folders of `stages` that every stage may import: none of them is a stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -55,14 +56,32 @@ def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: 
     assert "0 calibrated, 3 already complete, 0 failed" in said
 
 
-def test_the_session_ends_in_a_submission(kaggle: ModuleType, mounted: Path, dataset: Path, tmp_path: Path) -> None:
-    """Lean products, truth found beside the data: a row for each planet, and a score."""
+def test_the_session_ends_in_a_submission(
+    kaggle: ModuleType, mounted: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lean products, truth found beside the data: a row for each planet, and a score; then arrays and a model of one's own."""
     out = tmp_path / "run"
     assert kaggle.main(["--mounted", str(mounted), "--out", str(out), "runtime.scheduler=sync"]) == 0
     predictions, truth = read_predictions(out / "submission.csv"), read_truth(dataset / "train.csv")
     assert set(predictions.ids) == set(truth.ids)
     rows = [truth.ids.index(i) for i in predictions.ids]
     assert (abs(predictions.mu - truth.y[rows]) < 6 * predictions.sigma).mean() > 0.95
+    the_page_goes_on(out, dataset, tmp_path, monkeypatch, capfd)
+
+
+def the_page_goes_on(run: Path, data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The page's block, but for its two locations: lean products to arrays, a ridge regression, a score, predictions."""
+    page = (ROOT / "docs" / "how-to" / "kaggle.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    for there, here in (("/kaggle/working/run", run), ("/kaggle/input/ariel-data-challenge-2025", data)):
+        assert there in block
+        block = block.replace(there, str(here))
+    monkeypatch.chdir(folder)
+    capfd.readouterr()
+    exec(compile(block, "kaggle.md", "exec"), {"__name__": "page"})
+    said = capfd.readouterr().out
+    assert re.match(r"Arrays\(2 planets x \d+ bins of \d+ s x 283 channels, labels of 2\)\nscore ", said)
+    assert set(read_predictions(folder / "ridge.csv").ids) == set(read_truth(data / "train.csv").ids)
 
 
 def test_a_broken_limit_stops_before_the_run(kaggle: ModuleType, mounted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

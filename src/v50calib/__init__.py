@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from v50calib.safety.compiled import use_private_cache
 
 if TYPE_CHECKING:
+    from v50calib.export.arrays import open_arrays, to_arrays
     from v50calib.io.visit import open_visit
     from v50calib.pipeline import Pipeline
     from v50calib.runs.calibrated import open_calibrated
@@ -20,7 +21,18 @@ if TYPE_CHECKING:
     from v50calib.runs.folding import fold, river
     from v50calib.runtime.batch import calibrate
 
-__all__ = ["Pipeline", "bin_depths", "calibrate", "covariance", "fold", "open_calibrated", "open_visit", "river"]
+__all__ = [
+    "Pipeline",
+    "bin_depths",
+    "calibrate",
+    "covariance",
+    "fold",
+    "open_arrays",
+    "open_calibrated",
+    "open_visit",
+    "river",
+    "to_arrays",
+]
 
 # before numba is imported, which reads it then
 use_private_cache()
@@ -31,9 +43,11 @@ _HOME = {
     "calibrate": "v50calib.runtime.batch",
     "covariance": "v50calib.runs.depths",
     "fold": "v50calib.runs.folding",
+    "open_arrays": "v50calib.export.arrays",
     "open_calibrated": "v50calib.runs.calibrated",
     "open_visit": "v50calib.io.visit",
     "river": "v50calib.runs.folding",
+    "to_arrays": "v50calib.export.arrays",
 }
 
 

@@ -71,6 +71,8 @@ CHANNELS: dict[str, slice] = {"FGS1": slice(0, 1), "AIRS-CH0": slice(1, N_CHANNE
 CHUNK_FRAMES = {"AIRS-CH0": 450, "FGS1": 5400}
 #: attribute of a visit of any other detector: its facts, as JSON
 DETECTOR_ATTR = "detector"
+#: attribute of a visit the dataset of which lacks a table: what is done without, sentences with this between them
+NOTES_ATTR, NOTES_BETWEEN = "input_notes", "; also "
 #: bytes of uint16 frames in a time chunk of a detector that has no measured chunk size
 CHUNK_BYTES = 10_000_000
 

@@ -20,7 +20,7 @@ from v50calib.errors import ConfigError, StoreError
 from v50calib.export import write as module
 from v50calib.export.write import export, plan_export
 
-WHAT = ("lightcurves", "cubes", "spectra")
+WHAT = ("lightcurves", "normalized", "cubes", "spectra")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_round_trip(run: Path, tmp_path: Path, what: str, fmt: str) -> None:
         check(what, got, row, channels, ds)
     row, channels = place(got, (gone(run).parts[-3], 0, "FGS1"))
     assert not got["mask"][row][..., channels].any()
-    value = {"lightcurves": "photometry", "cubes": "cube", "spectra": "transit_depth"}[what]
+    value = {"lightcurves": "photometry", "normalized": "trace_norm", "cubes": "cube", "spectra": "transit_depth"}[what]
     assert np.isnan(got[value][row][..., channels]).all()
     assert got["mask"][row][..., 1:].any()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -84,13 +84,20 @@ def check(what: str, got: dict[str, NDArray[Any]], row: int, channels: slice, ds
         number = np.histogram(ds.time.values, edges)[0]
         np.testing.assert_array_equal(got["count"][row, :, channels], np.repeat(number[:, None], mean.shape[1], 1))
         np.testing.assert_allclose(got["photometry"][row, :, channels], mean, rtol=2e-7)
-        normal = binned_statistic(ds.time.values, ds.trace_norm.values.astype(float).T, "mean", edges).statistic.T
-        np.testing.assert_allclose(got["trace_norm"][row, :, channels], normal, rtol=2e-7)
+        assert "trace_norm" not in got
+        outside = np.abs(got["time"] - float(ds.mid_transit_time)) > 0.6 * float(ds.transit_duration)
+        light, var = got["light"][row, :, channels], got["light_var"][row, :, channels]
+        assert 0.8 < np.sqrt(np.nanmean((light[outside] - 1.0) ** 2 / var[outside])) < 1.1
         total = binned_statistic(ds.time.values, ds.photometry_var.values.astype(float).T, "sum", edges).statistic.T
         np.testing.assert_allclose(got["photometry_var"][row, :, channels], total / number[:, None] ** 2, rtol=2e-7)
         np.testing.assert_array_equal(got["mask"][row, :, channels], np.isfinite(mean))
         flags = np.bitwise_or.reduce(ds.photometry_dq.values, axis=0)
         np.testing.assert_array_equal(np.bitwise_or.reduce(got["dq"][row, :, channels], axis=0), flags)
+        return
+    if what == "normalized":
+        normal = binned_statistic(ds.time.values, ds.trace_norm.values.astype(float).T, "mean", edges).statistic.T
+        np.testing.assert_allclose(got["trace_norm"][row, :, channels], normal, rtol=2e-7)
+        np.testing.assert_array_equal(got["mask"][row, :, channels], np.isfinite(normal))
         return
     cube = ds.cds_binned.values.astype(float)
     narrow = np.nansum(cube, axis=2, keepdims=True) if channels.start == 0 else cube[:, :, 320:38:-1]
@@ -106,7 +113,7 @@ def check(what: str, got: dict[str, NDArray[Any]], row: int, channels: slice, ds
         np.testing.assert_allclose(np.nansum(got["fgs1"][row].astype(float)), np.nansum(cube), rtol=1e-6)
 
 
-@pytest.mark.parametrize("what", ["lightcurves", "spectra"])
+@pytest.mark.parametrize("what", ["lightcurves", "normalized", "spectra"])
 def test_csv_has_a_line_for_each_value_that_is_there(run: Path, tmp_path: Path, what: str) -> None:
     assert invoke(run, tmp_path / "o.csv", "--what", what, "--format", "csv", "--bin-s", "900").exit_code == 0
     assert invoke(run, tmp_path / "o.npz", "--what", what, "--format", "npz", "--bin-s", "900").exit_code == 0
@@ -114,7 +121,7 @@ def test_csv_has_a_line_for_each_value_that_is_there(run: Path, tmp_path: Path, 
     with (tmp_path / "o.csv").open(newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert len(lines) == got["mask"].sum()
-    value = "trace_norm" if what == "lightcurves" else "transit_depth"
+    value = {"lightcurves": "light", "normalized": "trace_norm", "spectra": "transit_depth"}[what]
     kind = got[value].dtype.type
     assert [kind(line[value]) for line in lines] == got[value][got["mask"]].tolist()
     assert {line["planet_id"] for line in lines} == set(got["planet_id"].tolist())
@@ -190,7 +197,7 @@ def test_an_export_that_fails_leaves_what_was_there(run: Path, tmp_path: Path, m
     chunk.write_bytes(chunk.read_bytes()[:100])
     monkeypatch.setattr("v50calib.export.grid.BLOCK_BYTES", 1)
     with pytest.raises(StoreError, match=r"trace_norm of product .* is damaged.*verify --quarantine"):
-        export(copy, old, "lightcurves", fmt, overwrite=True)  # type: ignore[arg-type]
+        export(copy, old, "normalized", fmt, overwrite=True)  # type: ignore[arg-type]
     assert old.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]
 

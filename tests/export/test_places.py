@@ -112,7 +112,7 @@ def test_the_run_and_what_holds_it_stay(whole_run: Path, tmp_path: Path) -> None
     assert content(copy) == before
 
 
-@pytest.mark.parametrize("what", ["lightcurves", "spectra", "planets"])
+@pytest.mark.parametrize("what", ["lightcurves", "normalized", "spectra", "planets"])
 def test_every_export_replaces_every_other(whole_run: Path, tmp_path: Path, what: str) -> None:
     """Each format after each: an export is known as one whatever its format."""
     out = tmp_path / "out"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from v50calib import calibrate
-from v50calib.runtime.planets import observation
+from v50calib.runtime.observations import observation
 
 
 def test_products_of_an_older_version_are_fitted(dataset: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from v50calib.cli.arguments import AS_JSON, LOCATION, OVERWRITE, DataCommand, one_of
+from v50calib.cli.arguments import AS_JSON, FILE, LOCATION, OVERWRITE, DataCommand, one_of
 from v50calib.errors import ConfigError
 from v50calib.io.storage.location import Location
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from v50calib.export.align import What
-    from v50calib.export.write import Format
     from v50calib.runs.verify import Verification
 
 
@@ -65,12 +65,15 @@ def verify(run_dir: Location, quarantine: bool, as_json: bool) -> None:
 
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
-@click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
+@click.option("--truth", type=LOCATION, default=None, help="True depths to compare with: train.csv, or a dataset's folder.")
 @AS_JSON
 def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
     """Table of a run: depth, noise over the photon limit and seconds of each visit."""
+    from v50calib.cli.shown import say_refused
     from v50calib.runs.summary import rows
+    from v50calib.runs.truth import read_depths
 
+    say_refused(read_depths(truth).notes)
     _show(rows(run_dir, truth), as_json, _print_summary)
 
 
@@ -114,7 +117,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
-@click.option("--truth", type=LOCATION, default=None, help="Simulated dataset (with truth.json) to compare with.")
+@click.option("--truth", type=LOCATION, default=None, help="True depths to compare with: train.csv, or a dataset's folder.")
 @OVERWRITE
 def report(run_dir: Location, out: Location | None, limit: int, truth: Location | None, overwrite: bool) -> None:
     """One HTML page of the run in RUN_DIR: summary, all visits ranked by reasons to distrust them, figures.
@@ -122,8 +125,11 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
     The page needs no network and no other file. It can be made during the run.
     """
     from v50calib.cli.progress import counter
+    from v50calib.cli.shown import say_refused
     from v50calib.report import write_report
+    from v50calib.runs.truth import read_depths
 
+    say_refused(read_depths(truth).notes)
     with counter("report") as step:
         made = write_report(run_dir, out, limit=limit, truth=truth, overwrite=overwrite, progress=step)
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
@@ -132,13 +138,20 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.argument("out")
-@one_of("--what", words=("lightcurves", "cubes", "spectra", "planets"), help="Content of the grid.")
-@one_of("--format", "fmt", words=("zarr", "netcdf", "npz", "hdf5", "csv"), help="Format of OUT.")
+@one_of("--what", words=("lightcurves", "normalized", "cubes", "spectra", "planets"), help="Content of the grid.")
+@one_of("--format", "fmt", words=("zarr", "netcdf", "npz", "hdf5", "csv", "npy"), help="Format of OUT; npy: arrays for training.")
 @click.option(
     "--bin-s", type=float, default=None, help="Width of a time bin, s.  [default: the run's output.bin_s, or its sampling if slower]"
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if an export made it; anything else stays.")
-def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | None, overwrite: bool) -> None:
+@click.option("--labels", type=FILE, default=None, help="npy: true spectra, train.csv or a folder that holds it.")
+@one_of("--visits", words=("combined", "stacked"), help="npy: a row a planet, or a row a visit.")
+@one_of("--clock", words=("mid_transit", "start"), help="npy: hours from each visit's mid-transit, or since its first stamp.")
+@click.option("--n-bins", type=click.IntRange(min=1), default=None, help="npy: bins of time.  [default: those of the light curves]")
+def export(
+    run_dir: Location, out: str, what: What, fmt: Any, bin_s: float | None, overwrite: bool, labels: Path | None, visits: Any, clock: Any,
+    n_bins: int | None,
+) -> None:  # fmt: skip
     """Write all visits of RUN_DIR to OUT on one grid: visit, time bin, wavelength (FGS1 first, then AIRS-CH0 ascending).
 
     planets: a row for each planet, one fit of all its visits and instruments; fits that are missing or older than their visits are made
@@ -148,6 +161,13 @@ def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | 
     from v50calib.export.write import check_out, plan_export
     from v50calib.export.write import export as write
 
+    if fmt == "npy":
+        if what != "lightcurves" or bin_s is not None:
+            raise ConfigError("--format npy holds light curves in --n-bins bins: leave --what and --bin-s out, or give another --format")
+        _write_arrays(run_dir, out, labels, visits, clock, n_bins, overwrite)
+        return
+    if labels is not None or n_bins is not None or visits != "combined" or clock != "mid_transit":
+        raise ConfigError("--labels, --visits, --clock and --n-bins are of --format npy: add it, or leave them out")
     check_out(out, overwrite=overwrite)
     plan = plan_export(run_dir, what, fmt, bin_s=bin_s, fits=_fits(run_dir) if what == "planets" else None)
     rows = "planets have a fit" if what == "planets" else "visits have products"
@@ -157,6 +177,20 @@ def export(run_dir: Location, out: str, what: What, fmt: Format, bin_s: float | 
     with counter("export") as step:
         write(run_dir, out, what, fmt, overwrite=overwrite, progress=step, plan=plan)
     click.echo(f"wrote {out}")
+
+
+def _write_arrays(
+    run_dir: Location, out: str, labels: Path | None, visits: Any, clock: Any, n_bins: int | None, overwrite: bool
+) -> None:  # fmt: skip
+    """The arrays of `to_arrays` in a folder."""
+    from v50calib.cli.progress import counter
+    from v50calib.cli.shown import say_refused
+    from v50calib.export.arrays import to_arrays
+
+    with counter("export") as step:
+        made = to_arrays(run_dir, labels, visits=visits, clock=clock, n_bins=n_bins, out=out, overwrite=overwrite, progress=step)
+    say_refused(made.notes)
+    click.echo(f"wrote {out}: {made}")
 
 
 def _fits(run_dir: Location) -> Mapping[str, xr.Dataset]:

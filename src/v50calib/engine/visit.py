@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from v50calib.kernels.arrays import Float
 from v50calib.reference import Reference, reference_from_dataset
-from v50calib.schema import STAR_PARAMETERS, Instrument, instrument_of
+from v50calib.schema import NOTES_ATTR, NOTES_BETWEEN, STAR_PARAMETERS, Instrument, instrument_of
 
 
 @dataclass
@@ -81,8 +82,18 @@ def visit_input(ds: xr.Dataset) -> VisitInput:
         wavelength_um=np.atleast_1d(np.asarray(ds["wavelength"], dtype=np.float64)),
         attrs=dict(ds.attrs),
         telemetry=telemetry_of(ds),
-        notes=star_notes(ds.attrs),
+        notes=[*star_notes(ds.attrs), *notes_of(ds.attrs)],
     )
+
+
+def notes_of(attrs: Mapping[Any, Any]) -> list[str]:
+    """What reading a visit has noted, from its attributes.
+
+    >>> notes_of({"input_notes": "one; also two"}), notes_of({})
+    (['one', 'two'], [])
+    """
+    text = str(attrs.get(NOTES_ATTR, ""))
+    return text.split(NOTES_BETWEEN) if text else []
 
 
 def telemetry_of(ds: xr.Dataset) -> dict[str, NDArray[Any]]:

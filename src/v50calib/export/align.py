@@ -7,7 +7,7 @@ The channels are those of `schema.CHANNELS`: FGS1, then AIRS-CH0 in ascending wa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from v50calib.errors import StoreError
 from v50calib.export.grid import GridVar
 from v50calib.io.storage.location import Location
+from v50calib.kernels.detrended import Detrended
 from v50calib.kernels.series import bin_mean
 from v50calib.runs.product import product_arrays
 from v50calib.schema import CALIBRATED, CHANNELS, INSTRUMENT, N_CHANNELS
 from v50calib.untrusted.json_text import load_json
 
 #: what has a row a visit, and all exports
-VisitWhat = Literal["lightcurves", "cubes", "spectra"]
-What = Literal["lightcurves", "cubes", "spectra", "planets"]
+VisitWhat = Literal["lightcurves", "normalized", "cubes", "spectra"]
+What = Literal["lightcurves", "normalized", "cubes", "spectra", "planets"]
 Row = dict[str, np.ndarray]
 #: the factor F of what the errors of channels have in common
 SHARED = "transit_depth_shared"
@@ -31,12 +32,24 @@ SHARED = "transit_depth_shared"
 NAMES = tuple(CHANNELS)
 _SCIENCE = INSTRUMENT["AIRS-CH0"].science or slice(None)
 SCALARS = (*("white_depth", "white_depth_sigma", "mid_transit_time", "mid_transit_time_sigma", "transit_duration", "transit_snr"),)
+#: curves of the planet's joint fit, transit left in
+LIGHT = {
+    "light": "flux over the baseline of the planet's joint fit, 1 out of transit",
+    "light_var": "variance of light, the baseline's included",
+    "light_baseline_var": "the baseline's part of light_var, one error in all bins of a transit",
+}
+EXTRAPOLATED = "the baseline is extrapolated through the transit: off by up to 250 ppm there, not for depths or for training; use light"
 #: variables that a product must have to be exported as …
 NEEDED: dict[VisitWhat, tuple[str, ...]] = {
-    "lightcurves": ("photometry", "photometry_var", "photometry_dq"),
+    "lightcurves": (),
+    "normalized": ("trace_norm", "trace_norm_var"),
     "cubes": ("cds_binned", "cds_binned_var_poisson", "cds_var_rnoise", "bin_time"),
     "spectra": ("transit_depth", "transit_depth_sigma"),
 }
+
+
+#: either of them makes light curves: those of the joint fit, or the flux in electrons
+FITTED, FLUX = ("fit_flux", "fit_sigma"), ("photometry", "photometry_var", "photometry_dq")
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,9 @@ def find_axes(products: Sequence[tuple[str, Location]], what: VisitWhat, bin_s: 
     width_h, last_h = bin_s / 3600, 0.0
     axis = "bin_time" if what == "cubes" else "time"
     for instrument, path in products:
-        missing = [name for name in NEEDED[what] if not (path / name / "zarr.json").is_file()]
+        missing = _missing(path, NEEDED[what])
+        if what == "lightcurves" and _missing(path, FITTED) and _missing(path, FLUX):
+            missing = [FITTED[0], FLUX[0]]
         if missing:
             raise StoreError(
                 f"{_label(path)} has no {', '.join(missing)}, which an export of {what} is made of: its profile leaves that out; "
@@ -92,6 +107,17 @@ def find_axes(products: Sequence[tuple[str, Location]], what: VisitWhat, bin_s: 
             if (path / "wavelength" / "zarr.json").is_file():
                 join_wavelength(wavelength, instrument, own_wavelength(path), _label(path))
     return Axes(int(np.floor(last_h / width_h)) + 1 if what != "spectra" else 0, width_h, wavelength)
+
+
+def _missing(path: Location, names: Sequence[str]) -> list[str]:
+    """Which of these arrays a product does not have."""
+    return [name for name in names if not (path / name / "zarr.json").is_file()]
+
+
+def kinds_of_light(products: Sequence[tuple[str, Location]]) -> tuple[bool, bool]:
+    """Whether some product has curves of the joint fit, and flux in electrons."""
+    paths = [path for _, path in products]
+    return any(not _missing(path, FITTED) for path in paths), any(not _missing(path, FLUX) for path in paths)
 
 
 def own_wavelength(path: Location) -> np.ndarray:
@@ -119,13 +145,17 @@ def shared_terms(products: Sequence[tuple[str, Location]]) -> int:
     return max((int(load_json(meta.read_text(encoding="utf-8"))["shape"][1]) for meta in metas if meta.is_file()), default=0)
 
 
-def variables(what: VisitWhat, units: dict[str, str], terms: int = 0) -> tuple[GridVar, ...]:
-    """The streamed arrays of an export; units: those of the products, which a profile may have changed; terms: columns of F.
+def variables(
+    what: VisitWhat, units: dict[str, str], terms: int = 0, light: tuple[bool, bool] = (True, True)
+) -> tuple[GridVar, ...]:  # fmt: skip
+    """The streamed arrays of an export; units: those of the products, which a profile may have changed; terms: columns of F; light: as
+    `kinds_of_light` says.
 
     >>> [(var.name, var.dims) for var in variables("spectra", {})][:2]
     [('transit_depth', ('visit', 'wavelength')), ('transit_depth_sigma', ('visit', 'wavelength'))]
     """
-    dims = {"lightcurves": ("visit", "bin", "wavelength"), "cubes": ("visit", "bin", "y", "wavelength"), "spectra": ("visit", "wavelength")}
+    curves = ("visit", "bin", "wavelength")
+    dims = {"lightcurves": curves, "normalized": curves, "cubes": ("visit", "bin", "y", "wavelength"), "spectra": ("visit", "wavelength")}
     whole = dims[what]
 
     def like(name: str, dims: tuple[str, ...], source: str, doc: str = "") -> GridVar:
@@ -141,11 +171,16 @@ def variables(what: VisitWhat, units: dict[str, str], terms: int = 0) -> tuple[G
     if what == "spectra":
         factor = (like(SHARED, (*whole, "shared"), SHARED),) if terms else ()
         return (*(like(n, whole, n) for n in NEEDED[what]), mask, *factor, *scalars)
-    if what == "lightcurves":
-        names = ("photometry", "photometry_var", "trace_norm", "trace_norm_var")
+    if what in ("lightcurves", "normalized"):
+        fitted, flux = light if what == "lightcurves" else (False, True)
+        names = FLUX[:2] if what == "lightcurves" else NEEDED[what]
         means = [like(n, whole, n, f"{CALIBRATED[n].doc}{', of the mean' if n.endswith('var') else ', mean of the bin'}") for n in names]
+        if what == "normalized":
+            means = [replace(v, attrs=v.attrs | {"comment": EXTRAPOLATED}) for v in means]
         dq = GridVar("dq", whole, np.dtype("uint32"), {"long_name": "data quality, OR over the bin"})
-        return (*means, dq, count("count", whole, "pairs with a finite flux in the bin"), mask, *scalars)
+        own = tuple(GridVar(n, whole, np.dtype("float32"), {"long_name": doc, "units": "1"}) for n, doc in LIGHT.items()) if fitted else ()
+        counted = (*means, *((dq,) if what == "lightcurves" else ()), count("count", whole, "pairs with a finite flux in the bin"))
+        return (*own, *(counted if flux else ()), mask, *scalars)
     summed, frame = "FGS1 (channel 0): summed over x", ("visit", "bin", "y", "x")
     return (
         like("cube", whole, "cds_binned", f"CDS frames summed over the bin; {summed}; AIRS-CH0: science columns"),
@@ -160,21 +195,38 @@ def variables(what: VisitWhat, units: dict[str, str], terms: int = 0) -> tuple[G
 
 
 def lightcurve_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
-    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite are left out."""
-    have = product_arrays(path, ["time", "photometry", "photometry_var", "photometry_dq", "trace_norm", "trace_norm_var"])
+    """Means over the pairs of each bin, their variance, flags and counts; pairs that are not finite are left out. `light_row` has the
+    curves of the joint fit."""
+    if "count" in row:
+        _means(row, "photometry", instrument, product_arrays(path, ["time", *FLUX]), axes)
+
+
+def normalized_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
+    """The same of curves over a baseline that was extrapolated through the transit."""
+    _means(row, "trace_norm", instrument, product_arrays(path, ["time", *NEEDED["normalized"]]), axes)
+
+
+def _means(row: Row, name: str, instrument: str, have: Row, axes: Axes) -> None:
+    if name not in have:
+        return
     bins, own = axes.index(have["time"]), CHANNELS[instrument]
-    for name in ("photometry", "trace_norm"):
-        if name not in have:
-            continue
-        # a variance counts where its value does
-        usable = np.isfinite(have[name]) & np.isfinite(have[f"{name}_var"])
-        mean, number = bin_mean(np.where(usable, have[name], np.nan), bins, axes.n_bins)
-        mean_var, _ = bin_mean(np.where(usable, have[f"{name}_var"], np.nan), bins, axes.n_bins)
-        row[name][:, own], row[f"{name}_var"][:, own] = mean, mean_var / np.maximum(number, 1)
-        if name == "photometry":
-            row["count"][:, own] = number
-    np.bitwise_or.at(row["dq"][:, own], bins[bins >= 0], have["photometry_dq"][bins >= 0])
+    # a variance counts where its value does
+    usable = np.isfinite(have[name]) & np.isfinite(have[f"{name}_var"])
+    mean, number = bin_mean(np.where(usable, have[name], np.nan), bins, axes.n_bins)
+    mean_var, _ = bin_mean(np.where(usable, have[f"{name}_var"], np.nan), bins, axes.n_bins)
+    row[name][:, own], row[f"{name}_var"][:, own] = mean, mean_var / np.maximum(number, 1)
+    row["count"][:, own] = number
+    if "photometry_dq" in have:
+        np.bitwise_or.at(row["dq"][:, own], bins[bins >= 0], have["photometry_dq"][bins >= 0])
     row["mask"][:, own] = row["count"][:, own] > 0
+
+
+def light_row(row: Row, instrument: str, curves: Detrended) -> None:
+    """Curves of the joint fit, on the grid already."""
+    own = CHANNELS[instrument]
+    for name, values in zip(LIGHT, (curves.flux, curves.noise_var + curves.baseline_var, curves.baseline_var), strict=True):
+        row[name][:, own] = values
+    row["mask"][:, own] |= np.isfinite(curves.flux)
 
 
 def cube_row(row: Row, instrument: str, path: Location, axes: Axes) -> None:
@@ -233,6 +285,7 @@ def scalar_row(row: Row, instrument: str, path: Location) -> None:
 
 ROWS: dict[VisitWhat, Callable[[Row, str, Location, Axes], None]] = {
     "lightcurves": lightcurve_row,
+    "normalized": normalized_row,
     "cubes": cube_row,
     "spectra": spectrum_row,
 }

@@ -13,12 +13,16 @@ from v50calib.io.storage.ours import HEAD, describe, head_of
 from v50calib.untrusted.json_text import load_json
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
+#: what a folder of .npy arrays says of itself
+ARRAYS = "arrays.json"
 #: bytes of a grid's description in an npz, of a line of headings in a CSV
 _META_BYTES, _LINE_BYTES = 2**24, 2**18
 _CHUNK = re.compile(r"c|c(/\d+)+|c(\.\d+)+")
 #: what the first line of a CSV is
 _HEADINGS = (
     re.compile(r"planet_id,visit_number,wavelength,time,photometry,photometry_var,trace_norm,trace_norm_var,dq,count"),
+    re.compile(r"planet_id,visit_number,wavelength,time,(light,light_var,light_baseline_var,?)?(photometry,photometry_var,dq,count)?"),
+    re.compile(r"planet_id,visit_number,wavelength,time,trace_norm,trace_norm_var,count"),
     re.compile(r"planet_id,visit_number,wavelength,transit_depth,transit_depth_sigma(,transit_depth_shared_\d+)*"),
     re.compile(r"planet_id,wavelength,notes,reasons,transit_depth,transit_depth_sigma,transit_depth_chi2(,[a-z]\w*(-CH0)?)*"),
 )
@@ -58,7 +62,11 @@ def _foreign(out: Path) -> str:
 
 
 def _foreign_in_store(out: Path) -> str:
-    """The same of a folder: a group with our mark, and in it nothing but its own arrays."""
+    """The same of a folder: a group with our mark, or arrays beside their description, and in it nothing but its own arrays."""
+    if (about := _json(out / ARRAYS)).get(MARK) == MADE_BY:
+        own_files = {ARRAYS, *(f"{name}.npy" for name in about.get("arrays", []))}
+        added = sorted(path.name for path in out.iterdir() if path.name not in own_files or not path.is_file())
+        return f"an export's folder in which '{added[0]}' was put by someone else" if added else ""
     attrs = _json(out / "zarr.json").get("attributes")
     if not isinstance(attrs, dict) or attrs.get(MARK) != MADE_BY:
         return f"{describe(out)}, which no export made"

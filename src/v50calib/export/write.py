@@ -17,6 +17,8 @@ from v50calib import dq
 from v50calib.errors import ConfigError, StoreError
 from v50calib.export import align
 from v50calib.export.align import NAMES, SHARED, Axes, VisitWhat, What
+from v50calib.export.clock import Clock, sampling
+from v50calib.export.curves import Fit, curves_of, fit_of_products
 from v50calib.export.files import CsvGrid, Hdf5Grid, NetcdfGrid, NpzGrid
 from v50calib.export.grid import Grid, GridVar, GridWriter, ZarrGrid
 from v50calib.export.made import prepare_place
@@ -29,6 +31,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import fitted_planets
+from v50calib.runtime.observations import observation
 from v50calib.safety.files import refuse_foreign_link
 from v50calib.untrusted.json_text import load_json
 
@@ -62,6 +65,8 @@ class Plan:
     fits: Fits = field(default_factory=dict)
     #: what its rows are read from, with the record that each had when it was planned
     records: dict[Location, str] = field(default_factory=dict)
+    #: of light curves: the fit of each planet, None where it has none
+    curve_fits: dict[str, Fit | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> Sequence[str]:
@@ -92,7 +97,7 @@ def plan_export(
     run_dir = locate(run_dir)
     mark = read_mark(run_dir)
     records: dict[Location, str] = {}
-    products = _products(run_dir, str(mark.get("config_hash")), records)
+    products = products_of(run_dir, str(mark.get("config_hash")), records)
     visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in manifest.read(run_dir)})
     flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
     if not flat:
@@ -107,7 +112,11 @@ def plan_export(
         grid, axes = planets_grid(planets, known, products, {"config_hash": str(mark.get("config_hash"))})
         return Plan(what, grid, axes, visits, products, planets, known, records)
     axes = align.find_axes(flat, what, bin_s if bin_s is not None else float(mark.get("output", {}).get("bin_s", 144.0)))
-    return Plan(what, _grid(what, axes, visits, products, flat, mark), axes, visits, products, records=records)
+    curve_fits = {}
+    if what == "lightcurves" and align.kinds_of_light(flat)[0]:
+        curve_fits = {planet: fit_of_products(run_dir, planet, products) for planet in sorted({planet for planet, _ in products})}
+    grid = _grid(what, axes, visits, products, flat, mark)
+    return Plan(what, grid, axes, visits, products, records=records, curve_fits=curve_fits)
 
 
 def export(
@@ -153,7 +162,7 @@ def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     return found
 
 
-def _products(run_dir: Location, config_hash: str, records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
+def products_of(run_dir: Location, config_hash: str, records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
     """Committed products by visit; the record of each goes into `records`.
 
     Raises StoreError for other instruments and for products of another config.
@@ -183,7 +192,7 @@ def _grid(
 ) -> Grid:  # fmt: skip
     units = {name: _units(flat[0][1], name) for name in ("photometry", "photometry_var", "cds_binned", "cds_binned_var_poisson")}
     terms = align.shared_terms(flat) if what == "spectra" else 0
-    streamed = align.variables(what, {name: unit for name, unit in units.items() if unit}, terms)
+    streamed = align.variables(what, {name: unit for name, unit in units.items() if unit}, terms, align.kinds_of_light(flat))
     if what == "lightcurves":
         streamed = tuple(replace(v, attrs=dq.cf_attrs() | v.attrs) if v.name == "dq" else v for v in streamed)
     present = np.array([[name in products.get(visit, {}) for name in NAMES] for visit in visits])
@@ -256,6 +265,19 @@ def _fill(plan: Plan, i: int, row: align.Row) -> None:
     for instrument, path in plan.products.get(plan.visits[i], {}).items():
         align.ROWS[plan.what](row, instrument, path, plan.axes)
         align.scalar_row(row, instrument, path)
+        if plan.curve_fits:
+            _fill_light(plan, plan.visits[i], row, instrument, path)
+
+
+def _fill_light(plan: Plan, visit: tuple[str, int], row: align.Row, instrument: str, path: Location) -> None:
+    """The curves of the planet's joint fit, where it has them."""
+    fit, given = plan.curve_fits.get(visit[0]), observation(path)
+    if fit is None or given is None or fit.why_not(visit[1], instrument):
+        return
+    stamps = [float(product_attrs(p).get("first_stamp_h", 0.0)) for n, p in plan.products[visit].items() if not fit.why_not(visit[1], n)]
+    curves, own = curves_of(given, fit, "detrended", min(stamps)), given.given
+    clock = Clock(0.0, plan.axes.width_h, plan.axes.n_bins)
+    align.light_row(row, instrument, clock.regrid(curves, own.time, sampling(own.time, own.width), whole=True))
 
 
 def _check_room(folder: Path, grid: Grid, fmt: Format) -> None:

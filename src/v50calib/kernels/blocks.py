@@ -68,7 +68,8 @@ class Depths:
 
 @dataclass(frozen=True)
 class JointFit:
-    """Orbit shared by all blocks, mid-time of each visit with errors, and the depths of each band."""
+    """Orbit shared by all blocks, mid-time of each visit with errors, and the depths of each band; darkening (band, 3): how far u1, its
+    slope along `Band.position` and u2 are from the prior's."""
 
     shape: Shape
     t0: Float
@@ -79,3 +80,4 @@ class JointFit:
     chi2: float
     converged: bool
     cost: float = np.inf
+    darkening: Float = field(default_factory=lambda: np.zeros((0, 3)))

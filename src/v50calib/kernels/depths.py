@@ -25,7 +25,7 @@ from v50calib.kernels.joint_shapes import (
     Reduced,
     curves_of,
     eliminate,
-    interpolation,
+    nodes_of,
     root_of,
     slopes_into,
 )
@@ -34,8 +34,6 @@ from v50calib.kernels.red_noise import red_noise, transit_bins
 from v50calib.kernels.shift_noise import BIAS_KNOWN, shift_bias, shift_noise
 from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 
-#: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
-NODES = 9
 #: a fit has converged when no parameter has moved by more than this share of its error: the step after is far smaller
 CONVERGED, MOST_STEPS, MOST_HALVINGS = 0.1, 25, 6
 #: standard deviations of a reduced chi² beyond which it is no chance
@@ -135,11 +133,11 @@ class _Terms:
     pull: Float
 
 
-def _beyond_chance(chi2: Float, freedom: Float) -> Float:
+def beyond_chance(chi2: Float, freedom: Float) -> Float:
     """Factor on the variance of each channel (channel,): its own reduced chi² where it stands out of chance, else the band's median; not
     below 1. Every channel's own, cut at 1, would widen errors by what chance leaves above 1.
 
-    >>> _beyond_chance(np.array([0.9, 1.1, 1.06, 2.0, 0.9, 0.9, 0.94]), np.full(7, 200.0)).round(2)
+    >>> beyond_chance(np.array([0.9, 1.1, 1.06, 2.0, 0.9, 0.9, 0.94]), np.full(7, 200.0)).round(2)
     array([1., 1., 1., 2., 1., 1., 1.])
     """
     seen = np.isfinite(chi2) & (chi2 > 0)
@@ -147,7 +145,7 @@ def _beyond_chance(chi2: Float, freedom: Float) -> Float:
     return np.where(chi2 > whole + STANDS_OUT * np.sqrt(2.0 / freedom), chi2, whole)
 
 
-def _drift_of(block: Block, band: Band) -> Drift | None:
+def drift_of(block: Block, band: Band) -> Drift | None:
     """What the channels of a block drift by together; None where none of its terms has a prior, or it has one channel."""
     if block.ridge is None or band.position.size < 2 or not (block.ridge > 0).any():
         return None
@@ -165,17 +163,8 @@ class _Problem:
         # written anew at every step: memory of this size costs more to get than to fill
         self.by_theta = [np.empty((6, *block.flux.shape)) for block in blocks]
         self.flux = [np.where(weight > 0, block.flux, 0.0) for block, weight in zip(blocks, self.weights, strict=True)]
-        self.nodes, self.mix, self.nearest, self.at_node = [], [], [], []
-        for band in bands:
-            n = band.position.size
-            nodes = np.linspace(-1.0, 1.0, NODES if n > NODES else 1) if n > 1 else np.zeros(1)
-            at = np.zeros(n) if nodes.size == 1 else (band.position + 1.0) / 2.0 * (NODES - 1)
-            order = np.argsort(band.position)
-            self.nodes.append(nodes)
-            self.mix.append(interpolation(nodes, at))
-            self.nearest.append(np.clip(np.round(at).astype(int), 0, nodes.size - 1))
-            self.at_node.append(np.stack([np.interp(nodes, band.position[order], d[order]) for d in band.darkening]))
-        self.drift = [_drift_of(block, bands[block.band]) for block in blocks]
+        self.nodes = [nodes_of(band) for band in bands]
+        self.drift = [drift_of(block, bands[block.band]) for block in blocks]
         drifts = [drift.terms.size * drift.course.shape[1] if drift is not None else 0 for drift in self.drift]
         self.centre = np.concatenate([[prior.a[0], prior.b[0]], t0, np.zeros(3 * len(bands) + sum(drifts))])
         inverse = [1.0 / prior.a[1] ** 2, 1.0 / prior.b[1] ** 2, *([FIXED if fix_t0 else 0.0] * visits)]
@@ -220,10 +209,7 @@ class _Problem:
         if drift is not None:
             local = local.copy()
             local[:, drift.terms] += drift.coefficients(theta[6:])
-        curves = curves_of(
-            self.models[i], self.shape, theta, state.depth[block.band], self.nodes[block.band],
-            self.nearest[block.band], self.at_node[block.band], self.mix[block.band],
-        )  # fmt: skip
+        curves = curves_of(self.models[i], self.shape, theta, state.depth[block.band], self.nodes[block.band])
         if block.additive:
             level = 1.0 + block.design[:, :1] * local[:, 0]
             model = level * curves.base + product(block.design[:, 1:], local[:, 1:].T)
@@ -239,7 +225,7 @@ class _Problem:
 
     def _block(self, i: int, light: _Light, state: _State) -> Reduced:
         block, weight, by_theta = self.blocks[i], self.weights[i], self.by_theta[i]
-        slopes_into(by_theta, self.models[i], light.curves, self.nodes[block.band], self.mix[block.band])
+        slopes_into(by_theta, self.models[i], light.curves, self.nodes[block.band])
         by_theta *= light.level
         lit = light.curves.base * weight
         columns = Columns(block.design, lit, weight if block.additive else lit)
@@ -322,7 +308,7 @@ class _Problem:
         factor = max(factors, default=1.0)
         out = []
         for j, band in enumerate(self.bands):
-            scatter = _beyond_chance(excess[j], counts[j])
+            scatter = beyond_chance(excess[j], counts[j])
             known = self._known[j] * scatter
             alike = np.zeros((band.position.size, len(self.bands)))
             alike[:, j] = self._alike(j, terms.blocks, factors, scatter)
@@ -344,7 +330,8 @@ class _Problem:
         errors = factor * np.sqrt(np.maximum(np.diag(self._cov), 0.0))
         chi2_all = float(np.mean(np.concatenate(excess)))
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
-        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost)
+        darkening = state.theta[2 + visits : 2 + visits + 3 * len(self.bands)].reshape(-1, 3).copy()
+        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost, darkening)
 
     def _alike(self, band: int, blocks: list[Reduced], factors: list[float], excess: Float) -> float:
         """Depth error of a band that noise common to its channels leaves: by how much their mean scatters more than their own noise,

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from v50calib.kernels.arrays import Float, Index
+from v50calib.kernels.blocks import Band
 from v50calib.kernels.products import product
 from v50calib.kernels.transit import Model, Shape, radius_ratio
 
+#: wavelengths at which the transit shape is evaluated; between them it is interpolated linearly
+NODES = 9
 #: finite-difference steps of t0 [h], a/R* (relative), b, u
 STEP_T0, STEP_A, STEP_B, STEP_U = 1e-3, 2e-3, 2e-3, 5e-3
 #: depths at which the model is evaluated; a channel beyond them is reached by the Taylor step from its node
@@ -174,6 +177,32 @@ def interpolation(nodes: Float, at: Float) -> Float:
 
 
 @dataclass(frozen=True)
+class Nodes:
+    """Where along wavelength a band's shapes are evaluated: positions (nodes,) in [-1, 1]; darkening (2, nodes) there; mix (nodes, channel)
+    of the interpolation; nearest (channel,) node."""
+
+    position: Float
+    darkening: Float
+    mix: Float
+    nearest: Index
+
+
+def nodes_of(band: Band) -> Nodes:
+    """The nodes of a band's channels; of one channel a single one.
+
+    >>> one = nodes_of(Band(np.zeros(1), np.array([[0.3], [0.2]]), 0.1, 0.1))
+    >>> one.position, one.darkening.ravel(), one.mix
+    (array([0.]), array([0.3, 0.2]), array([[1.]]))
+    """
+    n = band.position.size
+    position = np.linspace(-1.0, 1.0, NODES if n > NODES else 1) if n > 1 else np.zeros(1)
+    at = np.zeros(n) if position.size == 1 else (band.position + 1.0) / 2.0 * (NODES - 1)
+    order = np.argsort(band.position)
+    darkening = np.stack([np.interp(position, band.position[order], d[order]) for d in band.darkening])
+    return Nodes(position, darkening, interpolation(position, at), np.clip(np.round(at).astype(int), 0, position.size - 1))
+
+
+@dataclass(frozen=True)
 class Curves:
     """Transit T and dT/dd of every channel, (n, channel); the shapes at the nodes and their curves (n, nodes)."""
 
@@ -187,22 +216,20 @@ def _curves(model: Model, shapes: list[Shape]) -> Float:
     return np.stack([model(one) for one in shapes], axis=1)
 
 
-def curves_of(
-    model: Model, shape: Shape, theta: Float, depth: Float, nodes: Float, nearest: Index, darkening: Float, mix: Float
-) -> Curves:  # fmt: skip
-    """Transit T and dT/dd: second-order Taylor steps in depth from the nodes, interpolated.
+def curves_of(model: Model, shape: Shape, theta: Float, depth: Float, nodes: Nodes) -> Curves:
+    """Transit T and dT/dd: second-order Taylor steps in depth from the nodes, interpolated. theta: t0, a, b, u1, slope of u1, u2.
 
     Further than NEAR from its node a channel's depth is noise, not spectrum: the step goes on as a straight line, so that a depth with
     an error as large as itself scatters evenly, and its error does not depend on where it fell.
     """
-    node_depth = _node_depths(depth, nearest, nodes.size)
+    node_depth = _node_depths(depth, nodes.nearest, nodes.position.size)
     near = NEAR * node_depth
     low, high = node_depth - near, node_depth + near
 
     def at(depths: Float) -> list[Shape]:
-        return [_at_node(shape, theta, darkening[:, j], s, float(depths[j])) for j, s in enumerate(nodes)]
+        return [_at_node(shape, theta, nodes.darkening[:, j], s, float(depths[j])) for j, s in enumerate(nodes.position)]
 
-    here = at(node_depth)
+    mix, here = nodes.mix, at(node_depth)
     t_low, value, t_high = _curves(model, at(low)), _curves(model, here), _curves(model, at(high))
     slope = (t_high - t_low) / (high - low)
     curve = (t_high - 2 * value + t_low) / near**2
@@ -213,7 +240,7 @@ def curves_of(
     return Curves(base, product(slope, mix) + product(curve, mix * bent), here, value)
 
 
-def slopes_into(out: Float, model: Model, curves: Curves, nodes: Float, mix: Float) -> None:
+def slopes_into(out: Float, model: Model, curves: Curves, nodes: Nodes) -> None:
     """dT/dθ of every channel, interpolated from the nodes, into `out` (6, n, channel).
 
     Shapes that differ in limb darkening alone are asked for first: the model knows the planet's course from `curves_of`.
@@ -225,5 +252,5 @@ def slopes_into(out: Float, model: Model, curves: Curves, nodes: Float, mix: Flo
     da = STEP_A * here[0].a
     by_a = (_curves(model, [replace(one, a=one.a + da) for one in here]) - value) / da
     by_b = (_curves(model, [replace(one, b=one.b + STEP_B) for one in here]) - value) / STEP_B
-    for slope, by_channel in zip(((later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes * by_u1, by_u2), out, strict=True):
-        product(slope, mix, by_channel)
+    for slope, by_channel in zip(((later - earlier) / (2 * STEP_T0), by_a, by_b, by_u1, nodes.position * by_u1, by_u2), out, strict=True):
+        product(slope, nodes.mix, by_channel)

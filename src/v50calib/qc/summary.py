@@ -11,6 +11,9 @@ from v50calib.errors import DataError
 from v50calib.schema import CHANNELS
 from v50calib.untrusted.json_text import load_json
 
+#: what a simulated dataset says of itself
+FILE = "truth.json"
+
 
 class Folder(Protocol):
     """A dataset's root: a pathlib.Path, or a key in an object store."""
@@ -19,9 +22,9 @@ class Folder(Protocol):
 
 
 def _read_truth(root: Folder) -> dict[str, Any]:
-    path = root / "truth.json"
+    path = root / FILE
     if not path.is_file():
-        raise DataError(f"'{root}' has no truth.json: --truth takes a folder made by 'v50calib simulate'")
+        raise DataError(f"'{root}' has no {FILE}: --truth takes a folder made by 'v50calib simulate'")
     content: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
     return content
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, locate, replace_bytes
 from v50calib.io.storage.ours import is_page, refuse_to_overwrite
 from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULES
-from v50calib.qc.summary import load_spectra, load_truth
 from v50calib.report.figures import Image, draw_visit
 from v50calib.report.planets import planet_rows
 from v50calib.report.profile import SHOWN as DIFFERENCES
@@ -27,6 +26,7 @@ from v50calib.report.visits import Visit, collect, facts
 from v50calib.runs.directory import MARK, read_mark
 from v50calib.runs.product import open_product
 from v50calib.runs.status import status
+from v50calib.runs.truth import read_depths
 
 NAME = "report.html"
 #: visits with figures unless the caller says otherwise
@@ -70,19 +70,24 @@ def write_report(
 
     out     default: RUN_DIR/report.html
     limit   figures are drawn of at most this many of the least trusted visits, and of the first planet's first visit
-    truth   a simulated dataset, whose depths are shown beside the recovered ones
+    truth   train.csv, a folder that holds it, or a simulated dataset: depths that are shown beside the recovered ones
     overwrite  replace a file that is no page of this program
 
     The run may still be running. Raises StoreError where `run_dir` is no run directory, the page cannot be written or something else is
-    in its place, DataError where `truth` has no truth.json.
+    in its place, DataError where `truth` cannot be read or is of other planets.
     """
     run_dir = locate(run_dir)
     path = locate(out) if out is not None else run_dir / NAME
     known = read_mark(run_dir)
     refuse_to_overwrite(path, is_page, "a page", overwrite=overwrite, within=run_dir)
-    depths, spectra = (load_truth(locate(truth)), load_spectra(locate(truth))) if truth is not None else ({}, {})
-    visits = collect(run_dir, depths)
-    sections = _sections(_chosen(visits, limit), visits, spectra, progress)
+    known_depths = read_depths(locate(truth) if truth is not None else None)
+    visits = collect(run_dir, known_depths.white)
+    if truth is not None:
+        known_depths.refuse_strangers(visit.entry.planet_id for visit in visits)
+        for visit in visits:
+            entry = visit.entry
+            visit.truth_ppm = 1e6 * known_depths.white_depth(entry.planet_id, entry.visit, entry.instrument, visit.product)
+    sections = _sections(_chosen(visits, limit), visits, known_depths.spectra, progress)
     page = _render(run_dir, known, visits, sections, truth is not None)
     _write(path, page)
     return Report(path, len(visits), len(sections), len(page))
@@ -98,7 +103,7 @@ def _chosen(visits: list[Visit], limit: int) -> list[Visit]:
     return chosen
 
 
-def _sections(chosen: list[Visit], visits: list[Visit], spectra: dict[str, np.ndarray], progress: Progress | None) -> list[Section]:
+def _sections(chosen: list[Visit], visits: list[Visit], spectra: Mapping[str, np.ndarray], progress: Progress | None) -> list[Section]:
     sections = []
     for i, visit in enumerate(chosen):
         assert visit.product is not None

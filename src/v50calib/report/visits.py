@@ -42,7 +42,7 @@ class Visit:
 def collect(run_dir: Location, truth: Mapping[tuple[str, int, str], float]) -> list[Visit]:
     """All visits of the manifest and all committed products, the least trusted first.
 
-    truth: white depths of a simulated dataset. Raises StoreError where a product cannot be opened.
+    truth: white depths, where they are known. Raises StoreError where a product cannot be opened.
     """
     store = run_dir / PRODUCTS
     # a run that has no product yet has no store either

@@ -1,23 +1,32 @@
-"""Rows of the run summary: numbers of the products, seconds from the manifest, truth of a simulated dataset."""
+"""Rows of the run summary: numbers of the products, seconds from the manifest, the truth where it is known."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from v50calib.io.storage.location import Location
-from v50calib.qc.summary import load_truth, row
+from v50calib.qc.summary import row
 from v50calib.runs import manifest
-from v50calib.runs.calibrated import calibrated_visits
+from v50calib.runs.calibrated import PRODUCTS, calibrated_visits
 from v50calib.runs.directory import refuse_other_directory
+from v50calib.runs.truth import read_depths
 
 
 def rows(run_dir: Location, truth_root: Location | None = None) -> list[dict[str, Any]]:
-    """One row per product of a run, in order of planet. Raises StoreError where `run_dir` is no run directory."""
+    """One row per product of a run, in order of planet. truth_root: as for `runs.truth.read_depths`.
+
+    Raises StoreError where `run_dir` is no run directory, DataError for a truth that cannot be read or is of other planets.
+    """
     refuse_other_directory(run_dir)
-    truth = load_truth(truth_root) if truth_root is not None else {}
+    truth = read_depths(truth_root)
     seconds = {e.label: e.seconds for e in manifest.read(run_dir)}
     found = []
     for ds in calibrated_visits(run_dir):
         key = (str(ds.attrs["planet_id"]), int(ds.attrs["visit"]), str(ds.attrs["instrument"]))
-        found.append(row(ds, seconds.get("{}/{}/{}".format(*key), float("nan")), truth.get(key)))
+        label = "{}/{}/{}".format(*key)
+        depth = truth.white_depth(*key, run_dir / PRODUCTS / label) if truth_root is not None else float("nan")
+        found.append(row(ds, seconds.get(label, float("nan")), depth if math.isfinite(depth) else None))
+    if truth_root is not None:
+        truth.refuse_strangers(str(one["planet_id"]) for one in found)
     return sorted(found, key=lambda r: (r["planet_id"], r["visit"], r["instrument"]))

@@ -26,6 +26,7 @@ from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.directory import check_writable
 from v50calib.runtime.environment import KernelCache, kernel_cache
+from v50calib.runtime.inputs import input_notes
 from v50calib.runtime.queues import SUBMIT
 from v50calib.safety.compiled import damaged_files, fault
 
@@ -72,7 +73,7 @@ def examine(data: Location | None = None, out: Location | None = None, cache: Ke
     what `kernel_cache` said, asked before this module is imported, which needs the kernels.
     """
     return Report(
-        [*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(cache or kernel_cache()), _dataset(data)]
+        [*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(cache or kernel_cache()), *_dataset(data)]
     )
 
 
@@ -192,8 +193,8 @@ def _numba_cache(cache: KernelCache) -> Check:
     return Check("numba cache", "ok", f"{cache.folder} is writable, and by nobody else")
 
 
-def _dataset(data: Location | None) -> Check:
-    """What kind of root the dataset is and what it holds."""
+def _dataset(data: Location | None) -> Iterator[Check]:
+    """What kind of root the dataset is, what it holds, and which tables it lacks."""
     given = data if data is not None else os.environ.get("DATA_DIR", "data")
     try:
         location = locate(given)
@@ -203,14 +204,18 @@ def _dataset(data: Location | None) -> Check:
     except (V50CalibError, OSError) as exc:
         remedy = "--data FOLDER, or export DATA_DIR=FOLDER, or: v50calib simulate data --planets 2 --frames-fraction 0.05"
         unanswered = "://" in str(given) and not isinstance(exc, DataError)
-        return Check("dataset", "note" if data is None else "problem", str(exc), CREDENTIALS if unanswered else remedy)
+        yield Check("dataset", "note" if data is None else "problem", str(exc), CREDENTIALS if unanswered else remedy)
+        return
     planets = {key.planet_id for key in keys}
     visits = {(key.planet_id, key.visit) for key in keys}
     if not keys:
-        return Check("dataset", "problem", f"{location} holds no visit", "download the data again, or give another --data")
+        yield Check("dataset", "problem", f"{location} holds no visit", "download the data again, or give another --data")
+        return
     numbers = f"planets: {len(planets)}, visits: {len(visits)}, instruments: {', '.join(_instruments(keys))}"
     note = "; ".join(passed_over_note(location))
-    return Check("dataset", "note" if note else "ok", f"{location}: {root.kind}, {numbers}", note)
+    yield Check("dataset", "note" if note else "ok", f"{location}: {root.kind}, {numbers}", note)
+    for note in input_notes(root, keys):
+        yield Check("dataset tables", "note", note, "runs work without it; every product says so in its notes")
 
 
 def _instruments(keys: list[Any]) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 from v50calib.config.models import RunConfig
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import DataError
+from v50calib.io.catalog import open_root
 from v50calib.io.folders import passed_over_note
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location, check_answers
@@ -35,6 +36,7 @@ from v50calib.runs.manifest import Entry
 from v50calib.runtime.batch import calibrate, make_jobs, plan
 from v50calib.runtime.bookkeeping import Progress
 from v50calib.runtime.cluster import n_workers, open_client
+from v50calib.runtime.inputs import input_notes
 
 #: visits (of both instruments) in the sample by default
 SAMPLE = 2
@@ -151,7 +153,8 @@ def forecast(
         run = Path(folder) / "run"
         entries, seconds, peak = _measure(root, run, here, sample(left, max(visits, at_once)), progress)
         parts = _parts(left, entries, run, at_once)
-    notes = [f"{e.label} failed: {e.error or e.error_type}" for e in entries if e.state == "failed"]
+    notes = input_notes(open_root(root), left)
+    notes += [f"{e.label} failed: {e.error or e.error_type}" for e in entries if e.state == "failed"]
     if at_once != wanted or here.runtime.scheduler != config.runtime.scheduler:
         notes.append(
             f"measured with {at_once} at once on this machine; {wanted} of '{config.runtime.scheduler}' are assumed to be as fast each"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from v50calib.engine.engine import Engine
+from v50calib.engine.visit import notes_of
 from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.io.keys import VisitKey
 from v50calib.io.root import Root
@@ -36,6 +37,17 @@ def facts_of(root: Root, keys: Sequence[VisitKey]) -> Instrument | None:
             # recorded as that visit's failure
             continue
     return None
+
+
+def input_notes(root: Root, keys: Sequence[VisitKey]) -> list[str]:
+    """What the dataset lacks, as the first visit of each split says it; a visit that cannot be opened says nothing."""
+    found: list[str] = []
+    for key in {key.split: key for key in reversed(keys)}.values():
+        try:
+            found += notes_of(root.open(key).attrs)
+        except (DataError, StoreError, OSError):
+            continue
+    return list(dict.fromkeys(found))
 
 
 def check_inputs(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:

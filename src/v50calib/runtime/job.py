@@ -19,7 +19,7 @@ from v50calib.engine.engine import Engine
 from v50calib.engine.frames import Frames, windows, with_halo
 from v50calib.engine.products import unsaved
 from v50calib.engine.result import ChunkResult
-from v50calib.engine.visit import VisitInput, star_notes, star_of
+from v50calib.engine.visit import VisitInput, notes_of, star_notes, star_of
 from v50calib.io.catalog import open_root, open_source
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource
@@ -90,7 +90,7 @@ def visit_of(source: VisitSource) -> VisitInput:
         wavelength_um=np.atleast_1d(np.asarray(source.wavelength, dtype=np.float64)),
         attrs=dict(source.attrs),
         telemetry=source.telemetry,
-        notes=star_notes(source.attrs),
+        notes=[*star_notes(source.attrs), *notes_of(source.attrs)],
     )
 
 

@@ -14,30 +14,22 @@ import xarray as xr
 from distributed import Client, Future
 
 from v50calib.config.runtime import RuntimeConfig
-from v50calib.engine.depths import FitInput
-from v50calib.engine.planet import Observation, PlanetFit, fit_planet
-from v50calib.engine.visit import star_of
+from v50calib.engine.planet import PlanetFit, fit_planet
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
 from v50calib.qc.distrust import judge_planet
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.planet_verdicts import record_of
-from v50calib.runs.product import committed_products, product_arrays, product_attrs
+from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, withdraw_planet, write_planet
 from v50calib.runs.stop import STOP
 from v50calib.runtime.execute import POLL_S, Watch
+from v50calib.runtime.observations import DARKENING, observation
 from v50calib.runtime.planet_record import as_attribute, own_spectrum, planet_qc
 from v50calib.runtime.trust import left_out_notes, verdict_of, without_bad
 from v50calib.schema import SPECTRUM
-from v50calib.stages.series.curves import Ephemeris
 from v50calib.untrusted.boundary import foreign
-
-#: variables of a visit's product that the fit needs
-INPUTS = ("fit_time", "fit_flux", "fit_sigma", "fit_design", "fit_darkening", "fit_ridge", "wavelength")
-#: not in products of older versions
-SHIFT_NOISE = "fit_shift_noise"
-
 
 REMEDY = "look at the quality numbers of its visits (v50calib qc); if they are in order, report it"
 _LOG = logging.getLogger("v50calib")
@@ -108,29 +100,6 @@ def fitted_dataset(out: Location, planet_id: str, labels: Sequence[str]) -> xr.D
     return dataset_of(planet_id, fit, {"fitted": list(said), "left_out": left, "qc": as_attribute(qc)})
 
 
-def observation(path: Location) -> Observation | None:
-    """A visit of one instrument as the planet's fit needs it; None where its product was made without."""
-    attrs = product_attrs(path)
-    found = product_arrays(path, (*INPUTS, SHIFT_NOISE))
-    if not set(INPUTS) <= set(found) or "fit_width_h" not in attrs:
-        return None
-    time, flux, sigma, design, darkening, ridge, wavelength = (np.asarray(found[name], np.float64) for name in INPUTS)
-    given = FitInput(
-        time, flux, sigma, design, wavelength, darkening, float(attrs["fit_width_h"]),
-        additive=bool(attrs["fit_additive"]), ridge=ridge, depth_var=attrs.get("fit_depth_var"),
-        shift_noise=np.asarray(found[SHIFT_NOISE], np.float64) if SHIFT_NOISE in found else None, shift_term=attrs.get("fit_shift_term"),
-    )  # fmt: skip
-    ephemeris = Ephemeris(**{k.removeprefix("ephemeris_"): _number(v) for k, v in attrs.items() if k.startswith("ephemeris_")})
-    return Observation(
-        int(attrs["visit"]), str(attrs["instrument"]), given, ephemeris, star_of(attrs), float(attrs.get("first_stamp_h", 0.0))
-    )
-
-
-def _number(value: Any) -> Any:
-    """A value of the attributes: numbers that JSON cannot say are stored as text."""
-    return float(value) if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity") else value
-
-
 def dataset_of(planet_id: str, fit: PlanetFit, attrs: Mapping[str, Any]) -> xr.Dataset:
     """The fit of a planet as a Dataset: depths of all instruments along wavelength, mid-times along visit."""
     values = {
@@ -162,6 +131,7 @@ def dataset_of(planet_id: str, fit: PlanetFit, attrs: Mapping[str, Any]) -> xr.D
             "chi2": joint.chi2,
             "red_noise": max(d.red for d in fit.depths),
             "converged": joint.converged,
+            DARKENING: {name: list(map(float, each)) for name, each in zip(fit.instruments, joint.darkening, strict=True)},
             "notes": list(fit.notes),
             **attrs,
         },

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from v50calib.errors import DataError
 from v50calib.io.challenge.parquet import ParquetFrames, open_parquet_frames
-from v50calib.io.challenge.tables import AXIS_FILE, read_axes, read_reference, read_star, visit_files
+from v50calib.io.challenge.tables import AXIS_FILE, missing_tables, read_axes, read_reference, read_star, visit_files
 from v50calib.io.folders import locked_planets, planet_folders, planet_objects
 from v50calib.io.identity import identity_of_files
 from v50calib.io.keys import Split, VisitKey
@@ -20,7 +20,7 @@ from v50calib.io.source import VisitSource
 from v50calib.io.storage.location import Location, version_of
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.reference import MAP_NAMES, hash_text
-from v50calib.schema import INSTRUMENT, INSTRUMENTS, Instrument, instrument_of
+from v50calib.schema import INSTRUMENT, INSTRUMENTS, NOTES_ATTR, NOTES_BETWEEN, Instrument, instrument_of
 from v50calib.untrusted.boundary import foreign
 
 #: a signal file or a folder of calibration maps: instrument and number of the visit
@@ -71,8 +71,11 @@ class ChallengeRoot:
             "adc_offset": reference.adc_offset,
             "adc_gain": reference.adc_gain,
         }
-        attrs |= {f"star_{name}": value for name, value in read_star(self.location, key).items()}
+        star = read_star(self.location, key)
+        attrs |= {f"star_{name}": value for name, value in star.items()}
         attrs["layout"] = files.layout
+        if lacking := missing_tables(self.location, key, star):
+            attrs[NOTES_ATTR] = NOTES_BETWEEN.join(lacking)
         return checked(VisitSource(key, frames, reference, axes.time_h, axes.exposure_s, axes.wavelength, attrs))
 
     def _refuse_padded(self, key: VisitKey) -> None:

@@ -6,7 +6,7 @@ Layout and column names: the challenge's data description of 2025, and of 2024 w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ T = TypeVar("T")
 AXIS_FILE = "axis_info.parquet"
 #: rows of the axis table, at most: a hundred times a full visit of FGS1
 MOST_FRAMES = 2**24
+WAVELENGTHS = "wavelengths.csv"
 #: the odd read of a ramp follows its integration time after the first read, this long after the reset
 ODD_READ_OFFSET_S = 0.1
 
@@ -108,6 +109,18 @@ def read_star(root: Location, key: VisitKey) -> dict[str, float]:
         raise DataError(f"{error} (without the file, transits are fitted without the star's values)") from error
     values = {name: _number(path, sheet, row, name, finite=False) for name in STAR_PARAMETERS if name in row}
     return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def missing_tables(root: Location, key: VisitKey, star: Mapping[str, float]) -> list[str]:
+    """What is done without since the dataset lacks a table: a sentence each. star: what `read_star` found."""
+    notes = []
+    table = f"{key.split}_star_info.csv"
+    if not star:
+        lacks = f"has no row of planet {key.planet_id}" if (root / table).is_file() else "is missing"
+        notes.append(f"{table} {lacks}: transits are fitted without what it says of the star; download it again")
+    if not (root / WAVELENGTHS).is_file():
+        notes.append(f"{WAVELENGTHS} is missing: wavelengths are those of {AXIS_FILE}")
+    return notes
 
 
 def read_axes(root: Location, instrument: str, n_frames: int) -> Axes:
