@@ -87,7 +87,9 @@ def check(what: str, got: dict[str, NDArray[Any]], row: int, channels: slice, ds
         assert "trace_norm" not in got
         outside = np.abs(got["time"] - float(ds.mid_transit_time)) > 0.6 * float(ds.transit_duration)
         light, var = got["light"][row, :, channels], got["light_var"][row, :, channels]
-        assert 0.8 < np.sqrt(np.nanmean((light[outside] - 1.0) ** 2 / var[outside])) < 1.1
+        pull = ((light[outside] - 1.0) / np.sqrt(var[outside])).ravel()
+        # the fitted terms take some %; the one channel of FGS1 has some 50 samples, and their rms scatters by 1 / sqrt(2 n)
+        assert abs(np.sqrt(np.nanmean(pull**2)) - 0.95) < 0.08 + 4 / np.sqrt(2 * pull.size)
         total = binned_statistic(ds.time.values, ds.photometry_var.values.astype(float).T, "sum", edges).statistic.T
         np.testing.assert_allclose(got["photometry_var"][row, :, channels], total / number[:, None] ** 2, rtol=2e-7)
         np.testing.assert_array_equal(got["mask"][row, :, channels], np.isfinite(mean))
