@@ -85,8 +85,8 @@ def key_names() -> list[str]:
 def choices_of(key: str) -> list[str]:
     """The named values that a key takes, as they are typed; none for a key that takes any number or text.
 
-    >>> choices_of("calib.cds.cds.mode"), choices_of("calib.flat.enabled")
-    (['frame_diff', 'odd_even', 'rolling'], ['true', 'false'])
+    >>> choices_of("output.cubes"), choices_of("calib.flat.enabled")
+    (['none', 'binned', 'full', 'both'], ['true', 'false'])
     """
     annotation = _annotation(RunConfig, tuple(key.split(".")))
     flags = ["true", "false"] if annotation is bool else []
