@@ -12,7 +12,7 @@ from tests.mutations.campaign import Campaign
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
 def test_damaged_files(tmp_path: Path, count: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     outcome = Campaign(tmp_path).run(int(request.config.getoption("--seed")), count)
