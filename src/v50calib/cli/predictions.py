@@ -12,7 +12,7 @@ import click
 from v50calib.cli.arguments import AS_JSON, FILE, LOCATION, OVERWRITE, DataCommand, one_of
 from v50calib.cli.shown import say_refused, spectra_progress
 from v50calib.io.storage.location import Location, replace_text
-from v50calib.io.storage.ours import is_page, refuse_existing, refuse_to_overwrite, starts_with
+from v50calib.io.storage.ours import is_page, refuse_existing, refuse_input, refuse_to_overwrite, starts_with
 
 _PRED = click.option(
     "--pred", type=FILE, required=True, help="Predictions: planet_id, wl_1..wl_283, sigma_1..sigma_283 (.csv, .parquet, .npz)."
@@ -55,6 +55,7 @@ def score(
     from v50calib.uncertainty.tables import read_predictions, read_truth
 
     if per_wavelength is not None:
+        refuse_input(per_wavelength, (pred, truth))
         refuse_to_overwrite(per_wavelength, starts_with(_PER_CHANNEL), "a table of channels", overwrite=overwrite)
     options = _options((f"score.edition='{edition}'", *overrides)).score
     predictions, known = read_predictions(pred), read_truth(truth)
@@ -87,6 +88,7 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
     from v50calib.uncertainty.fit import fit as run
     from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
 
+    refuse_input(out, (pred, truth, features))
     refuse_to_overwrite(out, is_model, "a model", overwrite=overwrite)
     options = _options(overrides, method=method)
     predictions, known = read_predictions(pred), read_truth(truth)
@@ -116,6 +118,8 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
     from v50calib.uncertainty.tables import read_features, read_predictions, write_predictions
     from v50calib.uncertainty.workflow import write_bands
 
+    refuse_input(out, (model, pred, features))
+    refuse_input(intervals, (model, pred, features, out))
     _check_places(out, intervals, overwrite=overwrite)
     calibrator = load_model(model)
     if intervals is not None and calibrator.bands is None:
@@ -158,6 +162,7 @@ def evaluate(
     from v50calib.uncertainty.workflow import report_page
 
     if report is not None:
+        refuse_input(report, (pred, truth, model, features))
         refuse_to_overwrite(report, is_page, "a page", overwrite=overwrite)
     options, predictions, known = _options(overrides).score, read_predictions(pred), read_truth(truth)
     calibrator = load_model(model) if model is not None else None
@@ -197,6 +202,8 @@ def spectra(
     from v50calib.runtime.solution import solve_spectra
     from v50calib.uncertainty.tables import read_truth, write_features, write_predictions
 
+    refuse_input(out, (truth, features))
+    refuse_input(features, (truth,))
     _check_places(out, features, overwrite=overwrite)
     known = read_truth(truth) if truth is not None else None
     say_refused(known.notes if known is not None else ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from v50calib.errors import StoreError
@@ -15,6 +15,10 @@ HEAD = 8192
 #: names in a folder that a message shows
 _SHOWN = 3
 _MARK = "config.yaml"
+#: what a run keeps its books in: no other command may write there, whatever the user says
+_BOOKS = (_MARK, "manifest.jsonl", "run.json", "quarantine.json", ".lock")
+#: what a run keeps its products in
+_STORES = ("calibrated.zarr", "spectra.zarr", "estimates.zarr", "intermediate.zarr")
 _PAGE = re.compile(rb'<meta name="generator" content="v50calib[^"]*">|: calibration report</title>')
 
 REMEDY = "give another name, or --overwrite to replace it"
@@ -30,6 +34,7 @@ def refuse_to_overwrite(
     made: whether it is (`starts_with`, `is_page`, …); what: the words for that, "a table of quality numbers"; overwrite: the user has
     said so; within: the run directory that is written of: what another run holds is never free. Raises StoreError.
     """
+    refuse_within_run(path)
     if not _exists(path):
         return
     if isinstance(path, Path) and not path.is_file():
@@ -49,6 +54,21 @@ def refuse_existing(path: Location, what: str, *, overwrite: bool = False) -> No
         return
     if head_of(path, 1):
         raise StoreError(f"'{path}' exists ({describe(path)}), and who made it cannot be told from {what}: nothing was written; {REMEDY}")
+
+
+def refuse_input(path: Location | None, inputs: Iterable[Location | None]) -> None:
+    """Refuse to write over a file that the same command reads, or has written: it would be lost. Raises StoreError."""
+    for given in inputs:
+        if path is not None and given is not None and _same(path, given):
+            raise StoreError(f"'{path}' is named twice in this command, and writing it would lose the other: give another name")
+
+
+def refuse_within_run(path: Location) -> None:
+    """Refuse the books of a run, and places among its products: the run would be lost, or take them for its own. Raises StoreError."""
+    found = path.resolve() if isinstance(path, Path) else path
+    books = found.name in _BOOKS and is_run_dir(found.parent)
+    if books or any(above.name in _STORES and is_run_dir(above.parent) for above in found.parents):
+        raise StoreError(f"'{path}' is what a run keeps of itself: nothing was written; give another name")
 
 
 def starts_with(*beginnings: str) -> Made:
