@@ -55,8 +55,8 @@ def score(
     from v50calib.uncertainty.tables import read_predictions, read_truth
 
     if per_wavelength is not None:
-        refuse_input(per_wavelength, (pred, truth))
         refuse_to_overwrite(per_wavelength, starts_with(_PER_CHANNEL), "a table of channels", overwrite=overwrite)
+        refuse_input(per_wavelength, (pred, truth))
     options = _options((f"score.edition='{edition}'", *overrides)).score
     predictions, known = read_predictions(pred), read_truth(truth)
     say_refused((*predictions.notes, *known.notes))
@@ -88,8 +88,8 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
     from v50calib.uncertainty.fit import fit as run
     from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
 
-    refuse_input(out, (pred, truth, features))
     refuse_to_overwrite(out, is_model, "a model", overwrite=overwrite)
+    refuse_input(out, (pred, truth, features))
     options = _options(overrides, method=method)
     predictions, known = read_predictions(pred), read_truth(truth)
     given = read_features(features) if features is not None else None
@@ -118,9 +118,9 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
     from v50calib.uncertainty.tables import read_features, read_predictions, write_predictions
     from v50calib.uncertainty.workflow import write_bands
 
+    _check_places(out, intervals, overwrite=overwrite)
     refuse_input(out, (model, pred, features))
     refuse_input(intervals, (model, pred, features, out))
-    _check_places(out, intervals, overwrite=overwrite)
     calibrator = load_model(model)
     if intervals is not None and calibrator.bands is None:
         raise DataError(
@@ -162,8 +162,8 @@ def evaluate(
     from v50calib.uncertainty.workflow import report_page
 
     if report is not None:
-        refuse_input(report, (pred, truth, model, features))
         refuse_to_overwrite(report, is_page, "a page", overwrite=overwrite)
+        refuse_input(report, (pred, truth, model, features))
     options, predictions, known = _options(overrides).score, read_predictions(pred), read_truth(truth)
     calibrator = load_model(model) if model is not None else None
     given = read_features(features) if features is not None else None
@@ -202,9 +202,9 @@ def spectra(
     from v50calib.runtime.solution import solve_spectra
     from v50calib.uncertainty.tables import read_truth, write_features, write_predictions
 
+    _check_places(out, features, overwrite=overwrite)
     refuse_input(out, (truth, features))
     refuse_input(features, (truth,))
-    _check_places(out, features, overwrite=overwrite)
     known = read_truth(truth) if truth is not None else None
     say_refused(known.notes if known is not None else ())
     found = solve_spectra(

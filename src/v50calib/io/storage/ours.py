@@ -34,12 +34,13 @@ def refuse_to_overwrite(
     made: whether it is (`starts_with`, `is_page`, …); what: the words for that, "a table of quality numbers"; overwrite: the user has
     said so; within: the run directory that is written of: what another run holds is never free. Raises StoreError.
     """
-    refuse_within_run(path)
     if not _exists(path):
+        refuse_within_run(path)
         return
     if isinstance(path, Path) and not path.is_file():
         raise StoreError(f"'{path}' is {describe(path)}, and {what} is one file: nothing was written; give the name of a file")
     if overwrite or not head_of(path, 1):
+        refuse_within_run(path)
         return
     if within is not None and _same(path.parent, within) is False and is_run_dir(path.parent):
         raise StoreError(f"'{path}' is in another run directory than '{within}': nothing was written; {remedy}")
