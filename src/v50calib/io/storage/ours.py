@@ -68,7 +68,8 @@ def refuse_within_run(path: Location) -> None:
     """Refuse the books of a run, and places among its products: the run would be lost, or take them for its own. Raises StoreError."""
     found = path.resolve() if isinstance(path, Path) else path
     books = found.name in _BOOKS and is_run_dir(found.parent)
-    if books or any(above.name in _STORES and is_run_dir(above.parent) for above in found.parents):
+    above = found.parents if isinstance(found, Path) else ()
+    if books or any(folder.name in _STORES and is_run_dir(folder.parent) for folder in above):
         raise StoreError(f"'{path}' is what a run keeps of itself: nothing was written; give another name")
 
 
