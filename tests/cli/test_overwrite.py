@@ -256,3 +256,34 @@ def test_an_export_does_not_go_where_another_users_link_leads(made: Path, tmp_pa
         os.chown(out, 0, -1, follow_symlinks=False)
     assert invoke(*words).exit_code == 0
     assert (tmp_path / "elsewhere.csv").is_file()
+
+
+READ: dict[str, tuple[Words, str]] = {
+    "score --per-wavelength": (lambda d, f: ["score", f, d / "truth.csv", "--per-wavelength", f], "pred.csv"),
+    "fit --out": (lambda d, f: ["uncertainty", "fit", "--pred", d / "pred.csv", "--truth", f, "--out", f], "truth.csv"),
+    "evaluate --report": (lambda d, f: ["uncertainty", "evaluate", "--pred", f, "--truth", d / "truth.csv", "--report", f], "pred.csv"),
+    "apply --out": (lambda d, f: ["uncertainty", "apply", "--model", d / "m.npz", "--pred", f, "--out", f], "pred.csv"),
+    "spectra --out": (lambda d, f: ["spectra", d / "run", "--missing", "naive", "--truth", f, "--out", f], "truth.csv"),
+}
+
+
+@pytest.mark.parametrize("command", READ)
+def test_what_a_command_reads_is_never_its_output(made: Path, tmp_path: Path, command: str) -> None:
+    words, name = READ[command]
+    given = Path(shutil.copy(made / name, tmp_path / name))
+    before = given.read_bytes()
+    result = invoke(*words(made, given), "--overwrite")
+    assert result.exit_code == 4
+    assert "is named twice in this command" in result.stderr
+    assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["manifest.jsonl", "config.yaml", "calibrated.zarr/mine.csv", "spectra.zarr/new/mine.csv"])
+@pytest.mark.parametrize("command", ["qc --csv", "report --out", "spectra --out", "export"])
+def test_what_a_run_keeps_of_itself_is_no_place_for_a_table(made: Path, tmp_path: Path, command: str, place: str) -> None:
+    run = Path(shutil.copytree(made / "run", tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = invoke(*FILES[command][0](made, run / place), "--overwrite")
+    assert result.exit_code == 4
+    assert "is what a run keeps of itself" in result.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

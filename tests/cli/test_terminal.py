@@ -76,3 +76,13 @@ def test_the_home_is_found_where_no_shell_put_it(run_dir: Path, tmp_path: Path, 
     monkeypatch.setenv("DATA_DIR", "~/else")
     assert str(tmp_path / "else") in invoke("calibrate", "--out", "~/out")[1]
     assert not list(run_dir.glob("*~*"))
+
+
+def test_ctrl_c_has_an_exit_code_of_its_own(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "read_all", stopped)
+    result = CliRunner().invoke(main, ["status", str(run_dir)])
+    assert result.exit_code == 130
+    assert result.stderr.startswith("interrupted")

@@ -107,3 +107,14 @@ def test_a_pair_that_repeats_the_last_of_another_chunk(clean: Path, tmp_path: Pa
     (leaf,) = open_calibrated(tmp_path / "run").leaves
     flags = np.asarray(leaf.to_dataset()["photometry_dq"])[:, 0]
     assert ((flags[1::50] & np.uint32(DQ.DROPOUT)) != 0).all()
+
+
+def test_a_visit_without_light_is_calibrated_without_a_depth(clean: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(clean, tmp_path / "data"))
+    signal = next(data.rglob("FGS1_signal_0.parquet"))
+    table = pq.read_table(signal)
+    # the low byte alone: noise around a level below the bias
+    pq.write_table(pa.table({name: pa.array(table[name].to_numpy() & 0xFF) for name in table.column_names}), signal)
+    own = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
+    assert not calibrate(data, tmp_path / "run", "calib/nominal", own).failed
+    assert np.isnan(open_calibrated(tmp_path / "run")[f"{signal.parent.name}/0/FGS1"]["white_depth"].item())

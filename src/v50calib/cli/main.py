@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from typing import Any
 
@@ -35,6 +36,10 @@ class Program(click.Group):
         except V50CalibError as exc:
             click.echo(f"error: {exc}", err=True)
             ctx.exit(exc.exit_code)
+        except KeyboardInterrupt:
+            # click's own answer is exit code 1, which says that a visit failed
+            click.echo("interrupted: what is finished stays, and nothing half-written is taken for whole", err=True)
+            ctx.exit(128 + signal.SIGINT)
         except RuntimeError as exc:
             if (told := no_cache(exc)) is None:
                 raise

@@ -12,7 +12,7 @@ import click
 from v50calib.cli.arguments import AS_JSON, FILE, LOCATION, OVERWRITE, DataCommand, one_of
 from v50calib.cli.shown import say_refused, spectra_progress
 from v50calib.io.storage.location import Location, replace_text
-from v50calib.io.storage.ours import is_page, refuse_existing, refuse_to_overwrite, starts_with
+from v50calib.io.storage.ours import is_page, refuse_existing, refuse_input, refuse_to_overwrite, starts_with
 
 _PRED = click.option(
     "--pred", type=FILE, required=True, help="Predictions: planet_id, wl_1..wl_283, sigma_1..sigma_283 (.csv, .parquet, .npz)."
@@ -56,6 +56,7 @@ def score(
 
     if per_wavelength is not None:
         refuse_to_overwrite(per_wavelength, starts_with(_PER_CHANNEL), "a table of channels", overwrite=overwrite)
+        refuse_input(per_wavelength, (pred, truth))
     options = _options((f"score.edition='{edition}'", *overrides)).score
     predictions, known = read_predictions(pred), read_truth(truth)
     say_refused((*predictions.notes, *known.notes))
@@ -88,6 +89,7 @@ def fit(pred: Path, truth: Path, features: Path | None, out: Path, method: str, 
     from v50calib.uncertainty.tables import read_features, read_predictions, read_truth
 
     refuse_to_overwrite(out, is_model, "a model", overwrite=overwrite)
+    refuse_input(out, (pred, truth, features))
     options = _options(overrides, method=method)
     predictions, known = read_predictions(pred), read_truth(truth)
     given = read_features(features) if features is not None else None
@@ -117,6 +119,8 @@ def apply_command(model: Path, pred: Path, features: Path | None, out: Path, int
     from v50calib.uncertainty.workflow import write_bands
 
     _check_places(out, intervals, overwrite=overwrite)
+    refuse_input(out, (model, pred, features))
+    refuse_input(intervals, (model, pred, features, out))
     calibrator = load_model(model)
     if intervals is not None and calibrator.bands is None:
         raise DataError(
@@ -159,6 +163,7 @@ def evaluate(
 
     if report is not None:
         refuse_to_overwrite(report, is_page, "a page", overwrite=overwrite)
+        refuse_input(report, (pred, truth, model, features))
     options, predictions, known = _options(overrides).score, read_predictions(pred), read_truth(truth)
     calibrator = load_model(model) if model is not None else None
     given = read_features(features) if features is not None else None
@@ -198,6 +203,8 @@ def spectra(
     from v50calib.uncertainty.tables import read_truth, write_features, write_predictions
 
     _check_places(out, features, overwrite=overwrite)
+    refuse_input(out, (truth, features))
+    refuse_input(features, (truth,))
     known = read_truth(truth) if truth is not None else None
     say_refused(known.notes if known is not None else ())
     found = solve_spectra(

@@ -32,7 +32,8 @@ def noise_arrays(visit: VisitConstants, result: SeriesResult, config: Photometry
     level = divisor * normalized.level
     scatter = _variance(normalized.flux, outside)
     white, var = white_normalized(result.series, normalized)
-    total = float(np.nansum(level))
+    # 0 where no channel has light: relative to that there is no noise
+    total = float(np.nansum(level)) or np.nan
     whole = np.isfinite(level)
     white_slow = result.series.slow_of(whole) / total**2
     sizes = block_sizes(len(outside))

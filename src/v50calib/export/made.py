@@ -9,7 +9,7 @@ from typing import Any
 from v50calib.errors import StoreError
 from v50calib.export.grid import MADE_BY, MARK
 from v50calib.io.storage.commit import clean_leftovers
-from v50calib.io.storage.ours import HEAD, describe, head_of
+from v50calib.io.storage.ours import HEAD, describe, head_of, refuse_within_run
 from v50calib.untrusted.json_text import load_json
 from v50calib.untrusted.npz import DAMAGED, read_npz
 
@@ -33,6 +33,7 @@ def prepare_place(out: Path, *, overwrite: bool) -> None:
 
     Raises StoreError where `out` exists without `overwrite`, or is nothing that an export made.
     """
+    refuse_within_run(out)
     clean_leftovers(out)
     if not out.exists():
         return

@@ -216,6 +216,7 @@ def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 CAM = "instruments/CAM-1"
 FAULTS = {
+    r"telemetry cannot be called \['time'\]": put("visits/0/telemetry", {"time": "t.npy"}),
     r"unknown key instruments.CAM-1.shapes: did you mean shape\?": put(f"{CAM}/shapes", [1, 2]),
     r"instruments.CAM-1.shape is missing": put(f"{CAM}/shape", None),
     r"shape \[0, 7\]: rows and columns": put(f"{CAM}/shape", [0, NX]),

@@ -26,6 +26,7 @@ from v50calib.io.challenge.root import ChallengeRoot
 from v50calib.io.ingestion import ingest
 from v50calib.io.keys import VisitKey
 from v50calib.io.raw_store import group as raw_zarr
+from v50calib.io.raw_store.check import verify_store
 from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.storage.commit import COMMIT_NAME, marked_group, read_record, tree_hash
 from v50calib.io.visit import open_visit
@@ -311,3 +312,13 @@ def test_a_group_of_an_older_version_is_read_and_named(copy: Path) -> None:
     found = json.loads(CliRunner().invoke(main, ["verify", str(copy), "--json"]).stdout)
     assert found["ok"]
     assert found["unchecked"] == [str(KEY)]
+
+
+def test_a_group_of_another_visit_at_this_place_is_refused(store: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(store, tmp_path / "raw.zarr"))
+    other = next(k for k in scan(copy) if k.instrument == KEY.instrument and k.planet_id != KEY.planet_id)
+    shutil.rmtree(copy / str(KEY))
+    shutil.copytree(copy / str(other), copy / str(KEY))
+    with pytest.raises(DataError, match=f"holds {other.planet_id}/{other.visit}/FGS1, not {KEY.planet_id}/{KEY.visit}/FGS1"):
+        open_source(copy, KEY)
+    assert list(verify_store(copy).broken) == [str(KEY)]

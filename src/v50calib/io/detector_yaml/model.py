@@ -13,8 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from v50calib.errors import DataError
 from v50calib.io.keys import Split, VisitKey, normalise_planet_id
+from v50calib.schema import RAW_VISIT
 
 _Axis = Literal["time", "channel", "y", "x"]
+#: what a raw visit holds besides telemetry
+_TAKEN = {*RAW_VISIT, "wavelength", "channel", "y", "x", "order"}
 _Star = Literal["Rs", "Ms", "Ts", "Mp", "e", "P", "sma", "i"]
 
 
@@ -124,6 +127,13 @@ class Visit(_Model):
     maps: Maps = Maps()
     star: dict[_Star, Number] = {}
     telemetry: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], str] = {}
+
+    @model_validator(mode="after")
+    def _own_names(self) -> Visit:
+        # it would stand in for the clock, or a map, of that name
+        if taken := _TAKEN & set(self.telemetry):
+            raise ValueError(f"telemetry cannot be called {sorted(taken)}: a raw visit has these of its own; give other names")
+        return self
 
 
 class Validation(_Model):

@@ -128,6 +128,7 @@ def _opened(store: Location, key: VisitKey, path: Location) -> VisitSource:
     most = max(LINEARITY_TERMS * math.prod(full[1:]), full[0])
     small = {name: _small(path / name, most) for name in (*_SMALL, *extra)}
     _compare(path, attrs, small)
+    _refuse_moved(path, key, attrs)
     if len(small["time"]) != full[0]:
         raise ValueError(f"its frames are {full[0]} by their header, and {len(small['time'])} by their time stamps")
     for name in ("reference_hashes", TELEMETRY_ATTR, HASHES_ATTR):
@@ -252,6 +253,16 @@ def _compare(path: Location, attrs: dict[str, Any], small: dict[str, np.ndarray]
         raise DataError(
             f"{path} is not as it was ingested: {', '.join(changed)} differ from their checksums, by damage or by hand; "
             "remove it and ingest the visit again (other maps are for the dataset that is ingested)"
+        )
+
+
+def _refuse_moved(path: Location, key: VisitKey, attrs: dict[str, Any]) -> None:
+    """Refuse a whole group that was ingested as another visit and copied or renamed since (DataError)."""
+    inside = "/".join(str(attrs.get(name)) for name in ("planet_id", "visit", "instrument"))
+    named = f"{key.planet_id}/{key.visit}/{key.instrument}"
+    if inside != named:
+        raise DataError(
+            f"{path} holds {inside}, not {named}: its folder was copied or renamed; remove it, and ingest the visit again from the dataset"
         )
 
 

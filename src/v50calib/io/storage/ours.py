@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from v50calib.errors import StoreError
@@ -15,6 +15,10 @@ HEAD = 8192
 #: names in a folder that a message shows
 _SHOWN = 3
 _MARK = "config.yaml"
+#: what a run keeps its books in: no other command may write there, whatever the user says
+_BOOKS = (_MARK, "manifest.jsonl", "run.json", "quarantine.json", ".lock")
+#: what a run keeps its products in
+_STORES = ("calibrated.zarr", "spectra.zarr", "estimates.zarr", "intermediate.zarr")
 _PAGE = re.compile(rb'<meta name="generator" content="v50calib[^"]*">|: calibration report</title>')
 
 REMEDY = "give another name, or --overwrite to replace it"
@@ -31,10 +35,12 @@ def refuse_to_overwrite(
     said so; within: the run directory that is written of: what another run holds is never free. Raises StoreError.
     """
     if not _exists(path):
+        refuse_within_run(path)
         return
     if isinstance(path, Path) and not path.is_file():
         raise StoreError(f"'{path}' is {describe(path)}, and {what} is one file: nothing was written; give the name of a file")
     if overwrite or not head_of(path, 1):
+        refuse_within_run(path)
         return
     if within is not None and _same(path.parent, within) is False and is_run_dir(path.parent):
         raise StoreError(f"'{path}' is in another run directory than '{within}': nothing was written; {remedy}")
@@ -49,6 +55,22 @@ def refuse_existing(path: Location, what: str, *, overwrite: bool = False) -> No
         return
     if head_of(path, 1):
         raise StoreError(f"'{path}' exists ({describe(path)}), and who made it cannot be told from {what}: nothing was written; {REMEDY}")
+
+
+def refuse_input(path: Location | None, inputs: Iterable[Location | None]) -> None:
+    """Refuse to write over a file that the same command reads, or has written: it would be lost. Raises StoreError."""
+    for given in inputs:
+        if path is not None and given is not None and _same(path, given):
+            raise StoreError(f"'{path}' is named twice in this command, and writing it would lose the other: give another name")
+
+
+def refuse_within_run(path: Location) -> None:
+    """Refuse the books of a run, and places among its products: the run would be lost, or take them for its own. Raises StoreError."""
+    found = path.resolve() if isinstance(path, Path) else path
+    books = found.name in _BOOKS and is_run_dir(found.parent)
+    above = found.parents if isinstance(found, Path) else ()
+    if books or any(folder.name in _STORES and is_run_dir(folder.parent) for folder in above):
+        raise StoreError(f"'{path}' is what a run keeps of itself: nothing was written; give another name")
 
 
 def starts_with(*beginnings: str) -> Made:
