@@ -187,3 +187,15 @@ def test_workers_that_die_of_every_visit_are_the_clusters_fault() -> None:
     from v50calib.runtime.bookkeeping import _everyones
 
     assert isinstance(_everyones(Failure("retry", "4 workers died", "KilledWorker", ""), 20), ClusterError)
+
+
+@pytest.mark.parametrize("scale", [100.0, 1e-3])
+def test_a_flat_in_other_units_is_refused(scale: float, dataset: Path, tmp_path: Path) -> None:
+    """Electrons 100 times as few have another noise than the model's, and depths that are off by sigmas; normalized they are right."""
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    (path,) = (data / "train" / planets(data)[0]).glob("FGS1_calibration_0/flat.parquet")
+    (pd.read_parquet(path) * scale).to_parquet(path)
+    (failed,) = run(data, tmp_path / "r").failed
+    assert "the flat's usual value is" in failed.error
+    assert "renormalize_to_mean_one=true" in failed.error
+    assert not run(data, tmp_path / "n", "FGS1", "fast", "calib.flat.flat_model.renormalize_to_mean_one=true").failed

@@ -32,7 +32,12 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("noise_over_limit", 1.3, "", "scatter of the white light curve out of transit over what the noise model predicts"),
+    Rule(
+        "noise_over_limit",
+        1.3,
+        "",
+        "scatter of the white light curve out of transit over the noise model's, less what chance adds in a short visit",
+    ),
     Rule("red_noise", 2.0, "", "the same after averaging over the longest blocks that are known: noise that is correlated in time"),
     Rule("channels_lost", 0.01, "", "share of channels without usable light"),
     Rule("drift_px", 0.5, " px", "displacement of the star between the first and the last tenth of the visit"),
@@ -45,7 +50,9 @@ RULES: tuple[Rule, ...] = (
     Rule("negative_light", 0.01, "", "share of the pixels whose mean light is below zero beyond noise: too much was subtracted"),
     Rule("flat_gradient", 0.3, "", "change of the flat over the science pixels on large scales, relative to its median"),
     Rule("background_shape", 0.005, "", "share of the star's light that the background's surface misses, less three errors"),
-    Rule("fit_chi2", 1.5, "", "reduced chi² of the white transit fit: light curve and model differ by more than noise"),
+    Rule(
+        "fit_chi2", 1.5, "", "reduced chi² of the white transit fit, less what chance adds in a short visit: light curve and model differ"
+    ),
     Rule("fit_red_noise", 1.5, "", "factor by which noise that does not average down has widened the errors of the depths"),
     Rule("depth_chi2", 1.3, "", "reduced chi² of the channels' transit fits, the median"),
     Rule("transit_inside", 0.9, "", "share of the transit, first to fourth contact, that the visit saw", below=True),
@@ -103,9 +110,9 @@ def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
     photometry, trace, phase = (stages.get(name, {}) for name in ("photometry", "trace", "phase"))
     flagged, jitter = qc.get("samples_flagged"), qc.get("jitter_px", {})
     lost = number(qc.get("channels_lost"))
+    beyond = {key: number(qc.get(key)) - float(qc.get("chance", {}).get(key, 0.0)) for key in ("noise_over_limit", "fit_chi2")}
     drift = [number(photometry.get(f"drift_{axis}_px")) for axis in "xy"]
     return {
-        "noise_over_limit": number(qc.get("noise_over_limit")),
         "red_noise": number(trace.get("red_noise")),
         "channels_lost": lost if lost == 0 else lost / number(qc.get("channels")),
         "drift_px": math.hypot(*drift),
@@ -114,6 +121,7 @@ def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
         "saturated": math.nan if flagged is None else number(flagged.get("SATURATED", 0.0)),
         "transit_snr": number(phase.get("transit_snr")),
         **{key: number(qc.get(key)) for key in OWN},
+        **beyond,
         "depth_ppm": number(phase.get("white_depth_ppm")),
         "sigma_ppm": number(phase.get("white_depth_sigma_ppm")),
         "snr_median": number(photometry.get("snr_median")),

@@ -50,6 +50,26 @@ def noise_ratio(ds: xr.Dataset) -> dict[str, float]:
     }
 
 
+#: samples from which numbers of scatter need no allowance for chance: the bins of the white fit
+ENOUGH = 400
+#: what chance may add, in standard deviations
+CHANCES = 3.0
+
+
+def chance(samples: int) -> dict[str, float]:
+    """What chance may add, by three standard deviations, to reduced chi² and to a ratio of scatters of a visit of so few samples, beyond
+    what it adds in one of ENOUGH: of 100 samples 14 % and 7 % are one of them.
+
+    >>> {name: round(value, 2) for name, value in chance(100).items()}, chance(5000)
+    ({'fit_chi2': 0.21, 'noise_over_limit': 0.11}, {'fit_chi2': 0.0, 'noise_over_limit': 0.0})
+    """
+    n = min(max(samples, 1), ENOUGH)
+    return {
+        "fit_chi2": CHANCES * ((2.0 / n) ** 0.5 - (2.0 / ENOUGH) ** 0.5),
+        "noise_over_limit": CHANCES * ((0.5 / n) ** 0.5 - (0.5 / ENOUGH) ** 0.5),
+    }
+
+
 def positions(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """x and y (pair,) of the pairs that have their light; of all where none has."""
     kept = (np.asarray(ds["photometry_dq"])[:, 0] & np.uint32(DQ.DROPOUT)) == 0
@@ -84,6 +104,7 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
             out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, ds.sizes["pair"] // 1000)].mean(axis=0)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
+        out["chance"] = chance(len(positions(ds)[0]))
         out["lost_pairs"] = float(np.mean((np.asarray(ds["photometry_dq"])[:, :1] & np.uint32(DQ.DROPOUT)) != 0))
     return out | transit_fit(ds)
 

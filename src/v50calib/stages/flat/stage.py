@@ -20,6 +20,9 @@ from v50calib.stages.base import PlainStage
 from v50calib.stages.flat.config import FlatConfig
 from v50calib.stages.tile import PixelPolynomial, Tile, VisitState
 
+#: a flat whose median is further from 1 than by this factor is in other units
+FLAT_FACTOR = 5.0
+
 
 @dataclass(frozen=True)
 class FlatConstants:
@@ -39,7 +42,7 @@ class Flat(PlainStage[FlatConfig]):
     Variances: divided by its square; the flat's own error is common to all times and stays out of light-curve scatter.
     Flags: NO_FLAT_FIELD|DO_NOT_USE where the flat is not finite, <= epsilon or outside the valid mask (1 is used, and the pixel
     leaves every sum); UNRELIABLE_FLAT where a gain 1/flat outside clamp_gain is held at its limit.
-    Raises ConfigError and DataError for maps that do not fit the detector, or leave too few pixels for a surface.
+    Raises ConfigError and DataError for maps that do not fit the detector, are in other units, or leave too few pixels for a surface.
     """
 
     name: ClassVar[str] = "flat"
@@ -77,6 +80,7 @@ class Flat(PlainStage[FlatConfig]):
             if not good.any():
                 raise DataError("calib.flat.flat_model.renormalize_to_mean_one: no pixel of the flat is usable; check the map and epsilon")
             flat = flat / flat[good].mean()
+        self._refuse_other_units(flat, state)
         inverse, bad = inverse_flat(flat, cfg.epsilon)
         state.flag(bad, DQ.NO_FLAT_FIELD | DQ.DO_NOT_USE)
         state.masked |= bad
@@ -84,6 +88,16 @@ class Flat(PlainStage[FlatConfig]):
         clamped = ~bad & ((inverse < low) | (inverse > high))
         state.flag(clamped, DQ.UNRELIABLE_FLAT)
         return np.where(clamped, np.clip(inverse, low, high), inverse)
+
+    def _refuse_other_units(self, flat: Float, state: VisitState) -> None:
+        """A flat is a response about 1. In other units it would scale the electrons, and with them every noise that weighs them."""
+        good = np.isfinite(flat) & (flat > self.config.flat_model.epsilon) & ~state.masked
+        usual = float(np.median(flat[good])) if good.any() else 1.0
+        if not 1.0 / FLAT_FACTOR < usual < FLAT_FACTOR:
+            raise DataError(
+                f"the flat's usual value is {usual:.3g}, about 1 is expected: it is no relative response; normalize the map, "
+                "or set calib.flat.flat_model.renormalize_to_mean_one=true"
+            )
 
     def _flat(self, state: VisitState) -> Float:
         """The response map by the method; unusable where not finite."""
