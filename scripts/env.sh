@@ -64,7 +64,7 @@ v50calib_env() {
     python="$(v50calib_find_python)" || return 1
     venv="${V50CALIB_VENV:-$v50calib_root/.venv}"
     stamp="$(v50calib_stamp "$python")" || return 1
-    found="$(cat "$venv/v50calib.stamp" 2>/dev/null)"
+    found="$(cat "$venv/v50calib.stamp" 2>/dev/null || true)"
     # an environment with everything serves a run as well
     if [ "$found" != "$stamp" ] && [ "$found" != "$stamp${base:- all}" ]; then
         if [ -n "$base" ]; then

@@ -118,3 +118,30 @@ def test_a_visit_without_light_is_calibrated_without_a_depth(clean: Path, tmp_pa
     own = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
     assert not calibrate(data, tmp_path / "run", "calib/nominal", own).failed
     assert np.isnan(open_calibrated(tmp_path / "run")[f"{signal.parent.name}/0/FGS1"]["white_depth"].item())
+
+
+def test_most_of_a_visit_is_lost_and_the_rest_is_as_it_was(tmp_path: Path) -> None:
+    """Oracle: the run of the whole frames. Medians of all pairs would be of pairs without light."""
+    data = Path(simulate_dataset(tmp_path / "data", planets=1, frames_fraction=0.03, seed=11))
+    common = ["runtime.scheduler=sync", "output.cubes=none", "calib.photometry.instrument.name=AIRS-CH0"]
+    calibrate(data, tmp_path / "whole", overrides=common)
+    (path,) = data.glob("train/*/AIRS-CH0_signal_0.parquet")
+    table = pq.read_table(path)
+    frames = np.stack([column.to_numpy() for column in table.columns], axis=1)
+    pairs = len(frames) // 2
+    lost = int(0.55 * pairs)
+    frames[: 2 * lost] = 0
+    pq.write_table(pa.table([pa.array(np.ascontiguousarray(c)) for c in frames.T], names=table.column_names), path)
+    assert not calibrate(data, tmp_path / "half", overrides=common).failed
+    (whole,), (half,) = calibrated_visits(tmp_path / "whole"), calibrated_visits(tmp_path / "half")
+    flags = np.asarray(half["photometry_dq"])
+    assert ((flags[:, 0] & int(DQ.DROPOUT)) != 0).tolist() == [True] * lost + [False] * (pairs - lost)
+    kept = slice(lost + 5, None)  # the background is smoothed over a few pairs
+    assert ((flags[kept] & int(DQ.OUTLIER)) != 0).mean() < 2 * (
+        (np.asarray(whole["photometry_dq"])[kept] & int(DQ.OUTLIER)) != 0
+    ).mean() + 1e-3
+    light, as_it_was = (np.asarray(ds["photometry"], float)[kept].sum(axis=1) for ds in (half, whole))
+    np.testing.assert_allclose(light / np.median(light), as_it_was / np.median(as_it_was), atol=2e-3)
+    # a shift counts from the mean spectrum of the pairs that have light
+    moved, as_it_moved = (np.asarray(ds["x_position"], float)[kept] for ds in (half, whole))
+    assert np.std(moved - as_it_moved) < 0.02
