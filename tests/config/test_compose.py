@@ -135,7 +135,7 @@ def test_compute_profiles_stand_for_runtime_keys_and_later_words_win(tmp_path: P
     (tmp_path / "compute" / "mine.yaml").write_text("scheduler: pbs\nqueue: {directives: ['-l a=b, c', \"it's\"]}\n")
     mine = load("calib/nominal", ["compute=mine"], config_dir=tmp_path).runtime
     assert (mine.scheduler, mine.queue.directives) == ("pbs", ["-l a=b, c", "it's"])
-    with pytest.raises(ConfigError, match=r"no compute profile 'slrm': did you mean 'slurm'\? there are kubernetes, local, lsf"):
+    with pytest.raises(ConfigError, match=r"no compute profile 'slrm': did you mean 'slurm'\? there are auto, kubernetes, local, lsf"):
         compose("calib/nominal", ["compute=slrm"])
 
 

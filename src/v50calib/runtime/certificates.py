@@ -25,7 +25,7 @@ def security(runtime: RuntimeConfig) -> Security | None:
     """
     if runtime.tls.given:
         return _of_files(runtime.tls)
-    if runtime.tls.temporary and runtime.scheduler in ("local", *QUEUES):
+    if runtime.tls.temporary and runtime.processes.scheduler in ("local", *QUEUES):
         return temporary()
     return None
 
