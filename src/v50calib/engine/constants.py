@@ -65,7 +65,7 @@ def sum_grain(mean: Float, pairs: int) -> float:
 
     Half of it is the error of a pair's value: 1e-12 or less of the brightest pixel's light in a bin.
 
-    >>> sum_grain(np.array([[1000.0, np.nan]]), 30) == 2.0**-27
+    >>> sum_grain(np.array([[1000.0, np.nan]]), 30) == 2.0**-26
     True
     """
     largest = float(np.nanmax(np.abs(np.where(np.isfinite(mean), mean, 0.0)), initial=0.0)) or 1.0

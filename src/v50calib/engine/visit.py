@@ -47,7 +47,7 @@ def star_of(attrs: dict[Any, Any]) -> dict[str, float]:
     """Star parameters of a visit's attributes, without the prefix; what no star or orbit has is left out (`star_notes` tells it).
 
     >>> star_of({"star_P": 3.0, "star_sma": 0.4, "star_e": 0.0, "star_i": 92.0, "star_Ts": 1e300})
-    {'P': 3.0, 'e': 0.0, 'i': 88.0}
+    {'e': 0.0, 'P': 3.0, 'i': 88.0}
     """
     known = {k: float(attrs[f"star_{k}"]) for k in STAR_PARAMETERS if f"star_{k}" in attrs}
     kept = {k: v for k, v in known.items() if STAR_LIMITS[k][0] <= v <= STAR_LIMITS[k][1]}

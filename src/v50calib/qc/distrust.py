@@ -110,9 +110,9 @@ def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
     photometry, trace, phase = (stages.get(name, {}) for name in ("photometry", "trace", "phase"))
     flagged, jitter = qc.get("samples_flagged"), qc.get("jitter_px", {})
     lost = number(qc.get("channels_lost"))
-    beyond = {key: number(qc.get(key)) - float(qc.get("chance", {}).get(key, 0.0)) for key in ("noise_over_limit", "fit_chi2")}
     drift = [number(photometry.get(f"drift_{axis}_px")) for axis in "xy"]
     return {
+        "noise_over_limit": number(qc.get("noise_over_limit")),
         "red_noise": number(trace.get("red_noise")),
         "channels_lost": lost if lost == 0 else lost / number(qc.get("channels")),
         "drift_px": math.hypot(*drift),
@@ -121,7 +121,6 @@ def numbers_of(qc: Mapping[str, Any]) -> dict[str, float]:
         "saturated": math.nan if flagged is None else number(flagged.get("SATURATED", 0.0)),
         "transit_snr": number(phase.get("transit_snr")),
         **{key: number(qc.get(key)) for key in OWN},
-        **beyond,
         "depth_ppm": number(phase.get("white_depth_ppm")),
         "sigma_ppm": number(phase.get("white_depth_sigma_ppm")),
         "snr_median": number(photometry.get("snr_median")),
@@ -140,7 +139,7 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
     """
     numbers = numbers_of(qc)
     reasons = [Reason("no transit found", NO_TRANSIT)] if transit_found is False else []
-    reasons += _broken([rule for rule in RULES if not (rule.below and transit_found is False)], numbers)
+    reasons += _broken([rule for rule in RULES if not (rule.below and transit_found is False)], numbers, qc.get("chance", {}))
     notes = list(map(str, qc.get("notes", [])))
     reasons += [Reason(note, 1.0, GUARD) for note in notes if _GUARD in note and _NOT_JUDGED not in note and _UNTOLD not in note]
     reasons += [Reason(note, 1.0, UNTOLD) for note in untold(notes)]
@@ -180,15 +179,15 @@ def untold(notes: Iterable[str]) -> list[str]:
     return [note for note in notes if _UNTOLD in note]
 
 
-def _broken(rules: Sequence[Rule], numbers: Mapping[str, float]) -> list[Reason]:
-    """A reason for each rule whose number is beyond its limit."""
+def _broken(rules: Sequence[Rule], numbers: Mapping[str, float], chance: Mapping[str, float] | None = None) -> list[Reason]:
+    """A reason for each rule whose number is beyond its limit, and beyond what chance may add to it."""
     reasons = []
     for rule in rules:
         value = numbers[rule.key]
         if rule.below and value < rule.limit:
             text = f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}"
             reasons.append(Reason(text, min(rule.limit / max(value, 1e-9), CAP), rule.key))
-        elif not rule.below and value > rule.limit:
+        elif not rule.below and value > rule.limit + (chance or {}).get(rule.key, 0.0):
             text = f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}"
             reasons.append(Reason(text, min(value / rule.limit, CAP), rule.key))
     return reasons

@@ -114,7 +114,7 @@ def not_permitted(path: Location) -> DataError:
     """The DataError for a file that is there and may not be read.
 
     >>> str(not_permitted(Path("f")))
-    "cannot read f: permission denied; give this user the right to read it (chmod u+r), or run as its owner"
+    'cannot read f: permission denied; give this user the right to read it (chmod u+r), or run as its owner'
     """
     return DataError(f"cannot read {path}: permission denied; give this user the right to read it (chmod u+r), or run as its owner")
 
