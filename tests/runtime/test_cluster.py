@@ -285,7 +285,8 @@ def test_without_cryptography_the_remedies_are_told(monkeypatch: pytest.MonkeyPa
 def test_a_script_without_a_guard_is_told_what_it_lacks(dataset: Path, tmp_path: Path) -> None:
     """Workers import the script: there calibrate says so in a line, and the script's own call ends with the same remedy."""
     script = tmp_path / "script.py"
-    script.write_text(f"from v50calib import calibrate\ncalibrate({str(dataset)!r}, {str(tmp_path / 'run')!r}, 'calib/fast', ['runtime.scheduler=local'])\n")
+    given = f"{str(dataset)!r}, {str(tmp_path / 'run')!r}, 'calib/fast', ['runtime.scheduler=local']"
+    script.write_text(f"from v50calib import calibrate\ncalibrate({given})\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert done.stderr.splitlines()[0].startswith("v50calib.calibrate: worker processes import the script that starts them")
