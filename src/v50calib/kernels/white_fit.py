@@ -153,6 +153,10 @@ def baseline_cost(flux: Float, sigma: Float, design: Float, ridge: Float | None 
     return float(left @ left)
 
 
+#: damping below this is lost in rounding
+LEAST_DAMPING = 1e-14
+
+
 def _levenberg(
     residuals: Callable[[Float], Float], theta: Float, low: Float, high: Float, held: Mask
 ) -> tuple[Float, Float, Float, bool]:  # fmt: skip
@@ -173,7 +177,8 @@ def _levenberg(
             moved[j] += steps[j] if moved[j] + steps[j] <= high[j] else -steps[j]
             jacobian[:, column] = (residuals(moved) - fun) / (moved[j] - theta[j])
         normal, gradient = jacobian.T @ jacobian, jacobian.T @ fun
-        scale = np.maximum(np.diag(normal), 1e-300)
+        # a parameter that changes nothing here (the mid-time of a depth of 0) stays, and makes no singular matrix
+        scale = np.maximum(np.diag(normal), 1e-30 * max(float(np.diag(normal).max(initial=0.0)), 1e-250))
         while damping < 1e8:
             step = np.linalg.solve(normal + np.diag(damping * scale), -gradient)
             trial = theta.copy()
@@ -185,7 +190,7 @@ def _levenberg(
             damping *= 8.0
         else:
             return theta, jacobian, fun, True
-        theta, fun, cost, damping = trial, new, float(new @ new), damping / 8.0
+        theta, fun, cost, damping = trial, new, float(new @ new), max(damping / 8.0, LEAST_DAMPING)
         converged = gained < CONVERGED
         if converged:
             break
