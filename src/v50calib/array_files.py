@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from v50calib.errors import ConfigError, DataError
 from v50calib.untrusted.boundary import foreign
-from v50calib.untrusted.chunks import declared_size
-from v50calib.untrusted.hdf5 import CHUNK_VALUES, refuse_bombs, silence_h5netcdf
+from v50calib.untrusted.chunks import CHUNK_VALUES, declared_size
+from v50calib.untrusted.hdf5 import refuse_bombs, silence_h5netcdf
 from v50calib.untrusted.npz import npy_header, npz_headers, read_npz
 
 FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from v50calib import calibrate
-from v50calib.engine.series import _refuse_negative_light
+from v50calib.engine.prepare import _refuse_negative_light
 from v50calib.errors import DataError
 from v50calib.simulate import simulate_dataset
 from v50calib.stages.photometry.mean_frame import MeanFrame

@@ -65,11 +65,10 @@ class FitInput:
 
     def block(self, good: Mask, visit: int = 0, band: int = 0, since_h: float = 0.0) -> Block:
         """The block of the joint fit, times shifted by since_h."""
-        noise, bias = (
-            (None, None) if self.shift_noise is None else (np.atleast_2d(self.shift_noise)[0], np.atleast_2d(self.shift_noise)[-1])
-        )
-        if self.shift_term is None:
-            bias = None
+        noise = bias = None
+        if self.shift_noise is not None:
+            rows = np.atleast_2d(self.shift_noise)[:, good]
+            noise, bias = rows[0], rows[-1] if self.shift_term is not None else None
         return Block(
             self.time + since_h,
             self.flux[:, good],
@@ -80,8 +79,8 @@ class FitInput:
             band,
             additive=self.additive,
             ridge=self.ridge,
-            shift_noise=None if noise is None else noise[good],
-            shift_bias=None if bias is None else bias[good],
+            shift_noise=noise,
+            shift_bias=bias,
             shift_term=self.shift_term or 0,
         )
 

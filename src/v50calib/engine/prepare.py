@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from v50calib.engine.visit import VisitInput
 from v50calib.errors import DataError
 from v50calib.kernels.arrays import Flags
 from v50calib.stages.base import FrameStage
+from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.tile import VisitState
 
 #: share of the live pixels that may be without read noise
 UNKNOWN_NOISE = 0.05
+#: light that is so many times the read noise below zero is none
+NEGATIVE = 10.0
 
 
 def new_flags(before: Flags, after: Flags) -> dict[str, float]:
@@ -96,9 +100,22 @@ def prepare_visit(
             f"empty and saturated ones have, or the {int(state.masked.sum())} of {state.masked.size} masked pixels have all of it; get "
             "the frames again, or look at the maps"
         )
+    if photometry is not None:
+        _refuse_negative_light(mean, str(state.instrument))
     state.checks |= check_maps(state, mean)
     built = photometry_constants(photometry, state, plan, mean, cadence_s(state), read) if photometry is not None else None
     return VisitConstants(state, plan, bin_of_pairs(len(plan.between), pairs_per_bin), mean, built)
+
+
+def _refuse_negative_light(mean: MeanFrame, instrument: str) -> None:
+    """Raises DataError where the sum of the mean frame, its dark put back, is negative beyond one pair's read noise."""
+    light = float(np.nansum(mean.cds + mean.dark, dtype=np.float64))
+    if light < -NEGATIVE * math.sqrt(float(np.nansum(mean.read_var, dtype=np.float64))):
+        raise DataError(
+            f"{instrument}: all pixels of the mean frame together hold {light:.4g} e-, the second reads are below the first: the reads "
+            "of the pairs are in the wrong order (even rows = first read, odd = second), or the map linear_corr is wrong; put the "
+            "frames in order, or replace the map"
+        )
 
 
 def cadence_s(state: VisitState) -> float:

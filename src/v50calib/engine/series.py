@@ -29,7 +29,6 @@ from v50calib.stages.phase.limb_darkening import darkening_of, halfway
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.lost import flag_lost, repeated_pairs
-from v50calib.stages.photometry.mean_frame import MeanFrame
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weight_maps import joined
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_light, white_normalized
@@ -39,8 +38,6 @@ from v50calib.stages.trace.stage import Trace
 
 #: rows (and columns of a star) to each side that the light's width is measured on, px
 WIDTH_REACH = 6
-#: light that is so many times the read noise below zero is none
-NEGATIVE = 10.0
 #: from where to where photometric bands reach, µm (SCIENCE: challenge description)
 BAND_UM = {"FGS1": (0.60, 0.80)}
 
@@ -145,8 +142,6 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     sums = joined([r.sums for r in ordered if r.sums is not None])
     curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
     instrument = visit.state.instrument
-    if calib.trace.enabled:
-        _refuse_negative_light(visit.mean, str(instrument))
     white, whole = white_light(curves.flux)
     if calib.trace.enabled and not (np.isfinite(curves.flux) & (curves.flux != 0)).any():
         raise DataError(
@@ -190,17 +185,6 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     given = fit_input(series, normalized, calib) if calib.phase.depths.enabled else None
     depths = depths_of(given, series, ephemeris) if given is not None else None
     return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths, given), calib, str(instrument))
-
-
-def _refuse_negative_light(mean: MeanFrame, instrument: str) -> None:
-    """Raises DataError where the sum of the mean frame, its dark put back, is negative beyond one pair's read noise."""
-    light = float(np.nansum(mean.cds + mean.dark, dtype=np.float64))
-    if light < -NEGATIVE * math.sqrt(float(np.nansum(mean.read_var, dtype=np.float64))):
-        raise DataError(
-            f"{instrument}: all pixels of the mean frame together hold {light:.4g} e-, the second reads are below the first: the reads "
-            "of the pairs are in the wrong order (even rows = first read, odd = second), or the map linear_corr is wrong; put the "
-            "frames in order, or replace the map"
-        )
 
 
 def guarded(result: SeriesResult, calib: CalibConfig, instrument: str) -> SeriesResult:

@@ -28,6 +28,7 @@ from v50calib.kernels.detrended import Detrended
 from v50calib.runs import manifest
 from v50calib.runs.directory import read_mark
 from v50calib.runs.product import product_arrays, product_attrs
+from v50calib.runs.truth import TABLE
 from v50calib.runtime.observations import observation
 from v50calib.schema import CHANNELS, N_CHANNELS
 from v50calib.uncertainty.tables import matched, read_truth
@@ -40,7 +41,6 @@ MOST_BYTES = 2**32
 THREADS = 4
 _STREAMED = {"light": np.float32, "variance": np.float32, "baseline_variance": np.float32, "mask": np.bool_}
 _OTHERS = ("labels", "ids", "visit", "time", "wavelength")
-_TRUTH = "train.csv"
 Path_ = str | os.PathLike[str]
 
 
@@ -205,7 +205,7 @@ def _labels(labels: Path_ | None) -> tuple[tuple[str, ...], np.ndarray, tuple[st
     if labels is None:
         return None
     path = Path(labels)
-    truth = read_truth(path / _TRUTH if path.is_dir() else path)
+    truth = read_truth(path / TABLE if path.is_dir() else path)
     return truth.ids, truth.y, truth.notes
 
 

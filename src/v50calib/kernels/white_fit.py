@@ -17,6 +17,8 @@ from v50calib.kernels.transit import Model, Prior, Shape, radius_ratio
 SAME_COURSE = (1, 4, 5)
 #: a fit has converged when a step lowers chi² by less than this
 CONVERGED, MOST_STEPS = 1e-3, 40
+#: damping below this is lost in rounding
+LEAST_DAMPING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,6 @@ def baseline_cost(flux: Float, sigma: Float, design: Float, ridge: Float | None 
     target = np.concatenate([flux * root, np.zeros(len(rows))])
     left = target - basis @ least_squares(basis, target)
     return float(left @ left)
-
-
-#: damping below this is lost in rounding
-LEAST_DAMPING = 1e-14
 
 
 def _levenberg(

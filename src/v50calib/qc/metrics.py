@@ -70,11 +70,16 @@ def chance(samples: int) -> dict[str, float]:
     }
 
 
+def kept_pairs(ds: xr.Dataset) -> NDArray[np.intp]:
+    """Indices of the pairs that have their light; all where none has."""
+    kept = np.flatnonzero((np.asarray(ds["photometry_dq"])[:, 0] & np.uint32(DQ.DROPOUT)) == 0)
+    return kept if kept.size else np.arange(ds.sizes["pair"])
+
+
 def positions(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """x and y (pair,) of the pairs that have their light; of all where none has."""
-    kept = (np.asarray(ds["photometry_dq"])[:, 0] & np.uint32(DQ.DROPOUT)) == 0
-    x, y = (np.asarray(ds[name], np.float64) for name in ("x_position", "y_position"))
-    return (x[kept], y[kept]) if kept.any() else (x, y)
+    """x and y (pair,) of the pairs that have their light."""
+    kept = kept_pairs(ds)
+    return np.asarray(ds["x_position"], np.float64)[kept], np.asarray(ds["y_position"], np.float64)[kept]
 
 
 def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
@@ -101,10 +106,11 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
         x, y = positions(ds)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
         if ds["photometry"].attrs.get("units", "e-") == "e-":
-            out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[:: max(1, ds.sizes["pair"] // 1000)].mean(axis=0)))
+            kept = kept_pairs(ds)
+            out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[kept[:: max(1, kept.size // 1000)]].mean(axis=0)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
-        out["chance"] = chance(len(positions(ds)[0]))
+        out["chance"] = chance(kept_pairs(ds).size)
         out["lost_pairs"] = float(np.mean((np.asarray(ds["photometry_dq"])[:, :1] & np.uint32(DQ.DROPOUT)) != 0))
     return out | transit_fit(ds)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+#: values that a chunk may have beyond four times those of the array that it is of
+CHUNK_VALUES = 2**23
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 

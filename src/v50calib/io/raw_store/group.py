@@ -30,6 +30,7 @@ from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, ma
 from v50calib.safety.files import write_beside
 from v50calib.schema import LINEARITY_TERMS, RAW_VISIT, instrument_of, pair_chunks
 from v50calib.untrusted.boundary import foreign
+from v50calib.untrusted.chunks import CHUNK_VALUES
 from v50calib.untrusted.json_text import load_json
 
 FORMAT = "v50calib-raw"
@@ -41,8 +42,6 @@ TELEMETRY_ATTR = "telemetry"
 HASHES_ATTR = "array_hashes"
 #: codes of a visit, at most: a hundred times a full one of AIRS-CH0
 MOST_CODES = 2**34
-#: values of a chunk that may be larger than its array
-CHUNK_VALUES = 2**23
 #: chunks per shard: a full visit's frames are 5 files
 CHUNKS_PER_SHARD = 5
 
@@ -268,7 +267,7 @@ def _refuse_moved(path: Location, key: VisitKey, attrs: dict[str, Any]) -> None:
 
 def _small(path: Location, most: int) -> np.ndarray:
     """One map or axis of at most `most` values; without zarr's event loop where it is one plain chunk: a visit has nine, at 2 ms each."""
-    _checked_sizes(path, json.loads((path / "zarr.json").read_text()), most)
+    _checked_sizes(path, load_json((path / "zarr.json").read_text()), most)
     values = read_array(path)
     return values if values is not None else np.asarray(zarr.open_array(zarr_source(path), mode="r")[...])
 

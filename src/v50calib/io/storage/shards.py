@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import BLOSC_HEADER_BYTES
+from v50calib.untrusted.chunks import CHUNK_VALUES
 from v50calib.untrusted.json_text import load_json
 
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 #: decoded chunks that partial reads may leave behind
 KEPT = 3
-#: values of a chunk that may be larger than its array
-MOST_VALUES = 2**23
 #: offset and length of a chunk that was never written
 _EMPTY = 2**64 - 1
 #: CRC32C after a chunk or an index
@@ -140,6 +139,6 @@ def open_sharded(path: Location) -> ShardedFrames | None:
     if not whole or chunk[1:] != shape[1:] or shard[1:] != shape[1:] or shard[0] % chunk[0]:
         return None
     # a visit may be shorter than a chunk, but not by any factor
-    if math.prod(chunk) > max(4 * math.prod(shape), MOST_VALUES):
+    if math.prod(chunk) > max(4 * math.prod(shape), CHUNK_VALUES):
         return None
     return ShardedFrames(path, (shape[0], shape[1], shape[2]), chunk[0], shard[0] // chunk[0], checked=len(steps) > 2)

@@ -183,11 +183,14 @@ class Photometry:
 
 
 def _shift_noise(shift: Shift, curves: LightCurves, constants: PhotometryConstants) -> Float:
-    """`Shift.noise_along` of the channels (2, channel). Columns beyond them have the noise of their light and the channels' other."""
-    total = float(np.median(shift.total))
+    """`Shift.noise_along` of the channels (2, channel), of the pairs that have light. Columns beyond them have the noise of their light
+    and the channels' other."""
+    lit = with_light(shift.total)
+    total = float(np.median(shift.total[lit]))
     light = np.maximum(shift.mean * total, 0.0)
     where = constants.channels.columns - constants.drift_columns.start
-    sample = curves.variance[:: max(1, len(curves.variance) // 50)].astype(np.float64)
+    rows = np.flatnonzero(lit)
+    sample = curves.variance[rows[:: max(1, len(rows) // 50)]].astype(np.float64)
     good = np.isfinite(sample).all(axis=0) & (sample > 0).all(axis=0)
     if not good.any():
         return np.zeros((2, len(where)))
