@@ -76,12 +76,16 @@ def open_spectra(run_dir: str | Location) -> dict[str, xr.Dataset]:
 
 def fitted_planets(run_dir: Location) -> list[tuple[str, Location]]:
     """(planet_id, location) of every fit of a run, sorted."""
-    root = run_dir / STORE
-    if not root.is_dir():
+    return [(path.name, path) for path in committed_in(run_dir / STORE)]
+
+
+def committed_in(store: Location) -> list[Location]:
+    """The groups directly in a store that have a commit record, sorted; none where there is no such store."""
+    if not store.is_dir():
         return []
     paths: list[Location]
-    if isinstance(root, ObjectPath):
-        paths = [p.parent for p in root.rglob(COMMIT_NAME)]
+    if isinstance(store, ObjectPath):
+        paths = [p.parent for p in store.rglob(COMMIT_NAME)]
     else:
-        paths = [p for p in root.glob("*") if is_committed(p)]
-    return [(path.name, path) for path in sorted(paths, key=str) if not path.name.startswith(".")]
+        paths = [p for p in store.glob("*") if is_committed(p)]
+    return sorted((path for path in paths if not path.name.startswith(".")), key=str)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.commit import COMMIT_NAME, check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
+from v50calib.io.storage.commit import check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
@@ -19,6 +19,7 @@ from v50calib.runs.directory import read_mark
 from v50calib.runs.estimates import STORE as ESTIMATES
 from v50calib.runs.lock import run_lock
 from v50calib.runs.spectra import STORE as SPECTRA
+from v50calib.runs.spectra import committed_in
 from v50calib.schema import CALIBRATED
 from v50calib.untrusted.json_text import load_json
 
@@ -96,7 +97,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
                 found.stale.append(label)
     there = {"/".join(path.parts[-3:]) for path in paths}
     found.missing = [e.label for e in manifest.read(run_dir) if e.state == "done" and e.label not in there]
-    made = {f"{path.parent.name}/{path.name}": path for store in (SPECTRA, ESTIMATES) for path in _committed_in(run_dir / store)}
+    made = {f"{path.parent.name}/{path.name}": path for store in (SPECTRA, ESTIMATES) for path in committed_in(run_dir / store)}
     faults = {label: check_made(path) for label, path in made.items()}
     found.broken |= {label: reasons for label, reasons in faults.items() if reasons}
     found.fits = len(made) - sum(map(bool, faults.values()))
@@ -120,18 +121,6 @@ def check_made(path: Location) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
         return [f"cannot be read: {exc}"]
     return []
-
-
-def _committed_in(store: Location) -> list[Location]:
-    """The groups of a store that have a commit record, sorted by name."""
-    if not store.is_dir():
-        return []
-    found: list[Location] = []
-    if isinstance(store, ObjectPath):
-        found += [p.parent for p in store.rglob(COMMIT_NAME)]
-    else:
-        found += [p for p in store.iterdir() if is_committed(p)]
-    return sorted((p for p in found if not p.name.startswith(".")), key=str)
 
 
 def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
