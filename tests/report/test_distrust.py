@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULES, judge, judge_planet, no_fit, no_product
+from v50calib.qc.metrics import chance
 
 
 def record(**more: Any) -> dict[str, Any]:
@@ -115,3 +117,18 @@ def test_a_planet_of_an_error_that_no_bar_holds_and_one_without_a_fit() -> None:
     assert (verdict.score, verdict.unknown) == (1.0, ())
     assert judge_planet({}).unknown == tuple(rule.key for rule in PLANET_RULES)
     assert no_fit(transit_found=False).score == NO_TRANSIT < no_fit(transit_found=True).score == NO_PRODUCT
+
+
+def test_short_visits_are_not_distrusted_for_what_chance_does() -> None:
+    """Scatter of 112 normal samples, one and a fifth of what the model says: by chance alone it is beyond 1.5 in a share of visits
+    that the raised limit leaves out, and three times the model is not."""
+    rng = np.random.default_rng(5)
+    chi2 = 1.2 * np.square(rng.standard_normal((20_000, 112))).mean(axis=1)
+    records = [{"fit_chi2": float(value), "chance": chance(112)} for value in chi2]
+    told = np.array([bool(judge(record, transit_found=True).reasons) for record in records])
+    assert (chi2 > 1.5).mean() > 0.03
+    assert told.mean() < 0.002
+    (reason,) = judge({"fit_chi2": 3.0, "chance": chance(112)}, transit_found=True).reasons
+    assert reason.text == "fit_chi2 3 > 1.78"
+    (reason,) = judge({"fit_chi2": 1.6, "chance": chance(5000)}, transit_found=True).reasons
+    assert reason.text == "fit_chi2 1.6 > 1.5"

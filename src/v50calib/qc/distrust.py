@@ -180,16 +180,16 @@ def untold(notes: Iterable[str]) -> list[str]:
 
 
 def _broken(rules: Sequence[Rule], numbers: Mapping[str, float], chance: Mapping[str, float] | None = None) -> list[Reason]:
-    """A reason for each rule whose number is beyond its limit, and beyond what chance may add to it."""
+    """A reason for each rule whose number is beyond its limit, raised by the share that chance may add to the number."""
     reasons = []
     for rule in rules:
-        value = numbers[rule.key]
+        value, limit = numbers[rule.key], rule.limit * (1.0 + (chance or {}).get(rule.key, 0.0))
         if rule.below and value < rule.limit:
             text = f"{rule.key} {value:.3g}{rule.unit} < {rule.limit:g}{rule.unit}"
             reasons.append(Reason(text, min(rule.limit / max(value, 1e-9), CAP), rule.key))
-        elif not rule.below and value > rule.limit + (chance or {}).get(rule.key, 0.0):
-            text = f"{rule.key} {value:.3g}{rule.unit} > {rule.limit:g}{rule.unit}"
-            reasons.append(Reason(text, min(value / rule.limit, CAP), rule.key))
+        elif not rule.below and value > limit:
+            text = f"{rule.key} {value:.3g}{rule.unit} > {limit:.3g}{rule.unit}"
+            reasons.append(Reason(text, min(value / limit, CAP), rule.key))
     return reasons
 
 

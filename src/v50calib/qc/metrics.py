@@ -57,8 +57,9 @@ CHANCES = 3.0
 
 
 def chance(samples: int) -> dict[str, float]:
-    """What chance may add, by three standard deviations, to reduced chi² and to a ratio of scatters of a visit of so few samples, beyond
-    what it adds in one of ENOUGH: of 100 samples 14 % and 7 % are one of them.
+    """By what share chance may raise reduced chi² and a ratio of scatters of a visit of so few samples, by three standard deviations,
+    beyond what it does in one of ENOUGH. A share, for both scatter in proportion to what they would be without chance: the rules raise
+    their limits by it.
 
     >>> {name: round(value, 2) for name, value in chance(100).items()}, chance(5000)
     ({'fit_chi2': 0.21, 'noise_over_limit': 0.11}, {'fit_chi2': 0.0, 'noise_over_limit': 0.0})
