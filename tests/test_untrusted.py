@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -326,3 +327,16 @@ def test_a_map_that_was_saved_with_an_index(dataset: Path, tmp_path: Path, index
     frame = pd.read_parquet(path)
     frame.set_axis(list(index), axis=0).rename_axis("row").to_parquet(path)  # type: ignore[call-overload]
     np.testing.assert_array_equal(open_source(data, key).reference.dark, right)
+
+
+def test_a_closed_path_is_named_and_not_called_damaged() -> None:
+    closed = PermissionError(errno.EACCES, "Permission denied", "/data/train/7")
+    with (
+        pytest.raises(
+            DataError, match=r"visit 7 cannot be read: /data/train/7: it may not be read .*; give the user .* the right to read it"
+        ),
+        foreign("visit 7"),
+    ):
+        raise closed
+    with pytest.raises(DataError, match="x.npy cannot be read: there is no such file .*; put it back"), foreign("x.npy"):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "x.npy")

@@ -89,7 +89,7 @@ def test_export_killed_in_its_replacement_window(done: Site, tmp_path: Path) -> 
 
 
 def test_disk_full_during_an_export(done: Site, tmpfs: Callable[..., Path]) -> None:
-    place = tmpfs("700k")
+    place = tmpfs("400k")
     out = place / "grid.zarr"
     assert export(done, out, "--bin-s", "700")[0] == 0
     old = tree_hash(out)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from v50calib.errors import StoreError
+
+#: a file of this age may have a writer that has not locked it yet
+JUST_BEGUN_S = 1.0
 
 
 def open_own(path: Path, flags: int) -> int:
@@ -24,23 +30,12 @@ def open_own(path: Path, flags: int) -> int:
     return descriptor
 
 
-def write_beside(path: Path, content: bytes) -> Path:
-    """Write a new file beside `path`, under a name that nobody can foresee, and return it; nothing is left of a failure. Raises OSError."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with _new_file(part) as stream:
-            stream.write(content)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-    return part
-
-
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, make_folder: bool = True) -> Iterator[IO[bytes]]:
     """A new file that takes the place of `path`, or of a link or pipe there, once it is whole; where that fails nothing is left of it.
 
-    It is written beside it under a name that nobody can foresee. The folder is made. Raises OSError.
+    It is written beside it under a name that nobody can foresee, and locked meanwhile: what a killed writer of the same file has left
+    there is removed, what another one is writing is not. The folder is made. Raises OSError.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -49,15 +44,48 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     ...     Path(folder, "a.csv").read_bytes()
     b'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left_behind(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with _new_file(part) as stream:
+            _lock(stream.fileno())
             yield stream
-        part.replace(path)
+            stream.flush()
+            # locked until it has its name: nobody else takes it for one that was left behind
+            part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove files that `replacing` has begun for `path` and whose writers do not live any more: their locks are free."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.tmp")
+    with os.scandir(path.parent) as entries:
+        found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
+    for part in found:
+        try:
+            descriptor = open_own(Path(part), os.O_RDONLY)
+        except OSError:
+            # another user's, a link, or gone by now
+            continue
+        try:
+            # a file just begun is not locked yet
+            if time.time() - os.fstat(descriptor).st_mtime > JUST_BEGUN_S and _lock(descriptor):
+                Path(part).unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file against every other open one; whether that worked (not where the file system has no locks)."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _new_file(path: Path) -> IO[bytes]:

@@ -35,12 +35,19 @@ MEANING: tuple[tuple[type[Exception], str], ...] = (
     (EOFError, "it ends too early"),
 )
 
+#: what to do about bytes that are damaged, and about paths that are not there or closed
+DAMAGED = "it is damaged or of another kind: get or write it again"
+REMEDY: tuple[tuple[type[OSError], str], ...] = (
+    (FileNotFoundError, "put it back, or get or write it again"),
+    (PermissionError, "give the user of this command the right to read it"),
+)
+
 
 @contextmanager
 def foreign(
     what: object,
     doing: str = "cannot be read",
-    remedy: str = "it is damaged or of another kind: get or write it again",
+    remedy: str = DAMAGED,
     *,
     kind: type[V50CalibError] = DataError,
     passing: tuple[type[Exception], ...] = (),
@@ -61,7 +68,18 @@ def foreign(
     except Exception as error:
         if isinstance(error, RuntimeError) and no_cache(error) is not None:
             raise
-        raise kind(f"{what} {doing}: {told(error)}; {remedy}") from error
+        raise kind(f"{what} {doing}: {_place(error, what)}{told(error)}; {_remedy(error, remedy)}") from error
+
+
+def _place(error: Exception, what: object) -> str:
+    """The path that the operating system has named, where `what` does not."""
+    name = getattr(error, "filename", None) if isinstance(error, OSError) else None
+    return f"{name}: " if isinstance(name, str) and name and name not in str(what) else ""
+
+
+def _remedy(error: Exception, remedy: str) -> str:
+    """What to do; a path that is closed or gone is not called damaged."""
+    return next((text for kind, text in REMEDY if isinstance(error, kind)), remedy) if remedy == DAMAGED else remedy
 
 
 def told(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,6 @@ from v50calib.io.storage.location import Location, replace_text, zarr_source
 from v50calib.io.storage.shards import ShardedFrames, open_sharded
 from v50calib.io.storage.zarr_groups import read_array, write_array
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, make_reference
-from v50calib.safety.files import write_beside
 from v50calib.schema import LINEARITY_TERMS, RAW_VISIT, instrument_of, pair_chunks
 from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.chunks import CHUNK_VALUES
@@ -175,7 +175,7 @@ def create_store(store: Location) -> None:
     try:
         store.mkdir(parents=True, exist_ok=True)
         if isinstance(store, Path):
-            write_beside(store / "write-test", b"").unlink()
+            tempfile.TemporaryFile(dir=store).close()
         else:
             (store / ".write-test").write_bytes(b"")
             (store / ".write-test").unlink()

@@ -14,7 +14,7 @@ from typing import Any
 from v50calib.errors import ConfigError
 from v50calib.io.storage import objects
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.safety.files import write_beside
+from v50calib.safety.files import replacing
 
 SCHEMES = ("s3", "gs", "az")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
@@ -80,13 +80,9 @@ def replace_bytes(path: Location, content: bytes) -> None:
     if isinstance(path, ObjectPath):
         path.write_bytes(content)
         return
-    part = write_beside(path, content)
-    try:
-        # a link at `path` is replaced, not followed
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    # a link at `path` is replaced, not followed
+    with replacing(path, make_folder=False) as stream:
+        stream.write(content)
 
 
 def version_of(path: Location) -> str:
