@@ -331,12 +331,9 @@ def test_a_map_that_was_saved_with_an_index(dataset: Path, tmp_path: Path, index
 
 def test_a_closed_path_is_named_and_not_called_damaged() -> None:
     closed = PermissionError(errno.EACCES, "Permission denied", "/data/train/7")
-    with (
-        pytest.raises(
-            DataError, match=r"visit 7 cannot be read: /data/train/7: it may not be read .*; give the user .* the right to read it"
-        ),
-        foreign("visit 7"),
-    ):
+    said = r"visit 7 cannot be read: /data/train/7: it may not be read .*; give the user .* the right to read it"
+    with pytest.raises(DataError, match=said), foreign("visit 7"):
         raise closed
-    with pytest.raises(DataError, match="x.npy cannot be read: there is no such file .*; put it back"), foreign("x.npy"):
+    said = r"x\.npy cannot be read: there is no such file .*; put it back"
+    with pytest.raises(DataError, match=said), foreign("x.npy"):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "x.npy")
