@@ -33,6 +33,9 @@ from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.chunks import CHUNK_VALUES
 from v50calib.untrusted.json_text import load_json
 
+#: codecs that tell a chunk whose bytes have changed (Zarr v3, codec crc32c)
+CHECKSUMS: tuple[Crc32cCodec, ...] = (Crc32cCodec(),)
+
 FORMAT = "v50calib-raw"
 VERSION = 1
 _SMALL = (*(name for name in RAW_VISIT if name != "raw_frames"), "wavelength")
@@ -219,7 +222,7 @@ def write_visit(path: Path, source: VisitSource) -> None:
         chunks=(chunk, ny, nx),
         shards=(shard, ny, nx),
         dtype=np.uint16,
-        compressors=(BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()),
+        compressors=(BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), *CHECKSUMS),
         fill_value=0,
         dimension_names=RAW_VISIT["raw_frames"].dims,
         attributes=_attrs("raw_frames") | {"coordinates": "exposure wavelength"},
