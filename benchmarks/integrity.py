@@ -82,6 +82,7 @@ def measure(work: Path, fraction: float, rounds: int, planets: int) -> str:
     ingest(data, checked)
     ids = [str(planet["planet_id"]) for planet in json.loads((data / "truth.json").read_text())["planets"]]
     sync, worker = "runtime.scheduler=sync", ("runtime.scheduler=local", "runtime.num_workers=1")
+    rows = ["| | with | without | more |", "| --- | ---: | ---: | ---: |"]
     pairs = {
         "checksums of chunks, hashes of maps": (
             lambda i: spent(checked, work / f"checked-{i}", 3, ids[:1], sync),
