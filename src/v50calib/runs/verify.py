@@ -18,6 +18,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.estimates import STORE as ESTIMATES
 from v50calib.runs.lock import run_lock
+from v50calib.runs.product import name_inside
 from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.runs.spectra import committed_in
 from v50calib.schema import CALIBRATED
@@ -118,9 +119,10 @@ def check_made(path: Location) -> list[str]:
         check_complete(path)
         if tree_hash(path) != record.get("tree_sha256"):
             return ["its bytes are not those that were committed (tree_sha256 differs)"]
+        inside = name_inside(path, load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
     except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
         return [f"cannot be read: {exc}"]
-    return []
+    return [f"its attributes name {inside}"] if inside else []
 
 
 def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
