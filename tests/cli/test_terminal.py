@@ -82,7 +82,7 @@ def test_ctrl_c_has_an_exit_code_of_its_own(run_dir: Path, monkeypatch: pytest.M
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manifest, "read_all", stopped)
+    monkeypatch.setattr(manifest, "read_lines", stopped)
     result = CliRunner().invoke(main, ["status", str(run_dir)])
     assert result.exit_code == 130
     assert result.stderr.startswith("interrupted")
