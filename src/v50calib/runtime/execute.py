@@ -166,6 +166,8 @@ class Watch:
 
     def __init__(self, client: Client, runtime: RuntimeConfig) -> None:
         self._client, self._runtime = client, runtime
+        #: the one that this process started, if it did
+        self._cluster = getattr(client, "cluster", None)
         self._seen = self._asked = time.monotonic()
         #: by worker: its last sign of life by the scheduler's clock, since when that is the same by ours, whether this was said
         self._heard: dict[str, tuple[float, float, bool]] = {}
@@ -186,9 +188,9 @@ class Watch:
         now = time.monotonic()
         if self._client.status == "running" and now - self._asked >= ASK_S:
             self._ask()
-        if self.slots == 0 and all_refused(self._client.cluster):
+        if self.slots == 0 and all_refused(self._cluster):
             raise ClusterError(
-                f"{refusal(self._client.cluster, self._runtime)}. No job, no worker: correct runtime.queue (name, account, walltime, "
+                f"{refusal(self._cluster, self._runtime)}. No job, no worker: correct runtime.queue (name, account, walltime, "
                 "memory, directives), finished visits are kept, run the same command again"
             )
         if self.slots == 0 and now - self._seen > self._runtime.worker_timeout_s:
@@ -215,7 +217,7 @@ class Watch:
 
     def _refused_now(self) -> list[str]:
         """What the queue has said of jobs that it refused, while others run; said once."""
-        text = "" if self._refused else refusal(self._client.cluster, self._runtime)
+        text = "" if self._refused else refusal(self._cluster, self._runtime)
         self._refused = self._refused or bool(text)
         return [f"{text}; the run goes on with the others"] if text else []
 
