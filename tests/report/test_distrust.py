@@ -136,7 +136,7 @@ def test_a_planet_of_an_error_that_no_bar_holds_and_one_without_a_fit() -> None:
 
 
 def test_an_instrument_that_other_planets_have_is_a_reason(tmp_path: Path) -> None:
-    """In the report's table, in qc's rows, in what `spectra` says, and in the grid of planets; alike where another planet lacks the other."""
+    """In the report's table, in qc's rows and in what `spectra` says."""
     fits = {}
     for planet, names in {"7": ["FGS1", "AIRS-CH0"], "8": ["AIRS-CH0"], "9": ["AIRS-CH0", "FGS1"]}.items():
         attrs = {"planet_id": planet, "instruments": names, "qc": json.dumps(GOOD_FIT)}
