@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -82,7 +84,36 @@ def test_ctrl_c_has_an_exit_code_of_its_own(run_dir: Path, monkeypatch: pytest.M
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manifest, "read_all", stopped)
+    monkeypatch.setattr(manifest, "read_lines", stopped)
     result = CliRunner().invoke(main, ["status", str(run_dir)])
     assert result.exit_code == 130
     assert result.stderr.startswith("interrupted")
+
+
+@pytest.mark.parametrize("module", ["click", "v50calib.cli.solve", "yaml"])
+def test_ctrl_c_while_the_commands_are_imported_is_one_line(module: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from v50calib.__main__ import run\n"
+        "run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "status"], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted: nothing had begun yet\n")
+
+
+def test_ctrl_c_while_options_are_read_has_the_same_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Group, "make_context", stopped)
+    result = CliRunner().invoke(main, ["status", "x"])
+    assert (result.exit_code, result.stderr.startswith("interrupted")) == (130, True)
+
+
+def test_the_console_scripts_begin_where_the_interrupt_is_caught() -> None:
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts.values()) == {"v50calib.__main__:run"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import xarray as xr
 
 from v50calib import calibrate, open_calibrated
 from v50calib.dq import DQ
+from v50calib.qc.distrust import judge
 from v50calib.runs.calibrated import calibrated_visits
 from v50calib.simulate import simulate_dataset
 
@@ -145,3 +147,33 @@ def test_most_of_a_visit_is_lost_and_the_rest_is_as_it_was(tmp_path: Path) -> No
     # a shift counts from the mean spectrum of the pairs that have light
     moved, as_it_moved = (np.asarray(ds["x_position"], float)[kept] for ds in (half, whole))
     assert np.std(moved - as_it_moved) < 0.02
+
+
+def test_more_than_half_of_the_first_reads_are_saturated(dataset: Path, tmp_path: Path) -> None:
+    """Oracle: the run of the whole frames. Blank reads here and there spoil the background's course, and so the others' light."""
+    common = [
+        "runtime.scheduler=sync",
+        "output.cubes=none",
+        "calib.photometry.instrument.name=AIRS-CH0",
+        "calib.phase.depths.enabled=false",
+    ]
+    # the planet with one visit
+    planet = next(p.name for p in (dataset / "train").iterdir() if not (p / "AIRS-CH0_signal_1.parquet").exists())
+    assert not calibrate(dataset, tmp_path / "whole", overrides=common, planets=[planet]).failed
+    data = Path(shutil.copytree(dataset, tmp_path / "data"))
+    path = data / "train" / planet / "AIRS-CH0_signal_0.parquet"
+    table = pq.read_table(path)
+    frames = np.stack([column.to_numpy() for column in table.columns], axis=1)
+    pairs = len(frames) // 2
+    lost = np.random.default_rng(1).choice(pairs, round(0.55 * pairs), replace=False)
+    frames[2 * lost] = 65535
+    pq.write_table(pa.table([pa.array(np.ascontiguousarray(c)) for c in frames.T], names=table.column_names), path)
+    assert not calibrate(data, tmp_path / "half", overrides=common, planets=[planet]).failed
+    (whole,), (half,) = calibrated_visits(tmp_path / "whole"), calibrated_visits(tmp_path / "half")
+    dropped = (np.asarray(half["photometry_dq"])[:, 0] & int(DQ.DROPOUT)) != 0
+    assert np.flatnonzero(dropped).tolist() == sorted(lost.tolist())
+    qc = json.loads(half.attrs["qc"])
+    assert any(f"{lost.size} of {pairs} pairs have a read of one code all over" in note for note in qc["notes"])
+    assert any(reason.key == "lost_pairs" for reason in judge(qc, transit_found=None).reasons)
+    light, as_it_was = (np.asarray(ds["photometry"], float)[~dropped].sum(axis=1) for ds in (half, whole))
+    np.testing.assert_allclose(light / np.median(light), as_it_was / np.median(as_it_was), atol=2e-3)

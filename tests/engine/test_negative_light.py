@@ -13,6 +13,7 @@ import pytest
 from v50calib import calibrate
 from v50calib.engine.prepare import _refuse_negative_light
 from v50calib.errors import DataError
+from v50calib.qc.distrust import GUARD, judge
 from v50calib.simulate import simulate_dataset
 from v50calib.stages.photometry.mean_frame import MeanFrame
 
@@ -28,6 +29,10 @@ def test_light_that_is_negative_beyond_its_noise_is_refused() -> None:
     look(-20.0)
     # a dark that is too large has a word of its own
     look(-1e3, dark=1.2e3)
+    # of one pair's noise, and far beyond that of the mean of 400 pairs: a word, and a reason to distrust
+    (note,) = _refuse_negative_light(MeanFrame(-10.0 * ones, 2 * 14.0**2 * ones, ones, 0.0 * ones, pairs=400), "FGS1")
+    assert "hold -640 e- together, 81 errors below 0: are the reads of the pairs in the wrong order" in note
+    assert [reason.key for reason in judge({"notes": [note]}, transit_found=None).reasons] == [GUARD]
     with pytest.raises(DataError, match=r"FGS1: all pixels .* hold -6\.4e\+04 e-, .* wrong order .* put the frames in order"):
         look(-1e3)
 

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from v50calib.qc.distrust import CAP, NO_PRODUCT, NO_TRANSIT, PLANET_RULES, RULES, judge, judge_planet, no_fit, no_product
+from v50calib.qc.distrust import (
+    CAP,
+    MISSING_WEIGHT,
+    NO_PRODUCT,
+    NO_TRANSIT,
+    PLANET_RULES,
+    RULES,
+    judge,
+    judge_planet,
+    no_fit,
+    no_product,
+)
 from v50calib.qc.metrics import chance
+from v50calib.runs.planet_verdicts import planet_qc_rows, planet_verdicts
+from v50calib.runs.spectra import write_planet
+from v50calib.runtime.planets import distrusted
 
 
 def record(**more: Any) -> dict[str, Any]:
@@ -132,3 +149,20 @@ def test_short_visits_are_not_distrusted_for_what_chance_does() -> None:
     assert reason.text == "fit_chi2 3 > 1.78"
     (reason,) = judge({"fit_chi2": 1.6, "chance": chance(5000)}, transit_found=True).reasons
     assert reason.text == "fit_chi2 1.6 > 1.5"
+
+
+def test_an_instrument_that_other_planets_have_is_a_reason(tmp_path: Path) -> None:
+    """In the report's table, in qc's rows and in what `spectra` says."""
+    fits = {}
+    for planet, names in {"7": ["FGS1", "AIRS-CH0"], "8": ["AIRS-CH0"], "9": ["AIRS-CH0", "FGS1"]}.items():
+        attrs = {"planet_id": planet, "instruments": names, "qc": json.dumps(GOOD_FIT)}
+        fits[planet] = xr.Dataset({"x": ("n", np.ones(1))}, attrs=attrs)
+        write_planet(tmp_path / "spectra.zarr", planet, fits[planet], {"products": "a"})
+    text = "missing_instrument FGS1: other planets of the run have it"
+    found = planet_verdicts(tmp_path, dict.fromkeys("789", True))
+    assert {planet: [r.text for r in verdict.reasons] for planet, (_, verdict) in found.items()} == {"7": [], "8": [text], "9": []}
+    assert {row["planet_id"]: (row["reasons"], row["score"]) for row in planet_qc_rows(tmp_path)} == {
+        "7": ("", 0.0), "8": (text, MISSING_WEIGHT), "9": ("", 0.0)
+    }  # fmt: skip
+    assert distrusted(fits) == [f"planet 8: distrust its depths: {text}"]
+    assert distrusted({"8": fits["8"]}) == []

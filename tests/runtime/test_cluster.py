@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from distributed.comm import CommClosedError
 from tls_files import make_tls, tls_overrides
 
+from v50calib import calibrate
 from v50calib.config import load
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.errors import ClusterError, ConfigError
@@ -307,3 +309,39 @@ def test_a_run_in_processes_says_a_failure_once_and_nothing_else(dataset: Path, 
     assert sum(spoiled.parent.name in line and "failed" in line for line in said) == 2
     unexpected = ("Compute Failed", "Traceback", "leaked", "CommClosedError", "Warning")
     assert not [line for line in said if any(word in line for word in unexpected)]
+
+
+# dask-jobqueue leaves its files of certificates to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo 'sbatch: error: Batch job submission failed: Invalid account' >&2; exit 1", "Invalid account"), ("echo welcome", "welcome")],
+    ids=["refuses", "says no number"],
+)
+def test_a_queue_that_refuses_every_job_is_one_sentence_and_soon(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], script: str, said: str
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\n{script}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    wanted = ["runtime.scheduler=slurm", "runtime.num_workers=3", "runtime.worker_timeout_s=300", "calib.photometry.instrument.name=FGS1"]
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=rf"sbatch refused 3 of 3 jobs: .*{said}.*No job, no worker: correct runtime\.queue"):
+        calibrate(dataset, tmp_path / "run", "calib/fast", wanted)
+    assert time.monotonic() - began < 100.0
+    gc.collect()
+    shown = "".join(capfd.readouterr())
+    assert "Traceback" not in shown
+    assert "exit code" not in shown
+
+
+def test_some_jobs_are_refused_and_the_run_goes_on() -> None:
+    cluster = SimpleNamespace(refused_jobs=["no more than 2 jobs"], worker_spec={"a": 1, "b": 2, "c": 3})
+    assert queues.refusal(cluster, runtime("compute=pbs", "runtime.num_workers=3")) == "qsub refused 1 of 3 jobs: no more than 2 jobs"
+    assert not queues.all_refused(cluster)
+    assert queues.refusal(None, runtime()) == ""
+    assert not queues.all_refused(None)

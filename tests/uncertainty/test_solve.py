@@ -19,7 +19,7 @@ from v50calib.runs.estimates import open_estimates
 from v50calib.runs.spectra import open_spectra
 from v50calib.simulate import simulate_dataset
 from v50calib.uncertainty.crossfit import crossfit
-from v50calib.uncertainty.estimate import check_population, estimate, full_wavelength
+from v50calib.uncertainty.estimate import check_instruments, check_population, estimate, full_wavelength
 from v50calib.uncertainty.fit import fit
 from v50calib.uncertainty.model import apply
 from v50calib.uncertainty.options import TopLevelCalib
@@ -147,6 +147,32 @@ def test_a_population_is_refused_before_frames_are_read(worlds: tuple[list[str],
         check_population(few, ["9", truth.ids[3]])
     with pytest.raises(DataError, match="holds 19 spectra"):
         check_population(Truth(truth.ids[:19], truth.y[:19]), ["9"])
+
+
+def test_one_instrument_is_refused_before_frames_are_read(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    common = ("--no-plan", "runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1")
+    refused = invoke("solve", dataset, out, *common)
+    assert refused.exit_code == ConfigError.exit_code
+    assert "visits of FGS1 alone, and the estimator gp needs the wavelengths of FGS1 and AIRS-CH0" in refused.stderr
+    assert "--estimator depths" in refused.stderr
+    assert not out.exists()
+    check_instruments(["AIRS-CH0", "FGS1"], "population", "it")
+    check_instruments(["AIRS-CH0"], "depths", "it")
+    for method in ("depths", "gp"):
+        with pytest.raises(ConfigError, match="it has visits of BENCH, and spectra are made of FGS1 and AIRS-CH0"):
+            check_instruments(["FGS1", "BENCH"], method, "it")
+
+
+def test_a_damaged_sample_submission_is_refused_before_frames_are_read(dataset: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in dataset.iterdir():
+        (data / path.name).symlink_to(path)
+    (data / "sample_submission.csv").write_text("wl_1,wl_2\n0.1,0.1\n")
+    refused = invoke("solve", data, tmp_path / "run", "--no-plan", "runtime.scheduler=sync")
+    assert (refused.exit_code, "sample_submission.csv" in refused.stderr) == (DataError.exit_code, True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("factor", [1e6, 100.0])

@@ -104,3 +104,39 @@ def test_products_that_cannot_serve() -> None:
         combine([airs.assign_attrs(instrument="CAM")])
     with pytest.raises(DataError, match="calibrate first"):
         combine([])
+
+
+NAIVE = {"mean": 0.0145, "sigma": 0.006}
+
+
+@pytest.mark.parametrize("depth", [1900.0, -1900.0, -0.3])
+def test_depths_that_are_none_are_left_out_and_named(depth: float) -> None:
+    """As of frames in another order: 1.9e9 ppm with small errors. What is written is what a planet without a transit gets."""
+    found = combine([*pair("7"), *pair("8", depth=depth, sigma=1e-3)], NAIVE)
+    np.testing.assert_array_equal(found.predictions.mu[1], 0.0145)
+    np.testing.assert_array_equal(found.predictions.sigma[1], 0.006)
+    assert not found.measured[1].known.any()
+    np.testing.assert_allclose(found.predictions.mu[0], 0.01, rtol=1e-12)
+    assert sum(f"planet 8, {name}: a depth of {1e6 * depth:.3g} ppm" in note for note in found.notes for name in ("FGS1", "AIRS-CH0")) == 2
+    assert not any(note in found.filled for note in found.notes if "a depth of" in note)
+    with pytest.raises(DataError, match=r"planet 8: FGS1: a depth of .* ppm.*--missing naive"):
+        combine([*pair("7"), *pair("8", depth=depth, sigma=1e-3)])
+
+
+def test_a_single_channel_without_a_depth_takes_its_neighbours_and_a_shallow_planet_stays() -> None:
+    airs, fgs = pair("7", depth=-2e-5, sigma=1e-5)
+    airs["transit_depth"][10] = 5.0
+    found = combine([airs, fgs])
+    assert found.predictions.mu.max() == 0.0
+    assert found.predictions.sigma[0, 11] == pytest.approx(WIDER * 1e-5)
+    assert any("1 channels of AIRS-CH0 are taken from their neighbours" in note for note in found.notes)
+    assert not any("is no planet's" in note for note in found.notes)
+
+
+def test_a_planet_s_fit_beyond_any_depth_does_not_count() -> None:
+    values = {"transit_depth": np.full(283, 40.0), "transit_depth_sigma": np.full(283, 1e-4)}
+    fit = xr.Dataset({name: ("wavelength", value) for name, value in values.items()})
+    fit = fit.assign_coords(instrument=("wavelength", np.r_[0, np.ones(282, int)])).assign_attrs(instruments=["FGS1", "AIRS-CH0"])
+    found = combine(pair("7"), NAIVE, fits={"7": fit})
+    np.testing.assert_array_equal(found.predictions.mu[0], 0.0145)
+    assert any("planet 7, FGS1: a depth of 4e+07 ppm" in note for note in found.notes)

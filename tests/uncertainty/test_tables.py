@@ -76,6 +76,11 @@ def negative_mu(f: pd.DataFrame) -> pd.DataFrame:
     return f
 
 
+def ppm(f: pd.DataFrame) -> pd.DataFrame:
+    f.loc[2, "wl_3"] = 1.9e9
+    return f
+
+
 def text(f: pd.DataFrame) -> pd.DataFrame:
     f["wl_9"] = "deep"
     return f
@@ -85,6 +90,7 @@ SPOILS: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], list[str]]] = [
     (nan, ["wl_7", "34984", "not a finite number"]),
     (zero_sigma, ["sigma_3", "34985", "not above 0"]),
     (negative_mu, ["wl_3", "34985", "negative", "clip"]),
+    (ppm, ["wl_3", "34985", "no share of the star's light", "divide ppm by 1e6"]),
     (text, ["wl_9", "expected numbers"]),
     (lambda f: f.drop(columns=["sigma_283"]), ["lacks 1 of the 567 columns", "sigma_283"]),
     (lambda f: f.rename(columns={"planet_id": "id"}), ["planet_id first"]),
@@ -101,6 +107,14 @@ def test_bad_predictions_are_refused(tmp_path: Path, spoil: Callable[[pd.DataFra
         read_predictions(tmp_path / "bad.csv")
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_negative_truth_is_refused(tmp_path: Path) -> None:
+    y = some().mu
+    y[1, 4] = -1e-3
+    write_truth(tmp_path / "t.csv", Truth(some().ids, y))
+    with pytest.raises(DataError, match=r"wl_5 of planet 34984 is -0\.001; y is negative"):
+        read_truth(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])

@@ -18,6 +18,8 @@ from v50calib.cli.runs import export, qc, report, status, summary, verify
 from v50calib.cli.solve import solve
 from v50calib.errors import StoreError, V50CalibError, no_cache
 
+INTERRUPTED = "interrupted: what is finished stays, and nothing half-written is taken for whole"
+
 
 class Program(click.Group):
     """A group that prints an error as one paragraph and ends with its exit code. Progress and errors that nobody reads are dropped."""
@@ -30,6 +32,13 @@ class Program(click.Group):
         with forgiving("stderr"):
             return super().main(*args, **more)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)
+        except KeyboardInterrupt:
+            click.echo(INTERRUPTED, err=True)
+            sys.exit(128 + signal.SIGINT)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -38,7 +47,7 @@ class Program(click.Group):
             ctx.exit(exc.exit_code)
         except KeyboardInterrupt:
             # click's own answer is exit code 1, which says that a visit failed
-            click.echo("interrupted: what is finished stays, and nothing half-written is taken for whole", err=True)
+            click.echo(INTERRUPTED, err=True)
             ctx.exit(128 + signal.SIGINT)
         except RuntimeError as exc:
             if (told := no_cache(exc)) is None:

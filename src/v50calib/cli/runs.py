@@ -74,6 +74,7 @@ def summary(run_dir: Location, truth: Location | None, as_json: bool) -> None:
     from v50calib.runs.truth import read_depths
 
     say_refused(read_depths(truth).notes)
+    _say_damaged(run_dir)
     _show(rows(run_dir, truth), as_json, _print_summary)
 
 
@@ -98,6 +99,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
     if csv_path is not None:
         check_place(run_dir, csv_path, stages, overwrite=overwrite)
     rows = list(qc_rows(run_dir, stages or None))
+    _say_damaged(run_dir)
     if not rows:
         raise StoreError(f"'{run_dir}' has no quality numbers{_of(stages)}: no visit is finished, or diagnostics were off")
     if csv_path is not None:
@@ -133,6 +135,7 @@ def report(run_dir: Location, out: Location | None, limit: int, truth: Location 
     with counter("report") as step:
         made = write_report(run_dir, out, limit=limit, truth=truth, overwrite=overwrite, progress=step)
     click.echo(f"{made.visits} visits, figures of {made.drawn}, {made.bytes / 1e6:.1f} MB → {made.path}")
+    _say_damaged(run_dir)
 
 
 @click.command(cls=DataCommand)
@@ -208,6 +211,14 @@ def _show(found: Any, as_json: bool, as_text: Callable[[Any], None]) -> None:
         as_text(found)
 
 
+def _say_damaged(run_dir: Location) -> None:
+    """Say on stderr which of the run's own books are not what a run writes."""
+    from v50calib.runs.books import damaged
+
+    for text in damaged(run_dir):
+        click.echo(f"damaged: {text}", err=True)
+
+
 def _print_status(found: dict[str, Any]) -> None:
     """Print what `runs.status.status` returned."""
     console = Console(width=120, highlight=False)
@@ -226,6 +237,8 @@ def _print_status(found: dict[str, Any]) -> None:
     console.print(table)
     for text in found["notices"]:
         console.print(f"notice: {text}", markup=False)
+    for text in found["damaged"]:
+        console.print(f"damaged: {text}", markup=False)
     if found["reasons"]:
         console.print("failures: " + ", ".join(f"{count} {name}" for name, count in found["reasons"].items()))
     for item in found["failures"][:20]:
@@ -284,6 +297,8 @@ def _print_verification(found: Verification, run_dir: Location) -> None:
         click.echo(f"{found.cleaned} leftovers of dead processes cleaned")
     if found.left:
         click.echo(f"leftovers of dead processes were not looked for: {found.left}", err=True)
+    for text in found.books:
+        click.echo(f"damaged: {text}", err=True)
     for label, reasons in found.broken.items():
         click.echo(f"broken {label}: {'; '.join(reasons)}", err=True)
     for word, labels in (("partial", found.partial), ("missing", found.missing)):

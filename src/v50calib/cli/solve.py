@@ -72,6 +72,9 @@ def solve(
     say_refused(refused)
     decisions = plan(data, out, config)
     _refuse_strangers(out, decisions)
+    _check_instruments(out, decisions, wanted, chosen)
+    # its first column is read here: a table that is damaged must not be found after hours
+    submission_ids(data, ())
     if chosen == "population":
         check_population(known, wanted or {decision.job.key.planet_id for decision in decisions})
     if not no_plan and not _fits(data, out, config, hours, wanted):
@@ -147,6 +150,18 @@ def _refuse_strangers(out: Location, decisions: Sequence[Decision]) -> None:
             f"'{out}' holds {len(strangers)} products of visits that DATA does not have ({shown}): a planet's fit would mix two datasets; "
             "give another OUT, or the DATA that it was made of"
         )
+
+
+def _check_instruments(out: Location, decisions: Sequence[Decision], wanted: Sequence[str], estimator: Estimator) -> None:
+    """Raises ConfigError where the visits of this call, and what OUT holds already, are not of the instruments of a spectrum."""
+    from v50calib.runs.calibrated import PRODUCTS
+    from v50calib.runs.product import committed_products
+    from v50calib.uncertainty.estimate import check_instruments
+
+    chosen = {decision.job.key.instrument for decision in decisions if not wanted or decision.job.key.planet_id in wanted}
+    if (out / PRODUCTS).is_dir():
+        chosen |= {label.rsplit("/", 1)[1] for label, _ in committed_products(out / PRODUCTS)}
+    check_instruments(chosen, estimator, "what this command would calibrate")
 
 
 def _fits(data: Location, out: Location, config: RunConfig, hours: float | None, planets: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.one_pass import one_pass
 from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
-from v50calib.stages.photometry.lost import fingerprints
+from v50calib.stages.photometry.lost import blank_pairs, fingerprints
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.tile import cut
 
@@ -23,7 +23,8 @@ def run_chunk(
     """
     result = _calibrated(visit, raw, start_pair, photometry, wanted, keep)
     first, end = (0, len(raw) // 2) if keep is None else (keep[0] - start_pair, keep[1] - start_pair)
-    result.prints = fingerprints(raw[2 * first : 2 * end])
+    wanted_reads = raw[2 * first : 2 * end]
+    result.prints, result.blank = fingerprints(wanted_reads), blank_pairs(wanted_reads)
     return result
 
 

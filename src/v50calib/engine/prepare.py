@@ -101,21 +101,27 @@ def prepare_visit(
             "the frames again, or look at the maps"
         )
     if photometry is not None:
-        _refuse_negative_light(mean, str(state.instrument))
+        state.notes += _refuse_negative_light(mean, str(state.instrument))
     state.checks |= check_maps(state, mean)
     built = photometry_constants(photometry, state, plan, mean, cadence_s(state), read) if photometry is not None else None
     return VisitConstants(state, plan, bin_of_pairs(len(plan.between), pairs_per_bin), mean, built)
 
 
-def _refuse_negative_light(mean: MeanFrame, instrument: str) -> None:
-    """Raises DataError where the sum of the mean frame, its dark put back, is negative beyond one pair's read noise."""
+def _refuse_negative_light(mean: MeanFrame, instrument: str) -> list[str]:
+    """A note where the sum of the mean frame, its dark put back, is negative beyond its read noise; DataError where beyond one pair's."""
     light = float(np.nansum(mean.cds + mean.dark, dtype=np.float64))
-    if light < -NEGATIVE * math.sqrt(float(np.nansum(mean.read_var, dtype=np.float64))):
+    noise = math.sqrt(float(np.nansum(mean.read_var, dtype=np.float64)))
+    if light < -NEGATIVE * noise:
         raise DataError(
             f"{instrument}: all pixels of the mean frame together hold {light:.4g} e-, the second reads are below the first: the reads "
             "of the pairs are in the wrong order (even rows = first read, odd = second), or the map linear_corr is wrong; put the "
             "frames in order, or replace the map"
         )
+    error = noise / math.sqrt(max(mean.pairs, 1))
+    if not light < -NEGATIVE * error:
+        return []
+    order = "are the reads of the pairs in the wrong order (even rows = first read, odd = second)?"
+    return [f"cds quality: all pixels of the mean frame hold {light:.3g} e- together, {-light / error:.0f} errors below 0: {order}"]
 
 
 def cadence_s(state: VisitState) -> float:

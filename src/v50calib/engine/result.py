@@ -36,6 +36,7 @@ class ChunkResult:
     bins         (bins, ny, nx) float64 sums of CDS frames; bins at the chunk's ends may be partial
     cube         (n, ny, nx) CDS frames with masked pixels NaN, or None
     prints       (n,) fingerprints of the pairs' raw codes (`lost.fingerprints`)
+    blank        (n,) pairs with a read of one code all over (`lost.blank_pairs`)
     """
 
     start: int
@@ -45,6 +46,7 @@ class ChunkResult:
     bins: Float
     cube: NDArray[np.floating] | None = None
     prints: NDArray[np.uint64] | None = None
+    blank: Mask | None = None
 
 
 def assemble_bins(results: list[ChunkResult], n_bins: int, shape: tuple[int, int]) -> Float:

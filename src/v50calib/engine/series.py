@@ -28,7 +28,7 @@ from v50calib.stages.phase.ephemeris import refit_white, white_residual
 from v50calib.stages.phase.limb_darkening import darkening_of, halfway
 from v50calib.stages.phase.stage import Phase
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
-from v50calib.stages.photometry.lost import flag_lost, repeated_pairs
+from v50calib.stages.photometry.lost import flag_lost, repeated_pairs, without_blank
 from v50calib.stages.photometry.stage import Photometry
 from v50calib.stages.photometry.weight_maps import joined
 from v50calib.stages.series.curves import Ephemeris, Folded, Normalized, Series, white_light, white_normalized
@@ -81,12 +81,20 @@ def _repeated(ordered: Sequence[ChunkResult], white: Float, var: Real) -> Mask:
     return repeated_pairs(np.concatenate(prints), white, float(np.sqrt(np.nanmedian(var.sum(axis=1, dtype=np.float64)))))
 
 
-def _lost_notes(lost: Mask, repeated: Mask) -> tuple[str, ...]:
-    """What a user is told of lost pairs (pair,), and of those among them that repeat the pair before."""
-    again, off = int(repeated.sum()), int((lost & ~repeated).sum())
+def _blank(ordered: Sequence[ChunkResult], pairs: int) -> Mask:
+    """Pairs (pair,) with a read of one code all over."""
+    found = [r.blank for r in ordered if r.blank is not None]
+    return np.concatenate(found) if found else np.zeros(pairs, bool)
+
+
+def _lost_notes(lost: Mask, repeated: Mask, blank: Mask) -> tuple[str, ...]:
+    """What a user is told of lost pairs (pair,), and of those among them that repeat the pair before or have a blank read."""
+    again, empty, off = int(repeated.sum()), int(blank.sum()), int((lost & ~repeated & ~blank).sum())
     notes = [f"{off} of {lost.size} pairs stand off the light of their neighbours (DROPOUT): no fit uses them"] if off else []
     if again:
         notes.append(f"{again} of {lost.size} pairs repeat the frames of the pair before, code by code (DROPOUT): no fit uses them")
+    if empty:
+        notes.append(f"{empty} of {lost.size} pairs have a read of one code all over, empty or saturated (DROPOUT): no fit uses them")
     return tuple(notes)
 
 
@@ -140,7 +148,8 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     assert visit.photometry is not None
     ordered = sorted(results, key=lambda r: r.start)
     sums = joined([r.sums for r in ordered if r.sums is not None])
-    curves = photometry.finish(sums, assemble_flags(ordered, visit.photometry), visit.photometry)
+    blank = _blank(ordered, len(sums.totals))
+    curves = photometry.finish(without_blank(sums, blank), assemble_flags(ordered, visit.photometry), visit.photometry, blank)
     instrument = visit.state.instrument
     white, whole = white_light(curves.flux)
     if calib.trace.enabled and not (np.isfinite(curves.flux) & (curves.flux != 0)).any():
@@ -148,8 +157,8 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
             f"{instrument}: none of {white.size} pairs has a light curve's value that is finite and not 0: its frames are empty or "
             "saturated, or its maps leave nothing; look at them"
         )
-    repeated = _repeated(ordered, white, curves.variance[:, whole])
-    curves, lost = flag_lost(curves, white, repeated)
+    repeated = _repeated(ordered, np.where(blank, np.nan, white), curves.variance[:, whole]) & ~blank
+    curves, lost = flag_lost(curves, white, repeated, blank)
     x, y = (_bridged(values, lost) for values in (curves.x, curves.y))
     layout = (instrument, visit.state.wavelength_um, calib.photometry.instrument.per_channel)
     wavelength = channel_wavelengths(*layout)
@@ -174,7 +183,7 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     ephemeris = found.ephemeris
     phase = Phase(calib.phase)
     normalized = Trace(calib.trace).apply(series, ephemeris, found.divided, phase.allowed(series, ephemeris))
-    missing = _lost_notes(lost, repeated)
+    missing = _lost_notes(lost, repeated, blank)
     normalized = replace(normalized, notes=(*normalized.notes, *found.notes, *missing))
     if found.fitted is not found.divided and normalized.joint is not None:
         normalized = replace(normalized, joint=replace(normalized.joint, time_terms=found.fitted.time_terms, widths=found.fitted.widths))

@@ -15,7 +15,7 @@ from v50calib.export.grid import Grid, GridVar
 from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location
 from v50calib.kernels.covariance import weighted_depth
-from v50calib.runs.planet_verdicts import reasons_of
+from v50calib.runs.planet_verdicts import missing_of, reasons_of
 from v50calib.runs.product import open_product, product_arrays
 from v50calib.runs.spectra import STORE, fitted_planets, is_current, planet_record
 from v50calib.schema import CHANNELS, N_CHANNELS, SPECTRUM
@@ -69,7 +69,7 @@ def planets_grid(planets: Sequence[str], fits: Fits, products: Products, about: 
         raise StoreError(
             "the run has no fit of any planet: no transit was found, or its profile leaves depths out; calibrate with calib/nominal"
         )
-    axes = Axes(0, 0.0, _wavelengths(fits))
+    axes, missing = Axes(0, 0.0, _wavelengths(fits)), missing_of({planet: ds.attrs for planet, ds in fits.items()})
     row, spectrum = ("planet",), ("planet", "wavelength")
     names = [str(name) for name in NAMES]
     fixed = [
@@ -77,7 +77,7 @@ def planets_grid(planets: Sequence[str], fits: Fits, products: Products, about: 
         GridVar("instrument", ("instrument",), np.dtype("U"), {}, np.array(names, object), coordinate=True),
         GridVar("wavelength", ("wavelength",), np.dtype("float64"), {"units": "um"}, axes.wavelength, coordinate=True),
         _text("notes", "what the fit notes", [_notes(fits.get(p)) for p in planets]),
-        _text("reasons", "reasons to distrust the depths", [_reasons(p, fits.get(p), products) for p in planets]),
+        _text("reasons", "reasons to distrust the depths", [_reasons(p, fits.get(p), products, missing.get(p, ())) for p in planets]),
     ]
     streamed = [
         *(_float(name, spectrum, SPECTRUM[name].doc, SPECTRUM[name].units) for name in DEPTHS),
@@ -137,9 +137,11 @@ def _notes(ds: xr.Dataset | None) -> str:
     return "" if ds is None else "; ".join(map(str, ds.attrs.get("notes", [])))
 
 
-def _reasons(planet: str, ds: xr.Dataset | None, products: Products) -> str:
+def _reasons(planet: str, ds: xr.Dataset | None, products: Products, missing: Sequence[str]) -> str:
     """The reasons to distrust a planet's depths, or why it has none."""
-    return reasons_of(ds.attrs) if ds is not None else reasons_of(None, transit_found=_transit_found(planet, products))
+    if ds is not None:
+        return reasons_of(ds.attrs, missing=missing)
+    return reasons_of(None, transit_found=_transit_found(planet, products))
 
 
 def _transit_found(planet: str, products: Products) -> bool:

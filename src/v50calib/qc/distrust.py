@@ -14,6 +14,8 @@ CAP = 10.0
 NO_TRANSIT = 5.0
 #: keys of reasons that are notes: a soft guard's, and an error that is in no error bar
 GUARD, UNTOLD = "guard", "untold"
+#: key and weight of the reason that a planet has no depths of an instrument that other planets of the run have
+MISSING, MISSING_WEIGHT = "missing_instrument", 2.0
 #: in a note of a soft guard, and in one that only says that there was too little to judge
 _GUARD, _NOT_JUDGED = " quality: ", "not judged"
 #: in a note that says that an error is in no error bar
@@ -146,15 +148,31 @@ def judge(qc: Mapping[str, Any], *, transit_found: bool | None) -> Verdict:
     return _verdict(reasons, numbers, RULES)
 
 
-def judge_planet(qc: Mapping[str, Any]) -> Verdict:
+def judge_planet(qc: Mapping[str, Any], missing: Iterable[str] = ()) -> Verdict:
     """The reasons that the record of a planet's fit gives: its numbers, and what its visits' trends leave in no error bar.
 
-    >>> [reason.text for reason in judge_planet({"contacts_seen": 0.3, "red_noise": 1.1, "untold": []}).reasons]
-    ['contacts_seen 0.3 < 0.9']
+    missing: instruments of `missing_instruments`.
+
+    >>> [reason.text for reason in judge_planet({"contacts_seen": 0.3, "red_noise": 1.1, "untold": []}, ["FGS1"]).reasons]
+    ['contacts_seen 0.3 < 0.9', 'missing_instrument FGS1: other planets of the run have it']
     """
     numbers = {rule.key: number(qc.get(rule.key)) for rule in PLANET_RULES}
     reasons = _broken(PLANET_RULES, numbers) + [Reason(str(note), 1.0, UNTOLD) for note in qc.get("untold", [])]
+    reasons += [Reason(f"{MISSING} {name}: other planets of the run have it", MISSING_WEIGHT, MISSING) for name in missing]
     return _verdict(reasons, numbers, PLANET_RULES)
+
+
+def missing_instruments(instruments: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """{planet: instruments that its fit has no depths of and that of another planet has}, those with any.
+
+    instruments: of each planet's fit.
+
+    >>> missing_instruments({"7": ["FGS1", "AIRS-CH0"], "8": ["AIRS-CH0"]}), missing_instruments({"8": ["AIRS-CH0"]})
+    ({'8': ['FGS1']}, {})
+    """
+    have = {planet: set(names) for planet, names in instruments.items()}
+    every = set().union(*have.values())
+    return {planet: sorted(every - names) for planet, names in have.items() if every - names}
 
 
 def no_fit(*, transit_found: bool) -> Verdict:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
 
+from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict, judge, no_product, number
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
-from v50calib.runs.product import committed_products, open_product
+from v50calib.runs.product import committed_products, moved, open_product
+
+#: products whose names are read at a time
+READS = 8
 
 
 @dataclass
@@ -51,7 +56,9 @@ def collect(run_dir: Location, truth: Mapping[tuple[str, int, str], float]) -> l
     for label in products.keys() - entries.keys():
         planet, index, instrument = label.split("/")
         entries[label] = manifest.Entry(planet, int(index), instrument, "done")
-    visits = [_visit(entry, products.get(label)) for label, entry in entries.items()]
+    with ThreadPoolExecutor(READS) as pool:
+        strange = dict(zip(products, pool.map(_strange, products.values()), strict=True))
+    visits = [_visit(entry, products.get(label), strange.get(label, "")) for label, entry in entries.items()]
     for visit in visits:
         key = (visit.entry.planet_id, visit.entry.visit, visit.entry.instrument)
         visit.truth_ppm = 1e6 * truth.get(key, math.nan)
@@ -63,11 +70,22 @@ def _rank(visit: Visit) -> tuple[float, float, str]:
     return -visit.verdict.score, -noise if math.isfinite(noise) else 0.0, visit.label
 
 
-def _visit(entry: manifest.Entry, product: Location | None) -> Visit:
+def _strange(product: Location) -> str:
+    """Why a product is not to be read; empty where nothing speaks against it."""
+    try:
+        return moved(product)
+    except StoreError as exc:
+        return str(exc)
+
+
+def _visit(entry: manifest.Entry, product: Location | None, strange: str) -> Visit:
+    """strange: why the product is not to be read, if it is not."""
     if entry.state not in ("done", "skipped"):
         return Visit(entry, no_product(entry.state, entry.error or entry.error_type), None)
     if product is None:
         return Visit(entry, no_product("product missing", "run v50calib calibrate again"), None)
+    if strange:
+        return Visit(entry, no_product("product not usable", f"{strange}; v50calib verify --quarantine, then calibrate again"), None)
     qc, ds = entry.qc, None
     if not qc:
         ds = open_product(product)

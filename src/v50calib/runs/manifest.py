@@ -11,8 +11,9 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from v50calib.errors import StoreError
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
@@ -20,6 +21,7 @@ from v50calib.safety.files import open_own
 from v50calib.untrusted.json_text import load_json
 
 State = Literal["done", "skipped", "failed", "retry", "interrupted"]
+STATES: tuple[State, ...] = get_args(State)
 NAME = "manifest.jsonl"
 #: in an object store: the folder of the parts, and the size at which a part is full, bytes
 PARTS, PART_BYTES = "manifest", 128 * 1024
@@ -61,6 +63,15 @@ class Entry:
 
 
 _FIELDS = {f.name for f in fields(Entry)}
+#: kinds of the values that are worked with
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("planet_id", "instrument", "state", "error", "error_type"), (str,)),
+    **dict.fromkeys(("visit", "attempts"), (int,)),
+    **dict.fromkeys(("seconds", "at"), (int, float)),
+    **dict.fromkeys(("qc", "inputs"), (dict,)),
+}
+#: what a line begins with: keys are sorted
+BEGINNING = b'{"at": '
 
 
 def append(run_dir: Location, entry: Entry) -> None:
@@ -93,22 +104,54 @@ def _put(parts: ObjectPath, line: bytes) -> None:
 
 
 def read_all(run_dir: Location) -> list[Entry]:
-    """Every line, in order of time; incomplete lines are left out."""
-    path = run_dir / NAME
-    entries = []
+    """Every line, in order of time; what is no entry is left out. Raises StoreError where the file cannot be read."""
+    return read_lines(run_dir)[0]
+
+
+def read_lines(run_dir: Location) -> tuple[list[Entry], list[int]]:
+    """The entries in order of time, and the numbers, from 1, of lines that no run of this program writes.
+
+    Half a line of a killed driver is neither: its visit has no outcome and is calibrated again. Raises StoreError where the file cannot be
+    read.
+    """
+    entries, strange = list[Entry](), list[int]()
+    for number, line in enumerate(_content(run_dir).splitlines(), start=1):
+        try:
+            entries.append(_entry(load_json(line)))
+        except ValueError:
+            if line.strip() and not line.startswith(BEGINNING[: max(1, len(line))]):
+                strange.append(number)
+        except TypeError:
+            strange.append(number)
+    return entries, strange
+
+
+def _content(run_dir: Location) -> bytes:
     if isinstance(run_dir, ObjectPath):
         with ThreadPoolExecutor(8) as pool:
-            content = b"".join(pool.map(ObjectPath.read_bytes, sorted((run_dir / PARTS).objects())))
-    else:
-        content = path.read_bytes() if path.exists() else b""
-    for line in content.splitlines():
-        try:
-            fields_of = load_json(line)
-            entries.append(Entry(**{k: v for k, v in fields_of.items() if k in _FIELDS}))
-        except (ValueError, TypeError, AttributeError):
-            # half a line of a killed driver: that visit has no outcome and is calibrated again
-            continue
-    return entries
+            return b"".join(pool.map(ObjectPath.read_bytes, sorted((run_dir / PARTS).objects())))
+    try:
+        return (run_dir / NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as exc:
+        raise StoreError(
+            f"cannot read '{run_dir / NAME}' ({exc.strerror or exc}): it is the run's record of its visits; mend its permissions, or move "
+            "what is in its place away"
+        ) from exc
+
+
+def _entry(content: Any) -> Entry:
+    """An Entry of a line's values. Raises TypeError for values of another kind."""
+    if not isinstance(content, dict):
+        raise TypeError("no object")
+    known = {name: value for name, value in content.items() if name in _FIELDS}
+    for name, kinds in KINDS.items():
+        if name in known and (not isinstance(known[name], kinds) or isinstance(known[name], bool)):
+            raise TypeError(name)
+    if known.get("state") not in STATES:
+        raise TypeError("state")
+    return Entry(**known)
 
 
 def finished(run_dir: Location) -> list[tuple[Entry, bool]]:

@@ -54,17 +54,56 @@ def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
 
 
 def open_product(path: Location) -> xr.Dataset:
-    """A committed product, opened lazily: one Dask chunk per stored chunk."""
+    """A committed product, opened lazily: one Dask chunk per stored chunk. Raises StoreError where it is another's, moved here."""
     with marked_group():
-        return xr.open_zarr(zarr_source(path), consolidated=False, chunks={})
+        ds = xr.open_zarr(zarr_source(path), consolidated=False, chunks={})
+    _refuse_moved(path, ds.attrs)
+    return ds
 
 
 def product_attrs(path: Location) -> dict[str, Any]:
-    """Attributes of a committed product. Raises StoreError where they cannot be read."""
+    """Attributes of a committed product. Raises StoreError where they cannot be read, or are another product's, moved here."""
+    attrs = _attrs(path)
+    _refuse_moved(path, attrs)
+    return attrs
+
+
+def _attrs(path: Location) -> dict[str, Any]:
     try:
         return dict(load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, TypeError) as exc:
         raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
+
+
+def name_inside(path: Location, attrs: Mapping[str, Any]) -> str:
+    """What a committed group says that it is, where that is not its place; empty where it is, or where it says nothing.
+
+    A product is of a planet, visit and instrument, a fit of a planet, estimates are of an estimator: the last folders of its place.
+
+    >>> from pathlib import Path
+    >>> attrs = {"planet_id": "22", "visit": 0, "instrument": "FGS1"}
+    >>> name_inside(Path("run/calibrated.zarr/11/0/FGS1"), attrs), name_inside(Path("run/calibrated.zarr/22/0/FGS1"), attrs)
+    ('22/0/FGS1', '')
+    """
+    own = ("planet_id", "visit", "instrument") if "planet_id" in attrs else ("estimator",)
+    named = [str(attrs[name]) for name in own if name in attrs]
+    return "/".join(named) if named and path.parts[-len(named) :] != tuple(named) else ""
+
+
+def moved(path: Location) -> str:
+    """Why a committed product is not the one of its place, in words; empty where it is. Raises StoreError where it cannot be read."""
+    inside = name_inside(path, _attrs(path))
+    return f"{path} holds {inside}: its folder was copied, renamed or exchanged with another" if inside else ""
+
+
+def _refuse_moved(path: Location, attrs: Mapping[str, Any]) -> None:
+    """Raises StoreError where a product, a planet's fit or estimates stand in the place of another."""
+    inside = name_inside(path, attrs)
+    if inside:
+        raise StoreError(
+            f"{path} holds {inside}: its folder was copied, renamed or exchanged with another; 'v50calib verify RUN_DIR --quarantine' sets "
+            "all such folders aside, then run 'v50calib calibrate' with the same --data and --out again"
+        )
 
 
 def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:

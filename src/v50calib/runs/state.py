@@ -73,9 +73,11 @@ class RunState:
 
 
 def read(run_dir: Location) -> dict[str, Any]:
-    """The content of run.json; empty if there is none."""
+    """The content of run.json; empty if there is none, or one that no run wrote."""
     try:
         content = load_json((run_dir / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), (int, float)) for name in ("started", "updated", "todo")):
+        return {}
+    return content

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from v50calib.io.storage.location import Location
-from v50calib.runs import lock, manifest, quarantine, state
+from v50calib.runs import books, lock, manifest, quarantine, state
 from v50calib.runs.directory import refuse_other_directory
 from v50calib.runs.lock_objects import NAME as LOCK
 
@@ -29,7 +29,7 @@ def status(run_dir: Location) -> dict[str, Any]:
     Raises StoreError where `run_dir` is no run directory.
     """
     refuse_other_directory(run_dir)
-    run, lines = state.read(run_dir), manifest.read_all(run_dir)
+    run, (lines, strange) = state.read(run_dir), manifest.read_lines(run_dir)
     latest = {e.label: e for e in lines if e.state != "skipped"}
     counts = Counter(e.state for e in latest.values())
     since = [e for e in lines if e.at >= run.get("started", math.inf)]
@@ -59,6 +59,7 @@ def status(run_dir: Location) -> dict[str, Any]:
         "failures": [{"visit": e.label, "attempts": e.attempts, "error_type": e.error_type, "error": e.error} for e in failed],
         "slowest": [{"visit": e.label, "seconds": round(e.seconds, 2)} for e in sorted(done, key=lambda e: -e.seconds)[:SHOWN]],
         "worst_qc": _worst(done),
+        "damaged": books.damaged(run_dir, (lines, strange)),
     }
 
 

@@ -13,11 +13,12 @@ from v50calib.io.storage.commit import check_complete, clean_folder, is_committe
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.runs import manifest
+from v50calib.runs import books, manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import read_mark
 from v50calib.runs.estimates import STORE as ESTIMATES
 from v50calib.runs.lock import run_lock
+from v50calib.runs.product import name_inside
 from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.runs.spectra import committed_in
 from v50calib.schema import CALIBRATED
@@ -33,6 +34,7 @@ class Verification:
     broken   {product: reasons}, committed products, fits and estimates that differ from what was committed
     missing  products that are done by the manifest and are not there
     partial  folders of products without a commit record
+    books    what is no manifest, run.json or quarantine.json of a run, or is in part: which products are missing is not known then
     stale    whole products of another config than config.yaml's: a run with --update was not finished, or another run wrote them
     aside    {product: new name}, broken products that were hidden from readers
     cleaned  number of leftovers of dead processes that were removed or restored
@@ -46,14 +48,15 @@ class Verification:
     missing: list[str] = field(default_factory=list)
     partial: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    books: list[str] = field(default_factory=list)
     aside: dict[str, str] = field(default_factory=dict)
     cleaned: int = 0
     left: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether every product is whole, and of the directory's config."""
-        return not (self.broken or self.missing or self.partial or self.stale)
+        """Whether every product is whole, and of the directory's config, and the run's books say which there should be."""
+        return not (self.broken or self.missing or self.partial or self.stale or self.books)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -97,6 +100,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
                 found.stale.append(label)
     there = {"/".join(path.parts[-3:]) for path in paths}
     found.missing = [e.label for e in manifest.read(run_dir) if e.state == "done" and e.label not in there]
+    found.books = books.damaged(run_dir)
     made = {f"{path.parent.name}/{path.name}": path for store in (SPECTRA, ESTIMATES) for path in committed_in(run_dir / store)}
     faults = {label: check_made(path) for label, path in made.items()}
     found.broken |= {label: reasons for label, reasons in faults.items() if reasons}
@@ -118,9 +122,10 @@ def check_made(path: Location) -> list[str]:
         check_complete(path)
         if tree_hash(path) != record.get("tree_sha256"):
             return ["its bytes are not those that were committed (tree_sha256 differs)"]
+        inside = name_inside(path, load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
     except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
         return [f"cannot be read: {exc}"]
-    return []
+    return [f"its attributes name {inside}"] if inside else []
 
 
 def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:

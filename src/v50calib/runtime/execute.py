@@ -26,6 +26,7 @@ from v50calib.io.catalog import open_root
 from v50calib.runs.stop import STOP, VisitStoppedError
 from v50calib.runtime.failures import Failure, attempt, judge
 from v50calib.runtime.job import Done, Job, chunks_job, extent_of_job, finish_job, prepare_job, run_job
+from v50calib.runtime.queues import all_refused, refusal
 
 #: visits submitted at a time, per worker thread: enough to keep workers busy, few enough to keep the scheduler small
 IN_FLIGHT = 2
@@ -165,10 +166,13 @@ class Watch:
 
     def __init__(self, client: Client, runtime: RuntimeConfig) -> None:
         self._client, self._runtime = client, runtime
+        #: the one that this process started, if it did
+        self._cluster = getattr(client, "cluster", None)
         self._seen = self._asked = time.monotonic()
         #: by worker: its last sign of life by the scheduler's clock, since when that is the same by ours, whether this was said
         self._heard: dict[str, tuple[float, float, bool]] = {}
         self._quiet: list[str] = []
+        self._refused = False
         self.slots = 0
         self._ask()
 
@@ -184,6 +188,11 @@ class Watch:
         now = time.monotonic()
         if self._client.status == "running" and now - self._asked >= ASK_S:
             self._ask()
+        if self.slots == 0 and all_refused(self._cluster):
+            raise ClusterError(
+                f"{refusal(self._cluster, self._runtime)}. No job, no worker: correct runtime.queue (name, account, walltime, "
+                "memory, directives), finished visits are kept, run the same command again"
+            )
         if self.slots == 0 and now - self._seen > self._runtime.worker_timeout_s:
             raise ClusterError(
                 f"no worker for {self._runtime.worker_timeout_s:g} s (runtime.worker_timeout_s): look at the workers' logs or the "
@@ -194,7 +203,7 @@ class Watch:
         """A sentence for each worker that has become silent, with its visits; each is said once. labels: task -> visit."""
         quiet, self._quiet = self._quiet, []
         if not quiet:
-            return []
+            return self._refused_now()
         try:
             held = self._client.processing()
         except (OSError, TimeoutError):
@@ -205,6 +214,12 @@ class Watch:
             "kill -9); otherwise Dask gives it up and its visits go to another worker"
             for worker in quiet
         ]
+
+    def _refused_now(self) -> list[str]:
+        """What the queue has said of jobs that it refused, while others run; said once."""
+        text = "" if self._refused else refusal(self._cluster, self._runtime)
+        self._refused = self._refused or bool(text)
+        return [f"{text}; the run goes on with the others"] if text else []
 
     def result(self, future: Future[T]) -> T | BaseException:
         """Result of a finished future, or why it failed. Raises ClusterError where the scheduler was lost."""

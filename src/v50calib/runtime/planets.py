@@ -20,7 +20,7 @@ from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
 from v50calib.qc.distrust import judge_planet
 from v50calib.runs.calibrated import PRODUCTS
-from v50calib.runs.planet_verdicts import record_of
+from v50calib.runs.planet_verdicts import missing_of, record_of
 from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import STORE, is_current, open_spectra, planet_record, withdraw_planet, write_planet
 from v50calib.runs.stop import STOP
@@ -215,7 +215,8 @@ def planet_fits(out: Location) -> dict[str, xr.Dataset]:
 
 def distrusted(fits: Mapping[str, xr.Dataset]) -> list[str]:
     """A note for each planet whose fit gives reasons to distrust it, the worst first."""
-    verdicts = {planet: judge_planet(record_of(ds.attrs)) for planet, ds in fits.items()}
+    missing = missing_of({planet: ds.attrs for planet, ds in fits.items()})
+    verdicts = {planet: judge_planet(record_of(ds.attrs), missing.get(planet, ())) for planet, ds in fits.items()}
     worst = sorted((v.score, planet) for planet, v in verdicts.items() if v.reasons)[::-1]
     return [f"planet {planet}: distrust its depths: {'; '.join(r.text for r in verdicts[planet].reasons)}" for _, planet in worst]
 

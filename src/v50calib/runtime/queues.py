@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 import yaml
+from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
 from v50calib.config.runtime import RuntimeConfig
@@ -19,6 +20,8 @@ _CLASSES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "
 #: what the queues call the account of a job
 _ACCOUNT = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
 
+#: characters of a queue's answer that are shown
+SAID = 300
 #: what hands a job to the queue
 SUBMIT = {"slurm": "sbatch", "pbs": "qsub", "lsf": "bsub", "sge": "qsub"}
 
@@ -73,10 +76,57 @@ def queue_cluster(runtime: RuntimeConfig, certificates: Security | None) -> Any:
             "or runtime.adaptive.enabled=true"
         )
     refuse_absent_queue(runtime)
-    cluster = getattr(module, _CLASSES[runtime.scheduler])(**queue_arguments(runtime, certificates))
+    kind = getattr(module, _CLASSES[runtime.scheduler])
+    refused: list[str] = []
+    cluster = kind(job_cls=noting(kind.job_cls, refused), **queue_arguments(runtime, certificates))
+    cluster.refused_jobs = refused
     if not runtime.adaptive.enabled:
         cluster.scale(runtime.num_workers)
     return cluster
+
+
+def noting(job: Any, refused: list[str]) -> Any:
+    """A class of jobs like dask-jobqueue's `job`; what the queue says where it refuses one is added to `refused`, and nothing is raised.
+
+    Raised, it would be the traceback of a task that nobody waits for, one for each job, and the run would wait for workers all the same.
+    """
+
+    class NotingJob(job):  # type: ignore[misc]
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except (RuntimeError, ValueError, OSError) as exc:
+                refused.append(said(exc))
+                await ProcessInterface.start(self)
+
+    return NotingJob
+
+
+def said(error: Exception) -> str:
+    """What a submit command said, from dask-jobqueue's exception, in one line.
+
+    >>> said(RuntimeError("Command exited with non-zero exit code.\nExit code: 1\nCommand:\nsbatch a\nstdout:\n\nstderr:\nno account\n\n"))
+    'no account'
+    """
+    text = str(error)
+    shown = [part.split("stderr:\n")[0] for part in (text.partition("stderr:\n")[2], text.partition("stdout:\n")[2]) if part.strip()]
+    words = " ".join((next((part for part in shown if part.strip()), "") or text).split())
+    return words if len(words) <= SAID else f"{words[:SAID]} …"
+
+
+def refusal(cluster: Any, runtime: RuntimeConfig) -> str:
+    """What the queue said of jobs that it has refused, in one sentence; empty where it has taken all."""
+    refused: list[str] = getattr(cluster, "refused_jobs", [])
+    if not refused:
+        return ""
+    asked = len(getattr(cluster, "worker_spec", ())) or len(refused)
+    return f"{SUBMIT.get(runtime.scheduler, 'the queue')} refused {len(refused)} of {max(asked, len(refused))} jobs: {refused[0]}"
+
+
+def all_refused(cluster: Any) -> bool:
+    """Whether the queue has refused every job that was asked for."""
+    refused: list[str] = getattr(cluster, "refused_jobs", [])
+    return bool(refused) and len(refused) >= len(getattr(cluster, "worker_spec", ()))
 
 
 def kubernetes_cluster(runtime: RuntimeConfig) -> Any:

@@ -111,6 +111,32 @@ def check_population(truth: Truth | None, planets: Iterable[str]) -> None:
         )
 
 
+def check_instruments(instruments: Iterable[str], method: str, whose: str) -> None:
+    """Whether a spectrum can be made of visits of these instruments, which is known before any frame is read. Raises ConfigError.
+
+    method: an estimator, or depths; whose: what these visits are, for the message.
+
+    >>> check_instruments(["FGS1"], "depths", "the dataset")
+    >>> check_instruments(["FGS1"], "gp", "the dataset")
+    Traceback (most recent call last):
+    v50calib.errors.ConfigError: the dataset has visits of FGS1 alone, and the estimator gp needs the wavelengths of FGS1 and AIRS-CH0: ...
+    """
+    found = sorted(set(instruments))
+    have = [name for name in CHANNELS if name in found]
+    others = [name for name in found if name not in CHANNELS]
+    both = " and ".join(CHANNELS)
+    if others:
+        raise ConfigError(
+            f"{whose} has visits of {', '.join(others)}, and spectra are made of {both}: choose those visits "
+            "(calib.photometry.instrument.name, --planet), or take 'v50calib calibrate' and 'v50calib export --what planets' for others"
+        )
+    if method != "depths" and len(have) < len(CHANNELS):
+        raise ConfigError(
+            f"{whose} has visits of {have[0] if have else 'no instrument'} alone, and the estimator {method} needs the wavelengths of "
+            f"{both}: give both, or take --estimator depths, which writes the naive mean and sigma for the other"
+        )
+
+
 def full_wavelength(wavelengths: dict[str, Float]) -> Float:
     """(283,) µm of FGS1 and AIRS-CH0, from those of each instrument. Raises DataError where an instrument's are not known.
 

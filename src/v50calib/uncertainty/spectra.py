@@ -18,12 +18,14 @@ from v50calib.estimators.measured import Measured
 from v50calib.kernels.arrays import Float
 from v50calib.kernels.covariance import own_variance
 from v50calib.schema import CHANNELS
-from v50calib.uncertainty.tables import N_BINS, Features, Predictions
+from v50calib.uncertainty.tables import MOST, N_BINS, Features, Predictions
 
 NEEDED = ("transit_depth", "transit_depth_sigma", "trace_norm", "trace_norm_var", "out_of_transit", "in_transit")
 FEATURES = ("depth_noise", "noise_over_model")
 #: sigma of a channel whose depth had to be taken from its neighbours, over the largest of the planet's
 WIDER = 3.0
+#: share of an instrument's channels that may be beyond any depth before all are left out, and how many of its errors a depth may be below 0
+FEW, BELOW = 0.1, 10.0
 #: FGS1 minus the mean of AIRS-CH0 grows with the rms of AIRS-CH0's spectrum by this, and a planet's depth at .7 um is within this share
 #: of that at 2-4 um (`qc.planet_fit.PLAUSIBLE` is the range of all)
 FGS1_PER_RMS, FGS1_SHARE = 2.2, 0.1
@@ -44,7 +46,7 @@ class Spectra:
 @dataclass
 class _Planet:
     """Sums over visits: weight 1/sigma², weight x depth, weight² x own variance, and the features' sums, (283,) each; factors: of each
-    measurement weight x shared part of its errors, (283, k)."""
+    measurement weight x shared part of its errors, (283, k); beyond: {instrument: why} of depths that are none (`beyond_reason`)."""
 
     weight: Float = field(default_factory=lambda: np.zeros(N_BINS))
     weighted: Float = field(default_factory=lambda: np.zeros(N_BINS))
@@ -54,6 +56,7 @@ class _Planet:
     ratio: Float = field(default_factory=lambda: np.zeros(N_BINS))
     visits: Float = field(default_factory=lambda: np.zeros(N_BINS))
     seen: set[str] = field(default_factory=set)
+    beyond: dict[str, str] = field(default_factory=dict)
 
     def measured(self) -> Measured:
         """Weighted mean of the measurements and its covariance; NaN where there is none."""
@@ -107,6 +110,11 @@ def combine(
     filled: list[str] = []
     rows = [_finish(i, planets[i], naive, filled) for i in ids]
     measured = tuple(planets[i].measured() for i in ids)
+    notes += [
+        f"planet {i}, {name}: {why} is no planet's: left out as if no transit had been found; look at its frames, maps, 'v50calib report'"
+        for i in ids
+        for name, why in planets[i].beyond.items()
+    ]
     mu, sigma, features = (np.stack(part) for part in zip(*rows, strict=True))
     negative = mu < 0
     if negative.any():
@@ -128,7 +136,7 @@ def _add(planet: _Planet, ds: xr.Dataset) -> None:
     if ds.sizes["wavelength"] != own.stop - own.start:
         raise DataError(f"{label} has {ds.sizes['wavelength']} channels, a submission has {own.stop - own.start} of {name}")
     depth, sigma = (np.asarray(ds[v], dtype=np.float64) for v in ("transit_depth", "transit_depth_sigma"))
-    weight, weighted = _weights(depth, sigma)
+    weight, weighted = _weights(*_within(planet, name, depth, sigma))
     shared = _shared(ds, weight)
     planet.weight[own] += weight
     planet.weighted[own] += weighted
@@ -168,7 +176,9 @@ def _take(planet: _Planet, fit: xr.Dataset) -> None:
         found = fitted_depths(fit, name)
         if found is None or found[0].size != own.stop - own.start:
             continue
-        planet.weight[own], planet.weighted[own] = weight, _ = _weights(*found)
+        # what visits' own depths were does not count here
+        planet.beyond.pop(name, None)
+        planet.weight[own], planet.weighted[own] = weight, _ = _weights(*_within(planet, name, *found))
         shared = _shared(fit.isel(wavelength=np.asarray(fit["instrument"]) == names.index(name)), weight)
         planet.own[own] = np.square(weight) * np.where(weight > 0, own_variance(found[1], shared), 0.0)
         for factor in planet.factors:
@@ -185,6 +195,35 @@ def _shared(ds: xr.Dataset, weight: Float) -> Float:
     if "transit_depth_shared" not in ds:
         return np.zeros((weight.size, 0))
     return np.where(weight[:, None] > 0, np.asarray(ds["transit_depth_shared"], np.float64), 0.0)
+
+
+def beyond_reason(depth: Float, sigma: Float) -> str:
+    """Why the depths of an instrument, with their sigmas (channel,), are none, whatever their errors say; empty where they may be.
+
+    A planet cannot cover more than its whole star, and cannot make it brighter: of frames in another order, or of a wrong map, it seems to.
+
+    >>> beyond_reason(np.array([0.01, 1900.0, 1200.0]), np.full(3, 1.0)), beyond_reason(np.array([0.01, 0.02]), np.full(2, 1e-4))
+    ('a depth of 1.9e+09 ppm', '')
+    >>> beyond_reason(np.full(3, -0.3), np.full(3, 1e-3)), beyond_reason(np.full(3, -2e-5), np.full(3, 1e-5))
+    ('a depth of -3e+05 ppm, 300 errors below 0', '')
+    """
+    good = np.isfinite(depth) & np.isfinite(sigma) & (sigma > 0)
+    if not good.any():
+        return ""
+    values, errors = depth[good], sigma[good]
+    if np.mean(np.abs(values) >= MOST) > FEW:
+        return f"a depth of {1e6 * values[np.argmax(np.abs(values))]:.3g} ppm"
+    level, error = float(np.median(values)), float(np.median(errors))
+    return f"a depth of {1e6 * level:.3g} ppm, {-level / error:.3g} errors below 0" if level < -BELOW * error else ""
+
+
+def _within(planet: _Planet, name: str, depth: Float, sigma: Float) -> tuple[Float, Float]:
+    """Depth and sigma without what is no depth: NaN in its place, and for all channels where it is many."""
+    why = beyond_reason(depth, sigma)
+    if why:
+        planet.beyond[name] = why
+        return np.full_like(depth, np.nan), sigma
+    return np.where(np.abs(depth) < MOST, depth, np.nan), sigma
 
 
 def _weights(depth: Float, sigma: Float) -> tuple[Float, Float]:
@@ -226,7 +265,7 @@ def _finish(planet_id: str, planet: _Planet, naive: Mapping[str, float] | None, 
         part = have[own]
         if not part.any():
             if naive is None:
-                why = "no transit was found" if name in planet.seen else "was not calibrated"
+                why = planet.beyond.get(name) or ("no transit was found" if name in planet.seen else "was not calibrated")
                 raise DataError(f"planet {planet_id}: {name}: {why}; --missing naive writes the naive mean and sigma for such planets")
             if name == "FGS1" and have[CHANNELS["AIRS-CH0"]].any():
                 mu[own], sigma[own] = from_airs(planet.measured())

@@ -29,6 +29,9 @@ N_BINS = N_CHANNELS
 FORMATS = (".csv", ".parquet", ".npz")
 #: read as well, never written
 PACKED = (".csv.gz",)
+#: a depth is a share of the star's light: nothing is as deep as this
+MOST = 1.0
+NO_SHARE = "is no share of the star's light: divide ppm by 1e6, percent by 100"
 #: bytes of all arrays of a model, at most: networks of this kind have a few MB
 MODEL_BYTES = 2**28
 
@@ -79,7 +82,7 @@ class Bands:
 def read_predictions(path: str | Path) -> Predictions:
     """Predictions of a file. A row whose planet or numbers cannot be read, or whose planet has another, is left out (`notes`).
 
-    Raises DataError: missing file, wrong columns, no row left, NaN, mu < 0, sigma <= 0.
+    Raises DataError: missing file, wrong columns, no row left, NaN, mu < 0, mu >= 1, sigma <= 0.
 
     >>> read_predictions("submission.txt")
     Traceback (most recent call last):
@@ -88,12 +91,13 @@ def read_predictions(path: str | Path) -> Predictions:
     path = Path(path)
     ids, blocks, notes = _read(path, {"mu": "wl", "sigma": "sigma"}, "predictions")
     _refuse(path, ids, blocks["mu"] < 0, "mu", "wl", "is negative: the metric refuses it; clip at 0", blocks["mu"])
+    _refuse(path, ids, blocks["mu"] >= MOST, "mu", "wl", NO_SHARE, blocks["mu"])
     _refuse(path, ids, blocks["sigma"] <= 0, "sigma", "sigma", "is not above 0: give every value its error", blocks["sigma"])
     return Predictions(ids, blocks["mu"], blocks["sigma"], notes)
 
 
 def read_truth(path: str | Path) -> Truth:
-    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`, and for depths of 1 or more.
+    """Truth of a file, train.csv of the challenge for example. Raises DataError as `read_predictions`, for y < 0 and y >= 1.
 
     >>> read_truth("nowhere.csv")
     Traceback (most recent call last):
@@ -101,9 +105,8 @@ def read_truth(path: str | Path) -> Truth:
     """
     path = Path(path)
     ids, blocks, notes = _read(path, {"y": "wl"}, "truth")
-    _refuse(
-        path, ids, np.abs(blocks["y"]) >= 1, "y", "wl", "is no share of the star's light: divide ppm by 1e6, percent by 100", blocks["y"]
-    )
+    _refuse(path, ids, np.abs(blocks["y"]) >= MOST, "y", "wl", NO_SHARE, blocks["y"])
+    _refuse(path, ids, blocks["y"] < 0, "y", "wl", "is negative, and a true depth is a share of the star's light: correct it", blocks["y"])
     return Truth(ids, blocks["y"], notes)
 
 

@@ -299,6 +299,25 @@ def test_verify_takes_a_raw_store(copy: Path, store: Path) -> None:
     assert "is a raw store" in refused.stderr
 
 
+def test_a_lost_or_empty_record_is_told_with_its_own_remedy(copy: Path) -> None:
+    record = copy / str(KEY) / COMMIT_NAME
+    content = record.read_bytes()
+    others = len(scan(copy)) - 1
+    record.unlink()
+    found = verify_store(copy)
+    assert (found.whole, list(found.broken)) == (others, [str(KEY)])
+    assert f"has no {COMMIT_NAME}, so that no command reads it" in found.broken[str(KEY)]
+    assert "ingest the visit again" in found.broken[str(KEY)]
+    assert CliRunner().invoke(main, ["verify", str(copy)]).exit_code == 1
+    record.write_bytes(b"")
+    (reason,) = verify_store(copy).broken.values()
+    assert "ingest the visit again" in reason
+    with pytest.raises(StoreError, match=r"remove .* and ingest the visit again"):
+        open_root(copy).identity(KEY)
+    record.write_bytes(content)
+    assert verify_store(copy).ok
+
+
 def test_a_group_of_an_older_version_is_read_and_named(copy: Path) -> None:
     """Without the hashes, as written before there were any: it opens as it did, and verify says what is not checked."""
     meta = copy / str(KEY) / "zarr.json"

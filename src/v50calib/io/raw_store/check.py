@@ -7,9 +7,9 @@ from typing import Any
 
 from v50calib.errors import DataError, StoreError
 from v50calib.io.keys import VisitKey
-from v50calib.io.raw_store.group import FORMAT, HASHES_ATTR, check_format, group_path, open_group, read_attrs
+from v50calib.io.raw_store.group import AGAIN, FORMAT, HASHES_ATTR, check_format, group_path, open_group, read_attrs
 from v50calib.io.raw_store.root import RawStoreRoot
-from v50calib.io.storage.commit import check_complete, read_record, tree_hash
+from v50calib.io.storage.commit import COMMIT_NAME, check_complete, read_record, tree_hash
 from v50calib.io.storage.location import Location
 from v50calib.untrusted.boundary import foreign
 
@@ -51,7 +51,14 @@ def verify_store(store: Location) -> StoreVerification:
     """Check every visit of a raw store. Raises StoreError where it is none."""
     check_format(store)
     found = StoreVerification(str(store))
-    for key in RawStoreRoot(store).visits():
+    root = RawStoreRoot(store)
+    for path in root.unfinished():
+        label = path.relative_to(store).as_posix()  # type: ignore[arg-type]
+        found.broken[label] = (
+            f"{path} has no {COMMIT_NAME}, so that no command reads it: its record was lost or it was not written completely; "
+            f"remove it and {AGAIN}"
+        )
+    for key in root.visits():
         reason = _fault(store, key)
         if reason:
             found.broken[str(key)] = reason
@@ -66,12 +73,12 @@ def _fault(store: Location, key: VisitKey) -> str:
     """Why a visit is not as it was ingested; empty where it is."""
     path = group_path(store, key)
     try:
-        with foreign(path, remedy="remove it and ingest the visit again"):
-            record = read_record(path)
+        with foreign(path, remedy=f"remove it and {AGAIN}"):
+            record = read_record(path, AGAIN)
             check_complete(path)
             open_group(store, key)
             if tree_hash(path) != record.get("tree_sha256"):
-                return f"{path}: its bytes are not those that were ingested (tree_sha256 differs): remove it and ingest the visit again"
+                return f"{path}: its bytes are not those that were ingested (tree_sha256 differs): remove it and {AGAIN}"
     except (DataError, StoreError) as error:
         return str(error)
     return ""

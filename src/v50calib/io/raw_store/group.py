@@ -43,6 +43,8 @@ _SMALL = (*(name for name in RAW_VISIT if name != "raw_frames"), "wavelength")
 TELEMETRY_ATTR = "telemetry"
 #: attribute with the hashes of maps, axes and the other attributes, as JSON; groups of older versions have none
 HASHES_ATTR = "array_hashes"
+#: how a visit that is damaged is made again: its reader may be any command
+AGAIN = "ingest the visit again ('v50calib ingest' with the same dataset and store)"
 #: codes of a visit, at most: a hundred times a full one of AIRS-CH0
 MOST_CODES = 2**34
 #: chunks per shard: a full visit's frames are 5 files
@@ -68,7 +70,7 @@ class ZarrFrames:
         self.__dict__.update(state, _array=None, _kept={})
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        return str(self.path), str(read_record(self.path).get("tree_sha256"))
+        return str(self.path), str(read_record(self.path, AGAIN).get("tree_sha256"))
 
     def read(self, start: int, stop: int) -> NDArray[np.uint16]:
         """Frames `start:stop`. Raises DataError where a chunk cannot be decoded."""

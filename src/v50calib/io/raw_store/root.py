@@ -9,7 +9,7 @@ from typing import ClassVar
 from v50calib.io.folders import locked_planets, planet_folders, planet_objects, subfolders
 from v50calib.io.keys import INSTRUMENT_NAME, Split, VisitKey
 from v50calib.io.plausible import checked
-from v50calib.io.raw_store.group import group_path, open_group, read_attrs
+from v50calib.io.raw_store.group import AGAIN, group_path, open_group, read_attrs
 from v50calib.io.source import VisitSource
 from v50calib.io.storage.commit import COMMIT_NAME, is_committed, read_record
 from v50calib.io.storage.location import Location
@@ -34,6 +34,15 @@ class RawStoreRoot:
             found |= {VisitKey(name, 0, one, split) for split, name in locked_planets(self.location, planet) for one in INSTRUMENTS}
         return sorted(found)
 
+    def unfinished(self) -> list[Location]:
+        """Groups that have no commit record, sorted: no reader takes them for a visit."""
+        if isinstance(self.location, ObjectPath):
+            every = {(s, n, *below[:2]) for s, n, below in planet_objects(self.location) if len(below) > 2}
+            return sorted((self.location / "/".join(parts) for parts in every - set(self._groups(None))), key=str)
+        folders = planet_folders(self.location)
+        groups = (group for _, folder in folders for visit in subfolders(folder) for group in subfolders(visit))
+        return sorted(group for group in groups if not is_committed(group))
+
     def _groups(self, planet: str | None) -> Iterator[tuple[Split, str, str, str]]:
         """(split, planet, visit, instrument) of every committed group, as its folders are named."""
         if isinstance(self.location, ObjectPath):
@@ -55,7 +64,7 @@ class RawStoreRoot:
             return instrument_of(read_attrs(self.location, key))
 
     def identity(self, key: VisitKey, source: VisitSource | None = None) -> dict[str, str]:
-        return {"tree": str(read_record(group_path(self.location, key)).get("tree_sha256"))}
+        return {"tree": str(read_record(group_path(self.location, key), AGAIN).get("tree_sha256"))}
 
     def stamp(self, key: VisitKey) -> str:
         """None: the identity is one small file."""

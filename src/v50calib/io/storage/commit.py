@@ -49,17 +49,20 @@ def is_committed(path: Location) -> bool:
     return (path / COMMIT_NAME).is_file()
 
 
-def read_record(path: Location) -> dict[str, Any]:
-    """The commit record of a finished directory. Raises StoreError where it is absent or not JSON."""
+def read_record(path: Location, again: str = "run the command again") -> dict[str, Any]:
+    """The commit record of a finished directory. Raises StoreError where it is absent or not JSON.
+
+    again: how the directory is made again, for the message.
+    """
     marker = path / COMMIT_NAME
     try:
         record = load_json(marker.read_text())
     except FileNotFoundError:
-        raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and run the command again") from None
+        raise StoreError(f"{path} has no {COMMIT_NAME}: it was not written completely. Remove it and {again}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"cannot read {marker} ({error}): remove {path} and run the command again") from error
+        raise StoreError(f"cannot read {marker} ({error}): remove {path} and {again}") from error
     if not isinstance(record, dict):
-        raise StoreError(f"{marker} holds a {type(record).__name__}, not an object: remove {path} and run again")
+        raise StoreError(f"{marker} holds a {type(record).__name__}, not an object: remove {path} and {again}")
     return record
 
 

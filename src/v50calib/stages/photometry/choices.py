@@ -59,8 +59,10 @@ def _refuse_on_band(config: PhotometryConfig, method: str, background: str) -> N
     if background == "columns":
         raise ConfigError("calib.photometry.background.method=columns is per spectral column (AIRS); use auto or annulus for FGS1")
     inner, outer = config.background.annulus.inner_px, config.background.annulus.outer_px
-    if background == "annulus" and inner >= outer:
-        raise ConfigError(f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}")
+    if background == "annulus" and outer - inner < 1.0:
+        raise ConfigError(
+            f"calib.photometry.background.annulus: inner_px={inner} must be smaller than outer_px={outer}, by a pixel at least"
+        )
     if method == "psf" and config.validation.require_existing_paths:
         check_kernel(config.psf)
 

@@ -11,6 +11,17 @@ from v50calib.stages.config import InstrumentWord, Io, Section, SeriesQualityChe
 _Io = Io[Literal["cds_corrected"], Literal["photometry"]]
 
 
+#: half a pixel's diagonal: a smaller circle may hold no pixel's centre, and covers none whole
+PIXEL_RADIUS = 0.71
+
+
+def _cover_a_pixel(least: float, lengths: dict[str, float]) -> None:
+    """Raises ValueError where one of these lengths [px], by key, is below `least`."""
+    for name, value in lengths.items():
+        if value < least:
+            raise ValueError(f"{name}={value:g} px covers no pixel, whose light it should sum: give {least:g} px at least")
+
+
 class InstrumentChoice(Section):
     """Which instrument, and whether its channels are summed one by one."""
 
@@ -73,12 +84,22 @@ class Ellipse(Section):
     b_px: float = Field(default=6.0, gt=0, description="semi-axis, along y at theta_deg=0")
     theta_deg: float = Field(default=0.0, description="angle of a_px from +x towards +y")
 
+    @model_validator(mode="after")
+    def _covers(self) -> Ellipse:
+        _cover_a_pixel(PIXEL_RADIUS, {"ellipse.a_px": self.a_px, "ellipse.b_px": self.b_px})
+        return self
+
 
 class Box(Section):
     """A rectangle, with shape=box."""
 
     height_px: float = Field(default=12.0, gt=0, description="height, with shape=box")
     width_px: float = Field(default=12.0, gt=0, description="width, with shape=box (FGS1)")
+
+    @model_validator(mode="after")
+    def _covers(self) -> Box:
+        _cover_a_pixel(1.0, {"box.height_px": self.height_px, "box.width_px": self.width_px})
+        return self
 
 
 class ApertureCorrection(Section):
@@ -110,6 +131,11 @@ class Aperture(Section):
         description="masked pixels: `fill` estimates them; `omit` leaves them out, as the challenge's procedure does; "
         "`rescale` leaves them out and scales the sum by the mean image's share that is left",
     )
+
+    @model_validator(mode="after")
+    def _covers(self) -> Aperture:
+        _cover_a_pixel(PIXEL_RADIUS, {"aperture.radius_px": self.radius_px})
+        return self
 
     @model_validator(mode="after")
     def _moving_apertures_fill(self) -> Aperture:

@@ -14,6 +14,7 @@ from v50calib.kernels.arrays import Flags, Float, Mask
 from v50calib.kernels.lightcurves import DIM, with_light
 from v50calib.kernels.series import MAD_TO_SIGMA
 from v50calib.stages.photometry.constants import LightCurves
+from v50calib.stages.photometry.weight_maps import Sums
 
 #: pairs of the running median that a single pair is held against
 WINDOW = 11
@@ -28,6 +29,8 @@ SHORT = 0.1
 #: raw codes of a pair's two frames that its fingerprint is of, a run of pixels in the middle row: two pairs with the same ones would be a
 #: chance of one in 10²⁰ with a noise of a few codes
 SAMPLED = 16
+#: share of a frame's pixels with one code from which the frame is blank
+MOST_OF_A_FRAME = 0.5
 #: frames without any noise (simulated so) repeat each other as well: no pair is lost where the others scatter by less than this share of
 #: the noise that they should have
 NOISELESS = 0.2
@@ -92,6 +95,45 @@ def _short_runs(values: Float, lost: Mask, sigma: float, scale: float) -> Mask:
     return out
 
 
+def blank_pairs(raw: NDArray[np.uint16]) -> Mask:
+    """Pairs (n,) of raw frames (2n, ny, nx) with a read that has one code over most of the detector: empty, saturated, or never written.
+
+    >>> raw = np.random.default_rng(0).integers(0, 65536, (8, 32, 32), dtype=np.uint16)
+    >>> raw[2], raw[7] = 65535, 0
+    >>> blank_pairs(raw).tolist()
+    [False, True, False, True]
+    """
+    ny, nx = raw.shape[1:]
+    width = min(SAMPLED, nx)
+    first = (nx - width) // 2
+    codes = raw[:, ny // 2, first : first + width]
+    blank = (codes == codes[:, :1]).all(axis=1)
+    for i in np.flatnonzero(blank):
+        blank[i] = (raw[i] == codes[i, 0]).mean() > MOST_OF_A_FRAME
+    return np.asarray(blank[0::2] | blank[1::2])
+
+
+def without_blank(sums: Sums, blank: Mask) -> Sums:
+    """Sums of a visit's pairs with those of blank ones (pair,) on straight lines between the others: what is smoothed in time, and medians,
+    are then of frames. The blank pairs themselves are lost all the same (`flag_lost`). As they are where all are blank.
+
+    >>> sums = Sums(np.zeros((0, 3, 1)), np.array([[1.0], [900.0], [3.0]]))
+    >>> without_blank(sums, np.array([False, True, False])).totals.ravel().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    if not blank.any() or blank.all():
+        return sums
+    kept, at = np.flatnonzero(~blank), np.flatnonzero(blank)
+    after = np.clip(np.searchsorted(kept, at), 0, len(kept) - 1)
+    before = np.maximum(np.searchsorted(kept, at) - 1, 0)
+    low, high = kept[before], kept[after]
+    share = np.clip((at - low) / np.maximum(high - low, 1), 0.0, 1.0)[:, None]
+    columns, totals = sums.columns.copy(), sums.totals.copy()
+    totals[at] = (1.0 - share) * totals[low] + share * totals[high]
+    columns[:, at] = (1.0 - share) * columns[:, low] + share * columns[:, high]
+    return replace(sums, columns=columns, totals=totals)
+
+
 def fingerprints(raw: NDArray[np.uint16]) -> NDArray[np.uint64]:
     """A number (n,) for each pair of raw frames (2n, ny, nx), the same where its codes are.
 
@@ -142,10 +184,18 @@ def _replaced_whole(dq: Flags) -> Mask:
     return np.asarray(replaced.mean(axis=1) > 0.5)
 
 
-def flag_lost(curves: LightCurves, white: Float, repeated: Mask | None = None) -> tuple[LightCurves, Mask]:
-    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,), `repeated` ones among them. A frame that is lost as full
-    scale is not saturated."""
-    lost = lost_pairs(white) | _replaced_whole(curves.dq)
+def flag_lost(
+    curves: LightCurves, white: Float, repeated: Mask | None = None, blank: Mask | None = None
+) -> tuple[LightCurves, Mask]:  # fmt: skip
+    """The light curves with DROPOUT | DO_NOT_USE on lost pairs, and these (pair,), `repeated` and `blank` ones among them. A frame that is
+    lost as full scale is not saturated."""
+    lost = _replaced_whole(curves.dq)
+    if blank is None or not blank.any():
+        lost |= lost_pairs(white)
+    else:
+        # their light is that of their neighbours, put in its place
+        lost |= blank
+        lost[~blank] |= lost_pairs(white[~blank])
     if repeated is not None:
         lost |= repeated
     if not lost.any():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.errors import DataError
-from v50calib.kernels.arrays import Flags, Float, Index, Real
+from v50calib.kernels.arrays import Flags, Float, Index, Mask, Real
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.lightcurves import Shift, linear_variance, spectral_shift, subtract_smooth, with_light
 from v50calib.kernels.lightcurves import sums as sums_of
@@ -76,8 +76,11 @@ class Photometry:
         weighted_column_sums(cds, maps.weights, maps.first, maps.last, out)
         return Sums(out[:, : maps.per_column].swapaxes(0, 1).astype(dtype, order="C"), out[:, maps.per_column :].sum(axis=2))
 
-    def finish(self, sums: Sums, dq: Flags, constants: PhotometryConstants) -> LightCurves:
-        """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1)."""
+    def finish(self, sums: Sums, dq: Flags, constants: PhotometryConstants, blank: Mask | None = None) -> LightCurves:
+        """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1).
+
+        blank (pair,): those whose sums are their neighbours'; they say nothing of the scatter.
+        """
         flux, background = self._raw_series(sums, constants)
         excess = background_excess(background, self.config.flags.excessive_bkg)
         centre, limit = robust_limits(background, BACKGROUND_CLIP)
@@ -94,7 +97,7 @@ class Photometry:
         if sums.dq is not None:
             dq = dq | sums.dq
         if self.config.outlier_replace.enabled:
-            flux, dq = self._without_outliers(flux, dq)
+            flux, dq = self._without_outliers(flux, dq, blank)
         if not self.config.flags.saturation:
             dq = dq & ~np.uint32(DQ.SATURATED)
         x, y, shift = self._pointing(sums, background, flux, constants)
@@ -106,10 +109,12 @@ class Photometry:
             curves = replace(curves, shift_noise=_shift_noise(shift, curves, constants))
         return threshold_flags(self.config.flags, curves, constants, excess, lost)
 
-    def _without_outliers(self, flux: Real, dq: Flags) -> tuple[Real, Flags]:
+    def _without_outliers(self, flux: Real, dq: Flags, blank: Mask | None) -> tuple[Real, Flags]:
         """Flux and flags with single samples in time that stand off their neighbours interpolated."""
         # pairs without light say nothing of the scatter, and are no neighbours to be held against
         lit = with_light(sums_of(flux)[0])
+        if blank is not None and not blank.all():
+            lit &= ~blank
         rows = flux if lit.all() else flux[lit]
         bad = isolated_outliers(rows, threshold=self.config.outlier_replace.threshold_sigma)
         where = np.flatnonzero(bad)
