@@ -31,7 +31,7 @@ def message(*overrides: str) -> str:
         ("calib.photometry.aperture.radius_pix=8", "did you mean calib.photometry.aperture.radius_px?"),
         ("calib.photometry.radius_px=8", "there is calib.photometry.aperture.radius_px; did you mean that?"),
         ("calib.photometri.photometry.method=auto", "unknown key calib.photometri: did you mean calib.photometry?"),
-        ("foo=1", "unknown key foo: the names allowed in the top level are: calib, output, runtime"),
+        ("foo=1", "unknown key foo: the names allowed in the top level are: airs, calib, fgs1, instruments, output, runtime"),
         ("calib.photometry.aperture.radius_px=-1", "calib.photometry.aperture.radius_px must be > 0.0, but it is -1"),
         ("calib.photometry.aperture.radius_px=abc", "must be a number, but it is 'abc' (text)"),
         ("calib.photometry.aperture.radius_px=nan", "must be a number, but it is 'nan' (text)"),

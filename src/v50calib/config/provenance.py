@@ -26,7 +26,19 @@ def config_hash(config: RunConfig) -> str:
     """
     maps = map_hashes(config)
     text = decisive(config) + (json.dumps(maps, sort_keys=True) if maps else "")
-    return hashlib.sha256(text.encode()).hexdigest()
+    base = hashlib.sha256(text.encode()).hexdigest()
+    own = {name: found for name, found in own_hashes(config).items() if found != base}
+    return hashlib.sha256((base + json.dumps(own, sort_keys=True)).encode()).hexdigest() if own else base
+
+
+def own_hashes(config: RunConfig) -> dict[str, str]:
+    """Hash of what decides the numbers of each instrument that has keys of its own: that of its products.
+
+    >>> config = RunConfig.model_validate({"fgs1": {"flat": {"enabled": False}}})
+    >>> own_hashes(config)["FGS1"] == config_hash(config.of("FGS1"))
+    True
+    """
+    return {name: config_hash(config.of(name)) for name in config.by_instrument}
 
 
 def map_hashes(config: RunConfig) -> dict[str, str]:

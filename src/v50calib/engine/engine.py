@@ -48,10 +48,14 @@ def frame_stages(config: RunConfig) -> list[Any]:
 class Engine:
     """The chain adc … phase of one configuration, on arrays: constants, chunks, the series domain, the product.
 
-    Raises ConfigError when built if stages are out of order.
+    config: what one instrument gets (`RunConfig.of`). Raises ConfigError when built if stages are out of order.
     """
 
     def __init__(self, config: RunConfig) -> None:
+        if config.by_instrument:
+            raise ConfigError(
+                f"an engine works for one instrument, and {', '.join(config.by_instrument)} have keys of their own: use Engines"
+            )
         self.config = config
         self.stages = frame_stages(config)
         self.photometry = Photometry(config.calib.photometry) if config.calib.photometry.enabled else None

@@ -52,7 +52,8 @@ class Job:
 
     @property
     def config(self) -> RunConfig:
-        return _unpacked(self.settings)
+        """What the visit's instrument gets of the run's config."""
+        return _unpacked(self.settings, self.key.instrument)
 
     def chunk_pairs(self, instrument: Instrument) -> int:
         """Pairs of a time chunk: as configured, else the instrument's own."""
@@ -64,9 +65,9 @@ def packed(config: RunConfig) -> str:
     return json.dumps(config.model_dump(exclude_unset=True))
 
 
-@lru_cache(maxsize=4)
-def _unpacked(settings: str) -> RunConfig:
-    return RunConfig.model_validate_json(settings)
+@lru_cache(maxsize=8)
+def _unpacked(settings: str, instrument: str) -> RunConfig:
+    return RunConfig.model_validate_json(settings).of(instrument)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def _refuse_on_band(config: PhotometryConfig, method: str, background: str) -> N
     if method == "optimal":
         raise ConfigError(
             "calib.photometry.photometry.method=optimal extracts a spectrum (AIRS) and FGS1 has none: use method=auto "
-            "(optimal for AIRS, aperture for FGS1), or add calib.photometry.instrument.name=AIRS"
+            "(optimal for AIRS, aperture for FGS1), give it to AIRS alone (airs.photometry.… in place of calib.photometry.…), or add "
+            "calib.photometry.instrument.name=AIRS"
         )
     if background == "columns":
         raise ConfigError("calib.photometry.background.method=columns is per spectral column (AIRS); use auto or annulus for FGS1")
@@ -67,7 +68,7 @@ def _refuse_on_band(config: PhotometryConfig, method: str, background: str) -> N
 
 def _refuse_on_spectrum(config: PhotometryConfig, method: str, background: str) -> None:
     """A spectrum has no star in x: what needs a point source is refused by name."""
-    only = "or add calib.photometry.instrument.name=FGS1"
+    only = "give it to FGS1 alone (fgs1.photometry.… in place of calib.photometry.…), or add calib.photometry.instrument.name=FGS1"
     if background == "annulus":
         raise ConfigError("calib.photometry.background.method=annulus needs a point source (FGS1); use auto or columns for AIRS")
     if method == "psf":
