@@ -14,7 +14,11 @@ from pydantic import BaseModel, ValidationError
 from v50calib.config.instruments import SECTIONS, InstrumentKeysError, leaves
 from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.config.nearest import LIKELY, SHOWN, SURE, nearest_keys, typed_names
+from v50calib.config.provenance import methods_of
 from v50calib.errors import ConfigError
+from v50calib.methods.choice import Registered
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import OptionsError, broken, names
 
 Path = tuple[str | int, ...]
 
@@ -69,11 +73,21 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: Sequence[str
     return ConfigError(head + "; ".join(faults))
 
 
+def told_methods(config: RunConfig) -> list[str]:
+    """The registered methods of a config, a line each: where they are from, and what of them is in the hash."""
+    return [
+        f"calib.{KINDS[m.kind].key}: {m.name} is registered by {m.origin}, sha256 {m.sha256[:12]}" + (f": {m.about}" if m.about else "")
+        for m in methods_of(config)
+    ]
+
+
 def _faults(error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[str]:
     """A sentence for each fault."""
     for item in _merged(error):
         cause = (item.get("ctx") or {}).get("error")
-        if isinstance(cause, InstrumentKeysError):
+        if isinstance(cause, OptionsError):
+            yield from _faults(cause.cause, cause.model, (*prefix, *map(str, item["loc"])))
+        elif isinstance(cause, InstrumentKeysError):
             yield from _faults_of_instrument(cause)
         else:
             yield _sentence(item, model, prefix)
@@ -206,6 +220,7 @@ def _unknown_choice(full: Path, value: object, available: list[Any], also: str) 
     names = [str(choice) for choice in available]
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
+    also += "".join(f"; {text}" for text in broken())
     return f"{_dotted(full)} is {_shown(value)}: {hint}it must be one of: {', '.join(names)}{also}"
 
 
@@ -308,4 +323,6 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 def _literals(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is Literal:
         return list(typing.get_args(annotation))
+    if isinstance(annotation, Registered):
+        return list(names(annotation.kind))
     return [value for argument in typing.get_args(annotation) for value in _literals(argument)]

@@ -21,6 +21,7 @@ from v50calib.runs.directory import check_run_dir, mark_run_dir
 from v50calib.runs.lock import run_lock
 from v50calib.runs.stop import stoppable
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
+from v50calib.runtime.carried import packed_methods
 from v50calib.runtime.chosen import chosen
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import run_here, run_on
@@ -158,8 +159,8 @@ def make_jobs(
         if instrument is not None:
             engines.check_instrument(instrument)
     check_inputs(engines, source, keys)
-    settings = packed(config)
-    jobs = [Job(str(root), str(out), key, settings) for key in keys]
+    settings, methods = packed(config), packed_methods(config)
+    jobs = [Job(str(root), str(out), key, settings, methods=methods) for key in keys]
     if own_workers and not config.runtime.is_address:
         check_memory(config, jobs)
     return jobs

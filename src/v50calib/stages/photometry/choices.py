@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from v50calib.errors import ConfigError
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import Light, method_of
 from v50calib.schema import Instrument
 from v50calib.stages.photometry.background import edge_rows
 from v50calib.stages.photometry.centroid import STAR_KERNELS
@@ -17,10 +19,17 @@ def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
     """Extraction and background method for an instrument. Raises ConfigError, before frames are read, for what makes no sense on it."""
     chosen, auto = (config.photometry.method, config.background.method), AUTO_OF_SPECTRUM if spectral else AUTO_OF_BAND
     method, background = (default if word == "auto" else word for word, default in zip(chosen, auto, strict=True))
+    for kind, name in (("photometry.photometry", method), ("photometry.background", background)):
+        _refuse_light(kind, name, "spectrum" if spectral else "band")
     if spectral:
         _refuse_on_spectrum(config, method, background)
     else:
         _refuse_on_band(config, method, background)
+    if method not in KINDS["photometry.photometry"].builtin and config.aperture.recenter_on_centroid:
+        raise ConfigError(
+            f"calib.photometry.aperture.recenter_on_centroid moves an aperture, and calib.photometry.photometry.method={method} has "
+            "weights that stay: set it to false"
+        )
     if method == "aperture" and config.aperture.recenter_on_centroid and not config.centroid.measured:
         raise ConfigError("calib.photometry.aperture.recenter_on_centroid needs a centroid: choose calib.photometry.centroid.method")
     return method, background
@@ -46,6 +55,20 @@ def check_roi(config: PhotometryConfig, shape: tuple[int, ...]) -> None:
     if roi is not None and (roi[1] > shape[0] or roi[3] > shape[1]):
         raise ConfigError(
             f"calib.photometry.centroid.roi={roi} reaches past the detector of {shape[0]} x {shape[1]} pixels; make it smaller"
+        )
+
+
+def _refuse_light(kind: str, name: str, light: Light) -> None:
+    """A registered method on what it was not made for."""
+    if name in KINDS[kind].builtin:
+        return
+    method = method_of(kind, name)
+    if light not in method.on:
+        stage, _, key = KINDS[kind].key.partition(".")
+        section = "fgs1" if light == "spectrum" else "airs"
+        raise ConfigError(
+            f"{method} was registered for {' and '.join(method.on)} alone, and this instrument has a {light}: give it to an instrument of "
+            f"that kind alone ({section}.{stage}.{key}={name})"
         )
 
 
