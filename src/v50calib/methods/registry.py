@@ -75,7 +75,7 @@ class Method:
     def array(self, value: Any, shape: tuple[int, ...], dtype: type = np.float64) -> NDArray[Any]:
         """What the function gave as an array of the shape and type that the kind asks for. Raises ConfigError."""
         found = np.asarray(value)
-        if found.shape != shape or found.dtype.kind not in ("b" if dtype is bool else "fiu"):
+        if found.shape != shape or found.dtype.kind not in ("b" if dtype is bool else "bfiu"):
             raise ConfigError(f"{self} gave an array {found.shape} of {found.dtype}, and must give {shape} of {np.dtype(dtype)}")
         if dtype is not bool and not np.isfinite(found).all():
             raise ConfigError(f"{self} gave {int((~np.isfinite(found)).sum())} values that are not finite: it must give numbers alone")
@@ -153,6 +153,13 @@ def find(kind: str, name: str) -> Method | None:
         if (kind, name) not in _METHODS and name not in KINDS[kind].builtin:
             _load_plugins()
         return _METHODS.get((kind, name))
+
+
+def known_as(wanted: Mapping[str, str]) -> dict[str, str] | None:
+    """Identity of the method that is registered under the kind and name of another's; None: there is none. Imports nothing."""
+    with _LOCK:
+        method = _METHODS.get((wanted["kind"], wanted["name"]))
+    return method.identity if method is not None else None
 
 
 def method_of(kind: str, name: str) -> Method:

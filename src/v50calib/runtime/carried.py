@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from distributed.protocol.pickle import dumps, loads
@@ -10,7 +9,7 @@ from distributed.protocol.pickle import dumps, loads
 from v50calib.config.models import RunConfig
 from v50calib.config.provenance import methods_of
 from v50calib.errors import ConfigError
-from v50calib.methods.registry import install, method_of
+from v50calib.methods.registry import install, known_as, method_of
 
 
 def packed_methods(config: RunConfig) -> bytes:
@@ -23,7 +22,12 @@ def packed_methods(config: RunConfig) -> bytes:
         return b""
     carried = [method for method in methods if not method.installed]
     try:
-        return bytes(dumps({"carried": dumps(carried), "installed": [m.identity for m in methods if m.installed]}))
+        content = {
+            "carried": dumps(carried),
+            "known": [m.identity for m in carried],
+            "installed": [m.identity for m in methods if m.installed],
+        }
+        return bytes(dumps(content))
     except Exception as exc:
         named = ", ".join(map(str, carried))
         raise ConfigError(
@@ -32,7 +36,6 @@ def packed_methods(config: RunConfig) -> bytes:
         ) from exc
 
 
-@lru_cache(maxsize=4)
 def unpack_methods(packed: bytes) -> None:
     """Make the methods of a task known in this process. Raises ConfigError where this process has another version of an installed one, or
     not the module that one is of."""
@@ -40,7 +43,9 @@ def unpack_methods(packed: bytes) -> None:
         return
     sent: dict[str, Any] = loads(packed)
     try:
-        install(loads(sent["carried"]))
+        # a cell that ran again has left another method under the same name
+        if any(known_as(wanted) != wanted for wanted in sent["known"]):
+            install(loads(sent["carried"]))
     except ImportError as exc:
         raise ConfigError(
             f"a registered method's module is not there on this worker ({exc}): install it as a plug-in on all workers, or define the "
