@@ -124,7 +124,7 @@ def register(
 
     def add(function: Function) -> Function:
         _check_arguments(kind, name, function, options)
-        module = str(function.__module__)
+        module = _module_of(function)
         origin = _distribution_of(module)
         things = (function,) if options is None else (function, options)
         method = Method(kind, name, function, options, tuple(on), origin or f"module {module}", digest(*things), bool(origin))
@@ -139,10 +139,10 @@ def install(methods: Collection[Method]) -> None:
     with _LOCK:
         for method in methods:
             known = _METHODS.get((method.kind, method.name))
-            if known is not None and known.function.__module__ != method.function.__module__:
+            if known is not None and _module_of(known.function) != _module_of(method.function):
                 raise ConfigError(
                     f"calib.{KINDS[method.kind].key}={method.name} is registered by {known.origin} already: give the method of "
-                    f"{method.function.__module__} another name"
+                    f"{_module_of(method.function)} another name"
                 )
             _METHODS[method.kind, method.name] = method
 
@@ -198,6 +198,12 @@ def checked_options(kind: str, name: str, given: dict[str, Any]) -> dict[str, An
         return method.options.model_validate(given).model_dump()
     except ValidationError as exc:
         raise OptionsError(method.options, exc) from exc
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    """The module of a function; a script that a starting worker process runs once more is still the script."""
+    module = str(function.__module__)
+    return "__main__" if module == "__mp_main__" else module
 
 
 @cache
