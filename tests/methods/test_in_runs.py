@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -164,7 +165,7 @@ if __name__ == "__main__":
 def test_a_plug_in_and_a_function_of_a_notebook_in_worker_processes(data: Path, tmp_path: Path) -> None:
     install_toy(tmp_path)
     (tmp_path / "notebook.py").write_text(NOTEBOOK)
-    env = {"PYTHONPATH": f"{tmp_path}:{Path(v50calib.__file__).parents[1]}", "PATH": "/usr/bin:/bin"}
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(v50calib.__file__).parents[1]}"}
     trees = []
     for scheduler in ("local", "sync"):
         words = [sys.executable, str(tmp_path / "notebook.py"), str(data), str(tmp_path / scheduler), scheduler]

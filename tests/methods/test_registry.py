@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -88,12 +89,13 @@ def test_the_names_of_built_in_methods_are_those_of_the_config() -> None:
         ("photometry.background", "x", {"options": dict}, "give a subclass of v50calib.methods.Options"),
         ("photometry.background", "x", {"on": ["stars"]}, r"give \['band'\], \['spectrum'\] or both"),
         ("photometry.background", "x", {"options": Width}, r"is called with \(scene, options\), which .* does not take"),
+        ("trace.along_time", "x", {"function": functools.partial(even)}, "register a function, for example one that calls it"),
         ("dark.cosmic_rays", "x", {}, r"is called with \(frames, noise, sigma\), which"),
     ],
 )
 def test_what_cannot_be_registered_is_told(kind: str, name: str, more: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        v50calib.methods.register(kind, name, **more)(even)
+        v50calib.methods.register(kind, name, **{k: v for k, v in more.items() if k != "function"})(more.get("function", even))
 
 
 def test_a_plug_in_is_found_by_its_entry_point_and_its_parameters_are_checked(toy: Callable[..., None]) -> None:
@@ -163,6 +165,21 @@ def test_a_hash_is_of_the_source_and_of_what_it_names() -> None:
     assert len({made(plain), made(plain.replace("2.0", "3.0")), made(plain.replace("K * x", "K + x"))}) == 3
     table = "T = np.arange(3.0)\ndef f(x):\n    return T[x]\n"
     assert made(table) != made(table.replace("3.0", "4.0"))
+
+
+class Places(Options):
+    corner: tuple[int, int] = (1, 2)
+
+
+def test_parameters_are_the_same_after_json() -> None:
+    seen = []
+    register("photometry.background", "placed", options=Places)(lambda scene, options: seen.append(options))
+    method = find("photometry.background", "placed")
+    assert method is not None
+    given = registry.checked_options("photometry.background", "placed", {"corner": [3, 4]})
+    assert given == json.loads(json.dumps(given)) == {"corner": [3, 4]}
+    method(None, given=given)
+    assert seen == [Places(corner=(3, 4))]
 
 
 def test_methods_travel_to_a_process_that_has_not_registered_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -70,7 +71,7 @@ class Method:
 
     def __call__(self, *arguments: Any, given: Mapping[str, Any]) -> Any:
         """What the function gives; given: its parameters as they are in the config."""
-        return self.function(*arguments) if self.options is None else self.function(*arguments, self.options.model_validate(given))
+        return self.function(*arguments) if self.options is None else self.function(*arguments, _as(self.options, given))
 
     def array(self, value: Any, shape: tuple[int, ...], dtype: type = np.float64) -> NDArray[Any]:
         """What the function gave as an array of the shape and type that the kind asks for. Raises ConfigError."""
@@ -195,7 +196,7 @@ def checked_options(kind: str, name: str, given: dict[str, Any]) -> dict[str, An
             raise ValueError(f"these are parameters of a registered method, and {whose}: leave {', '.join(given)} out")
         return {}
     try:
-        return method.options.model_validate(given).model_dump()
+        return _as(method.options, given).model_dump(mode="json")
     except ValidationError as exc:
         raise OptionsError(method.options, exc) from exc
 
@@ -204,6 +205,11 @@ def _module_of(function: Callable[..., Any]) -> str:
     """The module of a function; a script that a starting worker process runs once more is still the script."""
     module = str(function.__module__)
     return "__main__" if module == "__mp_main__" else module
+
+
+def _as(options: type[Options], given: Mapping[str, Any]) -> Options:
+    """Parameters from what a config holds, which is what JSON can hold: on their way to a worker they are JSON."""
+    return options.model_validate_json(json.dumps(given, default=str))
 
 
 @cache
@@ -249,6 +255,9 @@ def _check_name(kind: str, name: str) -> None:
 
 
 def _check_arguments(kind: str, name: str, function: Callable[..., Any], options: type[Options] | None) -> None:
+    if not inspect.isfunction(inspect.unwrap(getattr(function, "py_func", function))):
+        # nothing else has a source that a hash can be of
+        raise ConfigError(f"'{name}' is {function!r}: register a function, for example one that calls it")
     arguments = (*KINDS[kind].arguments, *(("options",) if options is not None else ()))
     try:
         inspect.signature(function).bind(*arguments)
