@@ -125,7 +125,8 @@ def key_names() -> list[str]:
 def told_by_instrument(config: RunConfig) -> list[str]:
     """What instruments with keys of their own get in place of `calib`'s values, a line for each key; the shared part first.
 
-    >>> print(*told_by_instrument(validate({"fgs1": {"flat": {"enabled": False}}})), sep="\n")
+    >>> for line in told_by_instrument(validate({"fgs1": {"flat": {"enabled": False}}})):
+    ...     print(line)
     FGS1 gets calib, but
       calib.flat.enabled: false (calib: true)
     """
