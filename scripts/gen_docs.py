@@ -5,7 +5,7 @@
 
 A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
 the config models), `cli COMMAND` (its options), `raw`, `products`, `commands`, `api`, `keys`, `dq`, `distrust`,
-`distrust planets`, `profiles`.
+`distrust planets`, `profiles`, `methods` (kinds that are open to registration).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from v50calib.config.compose import profiles_dir
 from v50calib.config.models import RunConfig
 from v50calib.dq import DESCRIPTIONS
 from v50calib.errors import ConfigError
+from v50calib.methods.choice import Registered
+from v50calib.methods.kinds import KINDS
 from v50calib.qc.distrust import PLANET_RULES, RULES
 from v50calib.schema import CALIBRATED, RAW_VISIT, Var
 
@@ -89,6 +91,10 @@ def _words(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{a}`" for a in arguments)
+    if origin is typing.Annotated and isinstance(arguments[1], Registered):
+        return "a registered method"
+    if origin is dict:
+        return "names and values"
     if origin is typing.Annotated:
         return _words(arguments[0])
     if origin is list:
@@ -221,7 +227,7 @@ def flat_dump(model: BaseModel) -> dict[str, object]:
     """{dotted path: value} of a config."""
 
     def walk(tree: object, path: str) -> Iterator[tuple[str, object]]:
-        if isinstance(tree, dict):
+        if isinstance(tree, dict) and tree:
             for name, value in tree.items():
                 yield from walk(value, f"{path}.{name}" if path else str(name))
         else:
@@ -251,6 +257,12 @@ def _by_stage(values: dict[str, str]) -> list[str]:
     return [f"`{key.replace('{}', names[key, value])}={value}`" for key, value in stages]
 
 
+def methods_table() -> str:
+    """The kinds of method that can be registered."""
+    rows = [[f"`{name}`", f"`calib.{kind.key}`", f"`calib.{kind.options}`", f"`{kind.called}`"] for name, kind in KINDS.items()]
+    return table(["kind", "chosen by", "its parameters", "is called as, and gives"], rows)
+
+
 GENERATORS: dict[str, Callable[..., str]] = {
     "config": config_table,
     "cli": cli_table,
@@ -262,6 +274,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "dq": dq_table,
     "distrust": distrust_table,
     "profiles": profiles_table,
+    "methods": methods_table,
 }
 
 

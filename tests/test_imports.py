@@ -22,6 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "markup": set(),
     "processes": {"errors"},
     "safety": {"errors"},
+    # methods of a user's own, by name
+    "methods": {"errors"},
     "kernels": BASE,
     "schema": BASE,
     "reference": BASE | {"schema"},
@@ -32,13 +34,13 @@ ALLOWED: dict[str, set[str]] = {
     "tables": BASE,
     "array_files": BASE | {"untrusted"},
     # the science: a folder a stage, configured by itself
-    "stages": DATA | {"kernels", "array_files", "markup", "tables"},
+    "stages": DATA | {"methods", "kernels", "array_files", "markup", "tables"},
     # one planet's depths in, its spectrum out
     "estimators": BASE | {"kernels", "schema", "untrusted", "safety"},
     # its options are config sections: of stages it takes their base class alone
     "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables", "safety"},
-    "config": BASE | {"schema", "stages", "uncertainty", "array_files", "untrusted"},
-    "engine": DATA | {"kernels", "stages", "config", "array_files"},
+    "config": BASE | {"methods", "schema", "stages", "uncertainty", "array_files", "untrusted"},
+    "engine": DATA | {"methods", "kernels", "stages", "config", "array_files"},
     "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
     # bytes: roots of raw frames, and where products go
     "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
@@ -50,14 +52,29 @@ ALLOWED: dict[str, set[str]] = {
     "accessor": {"plot"},
     # a run while it goes on; what is made of one afterwards
     "runtime": DATA
-    | {"safety", "engine", "stages", "config", "io", "runs", "qc", "plot", "uncertainty", "kernels", "markup", "untrusted", "tables"},
+    | {
+        "methods",
+        "safety",
+        "engine",
+        "stages",
+        "config",
+        "io",
+        "runs",
+        "qc",
+        "plot",
+        "uncertainty",
+        "kernels",
+        "markup",
+        "untrusted",
+        "tables",
+    },
     "export": BASE | {"schema", "kernels", "io", "runs", "runtime", "engine", "uncertainty", "untrusted", "safety"},
     "report": BASE | {"config", "markup", "io", "qc", "plot", "runs"},
     # a judge that shares kernels alone with what it judges
     "simulate": DATA | {"kernels", "processes", "tables", "untrusted"},
     # doors: the command line and the public names
     "cli": BASE | {"config", "io", "processes", "runs", "runtime", "export", "report", "simulate", "uncertainty"},
-    "__init__": {"errors", "export", "io", "pipeline", "runs", "runtime", "safety"},
+    "__init__": {"errors", "export", "io", "methods", "pipeline", "runs", "runtime", "safety"},
     "__main__": {"cli"},
 }
 #: sub-folders of `stages` that every stage may import: none of them is a stage

@@ -53,6 +53,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import v50calib` stays quick."""
+    if name == "methods":
+        return import_module("v50calib.methods")
     if name in _HOME:
         try:
             return getattr(import_module(_HOME[name]), name)

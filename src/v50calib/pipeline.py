@@ -15,9 +15,12 @@ from v50calib import accessor as _accessor  # noqa: F401  what a pipeline makes 
 from v50calib.channels import each_channel, is_joined, split_visit
 from v50calib.config.compose import compose
 from v50calib.config.explain import validate
+from v50calib.config.instruments import leaves, section_of
 from v50calib.config.models import RunConfig
+from v50calib.config.provenance import config_hash
 from v50calib.engine import lazy
 from v50calib.engine.engine import Engine
+from v50calib.engine.engines import Engines
 from v50calib.engine.products import with_frame_units
 from v50calib.errors import ConfigError
 from v50calib.markup import flat, say, table
@@ -30,39 +33,52 @@ FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
 class Pipeline:
     """The chain adc … phase of one configuration.
 
-    engine: what runs it, on arrays. Raises ConfigError when built if stages are out of order, and when called if a method
-    makes no sense on the instrument; DataError if the Dataset is not a raw visit.
+    engines: what runs it, on arrays; an instrument with keys of its own (`fgs1.…`, `airs.…`) has an engine of its own. Raises
+    ConfigError when built if stages are out of order, and when called if a method makes no sense on the instrument; DataError if the
+    Dataset is not a raw visit.
 
     >>> Pipeline.from_profile("calib/fast", ["output.cubes=none"])
     Pipeline(adc → nonlinearity → dark → flat → cds → photometry → trace → phase)
+    >>> Pipeline.from_profile("calib/fast", ["fgs1.photometry.photometry.method=psf"])
+    Pipeline(adc → nonlinearity → dark → flat → cds → photometry → trace → phase, fgs1.photometry.photometry.method=psf)
     """
 
     def __init__(self, config: RunConfig | None = None) -> None:
         self.config = config if config is not None else RunConfig()
-        self.engine = Engine(self.config)
+        self.engines = Engines(self.config)
 
     @classmethod
     def from_profile(cls, name: str = "calib/nominal", overrides: Sequence[str] = ()) -> Pipeline:
         """Pipeline of a profile, e.g. `calib/nominal`, with Hydra overrides."""
         return cls(validate(compose(name, overrides)))
 
+    @property
+    def engine(self) -> Engine:
+        """The engine of instruments that have no keys of their own."""
+        return self.engines.of("")
+
+    def engine_of(self, ds: xr.Dataset) -> Engine:
+        """The engine of a visit's instrument."""
+        return self.engines.of(str(ds.attrs.get("instrument", "")))
+
     def check(self, ds: xr.Dataset, *, photometry: bool = True) -> None:
         """Refuse, before any frame is read, a Dataset or instrument that this pipeline cannot work on."""
-        check_raw_visit(ds, in_pairs=self.engine.reads_in_stored_order)
+        check_raw_visit(ds, in_pairs=self.engine_of(ds).reads_in_stored_order)
         for visit in split_visit(ds) if is_joined(ds) else [ds]:
             instrument = instrument_of(visit.attrs)
-            self.engine.check_instrument(instrument, photometry=photometry)
+            self.engines.check_instrument(instrument, photometry=photometry)
             if photometry:
                 # stamps that are not stored in pairs are looked at when they have been paired
-                time_h = np.asarray(visit["time"], dtype=np.float64) if self.engine.reads_in_stored_order else None
-                self.engine.check_series(instrument, np.asarray(visit["wavelength"]), visit.attrs, time_h)
+                time_h = np.asarray(visit["time"], dtype=np.float64) if self.engine_of(visit).reads_in_stored_order else None
+                self.engines.check_series(instrument, np.asarray(visit["wavelength"]), visit.attrs, time_h)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
         """Lazy products of a raw visit: builds a graph, computes nothing. See `engine.lazy.products` and, for several
         channels, `channels.each_channel`."""
         self.check(ds)
-        products = each_channel(ds, self) if is_joined(ds) else lazy.products(self.engine, ds)
-        return with_frame_units(products, self.engine.frame_units)
+        engine = self.engine_of(ds)
+        products = each_channel(ds, self) if is_joined(ds) else lazy.products(engine, ds)
+        return with_frame_units(products, engine.frame_units)
 
     def until(self, last: str) -> Callable[[xr.Dataset], xr.Dataset]:
         """The chained stages up to `last`, each leaving its own variables; `until("cds")(ds)` is lazy."""
@@ -71,7 +87,7 @@ class Pipeline:
 
         def chained(ds: xr.Dataset) -> xr.Dataset:
             self.check(ds, photometry=last not in FRAME_NAMES)
-            return each_channel(ds, chained) if is_joined(ds) else lazy.chain(self.engine, ds, last)
+            return each_channel(ds, chained) if is_joined(ds) else lazy.chain(self.engine_of(ds), ds, last)
 
         return chained
 
@@ -82,7 +98,10 @@ class Pipeline:
             mine, theirs = (flat(getattr(c, name).model_dump(mode="json")) for c in (calib, plain))
             changed = [f"{key}={say(value)}" for key, value in mine.items() if theirs.get(key) != value]
             rows.append((name, "on" if getattr(calib, name).enabled else "off", ", ".join(changed)))
-        return table(("stage", "", "differs from the defaults in"), rows, f"Pipeline, config {self.engine.fingerprint[:12]}")
+        rows += [(name, "", ", ".join(f"{k}={say(v)}" for k, v in leaves(keys))) for name, keys in self.config.by_instrument.items()]
+        return table(("stage", "", "differs from the defaults in"), rows, f"Pipeline, config {config_hash(self.config)[:12]}")
 
     def __repr__(self) -> str:
-        return f"Pipeline({' → '.join(name for name in STAGE_ORDER if getattr(self.config.calib, name).enabled)})"
+        chain = " → ".join(name for name in STAGE_ORDER if getattr(self.config.calib, name).enabled)
+        own = [f"{section_of(n)}.{key}={say(value)}" for n, keys in self.config.by_instrument.items() for key, value in leaves(keys)]
+        return f"Pipeline({', '.join([chain, *own])})"

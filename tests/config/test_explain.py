@@ -31,7 +31,7 @@ def message(*overrides: str) -> str:
         ("calib.photometry.aperture.radius_pix=8", "did you mean calib.photometry.aperture.radius_px?"),
         ("calib.photometry.radius_px=8", "there is calib.photometry.aperture.radius_px; did you mean that?"),
         ("calib.photometri.photometry.method=auto", "unknown key calib.photometri: did you mean calib.photometry?"),
-        ("foo=1", "unknown key foo: the names allowed in the top level are: calib, output, runtime"),
+        ("foo=1", "unknown key foo: the names allowed in the top level are: airs, calib, fgs1, instruments, output, runtime"),
         ("calib.photometry.aperture.radius_px=-1", "calib.photometry.aperture.radius_px must be > 0.0, but it is -1"),
         ("calib.photometry.aperture.radius_px=1e-9", "calib.photometry.aperture: aperture.radius_px=1e-09 px covers no pixel"),
         ("calib.photometry.aperture.ellipse.b_px=0.5", "ellipse.b_px=0.5 px covers no pixel, whose light it should sum: give 0.71 px"),

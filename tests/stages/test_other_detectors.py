@@ -104,6 +104,14 @@ def test_the_challenge_as_a_described_detector_gives_the_same_bits(dataset: Path
                 assert a[variable].dtype == b[variable].dtype
 
 
+def test_an_instrument_of_a_described_detector_has_keys_of_its_own(repacked: Path, tmp_path: Path) -> None:
+    found = products(repacked, tmp_path / "out", "output.cubes=none", "instruments.GUIDE.photometry.photometry.method=psf")
+    methods = {path.rpartition("/")[2]: json.loads(ds.attrs["stage_status"])["photometry"] for path, ds in found.items()}
+    assert methods == {"GUIDE": "psf", "CH0": "optimal"}
+    with pytest.raises(ConfigError, match=r"instruments.GUIDES has keys .*: did you mean instruments.GUIDE\? it has CH0, GUIDE"):
+        calibrate(repacked, tmp_path / "no", overrides=[*SYNC, "instruments.GUIDES.flat.enabled=false"])
+
+
 def test_the_store_of_a_described_detector_opens_as_the_same_visit(repacked: Path, tmp_path: Path) -> None:
     report = ingest(repacked, tmp_path / "s.zarr")
     assert report.ok

@@ -59,6 +59,7 @@ def calibrate(
     from v50calib.config import load
     from v50calib.config.compose import compose_yaml, profile_name
     from v50calib.config.consistency import refuse_inconsistent
+    from v50calib.config.explain import told_by_instrument, told_methods
 
     config_name = profile_name(config_name, config_dir)
     data, overrides = folder_among(overrides, data)
@@ -68,6 +69,8 @@ def calibrate(
         # what a run would refuse is refused here, not printed
         refuse_inconsistent(config)
         click.echo(compose_yaml(config_name, overrides, config_dir=config_dir, resolve=resolve), nl=False)
+        for line in (*told_by_instrument(config), *told_methods(config)):
+            click.echo(f"# {line}")
         return
     from v50calib.runtime.batch import calibrate as run
     from v50calib.runtime.batch import plan

@@ -115,7 +115,7 @@ def _checked(truth: Path | None, out: Location, config: RunConfig) -> Truth | No
 
     if not isinstance(out, Path):
         raise ConfigError(f"solve writes local files beside its run, and '{out}' is in an object store: give a local OUT")
-    if not config.calib.fits_planets:
+    if not config.fits_planets:
         raise ConfigError(
             "solve takes one fit a planet, and this config makes none: leave calib.phase.depths.enabled and "
             "calib.phase.depths.planet at true"

@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from v50calib.config.compute import GROUP, expand
+from v50calib.config.instruments import SECTIONS
 from v50calib.config.interpolations import refuse_interpolation_bombs
 from v50calib.config.models import CalibConfig
 from v50calib.config.syntax import fault_of, not_composed
@@ -39,7 +40,8 @@ from v50calib.untrusted.yaml_text import RefusedYaml, refuse_bombs
 #: short keys that users may type -> keys of the composed tree
 ALIASES: dict[str, str] = {
     "corel": "calib.top_level_calib.corel",
-    "calib.cds.mode": "calib.cds.cds.mode",
+    **{name: section for section, full in SECTIONS.items() for name in (section.upper(), full)},
+    **{f"{tree}.cds.mode": f"{tree}.cds.cds.mode" for tree in ("calib", *SECTIONS)},
 }
 
 #: parts that profiles are made of: a file for each section of `calib`
@@ -48,7 +50,7 @@ STAGE_FILES = tuple(CalibConfig.model_fields)
 #: characters and brackets of an override: the parser takes a minute for 100 kB, and follows every bracket
 _LONGEST, _DEEPEST = 20_000, 100
 _LOCK = threading.RLock()
-_PROFILE_HEAD = re.compile(r"^(defaults|calib):", re.MULTILINE)
+_PROFILE_HEAD = re.compile(r"^(defaults|calib|fgs1|airs|instruments):", re.MULTILINE)
 
 
 def profiles_dir() -> Path:
@@ -246,7 +248,9 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 def _refuse_what_does_nothing(text: str, override: Override) -> None:
     """Deleted keys get their default again, and Hydra's own folders are not made here: neither does what it says. Raises ConfigError."""
     key = override.key_or_group
-    if override.is_delete() and "/" not in key and "@" not in text:
+    # an instrument without a key of its own has that of `calib`
+    of_instrument = key.partition(".")[0] in ("instruments", *SECTIONS, *(alias for alias in ALIASES if ALIASES[alias] in SECTIONS))
+    if override.is_delete() and not of_instrument and "/" not in key and "@" not in text:
         raise ConfigError(
             f"'{text}' takes {key} out of the profile, and what a profile does not give has its default: nothing would be switched off; "
             f"write {key}.enabled=false where the section has that key, or give the value that you want"
@@ -272,7 +276,7 @@ def _prepare(override: Override) -> str:
     prefix = line[: len(line) - len(body)]
     for alias, target in ALIASES.items():
         if key == alias or key.startswith(alias + "."):
-            body = target + body[len(alias) :]
+            key, body = target + key[len(alias) :], target + body[len(alias) :]
     value = override.value()
     if isinstance(value, float) and math.isnan(value):
         # `replace_with=nan` is a named choice; no key takes the number NaN

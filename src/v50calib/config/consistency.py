@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from v50calib.config.instruments import as_keys_of
 from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.errors import ConfigError
+from v50calib.schema import INSTRUMENT
 from v50calib.stages.adc.config import AdcConfig
 from v50calib.stages.cds.config import CdsConfig
 from v50calib.stages.dark.cosmic_rays import require_installed
+from v50calib.stages.photometry.choices import resolve_method
 
 #: overrides that leave the frames and nothing after them
 _FRAMES_ALONE = "calib.photometry.enabled=false calib.trace.enabled=false calib.phase.enabled=false"
 
 
 def refuse_inconsistent(config: RunConfig) -> None:
-    """Raises ConfigError where the enabled stages cannot work on what the ones before them give.
+    """Raises ConfigError where the enabled stages cannot work on what the ones before them give, of any instrument.
 
     The message names the keys in conflict and the overrides that resolve it, each a whole key that can be pasted.
 
     >>> refuse_inconsistent(RunConfig())
     """
-    calib = config.calib
+    for name in config.by_instrument:
+        with as_keys_of(name, config.by_instrument):
+            calib = config.of(name).calib
+            _refuse_inconsistent(calib)
+            if name in INSTRUMENT and calib.photometry.enabled and calib.covers(name):
+                resolve_method(calib.photometry, INSTRUMENT[name].spectral)
+    _refuse_inconsistent(config.calib)
+
+
+def _refuse_inconsistent(calib: CalibConfig) -> None:
     _refuse_missing_stages(calib)
     _refuse_missing_electrons(calib)
     if calib.dark.enabled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from v50calib.config.models import RunConfig
+from v50calib.config.instruments import SECTIONS, InstrumentKeysError, leaves
+from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.config.nearest import LIKELY, SHOWN, SURE, nearest_keys, typed_names
+from v50calib.config.provenance import methods_of
 from v50calib.errors import ConfigError
+from v50calib.methods.choice import Registered
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import OptionsError, broken, names
 
 Path = tuple[str | int, ...]
 
@@ -62,10 +68,40 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: Sequence[str
 
     One sentence for each fault, in the order of the YAML.
     """
-    root = tuple(prefix)
-    faults = list(dict.fromkeys(_sentence(item, model, root) for item in _merged(error)))
+    faults = list(dict.fromkeys(_faults(error, model, tuple(prefix))))
     head = f"{len(faults)} faults in the config: " if len(faults) > 1 else ""
     return ConfigError(head + "; ".join(faults))
+
+
+def told_methods(config: RunConfig) -> list[str]:
+    """The registered methods of a config, a line each: where they are from, and what of them is in the hash."""
+    return [
+        f"calib.{KINDS[m.kind].key}: {m.name} is registered by {m.origin}, sha256 {m.sha256[:12]}" + (f": {m.about}" if m.about else "")
+        for m in methods_of(config)
+    ]
+
+
+def _faults(error: ValidationError, model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[str]:
+    """A sentence for each fault."""
+    for item in _merged(error):
+        cause = (item.get("ctx") or {}).get("error")
+        if isinstance(cause, OptionsError):
+            yield from _faults(cause.cause, cause.model, (*prefix, *map(str, item["loc"])))
+        elif isinstance(cause, InstrumentKeysError):
+            yield from _faults_of_instrument(cause)
+        else:
+            yield _sentence(item, model, prefix)
+
+
+def _faults_of_instrument(error: InstrumentKeysError) -> Iterator[str]:
+    """Faults of the keys of one instrument, at their place in the config."""
+    cause = error.cause
+    if not isinstance(cause, ValidationError):
+        yield str(cause)
+    elif cause.title == CalibConfig.__name__:
+        yield from _faults(cause, CalibConfig, tuple(error.section.split(".")))
+    else:
+        yield from (f"{error.section} (over calib, for {error.instrument}): {fault}" for fault in _faults(cause, RunConfig, ()))
 
 
 def section_keys(model: type[BaseModel], path: Path) -> list[str]:
@@ -76,10 +112,31 @@ def section_keys(model: type[BaseModel], path: Path) -> list[str]:
 def key_names() -> list[str]:
     """Every key of a config that takes a value, as it is typed.
 
-    >>> "calib.phase.binning.nbins" in key_names(), "calib.phase.binning" in key_names()
-    (True, False)
+    >>> "calib.phase.binning.nbins" in key_names(), "calib.phase.binning" in key_names(), "fgs1.phase.binning.nbins" in key_names()
+    (True, False, True)
     """
-    return [_dotted(path) for path in _all_keys(RunConfig) if not section_keys(RunConfig, path)]
+    keys = [
+        _dotted(path) for path in _all_keys(RunConfig) if path[0] not in (*SECTIONS, "instruments") and not section_keys(RunConfig, path)
+    ]
+    below_calib = [key.partition(".")[2] for key in keys if key.startswith("calib.")]
+    return [*keys, *(f"{section}.{key}" for section in SECTIONS for key in below_calib)]
+
+
+def told_by_instrument(config: RunConfig) -> list[str]:
+    """What instruments with keys of their own get in place of `calib`'s values, a line for each key; the shared part first.
+
+    >>> for line in told_by_instrument(validate({"fgs1": {"flat": {"enabled": False}}})):
+    ...     print(line)
+    FGS1 gets calib, but
+      calib.flat.enabled: false (calib: true)
+    """
+    lines: list[str] = []
+    base = dict(leaves(config.calib.model_dump(mode="json")))
+    for name in config.by_instrument:
+        own = [(key, value) for key, value in leaves(config.of(name).calib.model_dump(mode="json")) if base.get(key) != value]
+        lines.append(f"{name} gets calib, but" if own else f"{name} gets calib as it is: its own keys have the same values")
+        lines += [f"  calib.{key}: {_plain(value)} (calib: {_plain(base.get(key))})" for key, value in own]
+    return lines
 
 
 def choices_of(key: str) -> list[str]:
@@ -164,6 +221,7 @@ def _unknown_choice(full: Path, value: object, available: list[Any], also: str) 
     names = [str(choice) for choice in available]
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
+    also += "".join(f"; {text}" for text in broken())
     return f"{_dotted(full)} is {_shown(value)}: {hint}it must be one of: {', '.join(names)}{also}"
 
 
@@ -215,6 +273,10 @@ def _shown(value: object) -> str:
     return str(value)
 
 
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _dotted(path: Path) -> str:
     text = ""
     for part in path:
@@ -232,6 +294,10 @@ def _all_keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[t
 
 def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     models = [model]
+    if model is RunConfig and path[:1] == ("instruments",) and len(path) > 1:
+        path = ("calib", *path[2:])
+    elif model is RunConfig and path and path[0] in SECTIONS:
+        path = ("calib", *path[1:])
     for part in path:
         if isinstance(part, int):
             continue
@@ -258,4 +324,6 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 def _literals(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is Literal:
         return list(typing.get_args(annotation))
+    if isinstance(annotation, Registered):
+        return list(names(annotation.kind))
     return [value for argument in typing.get_args(annotation) for value in _literals(argument)]

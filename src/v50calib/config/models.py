@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from v50calib.config.instruments import (
+    SECTIONS,
+    CalibKeys,
+    InstrumentKeysError,
+    belongs,
+    merged,
+    refuse_keys_of_the_run,
+    section_of,
+)
 from v50calib.config.runtime import RuntimeConfig
 from v50calib.stages.adc.config import AdcConfig
 from v50calib.stages.cds.config import CdsConfig
@@ -85,7 +94,7 @@ class CalibConfig(Section):
     def covers(self, instrument: str) -> bool:
         """Whether a run works on an instrument; the name of one with channels stands for all of them."""
         name = self.instrument_name
-        return name == "all" or instrument == name or instrument.startswith(f"{name}.")
+        return name == "all" or belongs(instrument, name)
 
 
 class OutputConfig(Section):
@@ -117,6 +126,22 @@ class RunConfig(Section):
     calib: CalibConfig = CalibConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     output: OutputConfig = OutputConfig()
+    fgs1: CalibKeys = Field(default=CalibKeys(), description="keys below `calib` that FGS1 alone gets: `fgs1.photometry.…`")
+    airs: CalibKeys = Field(default=CalibKeys(), description="keys below `calib` that AIRS-CH0 alone gets: `airs.photometry.…`")
+    instruments: dict[str, CalibKeys] = Field(
+        default={}, description="the same for instruments of a detector.yaml, by name: `instruments.NAME.photometry.…`"
+    )
+
+    @field_validator("instruments")
+    @classmethod
+    def _own_detectors(cls, value: dict[str, CalibKeys]) -> dict[str, CalibKeys]:
+        for name in value:
+            short = next((k for k, full in SECTIONS.items() if name.casefold() in (k, full.casefold())), None)
+            if short is not None:
+                raise ValueError(
+                    f"the keys of {SECTIONS[short]} are in the section {short}: write {short}.… in place of instruments.{name}.…"
+                )
+        return value
 
     @model_validator(mode="after")
     def _width_needs_the_cube(self) -> RunConfig:
@@ -126,3 +151,44 @@ class RunConfig(Section):
                 f"output.cubes={self.output.cubes} makes none: use output.cubes=binned, or leave width out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _keys_of_instruments(self) -> RunConfig:
+        for name, keys in self.by_instrument.items():
+            try:
+                refuse_keys_of_the_run(keys, section_of(name))
+                self.of(name)
+            except ValueError as exc:
+                raise InstrumentKeysError(section_of(name), name, exc) from exc
+        return self
+
+    @property
+    def by_instrument(self) -> dict[str, CalibKeys]:
+        """Keys that some instruments have for themselves, by the instrument's name.
+
+        >>> RunConfig.model_validate({"fgs1": {"flat": {"enabled": False}}}).by_instrument
+        {'FGS1': {'flat': {'enabled': False}}}
+        """
+        own = {full: getattr(self, section) for section, full in SECTIONS.items()}
+        return {name: keys for name, keys in (own | self.instruments).items() if keys}
+
+    def of(self, instrument: str) -> RunConfig:
+        """The config that an instrument gets: its own keys in `calib`. The keys of a channel are over those of all channels.
+
+        >>> config = RunConfig.model_validate({"fgs1": {"flat": {"enabled": False}}})
+        >>> config.of("FGS1").calib.flat.enabled, config.of("AIRS-CH0").calib.flat.enabled, config.of("FGS1").by_instrument
+        (False, True, {})
+        """
+        if not self.by_instrument:
+            return self
+        names = sorted((name for name in self.by_instrument if belongs(instrument, name)), key=len)
+        tree = self.calib.model_dump(exclude_unset=True)
+        for name in names:
+            tree = merged(tree, self.by_instrument[name])
+        calib = CalibConfig.model_validate(tree) if names else self.calib
+        return RunConfig(calib=calib, runtime=self.runtime, output=self.output)
+
+    @property
+    def fits_planets(self) -> bool:
+        """Whether the run ends with one fit a planet, of what its instruments give."""
+        return any(config.calib.fits_planets for config in (self, *map(self.of, self.by_instrument)))

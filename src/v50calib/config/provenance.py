@@ -8,25 +8,56 @@ import platform
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from v50calib.array_files import split_name
-from v50calib.config.models import RunConfig
+from v50calib.config.models import CalibConfig, RunConfig
 from v50calib.config.redact import redact_config
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import Method, method_of
 
 PACKAGES = ("v50calib", "numpy", "scipy", "xarray", "zarr", "dask", "numba", "pyarrow")
 
 
 def config_hash(config: RunConfig) -> str:
-    """sha256 of what decides the numbers: `calib` and `output` with the contents of the maps they name, never `runtime`.
+    """sha256 of what decides the numbers: `calib` and `output` with the contents of the maps and the sources of the registered methods that
+    they name, never `runtime`.
 
     >>> config_hash(RunConfig()) == config_hash(RunConfig.model_validate({"runtime": {"num_workers": 3}}))
     True
     """
-    maps = map_hashes(config)
-    text = decisive(config) + (json.dumps(maps, sort_keys=True) if maps else "")
-    return hashlib.sha256(text.encode()).hexdigest()
+    maps, methods = map_hashes(config), [method.identity for method in _methods_of(config.calib)]
+    text = decisive(config) + "".join(json.dumps(part, sort_keys=True) for part in (maps, methods) if part)
+    base = hashlib.sha256(text.encode()).hexdigest()
+    own = {name: found for name, found in own_hashes(config).items() if found != base}
+    return hashlib.sha256((base + json.dumps(own, sort_keys=True)).encode()).hexdigest() if own else base
+
+
+def own_hashes(config: RunConfig) -> dict[str, str]:
+    """Hash of what decides the numbers of each instrument that has keys of its own: that of its products.
+
+    >>> config = RunConfig.model_validate({"fgs1": {"flat": {"enabled": False}}})
+    >>> own_hashes(config)["FGS1"] == config_hash(config.of("FGS1"))
+    True
+    """
+    return {name: config_hash(config.of(name)) for name in config.by_instrument}
+
+
+def methods_of(config: RunConfig) -> list[Method]:
+    """The registered methods that a config names, for any instrument. Raises ConfigError where one is not known in this process.
+
+    >>> methods_of(RunConfig())
+    []
+    """
+    every = (config, *map(config.of, config.by_instrument))
+    return list({(m.kind, m.name): m for one in every for m in _methods_of(one.calib)}.values())
+
+
+def _methods_of(calib: CalibConfig) -> list[Method]:
+    chosen = {kind: attrgetter(KINDS[kind].key)(calib) for kind in KINDS}
+    return [method_of(kind, name) for kind, name in chosen.items() if name not in KINDS[kind].builtin]
 
 
 def map_hashes(config: RunConfig) -> dict[str, str]:
@@ -86,8 +117,10 @@ def versions() -> dict[str, str]:
 
 def product_attrs(config: RunConfig, visit_attrs: dict[str, Any], reference_hashes: dict[str, str]) -> dict[str, Any]:
     """Attributes written into a product: who it is of and what made it, secrets masked. No time stamps, no paths."""
+    methods = [method.identity for method in methods_of(config)]
     return {
         **visit_attrs,
+        **({"methods": json.dumps(methods, sort_keys=True)} if methods else {}),
         "config": json.dumps(redact_config(json.loads(decisive(config))), sort_keys=True),
         "config_hash": config_hash(config),
         "reference_hashes": json.dumps(reference_hashes, sort_keys=True),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from v50calib.array_files import require_paths
 from v50calib.config.consistency import frame_units, refuse_inconsistent
 from v50calib.config.models import RunConfig
-from v50calib.config.provenance import config_hash
+from v50calib.config.provenance import config_hash, methods_of
 from v50calib.engine.chunk import run_chunk
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.frames import Frames, ReadFrames, in_order
@@ -25,12 +25,14 @@ from v50calib.engine.steps import halo_of
 from v50calib.engine.visit import VisitInput, star_of
 from v50calib.errors import ConfigError
 from v50calib.kernels.arrays import Float, Index
+from v50calib.methods.registry import install
 from v50calib.schema import Instrument
 from v50calib.stages import FRAME_STAGES
 from v50calib.stages.cds.stage import Cds
 from v50calib.stages.phase.limb_darkening import check_darkening, check_source
 from v50calib.stages.photometry.choices import check_detector
 from v50calib.stages.photometry.stage import Photometry
+from v50calib.stages.tile import Tile
 from v50calib.stages.trace.along_time import given_window, names_window
 from v50calib.stages.trace.along_wavelength import fitted_channels
 
@@ -48,15 +50,24 @@ def frame_stages(config: RunConfig) -> list[Any]:
 class Engine:
     """The chain adc … phase of one configuration, on arrays: constants, chunks, the series domain, the product.
 
-    Raises ConfigError when built if stages are out of order.
+    config: what one instrument gets (`RunConfig.of`). Raises ConfigError when built if stages are out of order.
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self.config = config
+        if config.by_instrument:
+            raise ConfigError(
+                f"an engine works for one instrument, and {', '.join(config.by_instrument)} have keys of their own: use Engines"
+            )
+        self.config, self.methods = config, methods_of(config)
         self.stages = frame_stages(config)
         self.photometry = Photometry(config.calib.photometry) if config.calib.photometry.enabled else None
         if self.photometry is not None and self.finds_files:
             check_source(config.calib.phase.limb_darkening)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # a worker may never have seen the notebook or the module that registered them
+        install(state["methods"])
+        self.__dict__.update(state)
 
     @property
     def fingerprint(self) -> str:
@@ -163,6 +174,10 @@ class Engine:
             visit, self.stages, self.photometry, read,
             pairs_per_bin=self.pairs_per_bin(visit.time_h), diagnostics=self.config.output.diagnostics,
         )  # fmt: skip
+
+    def apply_stage(self, index: int, tile: Tile, constants: Any) -> Tile:
+        """One enabled frame stage on a tile."""
+        return self.stages[index].apply(tile, constants)
 
     def run_chunk(
         self, visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, keep: tuple[int, int] | None = None

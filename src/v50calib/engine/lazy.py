@@ -66,9 +66,9 @@ def chain(engine: Engine, ds: xr.Dataset, last: str) -> xr.Dataset:
     wanted = [(start - first, stop - first) for _, first, (start, stop) in windows]
     out = ds.assign(pixel_dq=(("y", "x"), state.pixel_dq, variable_attrs("pixel_dq")))
     dim, rows, per_pair = "time", lengths, 2
-    for stage, constant in zip(engine.stages, constants, strict=True):
-        apply = dask.delayed(stage.apply, pure=False)
-        tiles = [apply(t, constant) for t in tiles]
+    apply = dask.delayed(engine.apply_stage, pure=False)
+    for i, (stage, constant) in enumerate(zip(engine.stages, constants, strict=True)):
+        tiles = [apply(i, t, constant) for t in tiles]
         if stage.name == "cds":
             dim, rows, per_pair = "pair", tuple(n // 2 for n in lengths), 1
             out = out.assign_coords(pair_time=("pair", 0.5 * (np.asarray(ds["time"])[0::2] + np.asarray(ds["time"])[1::2])))

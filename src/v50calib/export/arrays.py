@@ -144,7 +144,7 @@ def to_arrays(
     known = _labels(labels)
     place = check_out(out, overwrite=overwrite) if out is not None else None
     run_dir = locate(run)
-    products = products_of(run_dir, str(read_mark(run_dir).get("config_hash")), {})
+    products = products_of(run_dir, read_mark(run_dir), {})
     keys = sorted(products.keys() | {(e.planet_id, e.visit) for e in manifest.read(run_dir)})
     if not products:
         raise StoreError(f"'{run_dir}' has no product: run 'v50calib calibrate' to its end")

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,7 +28,7 @@ from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
-from v50calib.runs.directory import read_mark
+from v50calib.runs.directory import product_hash, read_mark
 from v50calib.runs.product import committed_products, product_attrs
 from v50calib.runs.spectra import fitted_planets
 from v50calib.runtime.observations import observation
@@ -97,7 +97,7 @@ def plan_export(
     run_dir = locate(run_dir)
     mark = read_mark(run_dir)
     records: dict[Location, str] = {}
-    products = products_of(run_dir, str(mark.get("config_hash")), records)
+    products = products_of(run_dir, mark, records)
     visits = sorted(products.keys() | {(e.planet_id, e.visit) for e in manifest.read(run_dir)})
     flat = [(instrument, path) for visit in visits for instrument, path in products.get(visit, {}).items()]
     if not flat:
@@ -162,8 +162,8 @@ def check_out(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     return found
 
 
-def products_of(run_dir: Location, config_hash: str, records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
-    """Committed products by visit; the record of each goes into `records`.
+def products_of(run_dir: Location, mark: Mapping[str, Any], records: dict[Location, str]) -> dict[tuple[str, int], dict[str, Location]]:
+    """Committed products by visit; the record of each goes into `records`. mark: the run's config.yaml.
 
     Raises StoreError for other instruments and for products of another config.
     """
@@ -173,7 +173,7 @@ def products_of(run_dir: Location, config_hash: str, records: dict[Location, str
         if instrument not in NAMES:
             raise StoreError(f"{label}: the grid holds {' and '.join(NAMES)} only; open products of '{instrument}' with open_calibrated")
         records[path] = _record(path)
-        if product_attrs(path).get("config_hash") != config_hash:
+        if product_attrs(path).get("config_hash") != product_hash(mark, instrument):
             raise StoreError(
                 f"{label} is of another config than '{run_dir}': an update was not finished, run 'v50calib calibrate --update'"
             )

@@ -9,6 +9,8 @@ from v50calib.config.compose import list_profiles
 from v50calib.markup import flat, say
 
 SHOWN = 12
+#: sections of a config that decide numbers
+_PARTS = ("calib", "output", "fgs1", "airs", "instruments")
 
 
 def name_of(known: Mapping[str, object]) -> tuple[str, list[str]]:
@@ -19,10 +21,10 @@ def name_of(known: Mapping[str, object]) -> tuple[str, list[str]]:
     >>> name_of(load("calib/fast", ["output.bin_s=300"]).model_dump(mode="json"))
     ('calib/fast', ['output.bin_s = 300.0 (profile: 144.0)'])
     """
-    mine = flat({name: known.get(name, {}) for name in ("calib", "output")})
+    mine = flat({name: known.get(name, {}) for name in _PARTS})
     nearest: tuple[str, list[str]] | None = None
     for name in list_profiles():
-        theirs = flat(load(name).model_dump(mode="json", include={"calib", "output"}))
+        theirs = flat(load(name).model_dump(mode="json", include=set(_PARTS)))
         keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
         if nearest is None or len(keys) < len(nearest[1]):
             nearest = name, [f"{key} = {say(mine.get(key))} (profile: {say(theirs.get(key))})" for key in keys]

@@ -119,6 +119,15 @@ def facts(visits: list[Visit], stages: Iterable[str]) -> dict[str, Any]:
     return {
         "versions": next((json.loads(a["versions"]) for a in attrs.values() if "versions" in a), {}),
         "stages": {instrument: {name: status[name] for name in stages if name in status} for instrument, status in done.items()},
-        "hashes": sorted({v.entry.config_hash for v in visits if v.entry.config_hash}),
+        "hashes": max((sorted(found) for found in _hashes(visits).values()), key=len, default=[]),
         "planets": len({v.entry.planet_id for v in visits}),
     }
+
+
+def _hashes(visits: list[Visit]) -> dict[str, set[str]]:
+    """Config hashes by instrument: instruments with keys of their own have each its own."""
+    found: dict[str, set[str]] = {}
+    for visit in visits:
+        if visit.entry.config_hash:
+            found.setdefault(visit.entry.instrument, set()).add(visit.entry.config_hash)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +85,12 @@ def check_writable(out: ObjectPath) -> None:
 
 def mark_run_dir(out: Location, config: RunConfig) -> None:
     """Write config.yaml, the resolved config with its hash; secrets and the paths of keys are masked. Raises StoreError."""
-    from v50calib.config.provenance import config_hash
+    from v50calib.config.provenance import config_hash, own_hashes
     from v50calib.config.redact import redact_config
 
-    mark = out / MARK
-    content = {"config_hash": config_hash(config), **redact_config(config.model_dump(mode="json"))}
+    mark, own = out / MARK, own_hashes(config)
+    hashes = {"product_hashes": {"": config_hash(config.of("")), **own}} if own else {}
+    content = {"config_hash": config_hash(config), **hashes, **redact_config(config.model_dump(mode="json"))}
     try:
         replace_text(mark, yaml.dump(content, Dumper=_DUMPER, sort_keys=False))
     except OSError as exc:
@@ -106,6 +108,19 @@ def read_mark(run_dir: Location) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def product_hash(mark: Mapping[str, Any], instrument: str) -> str:
+    """The hash that an instrument's products have in a run directory of this config.yaml: the config's, unless instruments have keys of
+    their own.
+
+    >>> mark = {"config_hash": "r", "product_hashes": {"": "b", "FGS1": "f"}}
+    >>> product_hash(mark, "FGS1"), product_hash(mark, "AIRS-CH0"), product_hash({"config_hash": "r"}, "FGS1")
+    ('f', 'b', 'r')
+    """
+    own = mark.get("product_hashes") or {}
+    names = [name for name in own if name and (instrument == name or instrument.startswith(f"{name}."))]
+    return str(own[max(names, key=len, default="")]) if own else str(mark.get("config_hash"))
+
+
 def _differences(known: object, config: RunConfig) -> str:
     """Up to four keys that differ between the directory's config and this one."""
 
@@ -115,7 +130,11 @@ def _differences(known: object, config: RunConfig) -> str:
         return {path: json.dumps(tree)}
 
     old, new = flat(known), flat(config.model_dump(mode="json"))
-    keys = [k for k in sorted(set(old) | set(new)) if not k.startswith(("config_hash", "runtime")) and old.get(k) != new.get(k)]
+    keys = [
+        k
+        for k in sorted(set(old) | set(new))
+        if not k.startswith(("config_hash", "product_hashes", "runtime")) and old.get(k) != new.get(k)
+    ]
     shown = ", ".join(f"{k} ({old.get(k, 'absent')} → {new.get(k, 'absent')})" for k in keys[:4])
     return (
         shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "") or "none by key; the content of a map that the config names changed"

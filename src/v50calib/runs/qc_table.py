@@ -27,8 +27,10 @@ def exported(config: RunConfig) -> list[str]:
     """Stages whose rows go to the table, and the planets' fits with those of phase."""
     if not config.output.diagnostics:
         return []
-    names = [name for name, stage in config.calib.stages() if stage.diagnostics.enabled and stage.diagnostics.export_stats_csv]
-    return [*names, PLANET] if "phase" in names and config.calib.fits_planets else names
+    every = [dict(one.calib.stages()) for one in (config, *map(config.of, config.by_instrument))]
+    told = {name for stages in every for name, stage in stages.items() if stage.diagnostics.enabled and stage.diagnostics.export_stats_csv}
+    names = [name for name in every[0] if name in told]
+    return [*names, PLANET] if "phase" in names and config.fits_planets else names
 
 
 def qc_rows(run_dir: Location, stages: Collection[str] | None = None) -> Iterator[dict[str, Any]]:

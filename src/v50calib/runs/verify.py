@@ -15,7 +15,7 @@ from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import books, manifest
 from v50calib.runs.calibrated import PRODUCTS
-from v50calib.runs.directory import read_mark
+from v50calib.runs.directory import product_hash, read_mark
 from v50calib.runs.estimates import STORE as ESTIMATES
 from v50calib.runs.lock import run_lock
 from v50calib.runs.product import name_inside
@@ -69,7 +69,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     quarantine: rename broken and partial products to hidden names, so that the next calibrate makes them again.
     Raises StoreError: no run directory; `quarantine` while a run holds it.
     """
-    config_hash = str(read_mark(run_dir).get("config_hash"))
+    mark = read_mark(run_dir)
     if quarantine:
         # before an hour of reading
         with run_lock(run_dir):
@@ -96,7 +96,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
             found.broken[label] = reasons
         else:
             found.whole += 1
-            if known.get("config_hash") != config_hash:
+            if known.get("config_hash") != product_hash(mark, path.name):
                 found.stale.append(label)
     there = {"/".join(path.parts[-3:]) for path in paths}
     found.missing = [e.label for e in manifest.read(run_dir) if e.state == "done" and e.label not in there]

@@ -11,7 +11,7 @@ from distributed import Client
 
 from v50calib.config import load
 from v50calib.config.models import RunConfig
-from v50calib.engine.engine import Engine
+from v50calib.engine.engines import Engines
 from v50calib.io.catalog import open_root
 from v50calib.io.folders import passed_over_note
 from v50calib.io.storage.location import Location, check_answers, locate
@@ -21,6 +21,7 @@ from v50calib.runs.directory import check_run_dir, mark_run_dir
 from v50calib.runs.lock import run_lock
 from v50calib.runs.stop import stoppable
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
+from v50calib.runtime.carried import packed_methods
 from v50calib.runtime.chosen import chosen
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
 from v50calib.runtime.execute import run_here, run_on
@@ -124,7 +125,7 @@ def _execute(jobs: Sequence[Job], todo: Sequence[Job], config: RunConfig, client
 def _fit(planets: Sequence[str], config: RunConfig, client: Client | None, books: Bookkeeping) -> None:
     """One fit a planet of what has been calibrated, where the config asks for it."""
     out = books.summary.run_dir
-    if config.calib.fits_planets and (out / PRODUCTS).is_dir():
+    if config.fits_planets and (out / PRODUCTS).is_dir():
         books.summary.notes += notes_of(fit_planets(out, config.runtime, planets, client, lock=books.lock.token))
 
 
@@ -150,16 +151,16 @@ def make_jobs(
     The config is checked against their instruments, channels, lengths and stars, and their need of memory against the workers that
     this run starts (`own_workers`). Raises ConfigError, DataError.
     """
-    engine = Engine(config)
+    engines = Engines(config)
     source = open_root(root)
     keys = select(source.visits(), config, planets, source, only)
     for name in dict.fromkeys(key.instrument for key in keys):
         instrument = facts_of(source, [key for key in keys if key.instrument == name])
         if instrument is not None:
-            engine.check_instrument(instrument)
-    check_inputs(engine, source, keys)
-    settings = packed(config)
-    jobs = [Job(str(root), str(out), key, settings) for key in keys]
+            engines.check_instrument(instrument)
+    check_inputs(engines, source, keys)
+    settings, methods = packed(config), packed_methods(config)
+    jobs = [Job(str(root), str(out), key, settings, methods=methods) for key in keys]
     if own_workers and not config.runtime.is_address:
         check_memory(config, jobs)
     return jobs

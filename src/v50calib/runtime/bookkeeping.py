@@ -73,7 +73,8 @@ class Bookkeeping:
     def __init__(self, out: Location, config: RunConfig, decisions: Sequence[Decision], progress: Progress | None, lock: Held) -> None:
         self.summary, self.lock = RunSummary(out), lock
         self._decisions, self._progress = decisions, progress
-        self._fingerprint, self._exported = config_hash(config), exported(config)
+        self._fingerprints = {name: config_hash(config.of(name)) for name in {d.job.key.instrument for d in decisions}}
+        self._exported = exported(config)
         self._held = quarantine.load(out)
         self._alike = Alike(config.runtime.failures_alike)
         counts = Counter(d.action for d in decisions)
@@ -140,8 +141,8 @@ class Bookkeeping:
         key = done.key
         self._enter(
             manifest.Entry(
-                key.planet_id, key.visit, key.instrument, "done", done.seconds, self._fingerprint, done.reference_hashes, done.qc,
-                attempts=outcome.attempt, at=time.time(), inputs=done.inputs,
+                key.planet_id, key.visit, key.instrument, "done", done.seconds, self._fingerprints[key.instrument], done.reference_hashes,
+                done.qc, attempts=outcome.attempt, at=time.time(), inputs=done.inputs,
             )
         )  # fmt: skip
 
@@ -164,8 +165,9 @@ class Bookkeeping:
     def _hold(self, job: Job, failure: Failure, attempts: int) -> None:
         """Quarantine a visit."""
         held = quarantine.Held(
-            failure.message, failure.error_type, attempts, self._fingerprint, versions()["v50calib"], identity_or_none(job) or {}
-        )
+            failure.message, failure.error_type, attempts, self._fingerprints[job.key.instrument], versions()["v50calib"],
+            identity_or_none(job) or {},
+        )  # fmt: skip
         self._held[job.key.label] = held
         self._save_held()
 
@@ -190,7 +192,7 @@ class Bookkeeping:
 
     def _entry(self, job: Job, state: manifest.State, **more: object) -> manifest.Entry:
         key = job.key
-        content: dict[str, object] = {"config_hash": self._fingerprint, "at": time.time(), **more}
+        content: dict[str, object] = {"config_hash": self._fingerprints[key.instrument], "at": time.time(), **more}
         return manifest.Entry(key.planet_id, key.visit, key.instrument, state, **content)  # type: ignore[arg-type]
 
     def _enter(self, entry: manifest.Entry, *, record: bool = True) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from v50calib.engine.engine import Engine
+from v50calib.engine.engines import Engines
 from v50calib.engine.visit import notes_of
 from v50calib.errors import ConfigError, DataError, StoreError, V50CalibError
 from v50calib.io.keys import VisitKey
@@ -50,32 +50,33 @@ def input_notes(root: Root, keys: Sequence[VisitKey]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def check_inputs(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:
+def check_inputs(engines: Engines, root: Root, keys: Sequence[VisitKey]) -> None:
     """Refuse a table, models or a window of the config that serve none of the selected visits (ConfigError).
 
     A visit of each instrument is opened; more, up to LOOKS, only while the planets looked at lack rows or models of their own. What
     only some planets lack is the failure of their visits, before their frames are read; and so is what more than LOOKS planets lack
     together: the run stops at runtime.failures_alike of them.
     """
-    if engine.photometry is None or not engine.asks_of_visits or not engine.finds_files:
-        return
     for name in dict.fromkeys(key.instrument for key in keys):
+        engine = engines.of(name)
+        if engine.photometry is None or not engine.asks_of_visits or not engine.finds_files:
+            continue
         # one visit a planet: its others have the same star
-        _check_instrument(engine, root, sorted({key.planet_id: key for key in reversed(keys) if key.instrument == name}.values()))
+        _check_instrument(engines, root, sorted({key.planet_id: key for key in reversed(keys) if key.instrument == name}.values()))
 
 
-def _check_instrument(engine: Engine, root: Root, keys: Sequence[VisitKey]) -> None:
+def _check_instrument(engines: Engines, root: Root, keys: Sequence[VisitKey]) -> None:
     """Refuse what none of these visits can be calibrated with; a visit that cannot be opened says nothing."""
     first: DataError | None = None
     planets = 0
     for key in spread(keys):
         try:
-            visit, _ = engine.order(visit_of(root.open(key)))
+            visit, _ = engines.of(key.instrument).order(visit_of(root.open(key)))
         except (DataError, StoreError, OSError):
             # recorded as that visit's failure
             continue
         try:
-            engine.check_series(visit.instrument, visit.wavelength_um, visit.attrs, visit.time_h)
+            engines.check_series(visit.instrument, visit.wavelength_um, visit.attrs, visit.time_h)
         except DataError as exc:
             first, planets = first or exc, planets + 1
             continue

@@ -29,6 +29,7 @@ from v50calib.qc.stages import stage_rows
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import write_product
 from v50calib.runs.stop import check as check_stop
+from v50calib.runtime.carried import unpack_methods
 from v50calib.runtime.debug import save_frames, save_images, wanted_frames, wanted_images
 from v50calib.runtime.own_maps import own_maps
 from v50calib.schema import Instrument
@@ -40,7 +41,7 @@ class Job:
 
     settings: the config as JSON (`packed`). Pickling its sections and building them again costs milliseconds; a text passes
     through a scheduler as it is, and a worker builds the config of it once. lock: token of the run (`runs.lock`), which must still hold
-    the run directory when the product is committed.
+    the run directory when the product is committed. methods: registered ones (`runtime.carried`).
     """
 
     root: str
@@ -49,10 +50,14 @@ class Job:
     settings: str
     threads: int = 1
     lock: str = ""
+    methods: bytes = b""
 
     @property
     def config(self) -> RunConfig:
-        return _unpacked(self.settings)
+        """What the visit's instrument gets of the run's config."""
+        # before the config is built, which names them
+        unpack_methods(self.methods)
+        return _unpacked(self.settings, self.key.instrument)
 
     def chunk_pairs(self, instrument: Instrument) -> int:
         """Pairs of a time chunk: as configured, else the instrument's own."""
@@ -64,9 +69,9 @@ def packed(config: RunConfig) -> str:
     return json.dumps(config.model_dump(exclude_unset=True))
 
 
-@lru_cache(maxsize=4)
-def _unpacked(settings: str) -> RunConfig:
-    return RunConfig.model_validate_json(settings)
+@lru_cache(maxsize=8)
+def _unpacked(settings: str, instrument: str) -> RunConfig:
+    return RunConfig.model_validate_json(settings).of(instrument)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from v50calib.config.instruments import SECTIONS, belongs
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
 from v50calib.io.keys import SPLITS, VisitKey, normalise_planet_id
@@ -19,7 +21,8 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
 
     planets, only: a visit is chosen if its planet is one of `planets` or it is part of one of `only`
     ([SPLIT/]PLANET[/VISIT[/INSTRUMENT]], or SPLIT: train or test); both empty: all visits. Raises DataError where nothing is left, a
-    visit asked for is not there or one is in both splits, ConfigError where the root has no visit of the config's instrument.
+    visit asked for is not there or one is in both splits, ConfigError where the root has no visit of the config's instrument, or none of
+    an instrument that has keys of its own.
     """
     known = {k.planet_id for k in keys}
     planets = [normalise_planet_id(p) for p in planets]
@@ -34,6 +37,7 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
             f"calib.photometry.instrument.name={config.calib.instrument_name}, but '{root.location.name}' has {', '.join(names)} only: "
             "use one of these, or all"
         )
+    _refuse_keys_of_no_instrument({k.instrument for k in keys}, config)
     for part in parts:
         if not any(part.has(k) for k in covered):
             have = ", ".join(map(str, (k for k in covered if k.planet_id in part.names[:1]))) or "no visit of this instrument"
@@ -52,6 +56,17 @@ def select(keys: Sequence[VisitKey], config: RunConfig, planets: Sequence[str], 
     return sorted(chosen)
 
 
+def _refuse_keys_of_no_instrument(names: set[str], config: RunConfig) -> None:
+    """Keys of an own detector that the root does not have would do nothing. A profile may hold those of both built-in instruments."""
+    for name in config.by_instrument:
+        if names and name not in SECTIONS.values() and not any(belongs(instrument, name) for instrument in names):
+            near = difflib.get_close_matches(name, sorted(names), n=1)
+            hint = f"did you mean instruments.{near[0]}? " if near else ""
+            raise ConfigError(
+                f"instruments.{name} has keys for an instrument that the dataset lacks: {hint}it has {', '.join(sorted(names))}"
+            )
+
+
 def _refuse_both_splits(keys: Sequence[VisitKey]) -> None:
     """A product's path has no split: a visit that is in both would be calibrated twice into one place. Raises DataError."""
     counts = Counter(key.label for key in keys)
@@ -65,15 +80,16 @@ def _refuse_both_splits(keys: Sequence[VisitKey]) -> None:
 
 def _refuse_one_time_for_several_visits(keys: Sequence[VisitKey], config: RunConfig) -> None:
     """A given mid-transit counts from the start of a visit: it cannot be that of two visits of a planet. Raises ConfigError."""
-    if not config.calib.holds_mid_transit:
-        return
+    every = {name: config.of(name).calib for name in {k.instrument for k in keys}}
+    held = {name: calib.phase.ephemeris.t0_h for name, calib in every.items() if calib.holds_mid_transit}
     visits: dict[str, set[int]] = {}
     for key in keys:
-        visits.setdefault(key.planet_id, set()).add(key.visit)
-    planet, several = max(visits.items(), key=lambda item: len(item[1]))
+        if key.instrument in held:
+            visits.setdefault(key.planet_id, set()).add(key.visit)
+    planet, several = max(visits.items(), key=lambda item: len(item[1]), default=("", set()))
     if len(several) > 1:
         raise ConfigError(
-            f"calib.phase.ephemeris.t0_h={config.calib.phase.ephemeris.t0_h:g} is in hours since the start of a visit, and planet {planet} "
+            f"calib.phase.ephemeris.t0_h={next(iter(held.values())):g} is in hours since the start of a visit, and planet {planet} "
             f"has the visits {', '.join(map(str, sorted(several)))}, with transits at other hours: calibrate one visit at a time "
             f"(--only {planet}/{min(several)}) with its own t0_h, or leave t0_h out and let each visit's be fitted"
         )

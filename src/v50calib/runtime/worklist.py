@@ -42,17 +42,18 @@ class Decision:
 def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool = False, limit: int | None = None) -> list[Decision]:
     """One Decision per job, in order; with `retry_failed` only of jobs whose last attempt failed, with at most `limit` times `do`.
 
-    A product is complete if its commit record has this config's hash and the identity that the input has now.
+    A product is complete if its commit record has the hash of its instrument's config and the identity that the input has now.
     """
     if not jobs:
         return []
-    run_dir, fingerprint = locate(jobs[0].out), config_hash(jobs[0].config)
+    run_dir = locate(jobs[0].out)
+    fingerprints = {job.key.instrument: config_hash(job.config) for job in {job.key.instrument: job for job in jobs}.values()}
     held = quarantine.load(run_dir)
     if retry_failed:
         failed = {e.label for e in manifest.read(run_dir) if e.state == "failed"} | set(held)
         jobs, held = [j for j in jobs if j.key.label in failed], {}
     decisions, todo = [], 0
-    for decision in _decisions(jobs, fingerprint, held, overwrite):
+    for decision in _decisions(jobs, fingerprints, held, overwrite):
         if decision.action == "do" and limit is not None:
             if todo >= limit:
                 continue
@@ -61,16 +62,16 @@ def decide(jobs: Sequence[Job], *, overwrite: bool = False, retry_failed: bool =
     return decisions
 
 
-def _decisions(jobs: Sequence[Job], fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Iterator[Decision]:
+def _decisions(jobs: Sequence[Job], fingerprints: dict[str, str], held: dict[str, quarantine.Held], overwrite: bool) -> Iterator[Decision]:
     """`_decide` for each job in order; AT_ONCE at a time if each answer is a request over the network."""
     if not jobs:
         return
     root = open_root(jobs[0].root)
     if not isinstance(locate(jobs[0].out), ObjectPath) and not isinstance(root.location, ObjectPath):
-        yield from (_decide(root, job, fingerprint, held, overwrite) for job in jobs)
+        yield from (_decide(root, job, fingerprints[job.key.instrument], held, overwrite) for job in jobs)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(lambda job: _decide(root, job, fingerprint, held, overwrite), jobs)
+        yield from pool.map(lambda job: _decide(root, job, fingerprints[job.key.instrument], held, overwrite), jobs)
 
 
 def _decide(root: Root, job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Decision:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from v50calib.methods.choice import OPTIONS, Registered, options_of
 from v50calib.stages.config import FrameStageConfig, Io, QualityChecks, Section, needs_its_key
 
 _Io = Io[Literal["adc_corrected"], Literal["dark_corrected"]]
@@ -85,10 +86,11 @@ class CosmicRays(Section):
     """Detection and repair of cosmic-ray hits in each frame."""
 
     enabled: bool = Field(default=False, description="look for cosmic rays")
-    detector: Literal["temporal", "astroscrappy"] = Field(
+    detector: Literal["temporal", "astroscrappy"] | Annotated[str, Registered("dark.cosmic_rays")] = Field(
         default="temporal",
         description="`temporal`: against the pixel's neighbours in time; `astroscrappy`: L.A.Cosmic in each frame (optional package)",
     )
+    options: Annotated[dict[str, Any], options_of("dark.cosmic_rays")] = Field(default={}, validate_default=True, description=OPTIONS)
     sigma_threshold: float = Field(
         default=20.0, gt=0, description="limit, in units of a pixel's own noise in time (`temporal`) or of the frame's (`astroscrappy`)"
     )

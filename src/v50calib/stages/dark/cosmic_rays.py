@@ -15,6 +15,7 @@ from v50calib.kernels import temporal
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.repair import grow
 from v50calib.kernels.series import robust_sigma
+from v50calib.methods.registry import method_of
 from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.tile import Tile
 
@@ -24,7 +25,7 @@ KEPT_SIGMA = 3.0
 
 def require_installed(config: CosmicRays) -> None:
     """Refuse a detector whose package is not installed. Raises ConfigError."""
-    if config.enabled and DETECTORS[config.detector] is _by_shape and importlib.util.find_spec("astroscrappy") is None:
+    if config.enabled and DETECTORS.get(config.detector) is _by_shape and importlib.util.find_spec("astroscrappy") is None:
         raise ConfigError(
             "calib.dark.cosmic_rays.detector=astroscrappy needs the package astroscrappy, which is not installed: "
             "pip install astroscrappy, or use detector=temporal"
@@ -61,7 +62,8 @@ def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise
     shape, ny_nx = tile.values.shape, masked.size
     series = np.ascontiguousarray(tile.values).reshape(-1, ny_nx)
     hit = np.empty(series.shape, np.bool_)
-    if not DETECTORS[config.detector](series, Noise(sigma, masked, read_noise), config.sigma_threshold, hit):
+    detector = DETECTORS.get(config.detector) or _registered(config)
+    if not detector(series, Noise(sigma, masked, read_noise), config.sigma_threshold, hit):
         return tile
 
     def grown(mask: Mask) -> Mask:
@@ -148,6 +150,19 @@ def _by_shape(series: Float, noise: Noise, sigma: float, hit: Mask) -> int:
         )  # fmt: skip
         hit[i] = found[0].ravel()
     return int(hit.sum())
+
+
+def _registered(config: CosmicRays) -> Callable[[Float, Noise, float, Mask], int]:
+    """A registered method as a detector; masked pixels are never hits."""
+    method = method_of("dark.cosmic_rays", config.detector)
+
+    def detect(series: Float, noise: Noise, sigma: float, hit: Mask) -> int:
+        frames = series.reshape(-1, *noise.masked.shape)
+        found = method.array(method(frames, noise, sigma, given=config.options), frames.shape, bool) & ~noise.masked
+        hit[:] = found.reshape(hit.shape)
+        return int(hit.sum())
+
+    return detect
 
 
 #: calib.dark.cosmic_rays.detector -> fills the hits (n, npix) of series (n, npix), and how many there are

@@ -15,6 +15,7 @@ from v50calib.kernels.arrays import Float, Index, Mask
 from v50calib.kernels.extraction import barycenter
 from v50calib.kernels.fused import weighted_column_sums
 from v50calib.kernels.products import row_products
+from v50calib.methods.registry import method_of
 from v50calib.schema import Instrument
 from v50calib.stages.photometry.config import PhotometryConfig
 
@@ -151,7 +152,7 @@ class BackgroundModel:
 
 def build_background(config: PhotometryConfig, method: str, scene: Scene) -> BackgroundModel:
     """The background model of a visit. Raises DataError where the visit leaves no pixel for it."""
-    return BUILDERS[method](config, scene)
+    return (BUILDERS.get(method) or _registered)(config, scene)
 
 
 def edge_rows(config: PhotometryConfig, ny: int, detector: str) -> int:
@@ -222,13 +223,27 @@ def _annulus(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
             f"{scene.instrument}: no usable pixel lies {inner} to {outer} px from the star at y={centre[0]:.1f}, x={centre[1]:.1f}, where "
             "calib.photometry.background.annulus measures the background: lower inner_px or raise outer_px, or check the visit's bad pixels"
         )
+    return _mean(config, region)
+
+
+def _mean(config: PhotometryConfig, region: Float) -> BackgroundModel:
+    """The weighted mean of pixels, by their weights (ny, nx) of any sum above 0."""
     weights = region / region.sum()
-    # a clipped annulus takes whole pixels: those more than half inside
+    # a clipped mean takes whole pixels: those that count more than half
     pixels = np.flatnonzero(weights > 0.5 * weights.max())
     return BackgroundModel(
-        per_column=False, weights=weights, maps=weights[None], surface=np.ones((1, *scene.shape)), linear=math.isinf(_clip(config)),
+        per_column=False, weights=weights, maps=weights[None], surface=np.ones((1, *region.shape)), linear=math.isinf(_clip(config)),
         pixels=pixels, starts=np.array([0, pixels.size]), clip=_clip(config), max_iters=config.background.robust.max_iters,
     )  # fmt: skip
+
+
+def _registered(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
+    """The mean with the weights that a registered method gives; pixels that may not be taken for sky have none."""
+    method = method_of("photometry.background", config.background.method)
+    weights = np.where(scene.good, method.array(method(scene, given=config.background.options), scene.shape), 0.0)
+    if not weights.sum() > 0:
+        raise DataError(f"{method} leaves no usable pixel with a weight above 0 in this visit of {scene.instrument}: look at its weights")
+    return _mean(config, weights)
 
 
 def _poly2d(config: PhotometryConfig, scene: Scene) -> BackgroundModel:

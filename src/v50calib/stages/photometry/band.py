@@ -11,6 +11,7 @@ import numpy as np
 from v50calib.errors import DataError
 from v50calib.kernels import apertures, extraction, psf
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.methods.registry import method_of
 from v50calib.stages.photometry.centroid import stamp_of
 from v50calib.stages.photometry.config import Aperture, PhotometryConfig
 from v50calib.stages.photometry.flux_maps import FluxMaps
@@ -48,13 +49,23 @@ class Band:
 
 def band_maps(config: PhotometryConfig, method: str, image: Float, masked: Mask, noise: PixelNoise) -> FluxMaps:
     """Aperture or matched filter about the barycenter of image (ny, nx), the mean frame without background."""
-    return EXTRACTIONS[method](config, Band(image, masked, extraction.barycenter(image, masked), noise))
+    return (EXTRACTIONS.get(method) or _registered)(config, Band(image, masked, extraction.barycenter(image, masked), noise))
+
+
+def _registered(config: PhotometryConfig, band: Band) -> FluxMaps:
+    """The weights of a registered method in place of an aperture's; the rest is as with an aperture that stays where it is."""
+    method = method_of("photometry.photometry", config.photometry.method)
+    return _summed(config, band, method.array(method(band, given=config.photometry.options), band.shape))
 
 
 def _aperture(config: PhotometryConfig, band: Band) -> FluxMaps:
-    """Overlap with the configured aperture; its first moments are the positions, unless a roi gives others."""
+    """Overlap with the configured aperture."""
+    return _summed(config, band, aperture_image(config.aperture, band.shape, band.centre))
+
+
+def _summed(config: PhotometryConfig, band: Band, weight: Float) -> FluxMaps:
+    """Sums with a weight (ny, nx); their first moments are the positions, unless a roi gives others."""
     aperture, image, masked = config.aperture, band.image, band.masked
-    weight = aperture_image(aperture, band.shape, band.centre)
     inside = _share_inside(config, band, weight) if aperture.aperture_correction.enabled else 1.0
     moments = _moments(weight, band)
     maps = np.stack([weight, *moments[:2]]) / inside

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from v50calib.errors import ConfigError
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import Light, method_of
 from v50calib.schema import Instrument
 from v50calib.stages.photometry.background import edge_rows
 from v50calib.stages.photometry.centroid import STAR_KERNELS
@@ -17,10 +19,17 @@ def resolve_method(config: PhotometryConfig, spectral: bool) -> tuple[str, str]:
     """Extraction and background method for an instrument. Raises ConfigError, before frames are read, for what makes no sense on it."""
     chosen, auto = (config.photometry.method, config.background.method), AUTO_OF_SPECTRUM if spectral else AUTO_OF_BAND
     method, background = (default if word == "auto" else word for word, default in zip(chosen, auto, strict=True))
+    for kind, name in (("photometry.photometry", method), ("photometry.background", background)):
+        _refuse_light(kind, name, "spectrum" if spectral else "band")
     if spectral:
         _refuse_on_spectrum(config, method, background)
     else:
         _refuse_on_band(config, method, background)
+    if method not in KINDS["photometry.photometry"].builtin and config.aperture.recenter_on_centroid:
+        raise ConfigError(
+            f"calib.photometry.aperture.recenter_on_centroid moves an aperture, and calib.photometry.photometry.method={method} has "
+            "weights that stay: set it to false"
+        )
     if method == "aperture" and config.aperture.recenter_on_centroid and not config.centroid.measured:
         raise ConfigError("calib.photometry.aperture.recenter_on_centroid needs a centroid: choose calib.photometry.centroid.method")
     return method, background
@@ -49,12 +58,27 @@ def check_roi(config: PhotometryConfig, shape: tuple[int, ...]) -> None:
         )
 
 
+def _refuse_light(kind: str, name: str, light: Light) -> None:
+    """A registered method on what it was not made for."""
+    if name in KINDS[kind].builtin:
+        return
+    method = method_of(kind, name)
+    if light not in method.on:
+        stage, _, key = KINDS[kind].key.partition(".")
+        section = "fgs1" if light == "spectrum" else "airs"
+        raise ConfigError(
+            f"{method} was registered for {' and '.join(method.on)} alone, and this instrument has a {light}: give it to an instrument of "
+            f"that kind alone ({section}.{stage}.{key}={name})"
+        )
+
+
 def _refuse_on_band(config: PhotometryConfig, method: str, background: str) -> None:
     """A band has no spectrum: what needs its columns is refused by name."""
     if method == "optimal":
         raise ConfigError(
             "calib.photometry.photometry.method=optimal extracts a spectrum (AIRS) and FGS1 has none: use method=auto "
-            "(optimal for AIRS, aperture for FGS1), or add calib.photometry.instrument.name=AIRS"
+            "(optimal for AIRS, aperture for FGS1), give it to AIRS alone (airs.photometry.… in place of calib.photometry.…), or add "
+            "calib.photometry.instrument.name=AIRS"
         )
     if background == "columns":
         raise ConfigError("calib.photometry.background.method=columns is per spectral column (AIRS); use auto or annulus for FGS1")
@@ -69,7 +93,7 @@ def _refuse_on_band(config: PhotometryConfig, method: str, background: str) -> N
 
 def _refuse_on_spectrum(config: PhotometryConfig, method: str, background: str) -> None:
     """A spectrum has no star in x: what needs a point source is refused by name."""
-    only = "or add calib.photometry.instrument.name=FGS1"
+    only = "give it to FGS1 alone (fgs1.photometry.… in place of calib.photometry.…), or add calib.photometry.instrument.name=FGS1"
     if background == "annulus":
         raise ConfigError("calib.photometry.background.method=annulus needs a point source (FGS1); use auto or columns for AIRS")
     if method == "psf":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from v50calib.methods.choice import OPTIONS, Registered, options_of
 from v50calib.stages.config import InstrumentWord, Io, Section, SeriesQualityChecks, SeriesStageConfig, in_order
 
 _Io = Io[Literal["cds_corrected"], Literal["photometry"]]
@@ -72,9 +73,10 @@ class Centroid(Section):
 class Method(Section):
     """How pixels become flux."""
 
-    method: Literal["auto", "aperture", "psf", "optimal"] = Field(
+    method: Literal["auto", "aperture", "psf", "optimal"] | Annotated[str, Registered("photometry.photometry")] = Field(
         default="auto", description="`auto`: optimal for AIRS-CH0, aperture for FGS1"
     )
+    options: Annotated[dict[str, Any], options_of("photometry.photometry")] = Field(default={}, validate_default=True, description=OPTIONS)
 
 
 class Ellipse(Section):
@@ -216,9 +218,10 @@ class Background(Section):
     has no lines, and a column's own noise would enter every pixel of the aperture at once.
     """
 
-    method: Literal["auto", "columns", "annulus", "mesh", "poly2d", "spline2d", "none"] = Field(
-        default="auto", description="`auto`: columns for AIRS-CH0, annulus for FGS1"
-    )
+    method: (
+        Literal["auto", "columns", "annulus", "mesh", "poly2d", "spline2d", "none"] | Annotated[str, Registered("photometry.background")]
+    ) = Field(default="auto", description="`auto`: columns for AIRS-CH0, annulus for FGS1")
+    options: Annotated[dict[str, Any], options_of("photometry.background")] = Field(default={}, validate_default=True, description=OPTIONS)
     columns: Columns = Columns()
     annulus: Annulus = Annulus()
     mesh: Mesh = Mesh()

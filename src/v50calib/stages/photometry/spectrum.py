@@ -13,6 +13,7 @@ from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.background import spline_axis
 from v50calib.kernels.horne import rejection_slope
 from v50calib.kernels.spectrum_trace import gaussian_centres, moment_centres, smooth_line
+from v50calib.methods.registry import method_of
 from v50calib.stages.photometry.config import PhotometryConfig, TraceLine
 from v50calib.stages.photometry.flux_maps import FluxMaps
 from v50calib.stages.photometry.mean_frame import PixelNoise
@@ -65,7 +66,17 @@ def spectrum_on(config: PhotometryConfig, image: Float, masked: Mask, span: slic
 
 def spectrum_maps(config: PhotometryConfig, method: str, spectrum: Spectrum) -> FluxMaps:
     """Per column Horne's optimal weights or an aperture in y, about the mean trace."""
-    return EXTRACTIONS[method](config, spectrum)
+    return (EXTRACTIONS.get(method) or _registered)(config, spectrum)
+
+
+def _registered(config: PhotometryConfig, spectrum: Spectrum) -> FluxMaps:
+    """The weights of a registered method inside the window, scaled so that each column's profile sums to its flux; masked pixels have
+    none, and a column that is left without is dead."""
+    s, method = spectrum, method_of("photometry.photometry", config.photometry.method)
+    weight = np.where(s.masked | ~s.window, 0.0, method.array(method(s, given=config.photometry.options), s.image.shape))
+    caught = (weight * s.profile).sum(axis=0)
+    weight = np.where(caught > 0, weight / np.where(caught > 0, caught, 1.0), np.nan)
+    return FluxMaps(weight, _moment(config, s)[None], s.profile, _centre(config, s), s.masked & s.window, np.ones(s.nx))
 
 
 def _optimal(config: PhotometryConfig, spectrum: Spectrum) -> FluxMaps:

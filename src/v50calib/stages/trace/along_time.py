@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,9 @@ from v50calib.kernels import detrend, process
 from v50calib.kernels.arrays import Float, Mask
 from v50calib.kernels.least_squares import least_squares
 from v50calib.kernels.series import robust_sigma
+from v50calib.methods.choice import OPTIONS, Registered, options_of
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import method_of
 from v50calib.stages.config import Section
 from v50calib.stages.series.curves import Ephemeris, Series
 from v50calib.stages.series.time_bins import TimeBins, powers
@@ -97,7 +100,8 @@ class AlongTime(Section):
     """The trend in time that every channel is divided by."""
 
     enabled: bool = Field(default=True, description="false: the level alone, neither trend nor pointing")
-    method: Method = Field(default="auto", description="`auto`: poly")
+    method: Method | Annotated[str, Registered("trace.along_time")] = Field(default="auto", description="`auto`: poly")
+    options: Annotated[dict[str, Any], options_of("trace.along_time")] = Field(default={}, validate_default=True, description=OPTIONS)
     poly: Poly = Poly()
     spline: TimeSpline = TimeSpline()
     savgol: Savgol = Savgol()
@@ -113,7 +117,12 @@ class AlongTime(Section):
     @property
     def filters(self) -> bool:
         """Whether a filter of the white light curve makes the trend, and linear terms are left beside it."""
-        return self.enabled and self.method in FILTERS
+        return self.enabled and (self.method in FILTERS or self.registered)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the trend is a registered method's."""
+        return self.method not in KINDS["trace.along_time"].builtin
 
     @property
     def has_process(self) -> bool:
@@ -188,8 +197,20 @@ def names_window(config: AlongTime) -> bool:
     >>> names_window(AlongTime()), names_window(AlongTime(method="savgol", savgol=Savgol(window_h=1.0)))
     (False, True)
     """
-    chosen = WINDOW_FILTERS.get(config.method)
+    chosen = window_filter(config)
     return chosen is not None and chosen.window_h(config, 1.0) is not None
+
+
+def window_filter(config: AlongTime) -> WindowFilter | None:
+    """The filter of the config; None: linear terms, or a Gaussian process. The window of a registered one is its option `window_h`."""
+    if not config.registered:
+        return WINDOW_FILTERS.get(config.method)
+    method = method_of("trace.along_time", config.method)
+
+    def smooth(config: AlongTime, values: Float, window: int) -> Float:
+        return method.array(method(values, window, given=config.options), values.shape)
+
+    return WindowFilter(lambda c, _: c.options.get("window_h"), smooth)
 
 
 #: the method that fits a Gaussian process to it
@@ -212,7 +233,7 @@ def filtered_trend(series: Series, white: Float, sigma: Float, config: AlongTime
     white, sigma (pair,): light curve over its linear baseline, and its noise. The filters run on bins and are
     interpolated to the pairs: their windows are long against a bin. Raises ConfigError where a window is longer than the visit.
     """
-    chosen = WINDOW_FILTERS.get(config.method)
+    chosen = window_filter(config)
     bins = TimeBins(series.time_h, GP_BINS if chosen is None else FILTER_BINS, series.used)
     values = bins.mean(white[:, None])[:, 0]
     free = bins.mean(outside[:, None].astype(np.float64))[:, 0] == 1.0
@@ -266,11 +287,11 @@ def given_window(config: AlongTime, pair_h: Float) -> tuple[float | None, float]
     """
     cadence_h = float(np.median(np.diff(pair_h))) if pair_h.size > 1 else 0.0
     visit_h = float(np.ptp(pair_h)) + cadence_h
-    chosen = WINDOW_FILTERS.get(config.method)
+    chosen = window_filter(config)
     given = chosen.window_h(config, cadence_h) if chosen is not None else None
     # stamps that count from far away (BJD in h) are no finer than 1e-8 h
     if given is not None and given > visit_h * (1.0 + 1e-9) + 1e-7:
-        key = "highpass.window_frames" if config.method == "highpass" else f"{config.method}.window_h"
+        key = "highpass.window_frames" if config.method == "highpass" else f"{'options' if config.registered else config.method}.window_h"
         raise ConfigError(
             f"calib.trace.along_time.{key} is a window of {given:.3g} h, and the visit lasts {visit_h:.3g} h: such a window follows no "
             f"trend. Give at most a third of the visit ({visit_h * WINDOW_SHARE:.3g} h), leave the key out, or use method=poly"
