@@ -6,20 +6,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from v50calib.stages.config import InstrumentWord, Io, Section, SeriesQualityChecks, SeriesStageConfig, in_order
+from v50calib.stages.config import (
+    PIXEL_RADIUS,
+    InstrumentWord,
+    Io,
+    Section,
+    SeriesQualityChecks,
+    SeriesStageConfig,
+    cover_a_pixel,
+    in_order,
+)
 
 _Io = Io[Literal["cds_corrected"], Literal["photometry"]]
-
-
-#: half a pixel's diagonal: a smaller circle may hold no pixel's centre, and covers none whole
-PIXEL_RADIUS = 0.71
-
-
-def _cover_a_pixel(least: float, lengths: dict[str, float]) -> None:
-    """Raises ValueError where one of these lengths [px], by key, is below `least`."""
-    for name, value in lengths.items():
-        if value < least:
-            raise ValueError(f"{name}={value:g} px covers no pixel, whose light it should sum: give {least:g} px at least")
 
 
 class InstrumentChoice(Section):
@@ -86,7 +84,7 @@ class Ellipse(Section):
 
     @model_validator(mode="after")
     def _covers(self) -> Ellipse:
-        _cover_a_pixel(PIXEL_RADIUS, {"ellipse.a_px": self.a_px, "ellipse.b_px": self.b_px})
+        cover_a_pixel(PIXEL_RADIUS, {"ellipse.a_px": self.a_px, "ellipse.b_px": self.b_px})
         return self
 
 
@@ -98,7 +96,7 @@ class Box(Section):
 
     @model_validator(mode="after")
     def _covers(self) -> Box:
-        _cover_a_pixel(1.0, {"box.height_px": self.height_px, "box.width_px": self.width_px})
+        cover_a_pixel(1.0, {"box.height_px": self.height_px, "box.width_px": self.width_px})
         return self
 
 
@@ -134,7 +132,7 @@ class Aperture(Section):
 
     @model_validator(mode="after")
     def _covers(self) -> Aperture:
-        _cover_a_pixel(PIXEL_RADIUS, {"aperture.radius_px": self.radius_px})
+        cover_a_pixel(PIXEL_RADIUS, {"aperture.radius_px": self.radius_px})
         return self
 
     @model_validator(mode="after")
