@@ -82,22 +82,12 @@ class Ellipse(Section):
     b_px: float = Field(default=6.0, gt=0, description="semi-axis, along y at theta_deg=0")
     theta_deg: float = Field(default=0.0, description="angle of a_px from +x towards +y")
 
-    @model_validator(mode="after")
-    def _covers(self) -> Ellipse:
-        cover_a_pixel(PIXEL_RADIUS, {"ellipse.a_px": self.a_px, "ellipse.b_px": self.b_px})
-        return self
-
 
 class Box(Section):
     """A rectangle, with shape=box."""
 
     height_px: float = Field(default=12.0, gt=0, description="height, with shape=box")
     width_px: float = Field(default=12.0, gt=0, description="width, with shape=box (FGS1)")
-
-    @model_validator(mode="after")
-    def _covers(self) -> Box:
-        cover_a_pixel(1.0, {"box.height_px": self.height_px, "box.width_px": self.width_px})
-        return self
 
 
 class ApertureCorrection(Section):
@@ -132,7 +122,9 @@ class Aperture(Section):
 
     @model_validator(mode="after")
     def _covers(self) -> Aperture:
-        cover_a_pixel(PIXEL_RADIUS, {"aperture.radius_px": self.radius_px})
+        round_ones = {"aperture.radius_px": self.radius_px, "ellipse.a_px": self.ellipse.a_px, "ellipse.b_px": self.ellipse.b_px}
+        cover_a_pixel(PIXEL_RADIUS, round_ones)
+        cover_a_pixel(1.0, {"box.height_px": self.box.height_px, "box.width_px": self.box.width_px})
         return self
 
     @model_validator(mode="after")
