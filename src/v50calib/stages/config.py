@@ -180,6 +180,22 @@ def needs_its_key(section: Section, chooser: str, choices_by_key: Mapping[str, t
             raise ValueError(f"'{key}' goes with {chooser}={' or '.join(choices)}, and {chooser} is {chosen}: give both or neither")
 
 
+#: half a pixel's diagonal: a smaller circle may hold no pixel's centre, and covers none whole
+PIXEL_RADIUS = 0.71
+
+
+def cover_a_pixel(least: float, lengths: dict[str, float]) -> None:
+    """Raises ValueError where one of these lengths [px], by key, is below `least`.
+
+    >>> cover_a_pixel(0.71, {"aperture.radius_px": 1e-9})
+    Traceback (most recent call last):
+    ValueError: aperture.radius_px=1e-09 px covers no pixel, whose light it should sum: give 0.71 px at least
+    """
+    for name, value in lengths.items():
+        if value < least:
+            raise ValueError(f"{name}={value:g} px covers no pixel, whose light it should sum: give {least:g} px at least")
+
+
 def in_order(section: Section, low: str, high: str) -> None:
     """Refuse limits that leave nothing between them; null is no limit. Raises ValueError."""
     least, most = getattr(section, low), getattr(section, high)

@@ -50,10 +50,7 @@ def is_committed(path: Location) -> bool:
 
 
 def read_record(path: Location, again: str = "run the command again") -> dict[str, Any]:
-    """The commit record of a finished directory. Raises StoreError where it is absent or not JSON.
-
-    again: how the directory is made again, for the message.
-    """
+    """The commit record of a finished directory. Raises StoreError where it is absent or no JSON; again: how to make it again."""
     marker = path / COMMIT_NAME
     try:
         record = load_json(marker.read_text())

@@ -7,20 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from v50calib.methods.choice import OPTIONS, Registered, options_of
-from v50calib.stages.config import InstrumentWord, Io, Section, SeriesQualityChecks, SeriesStageConfig, in_order
+from v50calib.stages.config import (
+    PIXEL_RADIUS,
+    InstrumentWord,
+    Io,
+    Section,
+    SeriesQualityChecks,
+    SeriesStageConfig,
+    cover_a_pixel,
+    in_order,
+)
 
 _Io = Io[Literal["cds_corrected"], Literal["photometry"]]
-
-
-#: half a pixel's diagonal: a smaller circle may hold no pixel's centre, and covers none whole
-PIXEL_RADIUS = 0.71
-
-
-def _cover_a_pixel(least: float, lengths: dict[str, float]) -> None:
-    """Raises ValueError where one of these lengths [px], by key, is below `least`."""
-    for name, value in lengths.items():
-        if value < least:
-            raise ValueError(f"{name}={value:g} px covers no pixel, whose light it should sum: give {least:g} px at least")
 
 
 class InstrumentChoice(Section):
@@ -86,22 +84,12 @@ class Ellipse(Section):
     b_px: float = Field(default=6.0, gt=0, description="semi-axis, along y at theta_deg=0")
     theta_deg: float = Field(default=0.0, description="angle of a_px from +x towards +y")
 
-    @model_validator(mode="after")
-    def _covers(self) -> Ellipse:
-        _cover_a_pixel(PIXEL_RADIUS, {"ellipse.a_px": self.a_px, "ellipse.b_px": self.b_px})
-        return self
-
 
 class Box(Section):
     """A rectangle, with shape=box."""
 
     height_px: float = Field(default=12.0, gt=0, description="height, with shape=box")
     width_px: float = Field(default=12.0, gt=0, description="width, with shape=box (FGS1)")
-
-    @model_validator(mode="after")
-    def _covers(self) -> Box:
-        _cover_a_pixel(1.0, {"box.height_px": self.height_px, "box.width_px": self.width_px})
-        return self
 
 
 class ApertureCorrection(Section):
@@ -136,7 +124,9 @@ class Aperture(Section):
 
     @model_validator(mode="after")
     def _covers(self) -> Aperture:
-        _cover_a_pixel(PIXEL_RADIUS, {"aperture.radius_px": self.radius_px})
+        round_ones = {"aperture.radius_px": self.radius_px, "ellipse.a_px": self.ellipse.a_px, "ellipse.b_px": self.ellipse.b_px}
+        cover_a_pixel(PIXEL_RADIUS, round_ones)
+        cover_a_pixel(1.0, {"box.height_px": self.box.height_px, "box.width_px": self.box.width_px})
         return self
 
     @model_validator(mode="after")
