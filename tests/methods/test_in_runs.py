@@ -137,7 +137,7 @@ def test_batch_equals_lazy_and_a_changed_cell_is_another_config(data: Path, tmp_
 NOTEBOOK = """
 import sys
 
-from v50calib import calibrate
+from v50calib import Pipeline, calibrate, open_visit
 from v50calib.methods import Options, register
 
 
@@ -158,6 +158,10 @@ if __name__ == "__main__":
     words += ["airs.photometry.background.method=edge", "airs.photometry.background.options.rows=6"]
     run = calibrate(data, out, overrides=words)
     print(run, [entry.error for entry in run.failed])
+    pipeline = Pipeline.from_profile("calib/nominal", words)
+    lazy = pipeline(open_visit(data, run.entries[0].planet_id, 0, "AIRS-CH0"))["photometry"]
+    how = "processes" if scheduler == "local" else "sync"
+    print("lazily", float(lazy.data.compute(scheduler=how, num_workers=1).sum(dtype="float64")))
 """
 
 
@@ -166,12 +170,14 @@ def test_a_plug_in_and_a_function_of_a_notebook_in_worker_processes(data: Path, 
     install_toy(tmp_path)
     (tmp_path / "notebook.py").write_text(NOTEBOOK)
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(v50calib.__file__).parents[1]}"}
-    trees = []
+    trees, sums = [], set[str]()
     for scheduler in ("local", "sync"):
         words = [sys.executable, str(tmp_path / "notebook.py"), str(data), str(tmp_path / scheduler), scheduler]
         told = subprocess.run(words, env=env, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
         assert "2 done" in told, told
+        sums.add(told.partition("lazily")[2])
         trees.append({leaf.path: leaf.to_dataset().compute() for leaf in open_calibrated(tmp_path / scheduler).leaves})
+    assert len(sums) == 1
     by_processes, here = trees
     assert by_processes.keys() == here.keys()
     for path, products_here in here.items():

@@ -24,6 +24,7 @@ from v50calib.methods import KINDS, Options, find, register, registry
 from v50calib.methods.choice import Registered
 from v50calib.methods.source import digest
 from v50calib.runtime.carried import packed_methods, unpack_methods
+from v50calib.runtime.doctor import _methods
 from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.photometry.config import Background, Method
 from v50calib.stages.trace.along_time import AlongTime
@@ -215,6 +216,16 @@ def test_what_a_method_must_give() -> None:
     ):
         with pytest.raises(ConfigError, match=f"the registered method calib.photometry.background.method=even .*{said}"):
             method.array(wrong, shape, kind)
+
+
+def test_doctor_lists_plug_ins_and_those_that_cannot_be_imported(toy: Callable[..., None]) -> None:
+    assert list(_methods()) == []
+    toy()
+    assert [(c.state, c.found) for c in _methods()] == [("ok", "photometry.background.method=ring (toyring 1.2)")]
+    toy("2.0", "import no_such_module\n")
+    (check,) = _methods()
+    assert check.state == "note"
+    assert "the plug-in ring of toyring 2.0 cannot be imported" in check.found
 
 
 def test_the_printed_config_names_the_plug_in(toy: Callable[..., None], tmp_path: Path) -> None:

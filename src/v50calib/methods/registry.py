@@ -34,6 +34,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _METHODS: dict[tuple[str, str], Method] = {}
 _BROKEN: dict[str, str] = {}
 _LOCK = threading.RLock()
+#: not the lock above: a thread that imports a plug-in itself registers while another one waits for that import
+_LOADING = threading.RLock()
 
 
 class Options(BaseModel):
@@ -150,10 +152,10 @@ def install(methods: Collection[Method]) -> None:
 
 def find(kind: str, name: str) -> Method | None:
     """A registered method; installed plug-ins are imported where it is not known yet. None: there is no such method."""
-    with _LOCK:
-        if (kind, name) not in _METHODS and name not in KINDS[kind].builtin:
+    if (kind, name) not in _METHODS and name not in KINDS[kind].builtin:
+        with _LOADING:
             _load_plugins()
-        return _METHODS.get((kind, name))
+    return _METHODS.get((kind, name))
 
 
 def known_as(wanted: Mapping[str, str]) -> dict[str, str] | None:
@@ -177,8 +179,9 @@ def method_of(kind: str, name: str) -> Method:
 
 def names(kind: str) -> list[str]:
     """Names of a kind's registered methods, those of installed plug-ins included."""
-    with _LOCK:
+    with _LOADING:
         _load_plugins()
+    with _LOCK:
         return sorted(name for of, name in _METHODS if of == kind)
 
 

@@ -137,5 +137,6 @@ def _differences(known: object, config: RunConfig) -> str:
     ]
     shown = ", ".join(f"{k} ({old.get(k, 'absent')} → {new.get(k, 'absent')})" for k in keys[:4])
     return (
-        shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "") or "none by key; the content of a map that the config names changed"
+        shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+        or "none by key; the content of a map that the config names changed, or the source of a registered method"
     )

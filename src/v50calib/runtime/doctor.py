@@ -24,6 +24,8 @@ from v50calib.io.folders import passed_over_note
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.machine import cores, memory_limit
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.methods.kinds import KINDS
+from v50calib.methods.registry import broken, find, names
 from v50calib.runs.directory import check_writable
 from v50calib.runtime.environment import KernelCache, kernel_cache
 from v50calib.runtime.inputs import input_notes
@@ -73,7 +75,14 @@ def examine(data: Location | None = None, out: Location | None = None, cache: Ke
     what `kernel_cache` said, asked before this module is imported, which needs the kernels.
     """
     return Report(
-        [*_program(), *_packages(), *_machine(out if out is not None else Path()), _numba_cache(cache or kernel_cache()), *_dataset(data)]
+        [
+            *_program(),
+            *_packages(),
+            *_methods(),
+            *_machine(out if out is not None else Path()),
+            _numba_cache(cache or kernel_cache()),
+            *_dataset(data),
+        ]
     )
 
 
@@ -104,6 +113,15 @@ def _packages() -> Iterator[Check]:
             yield Check(f"extra {extra}", "note", ", ".join(lacking), f"pip install 'v50calib[{extra}]'")
         else:
             yield Check(f"extra {extra}", "ok", found)
+
+
+def _methods() -> Iterator[Check]:
+    """The methods of installed plug-ins, and the plug-ins that cannot be imported; nothing where there is no plug-in."""
+    found = [method for kind in KINDS for name in names(kind) if (method := find(kind, name)) is not None and method.installed]
+    if found:
+        yield Check("methods", "ok", ", ".join(f"{KINDS[m.kind].key}={m.name} ({m.origin})" for m in found))
+    for text in broken():
+        yield Check("methods", "note", text, "install what it needs, or uninstall it; a run without its methods works")
 
 
 def _extras(requirement: Requirement) -> list[str]:
