@@ -119,7 +119,7 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
 def transit_fit(ds: xr.Dataset) -> dict[str, float]:
     """What tells a transit fit that is not to be trusted; empty where none was made.
 
-    fit_chi2         reduced chi² of the white light curve's fit
+    fit_chi2         reduced chi² of the white light curve's fit, over what photons, read noise and the noise of a measured shift make
     fit_red_noise    factor on its errors for noise that does not average down (in the errors already)
     transit_inside   share of T14 that lies between the first and the last pair
     depth_chi2       median of the channels' reduced chi²
@@ -131,6 +131,7 @@ def transit_fit(ds: xr.Dataset) -> dict[str, float]:
     if "mid_transit_time" not in ds or ds.attrs.get("ephemeris_source", "none") == "none":
         return {}
     out = {name: float(ds.attrs[f"ephemeris_{key}"]) for name, key in (("fit_chi2", "chi2_reduced"), ("fit_red_noise", "red_noise"))}
+    out["fit_chi2"] /= 1.0 + shift_variance(ds)
     time, middle, half = np.asarray(ds["time"]), float(ds["mid_transit_time"]), 0.5 * float(ds["transit_duration"])
     seen = min(time[-1], middle + half) - max(time[0], middle - half)
     # phase-folded orbits of one visit: the transit is seen whole in one of them
@@ -139,3 +140,27 @@ def transit_fit(ds: xr.Dataset) -> dict[str, float]:
     if "transit_depth_chi2" in ds and np.isfinite(ds["transit_depth_chi2"]).any():
         out["depth_chi2"] = float(np.nanmedian(ds["transit_depth_chi2"]))
     return {name: value for name, value in out.items() if np.isfinite(value)}
+
+
+def shift_variance(ds: xr.Dataset) -> float:
+    """Variance that the noise of a measured shift leaves in white light, over that of the channels' own noise; 0 without a measured one.
+
+    AIRS' x is read from the noisy spectrum; regressed on it, every channel takes the same errors, by its gradient: in white light they add
+    up, while the channels' own noise averages down.
+
+    >>> dims, noise = ("fit_bin", "wavelength"), [[0.1, 0.1], [0.0, 0.0]]
+    >>> ds = xr.Dataset({"fit_sigma": (dims, np.ones((5, 2))), "fit_shift_noise": (("shift_noise", "wavelength"), noise)})
+    >>> round(shift_variance(ds.assign(photometry=(("pair", "wavelength"), np.ones((5, 2))))), 6)  # (0.1 + 0.1)² / (1 + 1)
+    0.02
+    """
+    if not {"photometry", "fit_sigma", "fit_shift_noise"} <= set(ds.variables):
+        return 0.0
+    sigma = np.asarray(ds["fit_sigma"], np.float64)
+    sigma = np.where(np.isfinite(sigma), sigma, np.nan)
+    good = np.isfinite(sigma).any(axis=0) & np.isfinite(np.asarray(ds["photometry"])).any(axis=0)
+    if not good.any():
+        return 0.0
+    own = np.nanmedian(np.asarray(ds["photometry"], np.float64)[:, good], axis=0) * np.nanmedian(sigma[:, good], axis=0)
+    common = own * np.nan_to_num(np.asarray(ds["fit_shift_noise"], np.float64)[0, good])
+    total = float(np.square(own).sum())
+    return float(common.sum()) ** 2 / total if total > 0 else 0.0
