@@ -10,7 +10,7 @@ from v50calib.plot.curves import transit_model
 from v50calib.qc.metrics import white_light
 
 from .material import Material
-from .style import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, arrow, block_means, box, canvas, image, panels
+from .style import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, arrow, block_means, box, canvas, image, panels, slow_course
 
 PPM = 1e6
 
@@ -56,8 +56,11 @@ def curves(material: Material) -> Figure:
     """White light of both instruments with the fitted transit: what a first run gives."""
     figure, axes = panels(columns=2, height=2.8)
     for axis, (name, ds) in zip(axes, sorted(material.products.items(), reverse=True), strict=True):
-        flux, _ = white_light(ds)
+        flux, var = white_light(ds)
         time, model = ds.time.values, transit_model(ds, ds.time.values)
+        assert model is not None
+        # the joint fit leaves the slow course free; trace_norm has it as it was out of transit
+        flux = flux / slow_course(time, flux / model, np.sqrt(var) / model)
         count = max(len(time) // 110, 1)
         axis.plot(block_means(time, count), block_means(flux, count), ".", color=COLOURS[name], markersize=4)
         axis.plot(time[::count], model[::count], color=INK, linewidth=1.0)
@@ -115,7 +118,7 @@ def binned(material: Material) -> Figure:
         found.wavelength,
         PPM * found.depth,
         PPM * found.depth_sigma,
-        PPM * found.half_width,
+        found.half_width,
         fmt="o",
         color=BLUE,
         markersize=4,
@@ -136,11 +139,11 @@ def binned(material: Material) -> Figure:
 def solve(material: Material) -> Figure:
     """The steps of `v50calib solve`."""
     figure, axis = canvas(1.5, (-0.7, 9.3), (-0.75, 0.75))
-    steps = ("plan", "calibrate\nvisits", "fit each\nplanet", "estimate\nspectra", "recalibrate\nσ", "submission\n+ pages")
+    steps = ("plan", "calibrate\nvisits", "fit each\nplanet", "estimate\nspectra", "recalibrate\nσ", "submission\nand pages")
     for index, name in enumerate(steps):
-        box(axis, 1.72 * index, 0, name, width=1.3, height=0.9, colour=GREEN if index == len(steps) - 1 else BLUE)
+        box(axis, 1.72 * index, 0, name, width=1.36, height=0.9, colour=GREEN if index == len(steps) - 1 else BLUE)
         if index:
-            arrow(axis, (1.72 * index - 1.07, 0), (1.72 * index - 0.65, 0))
+            arrow(axis, (1.72 * index - 1.04, 0), (1.72 * index - 0.68, 0))
     return figure
 
 

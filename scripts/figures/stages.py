@@ -10,7 +10,7 @@ from v50calib.plot.curves import transit_model
 from v50calib.qc.metrics import white_light
 
 from .material import Material
-from .style import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, SHADE, Float, block_means, image, panels
+from .style import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, SHADE, Float, block_means, image, panels, slow_course
 
 #: iterations and limit of the clip of hot pixels (calib.dark.hot_pixel_detection)
 ITERATIONS, CLIP = 5, 5.0
@@ -31,9 +31,9 @@ def adc(material: Material) -> Figure:
     figure, (left, right) = panels(columns=2)
     ends = np.array([0, 65535])
     left.plot(ends / 1e3, (ends / gain + offset) / 1e3, color=BLUE)
-    for code, text, where in ((0, "AD_FLOOR", "left"), (65535, "SATURATED", "right")):
+    for code, text, where, shift in ((0, "AD_FLOOR", "left", (12, -3)), (65535, "SATURATED", "right", (0, 8))):
         left.plot(code / 1e3, (code / gain + offset) / 1e3, "o", color=ORANGE)
-        left.annotate(text, (code / 1e3, (code / gain + offset) / 1e3), (0, 8), textcoords="offset points", ha=where, color=ORANGE)
+        left.annotate(text, (code / 1e3, (code / gain + offset) / 1e3), shift, textcoords="offset points", ha=where, color=ORANGE)
     left.set(xlabel="code of the converter [1000 ADU]", ylabel="signal [1000 e-]", title="codes to electrons", ylim=(-12, 170))
     step = 1 / gain
     edges = np.arange(-24, 25) * step + step / 2
@@ -165,10 +165,10 @@ def photometry(material: Material) -> Figure:
     for method, colour in (("aperture", ORANGE), ("optimal", BLUE)):
         weight = material.weights(method)[:, column]
         right.step(rows, weight / np.nanmax(weight), where="mid", color=colour, label=f"weights, {method}")
-    edge = 4
+    edge = 8
     for start in (-0.5, len(rows) - edge - 0.5):
-        right.axvspan(start, start + edge, ymin=0, ymax=0.06, color=GREEN, alpha=0.7, linewidth=0)
-    right.text(0, 0.09, "background rows", color=GREEN, fontsize=8)
+        right.axvspan(start, start + edge, ymin=0, ymax=0.05, color=GREEN, alpha=0.7, linewidth=0)
+    right.text(31.5, 0.12, "background rows", color=GREEN, fontsize=8, ha="right")
     right.set(xlabel="row y", ylabel="relative to the largest", title=f"AIRS-CH0: column {column}", ylim=(0, 1.5))
     right.legend(loc="upper left", ncols=1)
     return figure
@@ -211,6 +211,7 @@ def phase(material: Material) -> Figure:
     model = transit_model(ds, ds.time.values)
     assert model is not None
     at = np.interp(hours + mid, ds.time.values[order], model[order])
+    flux = flux / slow_course(hours, flux / at, error / 1e6 / at)
     figure, (upper, lower) = panels(rows=2, height=3.9, sharex=True, height_ratios=[2.2, 1.0])
     upper.errorbar(
         hours,
