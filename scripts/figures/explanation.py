@@ -22,8 +22,8 @@ def chain(material: Material) -> Figure:
     names = ("adc", "nonlinearity", "dark", "flat", "cds")
     places = (0.85, 2.2, 3.45, 4.45, 5.45)
     widths = (0.8, 1.35, 0.75, 0.75, 0.75)
-    axis.text(-0.7, 0.5, "raw reads\n[time, y, x]\nADU", ha="left", va="center", fontsize=8.5, color=MUTED)
-    arrow(axis, (0.1, 0.5), (0.45, 0.5))
+    axis.text(-0.75, 0.5, "raw reads\n[time, y, x]\nADU", ha="left", va="center", fontsize=8.5, color=MUTED)
+    arrow(axis, (0.2, 0.5), (0.45, 0.5))
     for index, (name, x, width) in enumerate(zip(names, places, widths, strict=True)):
         box(axis, x, 0.5, name, width=width, colour=BLUE)
         if index:

@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 
 from v50calib import bin_depths, covariance, to_arrays
 from v50calib.plot.curves import transit_model
-from v50calib.qc.metrics import white_light
 
 from .material import Material
-from .style import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, arrow, block_means, box, canvas, image, panels, slow_course
+from .style import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, arrow, block_means, box, canvas, image, panels
 
 PPM = 1e6
 
@@ -42,7 +41,7 @@ def scene(material: Material) -> Figure:
     axes[0].set_ylabel("row y")
     ds = material.products["FGS1"]
     for name, colour in (("x_position", BLUE), ("y_position", GREEN)):
-        count = max(ds.sizes["pair"] // 250, 1)
+        count = max(ds.sizes["pair"] // 150, 1)
         moved = block_means(ds[name].values - np.median(ds[name].values), count)
         axes[1].plot(block_means(ds.time.values, count), moved, ".", color=colour, markersize=2, label=name[0])
     axes[1].set(xlabel="time [h]", ylabel="pixels", title="pointing: FGS1 by its centroids, means of some pairs")
@@ -54,19 +53,18 @@ def scene(material: Material) -> Figure:
 
 def curves(material: Material) -> Figure:
     """White light of both instruments with the fitted transit: what a first run gives."""
+    found = to_arrays(material.run, n_bins=110)
     figure, axes = panels(columns=2, height=2.8)
     for axis, (name, ds) in zip(axes, sorted(material.products.items(), reverse=True), strict=True):
-        flux, var = white_light(ds)
-        time, model = ds.time.values, transit_model(ds, ds.time.values)
+        light = found.light[0, :, :1] if name == "FGS1" else found.light[0, :, 1:]
+        weight = ds.photometry.median("pair").values * np.isfinite(light)
+        model = transit_model(ds, found.time + float(ds.mid_transit_time))
         assert model is not None
-        # the joint fit leaves the slow course free; trace_norm has it as it was out of transit
-        flux = flux / slow_course(time, flux / model, np.sqrt(var) / model)
-        count = max(len(time) // 110, 1)
-        axis.plot(block_means(time, count), block_means(flux, count), ".", color=COLOURS[name], markersize=4)
-        axis.plot(time[::count], model[::count], color=INK, linewidth=1.0)
+        axis.plot(found.time, np.nansum(weight * light, axis=1) / weight.sum(axis=1), ".", color=COLOURS[name], markersize=4)
+        axis.plot(found.time, model, color=INK, linewidth=1.0)
         depth, sigma = PPM * float(ds.white_depth), PPM * float(ds.white_depth_sigma)
-        axis.set(xlabel="time since the start of the visit [h]", title=f"{name}: {depth:.0f} ± {sigma:.0f} ppm")
-    axes[0].set_ylabel("flux / out of transit")
+        axis.set(xlabel="time from mid-transit [h]", title=f"{name}: {depth:.0f} ± {sigma:.0f} ppm")
+    axes[0].set_ylabel("flux / baseline")
     return figure
 
 
@@ -126,12 +124,13 @@ def binned(material: Material) -> Figure:
     )
     left.plot(truth.wavelength, PPM * truth.depth, "_", color=ORANGE, markersize=11, markeredgewidth=2, label="truth in the same bins")
     left.set(xlabel="wavelength [µm]", ylabel="depth [ppm]")
-    left.legend()
+    left.margins(y=0.2)
+    left.legend(loc="upper left", ncols=2, columnspacing=0.8, handletextpad=0.3)
     matrix = covariance(planet).values[1:, 1:]
     sigma = np.sqrt(np.diag(matrix))
     correlation = block_means(block_means(matrix / np.outer(sigma, sigma), 3).T, 3)
     edges = (float(planet.wavelength[1]), float(planet.wavelength[-1]))
-    image(right, correlation, "correlation of channels", "", extent=(*edges, *edges), vmin=0)
+    image(right, correlation, "correlation of channels", "", extent=(*edges, *edges), vmin=0, vmax=0.08)
     right.set(xlabel="wavelength [µm]")
     return figure
 

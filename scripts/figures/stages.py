@@ -168,7 +168,7 @@ def photometry(material: Material) -> Figure:
     edge = 8
     for start in (-0.5, len(rows) - edge - 0.5):
         right.axvspan(start, start + edge, ymin=0, ymax=0.05, color=GREEN, alpha=0.7, linewidth=0)
-    right.text(31.5, 0.12, "background rows", color=GREEN, fontsize=8, ha="right")
+    right.text(31.5, 0.2, "background rows", color=GREEN, fontsize=8, ha="right")
     right.set(xlabel="row y", ylabel="relative to the largest", title=f"AIRS-CH0: column {column}", ylim=(0, 1.5))
     right.legend(loc="upper left", ncols=1)
     return figure
@@ -199,40 +199,23 @@ def trace(material: Material) -> Figure:
 
 
 def phase(material: Material) -> Figure:
-    """The folded curve in bins with the fit, and residuals in units of their errors."""
-    ds = material.products["AIRS-CH0"]
-    use = ds.phase_fold_dq.values == 0
-    weight = np.where(use, 1.0 / ds.phase_fold_var.values, 0.0)
-    flux = np.nansum(weight * ds.phase_fold.values, axis=1) / weight.sum(axis=1)
-    error = 1e6 / np.sqrt(weight.sum(axis=1))
-    period, mid = ds.attrs["ephemeris_period_h"], float(ds.mid_transit_time)
-    hours = ds.bin_phase.values * period
-    order = np.argsort(ds.time.values)
-    model = transit_model(ds, ds.time.values)
+    """The folded curve of FGS1 in bins with the fit, and residuals in units of their errors."""
+    ds = material.products["FGS1"]
+    flux, error = ds.phase_fold.values[:, 0], np.sqrt(ds.phase_fold_var.values[:, 0])
+    hours = ds.bin_phase.values * ds.attrs["ephemeris_period_h"]
+    model = transit_model(ds, hours + float(ds.mid_transit_time))
     assert model is not None
-    at = np.interp(hours + mid, ds.time.values[order], model[order])
-    flux = flux / slow_course(hours, flux / at, error / 1e6 / at)
+    flux = flux / slow_course(hours, flux / model, error / model)
     figure, (upper, lower) = panels(rows=2, height=3.9, sharex=True, height_ratios=[2.2, 1.0])
-    upper.errorbar(
-        hours,
-        flux,
-        error / 1e6,
-        fmt=".",
-        color=ORANGE,
-        markersize=4,
-        elinewidth=0.7,
-        errorevery=3,
-        label="phase bins of AIRS-CH0, weighted mean",
-    )
-    upper.plot(hours, at, color=INK, linewidth=1.1, label="fitted transit")
+    upper.errorbar(hours, flux, error, fmt=".", color=BLUE, markersize=4, elinewidth=0.7, errorevery=3, label="phase bins of FGS1")
+    upper.plot(hours, model, color=INK, linewidth=1.1, label="fitted transit")
     depth, sigma = 1e6 * float(ds.white_depth), 1e6 * float(ds.white_depth_sigma)
     upper.set(
-        ylabel="flux / out of transit",
-        title=f"(Rp/Rs)² = {depth:.0f} ± {sigma:.0f} ppm; simulated: {1e6 * material.truth[1:].mean():.0f} ppm",
+        ylabel="flux / out of transit", title=f"(Rp/Rs)² = {depth:.0f} ± {sigma:.0f} ppm; simulated: {1e6 * material.truth[0]:.0f} ppm"
     )
     upper.legend()
     lower.axhspan(-1, 1, color=SHADE, linewidth=0)
-    lower.plot(hours, 1e6 * (flux - at) / error, ".", color=ORANGE, markersize=4)
+    lower.plot(hours, (flux - model) / error, ".", color=BLUE, markersize=4)
     lower.set(ylabel="residual / σ", xlabel="time from mid-transit [h]", ylim=(-4, 4))
     return figure
 
