@@ -29,7 +29,8 @@ DARK = {INK: "#e2e4e9", MUTED: "#a3a7b2", SHADE: "#363b48", BLUE: "#62b8ec", ORA
 COLOURS = {"FGS1": BLUE, "AIRS-CH0": ORANGE}
 #: inches; 670 px in a browser, as wide as a page's text
 WIDTH = 7.0
-STYLE: dict[str, Any] = {
+# Any: the stubs of matplotlib name every parameter
+STYLE: Any = {
     "font.size": 9,
     "svg.hashsalt": "v50calib",
     # text that a reader can select and a search finds; half of the bytes of outlines
