@@ -76,11 +76,11 @@ def recovery(material: Material) -> Figure:
     left.set(ylabel="error / allowed error", title="frames without noise")
     left.legend(ncols=2, loc="upper left")
     pulls = np.array([[number(row[8]), number(row[9])] for row in rows]).ravel()
-    at = np.linspace(-4, 4, 200)
+    pull = np.linspace(-4, 4, 200)
     right.hist(
         pulls, np.arange(-4, 4.1, 0.5), density=True, color=SHADE, edgecolor=MUTED, linewidth=0.6, label=f"{len(pulls)} white depths"
     )
-    right.plot(at, np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi), color=BLUE, label="normal law")
+    right.plot(pull, np.exp(-0.5 * pull**2) / np.sqrt(2 * np.pi), color=BLUE, label="normal law")
     right.set(xlabel="(depth - truth) / σ", yticks=[], title="frames with noise")
     right.spines["left"].set_visible(False)
     right.legend(loc="upper left")

@@ -90,7 +90,7 @@ def arrays(material: Material) -> Figure:
     """The light of every channel against time: one row of `to_arrays`."""
     found = to_arrays(material.run, n_bins=75)
     light = found.light[0, :, 1:]
-    channels = block_means(np.nan_to_num(light, nan=1.0).T, 6)
+    channels = block_means(np.nan_to_num(light, nan=1.0).T.astype(np.float64), 6)
     wavelength = found.wavelength[1:]
     figure, axis = panels(height=3.0)
     extent = (float(found.time[0]), float(found.time[-1]), float(np.nanmin(wavelength)), float(np.nanmax(wavelength)))

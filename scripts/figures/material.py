@@ -34,10 +34,10 @@ class Material:
         """One planet with pointing that drifts by 0.15 px and a spectrum with bands."""
         out = self.work / "data"
         if not out.is_dir():
-            shaky = {"jitter_px": (0.1, 0.12), "drift_px": 0.15}
             simulate_dataset(
-                out, planets=1, frames_fraction=self.fraction, seed=self.seed, structured_spectrum=True, lost_frames=0.0, **shaky
-            )
+                out, planets=1, frames_fraction=self.fraction, seed=self.seed, structured_spectrum=True, lost_frames=0.0,
+                jitter_px=(0.1, 0.12), drift_px=0.15,
+            )  # fmt: skip
         return out
 
     @cached_property

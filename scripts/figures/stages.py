@@ -145,7 +145,7 @@ def cds(material: Material) -> Figure:
         axis.spines[:].set_visible(False)
     axes[0].set_ylabel("row y")
     bar = plt.colorbar(shown, ax=axes, label="1000 e-", pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 

@@ -103,7 +103,7 @@ def image(axis: Axes, values: Float, title: str, label: str, **options: Any) -> 
     axis.set_title(title)
     axis.spines[:].set_visible(False)
     bar = plt.colorbar(shown, ax=axis, label=label, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def box(axis: Axes, x: float, y: float, text: str, *, width: float = 1.0, height: float = 0.62, colour: str = INK) -> None:
