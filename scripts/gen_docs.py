@@ -4,7 +4,7 @@
     python scripts/gen_docs.py --check    # exit 1 and name the files that would change
 
 A table stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. NAME is one of: `config PATH` (keys of a section of
-the config models), `cli COMMAND` (its options), `raw`, `products`, `commands`, `api`, `keys`, `dq`, `distrust`,
+the config models), `cli COMMAND` (its options), `raw`, `products`, `commands`, `api`, `plot`, `keys`, `dq`, `distrust`,
 `distrust planets`, `profiles`, `methods` (kinds that are open to registration).
 """
 
@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import v50calib
+import v50calib.plot
 from v50calib.cli.main import main as program
 from v50calib.config import load
 from v50calib.config.compose import profiles_dir
@@ -164,6 +165,12 @@ def paragraphs(text: str | None) -> str:
     return "\n\n".join(parts)
 
 
+def plot_text() -> str:
+    """Signature and docstring of every figure of `v50calib.plot`."""
+    parts = [(name, getattr(v50calib.plot, name)) for name in sorted(v50calib.plot.__all__)]
+    return "\n" + "\n".join(f"## {n}\n\n{signature(n, f)}\n\n{paragraphs(inspect.getdoc(f))}\n" for n, f in parts) + "\n"
+
+
 def api_text() -> str:
     """Signature and docstring of every public name, and of the public methods of classes."""
     out = []
@@ -270,6 +277,7 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "products": lambda: variables_table(CALIBRATED),
     "commands": commands_text,
     "api": api_text,
+    "plot": plot_text,
     "keys": keys_text,
     "dq": dq_table,
     "distrust": distrust_table,
