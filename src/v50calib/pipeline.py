@@ -7,6 +7,7 @@ frame stage's own result instead, stage by stage. Both run the `engine` that the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -24,10 +25,50 @@ from v50calib.engine.engines import Engines
 from v50calib.engine.products import with_frame_units
 from v50calib.errors import ConfigError
 from v50calib.markup import flat, say, table
+from v50calib.qc.stages import full_record
 from v50calib.schema import check_raw_visit, instrument_of
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 
+#: depths of the white light that are final once the channels' are known
+_FINAL_DEPTH = ("white_depth", "white_depth_sigma")
 FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
+
+
+class Products(xr.Dataset):
+    """Lazy products of a visit; `compute()` and `load()` make of them the Dataset that a run stores: its variables, order, attributes."""
+
+    __slots__ = ()
+
+    def load(self, **options: Any) -> Self:
+        """Compute in place, and become an ordinary Dataset."""
+        super().load(**options)
+        if lazy.REST in self.variables:
+            lazy.complete(self)
+        self.__class__ = xr.Dataset  # type: ignore[assignment]
+        return self
+
+    def __dask_postcompute__(self) -> Any:
+        """For `dask.compute(products)`: the same."""
+        finish, given = super().__dask_postcompute__()  # type: ignore[no-untyped-call]
+        return _loaded, (finish, given)
+
+    def to_zarr(self, *args: Any, **options: Any) -> Any:
+        """`Dataset.to_zarr` of the products, computed: what waits in `rest` has no form on disk."""
+        return self.compute().to_zarr(*args, **options)
+
+    def to_netcdf(self, *args: Any, **options: Any) -> Any:
+        """`Dataset.to_netcdf` of the products, computed."""
+        return self.compute().to_netcdf(*args, **options)
+
+
+def _loaded(results: Any, finish: Callable[..., xr.Dataset], given: tuple[Any, ...]) -> xr.Dataset:
+    return finish(results, *given).load()
+
+
+def _waiting(ds: xr.Dataset) -> xr.Dataset:
+    """The lazy Dataset as `Products`: the same object."""
+    ds.__class__ = Products
+    return ds
 
 
 class Pipeline:
@@ -73,21 +114,31 @@ class Pipeline:
                 self.engines.check_series(instrument, np.asarray(visit["wavelength"]), visit.attrs, time_h)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
-        """Lazy products of a raw visit: builds a graph, computes nothing. See `engine.lazy.products` and, for several
-        channels, `channels.each_channel`."""
+        """Lazy products of a raw visit: builds a graph, computes nothing.
+
+        Computed (`.compute()`), it is what a run stores of the visit. What has no shape before, the attributes of the fit and the
+        variables fit_*, waits in the variable `rest` until then. For several channels see `channels.each_channel`.
+        """
         self.check(ds)
         engine = self.engine_of(ds)
-        products = each_channel(ds, self) if is_joined(ds) else lazy.products(engine, ds)
-        return with_frame_units(products, engine.frame_units)
+        if is_joined(ds):
+            return with_frame_units(each_channel(ds, lambda one: self(one).drop_vars(lazy.REST)), engine.frame_units)
+        return _waiting(with_frame_units(lazy.products(engine, ds, full_record), engine.frame_units))
 
     def until(self, last: str) -> Callable[[xr.Dataset], xr.Dataset]:
-        """The chained stages up to `last`, each leaving its own variables; `until("cds")(ds)` is lazy."""
+        """The chained stages up to `last`, each leaving its own variables; lazy. Up to cds these are frames with variances and flags;
+        photometry, trace and phase leave what they add to a product, and what follows them is not run."""
         if last not in STAGE_ORDER:
             raise ConfigError(f"no stage '{last}'; stages in order: {', '.join(STAGE_ORDER)}")
 
         def chained(ds: xr.Dataset) -> xr.Dataset:
             self.check(ds, photometry=last not in FRAME_NAMES)
-            return each_channel(ds, chained) if is_joined(ds) else lazy.chain(self.engine_of(ds), ds, last)
+            if is_joined(ds):
+                return each_channel(ds, lambda one: chained(one).drop_vars(lazy.REST, errors="ignore"))
+            if last in FRAME_NAMES:
+                return lazy.chain(self.engine_of(ds), ds, last, full_record)
+            out = lazy.chain(Engine(_stopped_after(self.config.of(str(ds.attrs.get("instrument", ""))), last)), ds, last, full_record)
+            return _waiting(out.drop_vars(_FINAL_DEPTH if last == "trace" else [], errors="ignore"))
 
         return chained
 
@@ -105,3 +156,14 @@ class Pipeline:
         chain = " → ".join(name for name in STAGE_ORDER if getattr(self.config.calib, name).enabled)
         own = [f"{section_of(n)}.{key}={say(value)}" for n, keys in self.config.by_instrument.items() for key, value in leaves(keys)]
         return f"Pipeline({', '.join([chain, *own])})"
+
+
+def _stopped_after(config: RunConfig, last: str) -> RunConfig:
+    """An instrument's config with the stages after `last` off: photometry, trace or phase."""
+    calib = config.calib
+    off = {"photometry": ("trace", "phase"), "trace": ("phase",), "phase": ()}[last]
+    changes: dict[str, Any] = {name: getattr(calib, name).model_copy(update={"enabled": False}) for name in off}
+    if "phase" in changes:
+        # depths are fitted under this section's own switch
+        changes["phase"] = changes["phase"].model_copy(update={"depths": calib.phase.depths.model_copy(update={"enabled": False})})
+    return config.model_copy(update={"calib": calib.model_copy(update=changes)})

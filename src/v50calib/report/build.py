@@ -21,6 +21,7 @@ from v50calib.report.figures import Image, draw_visit
 from v50calib.report.planets import planet_rows
 from v50calib.report.profile import SHOWN as DIFFERENCES
 from v50calib.report.profile import name_of
+from v50calib.report.run_figures import draw_run
 from v50calib.report.table import columns, row
 from v50calib.report.visits import Visit, collect, facts
 from v50calib.runs.directory import MARK, read_mark
@@ -30,9 +31,12 @@ from v50calib.runs.truth import read_depths
 
 NAME = "report.html"
 #: visits with figures unless the caller says otherwise
-LIMIT = 10
+LIMIT = 8
 #: failures listed with their reasons, at most; all are in the table
 FAILURES = 50
+
+#: variables that no figure shows, and that hold most of a product
+CUBES = ("cds_corrected", "cds_binned", "cds_binned_var_poisson")
 
 Progress = Callable[[str, int, int], None]
 
@@ -107,7 +111,9 @@ def _sections(chosen: list[Visit], visits: list[Visit], spectra: Mapping[str, np
     sections = []
     for i, visit in enumerate(chosen):
         assert visit.product is not None
-        images, missing = draw_visit(open_product(visit.product).load(), spectra.get(visit.entry.planet_id))
+        images, missing = draw_visit(
+            open_product(visit.product).drop_vars(CUBES, errors="ignore").load(), spectra.get(visit.entry.planet_id)
+        )
         sections.append(Section(f"visit-{visits.index(visit)}", visit, images, missing))
         if progress is not None:
             progress(visit.label, i + 1, len(chosen))
@@ -144,6 +150,7 @@ def _render(run_dir: Location, known: dict[str, Any], visits: list[Visit], secti
         rules=RULES, cap=CAP, no_transit=NO_TRANSIT,
         columns=heads,
         rows=[row(i + 1, visit, anchors.get(visit.label), with_truth) for i, visit in enumerate(visits)],
+        run_images=draw_run(visits),
         sections=sections,
         whole=sum(v.product is not None for v in visits),
     )  # fmt: skip
