@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +10,15 @@ from numpy.typing import NDArray
 
 from v50calib.array_files import ArrayFile
 from v50calib.errors import DataError
+from v50calib.io.pieces import PieceFrames, units_of
 from v50calib.io.source import check_range
-from v50calib.schema import default_chunk_frames
 
 #: names of the axes of frames
 AXES = ("time", "channel", "y", "x")
 
 
 @dataclass(frozen=True)
-class ArrayFrames:
+class ArrayFrames(PieceFrames):
     """Frames (n_frames, ny, nx) of one array; pickles to a path.
 
     order    (time, y, x) axes of the array as stored
@@ -49,28 +48,6 @@ class ArrayFrames:
         else:
             part = part.transpose(self.order[0], self.channel[0], *self.order[1:])[:, 0]
         return np.ascontiguousarray(part, dtype=np.uint16)
-
-    def read_unit(self, index: int) -> NDArray[np.uint16]:
-        """All frames of unit `index`."""
-        start = sum(self.units[:index])
-        return self.read(start, start + self.units[index])
-
-    def release(self) -> None:
-        """Nothing is kept between reads."""
-
-    def blocks(self, size: int) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-        """(start, frames) in order, `size` frames each (the last may be shorter); every unit is decoded once."""
-        edges = np.cumsum([0, *self.units])
-        held, frames = -1, np.empty((0, *self.shape), np.uint16)
-        for start in range(0, self.n_frames, size):
-            stop, parts = min(start + size, self.n_frames), []
-            first = int(np.searchsorted(edges, start, side="right")) - 1
-            for unit in range(first, int(np.searchsorted(edges, stop, side="left"))):
-                if unit != held:
-                    held, frames = unit, self.read_unit(unit)
-                low = int(edges[unit])
-                parts.append(frames[max(start - low, 0) : stop - low])
-            yield start, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def open_frames(
@@ -121,13 +98,6 @@ def open_frames(
             "all fill value were left out when it was written. Copy it again, or write it with write_empty_chunks=True"
         )
     axis = order.index("time")
-    units = _units(n, header.chunks[axis] if header.chunks else 1, shape)
+    units = units_of(n, header.chunks[axis] if header.chunks else 1, shape)
     taken = (order.index("channel"), channel[0]) if channel is not None else None
     return ArrayFrames(array, shape, n, units, (axis, order.index("y"), order.index("x")), taken)
-
-
-def _units(n: int, chunk: int, shape: tuple[int, int]) -> tuple[int, ...]:
-    """Frames that are decoded together: whole stored chunks, about 10 MB."""
-    step = chunk * max(1, default_chunk_frames(shape) // chunk)
-    full, rest = divmod(n, step)
-    return (step,) * full + ((rest,) if rest else ())
