@@ -61,7 +61,7 @@ def _write_channel(group: Any, name: str, shape: tuple[int, int], pairs: int, re
     group["NDRs/spatial"] = spectral if photometer else np.zeros(shape[0])
     group["simulation_data/qe_variation_map/data"] = rng.normal(1.0, 0.03, (1, *shape))
     dead = np.zeros(shape, bool)
-    dead[3, 5] = dead[20, 30] = True
+    dead[3, 5] = dead[-1, -2] = True
     group["simulation_data/dead_pixel_map/dead_pixel_map"] = dead
     forward = np.array([1.0, -5e-7, -3e-13, -2e-19, -1e-25])[:, None, None] * rng.normal(1.0, 0.005, (5, *shape))
     group["simulation_data/pixel_non_linearity/map"] = forward

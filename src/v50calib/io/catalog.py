@@ -56,8 +56,8 @@ def _root_at(path: Location) -> Root:
         return ExosimRoot(path)
     found = sorted(entry.name for entry in path.iterdir())[:8]
     raise DataError(
-        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json nor {DETECTOR_FILE} nor ExoSim's NDRs (found {found}); "
-        "give the folder that holds train/ and test/"
+        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json nor {DETECTOR_FILE} nor NDRs of ExoSim (found "
+        f"{found}); give the folder that holds train/ and test/"
     )
 
 

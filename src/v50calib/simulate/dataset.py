@@ -193,5 +193,5 @@ def _write_one(root: Path, config: SimConfig, key: Key) -> dict[str, Any]:
     scene = make_scene(config, index, visit)
     data = simulate_instrument(scene, instrument)
     folder = root / config.split / str(scene.planet.planet_id)
-    files.write_instrument(folder, instrument, visit, data, config.layout)
+    files.write_instrument(folder, instrument, visit, data, config.layout, config.encoding)
     return data.truth

@@ -19,15 +19,12 @@ GROWTH, HEADER = 1.1, 4096
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """An HDF5 file, h5py's, to be read. Raises DataError where h5py is not installed, OSError where the file is none.
-
-    A writer's lock is not asked for: it is missing on many network disks.
-    """
+    """An HDF5 file, h5py's, to be read. Raises DataError where h5py is not installed, OSError where the file is none."""
     try:
         import h5py
     except ImportError as error:
         raise DataError(f"cannot read {path}: HDF5 needs h5py; pip install 'v50calib[hdf5]'") from error
-    with h5py.File(path, "r", locking=False) as file:
+    with h5py.File(path, "r") as file:
         yield file
 
 
