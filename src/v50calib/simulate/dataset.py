@@ -13,7 +13,7 @@ from v50calib.errors import ConfigError, StoreError, refuse_in_a_daemon
 from v50calib.processes import worker_pool
 from v50calib.schema import INSTRUMENTS, InstrumentName
 from v50calib.simulate import files
-from v50calib.simulate.config import Effects, Layout, SimConfig, Split
+from v50calib.simulate.config import Effects, Encoding, Layout, SimConfig, Split
 from v50calib.simulate.planet import perturbed_star
 from v50calib.simulate.spectra import read_spectra
 from v50calib.simulate.truth import planet_truth, write_truth
@@ -44,6 +44,7 @@ class SceneOptions(Effects, total=False):
     impact: float | None
     exact_star: bool
     t0_h: float | None
+    encoding: Encoding
 
 
 def simulate_dataset(
