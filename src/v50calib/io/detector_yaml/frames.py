@@ -105,13 +105,8 @@ def open_frames(
         raise DataError(f"{array}: frames cannot be read piece by piece from .npz; save them as .npy, Zarr or NetCDF")
     header = array.header()
     if header.dtype.kind not in "iuf" or header.packed:
-        found = (
-            "packed numbers (scale_factor, add_offset)"
-            if array.kind != "fits"
-            else "packed numbers (BSCALE, BZERO)"
-            if header.packed
-            else str(header.dtype)
-        )
+        keys = "BSCALE, BZERO" if array.kind == "fits" else "scale_factor, add_offset"
+        found = f"packed numbers ({keys})" if header.packed else str(header.dtype)
         raise DataError(
             f"{array} holds {found}, expected codes, uint8 or uint16: frames are raw ADU codes. Undo any scaling, check that the values "
             "are whole numbers from 0 to 65535, and save with .astype('uint16')"
@@ -214,7 +209,7 @@ def bias_code(bias_adu: float, name: str) -> int:
     code = round(bias_adu)
     if not 1 <= code <= LARGEST_CODE:
         raise DataError(
-            f"{name}: with `reads: single` each frame is its code minus the bias, and the bias is {bias_adu:g} ADU by `adc`, expected 1 to "
+            f"{name}: with `reads: single` each frame is its code minus the bias, and the bias is {bias_adu + 0.0:g} ADU by `adc`, expected 1 to "
             f"{LARGEST_CODE}: give raw frames with adc.bias_adu, not such as have the bias subtracted"
         )
     return code
