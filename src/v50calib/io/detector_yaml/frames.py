@@ -209,7 +209,7 @@ def bias_code(bias_adu: float, name: str) -> int:
     code = round(bias_adu)
     if not 1 <= code <= LARGEST_CODE:
         raise DataError(
-            f"{name}: with `reads: single` each frame is its code minus the bias, and the bias is {bias_adu + 0.0:g} ADU by `adc`, expected 1 to "
-            f"{LARGEST_CODE}: give raw frames with adc.bias_adu, not such as have the bias subtracted"
+            f"{name}: with `reads: single` each frame is its code minus the bias, and the bias is {bias_adu + 0.0:g} ADU by `adc`, "
+            f"expected 1 to {LARGEST_CODE}: give raw frames with adc.bias_adu, not such as have the bias subtracted"
         )
     return code
