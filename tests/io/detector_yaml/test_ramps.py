@@ -11,6 +11,7 @@ import yaml
 
 from v50calib.errors import DataError
 from v50calib.io import open_root
+from v50calib.io.detector_yaml.frames import bias_frame
 from v50calib.io.source import VisitSource
 
 RNG = np.random.default_rng(7)
@@ -125,12 +126,21 @@ def test_single_frames_are_pairs_with_the_bias(tmp_path: Path) -> None:
     np.save(tmp_path / "long.npy", np.linspace(2.0, 3.0, RAMPS))
     source = opened(tmp_path, "night.fits", reads="single", exposure_s=[0.0, 4.0])
     frames = all_frames(source)
-    assert (frames[0::2] == 100).all()
+    assert (frames[0::2] == frames[0]).all()
+    assert abs(frames[0].astype(int) - 100).max() == 1
     np.testing.assert_array_equal(frames[1::2], singles)
     np.testing.assert_allclose(source.reference.read, 3.0 / np.sqrt(2.0))
     np.testing.assert_allclose(source.time_h * 3600.0, np.add.outer(5.0 * np.arange(RAMPS), [0.0, 4.0]).ravel())
     varied = opened(tmp_path, "night.fits", reads="single", exposure_s="long.npy")
     np.testing.assert_allclose(varied.exposure_s[1::2], np.linspace(2.0, 3.0, RAMPS))
+    for bias in (100.0, 100.3, 100.5, 250.9):
+        whole = opened(tmp_path, "night.fits", reads="single", exposure_s=[0.0, 4.0], adc={"gain_adu_per_e": 0.5, "bias_adu": bias})
+        tiles = bias_frame(bias, (8, 8)).astype(float)
+        np.testing.assert_array_equal(whole.frames.read(0, 1)[0], bias_frame(bias, (NY, NX)))
+        assert abs(tiles.mean() - bias) <= 0.125
+        assert abs(tiles - bias).max() < 2.0
+        # the share from which a frame counts as lost is far off
+        assert (tiles == tiles.min()).mean() < 0.5
     with pytest.raises(DataError, match="the bias is 0 ADU"):
         opened(tmp_path, "night.fits", reads="single", exposure_s=[0.0, 4.0], adc={"gain_adu_per_e": 0.5})
 

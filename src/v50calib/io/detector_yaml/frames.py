@@ -18,6 +18,10 @@ from v50calib.io.source import check_range
 
 #: names of the axes of frames, one behind the other or by ramps
 AXES, RAMP_AXES = ("time", "channel", "y", "x"), ("integration", "group", "channel", "y", "x")
+#: least bias of single frames: code 0 is the converter's end
+LOWEST_BIAS = 3
+#: pixels after which the pattern of codes about the bias comes again, 2 rows of 4
+PATTERN = 8
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,12 @@ class Readout:
 
     reads     as `model.Reads`
     per_ramp  reads of a ramp where they are stored one behind the other and reads is first_and_last
-    bias      code of the bias, which stands in for the first read of a single frame
+    bias      ADU of the bias, which stands in for the first read of a single frame
     """
 
     reads: Reads = "pairs"
     per_ramp: int | None = None
-    bias: int = 0
+    bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class ArrayFrames(PieceFrames):
     dims      names of the array's axes as stored
     per_ramp  stored reads of a ramp; 1: single frames
     channel   index of the detector taken out of several, or None
-    bias      code of the first read of single frames
+    bias      ADU of the first read of single frames
     """
 
     array: ArrayFile
@@ -51,7 +55,7 @@ class ArrayFrames(PieceFrames):
     dims: tuple[str, ...]
     per_ramp: int = 2
     channel: int | None = None
-    bias: int = 0
+    bias: float = 0.0
 
     @property
     def n_ramps(self) -> int:
@@ -67,8 +71,8 @@ class ArrayFrames(PieceFrames):
         if self.per_ramp == 1:
             first = start // 2
             light = as_codes(self._stored(first, -(-stop // 2)), self.array)
-            pairs = np.full((2 * len(light), *self.shape), self.bias, np.uint16)
-            pairs[1::2] = light
+            pairs = np.empty((2 * len(light), *self.shape), np.uint16)
+            pairs[0::2], pairs[1::2] = bias_frame(self.bias, self.shape), light
             return pairs[start - 2 * first : stop - 2 * first]
         first, end = stored_reads(start, stop, self.per_ramp)
         return as_codes(first_and_last(self._stored(first, end), start, stop, self.per_ramp), self.array)
@@ -200,16 +204,29 @@ def _units(frames: ArrayFrames, header: Header) -> tuple[int, ...]:
     return tuple(2 * n for n in units_of(frames.n_ramps, max(1, ramps), (2 * longest, frames.shape[1])))
 
 
-def bias_code(bias_adu: float, name: str) -> int:
-    """The code that stands in for the first read of single frames. Raises DataError where no converter gives it.
+def bias_frame(bias_adu: float, shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """The frame (ny, nx) that stands in for the first read of single frames: the bias, up to two codes up or down by a fixed pattern.
 
-    >>> bias_code(100.4, "CAM")
-    100
+    Its mean is the bias to an eighth of a code. It is not the same code all over, because lost frames are.
+
+    >>> bias_frame(100.0, (2, 4)).tolist()
+    [[99, 100, 101, 99], [100, 101, 99, 101]]
     """
-    code = round(bias_adu)
-    if not 1 <= code <= LARGEST_CODE:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    # evenly over three codes: the codes below have the bias as their mean, and no code is that of half the pixels
+    up = ((4 * (y % 2) + x % 4) * 3 % PATTERN + 0.5) * 3.0 / PATTERN - 1.0
+    return np.floor(bias_adu + up).astype(np.uint16)
+
+
+def check_bias(bias_adu: float, name: str) -> float:
+    """The bias itself. Raises DataError where no converter gives it, with room for codes beside it.
+
+    >>> check_bias(100.4, "CAM")
+    100.4
+    """
+    if not LOWEST_BIAS <= bias_adu <= LARGEST_CODE - 2:
         raise DataError(
             f"{name}: with `reads: single` each frame is its code minus the bias, and the bias is {bias_adu + 0.0:g} ADU by `adc`, "
-            f"expected 1 to {LARGEST_CODE}: give raw frames with adc.bias_adu, not such as have the bias subtracted"
+            f"expected {LOWEST_BIAS} to {LARGEST_CODE - 2}: give raw frames with adc.bias_adu, not such as have the bias subtracted"
         )
-    return code
+    return bias_adu

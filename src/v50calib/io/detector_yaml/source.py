@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.errors import DataError
 from v50calib.io.clock import check_clock, times_in
-from v50calib.io.detector_yaml.frames import ArrayFrames, Readout, bias_code, open_frames
+from v50calib.io.detector_yaml.frames import ArrayFrames, Readout, check_bias, open_frames
 from v50calib.io.detector_yaml.load import array_file, check_paths, load_description
 from v50calib.io.detector_yaml.model import MAP_KEYS, Adc, Channel, Description, Detector, Visit
 from v50calib.io.keys import VisitKey
@@ -54,7 +54,7 @@ class Part:
     def readout(self) -> Readout:
         """How stored reads become pairs. Raises DataError where single frames have no bias."""
         single = self.detector.reads == "single"
-        bias = bias_code(-self.adc.offset * self.adc.gain, self.name) if single else 0
+        bias = check_bias(-self.adc.offset * self.adc.gain, self.name) if single else 0.0
         return Readout(self.detector.reads, self.detector.reads_per_ramp, bias)
 
     def wavelength(self) -> Float | float:
