@@ -28,26 +28,35 @@ def opened_fits(path: Path, name: str | None) -> Iterator[tuple[Sliceable, Heade
 
     The axes come in the order of NumPy, NAXIS1 last: ramps as [integration, group, y, x].
     """
-    try:
-        from astropy.io import fits
-    except ImportError as error:
-        raise DataError(f"cannot read {path}: FITS needs astropy; pip install 'v50calib[fits]'") from error
-    with warnings.catch_warnings():
-        # what is wrong with a header is told where it matters, a cut file below
-        warnings.simplefilter("ignore")
-        opened = fits.open(path, mode="readonly", memmap=False, ignore_blank=True)
-        arrays = {}
-        try:
-            arrays = _arrays(opened)
-        finally:
-            if not arrays:
-                opened.close()
-    with opened:
+    with _opened(path) as opened:
+        arrays = _arrays(opened)
         if not arrays:
             raise ValueError("it holds no image and no table")
         hdu, column = arrays[_alias(opened, name) or named(path, name, list(arrays))]
         _refuse_cut(path, hdu)
         yield _Column(hdu, column) if column else _Image(hdu), _table_header(hdu, column) if column else _image_header(hdu)
+
+
+def header_value(path: Path, key: str) -> float | str:
+    """The value of a key in the first header of a file that has it. Raises KeyError where none has, DataError without astropy."""
+    with _opened(path) as hdus:
+        found = next((hdu.header[key] for hdu in hdus if key in hdu.header), None)
+    if found is None:
+        raise KeyError(key)
+    return found if isinstance(found, str) else float(found)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        from astropy.io import fits
+    except ImportError as error:
+        raise DataError(f"cannot read {path}: FITS needs astropy; pip install 'v50calib[fits]'") from error
+    with warnings.catch_warnings():
+        # what is wrong with a header is told where it matters, a cut file by its length
+        warnings.simplefilter("ignore")
+        with fits.open(path, mode="readonly", memmap=False, ignore_blank=True) as hdus:
+            yield hdus
 
 
 def _arrays(hdus: Any) -> dict[str, tuple[Any, str]]:

@@ -145,6 +145,31 @@ def test_single_frames_are_pairs_with_the_bias(tmp_path: Path) -> None:
         opened(tmp_path, "night.fits", reads="single", exposure_s=[0.0, 4.0], adc={"gain_adu_per_e": 0.5})
 
 
+def test_a_file_a_frame(tmp_path: Path) -> None:
+    """As a telescope leaves them: times and exposures in the headers."""
+    fits = pytest.importorskip("astropy.io.fits")
+    (tmp_path / "night").mkdir()
+    starts = np.datetime64("2026-11-02T20:00:00") + np.timedelta64(7, "s") * np.arange(RAMPS)
+    for i, frame in enumerate(CODES[:, 0]):
+        head = fits.Header({"DATE-OBS": str(starts[i]), "EXPTIME": 4.0 + i % 2, "MJD-OBS": 60981.0 + i * 7.0 / 86400.0})
+        fits.HDUList([fits.PrimaryHDU(header=head), fits.ImageHDU(frame)]).writeto(tmp_path / "night" / f"a{i:03d}.fits")
+    where = {"time_h": "night/*.fits::@DATE-OBS", "exposure_s": "night/*.fits::@EXPTIME"}
+    source = opened(tmp_path, "night/a*.fits", where, reads="single")
+    np.testing.assert_array_equal(all_frames(source)[1::2], CODES[:, 0])
+    np.testing.assert_array_equal(source.exposure_s[1::2], [4.0, 5.0] * 3)
+    np.testing.assert_allclose((source.time_h - source.time_h[0])[::2] * 3600.0, 7.0 * np.arange(RAMPS), atol=1e-5)
+    by_days = opened(tmp_path, "night/*.fits", where | {"time_h": "night/*.fits::@MJD-OBS"}, reads="single")
+    np.testing.assert_allclose((by_days.time_h - by_days.time_h[0])[::2] * 3600.0, 7.0 * np.arange(RAMPS), atol=1e-3)
+    with pytest.raises(DataError, match="no time or number 'JD'"):
+        opened(tmp_path, "night/*.fits", where | {"time_h": "night/*.fits::@JD"}, reads="single")
+    with pytest.raises(DataError, match="fits 0 files"):
+        opened(tmp_path, "nights/*.fits", where, reads="single")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(CODES[0, 0, :4])]).writeto(tmp_path / "night" / "a003.fits", overwrite=True)
+    where["time_h"] = "night/*.fits::@DATE-OBS"
+    with pytest.raises(DataError, match=r"a003.fits"):
+        opened(tmp_path, "night/*.fits", {}, reads="single", exposure_s=[0.0, 4.0]).frames.read(0, 12)
+
+
 @pytest.mark.parametrize("dtype", ["int16", "uint32", "int32", "int64", "float32", "float64"])
 @pytest.mark.parametrize("suffix", ["npy", "fits"])
 def test_codes_of_other_types_are_the_same_codes(tmp_path: Path, dtype: str, suffix: str) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from v50calib.array_files import ArrayFile
 from v50calib.array_files.header import Header
+from v50calib.array_files.series import Series
 from v50calib.errors import DataError
 from v50calib.io.detector_yaml.model import Reads
 from v50calib.io.pieces import LARGEST_CODE, PieceFrames, as_codes, first_and_last, stored_reads, units_of
@@ -48,7 +49,7 @@ class ArrayFrames(PieceFrames):
     bias      ADU of the first read of single frames
     """
 
-    array: ArrayFile
+    array: ArrayFile | Series
     shape: tuple[int, int]
     n_frames: int
     units: tuple[int, ...]
@@ -93,7 +94,7 @@ class ArrayFrames(PieceFrames):
 
 
 def open_frames(
-    array: ArrayFile,
+    array: ArrayFile | Series,
     shape: tuple[int, int],
     dims: tuple[str, ...] | None,
     channel: tuple[int, int] | None = None,
@@ -141,7 +142,7 @@ def open_frames(
     return frames
 
 
-def _order(array: ArrayFile, header: Header, dims: tuple[str, ...] | None, channel: tuple[int, int] | None) -> tuple[str, ...]:
+def _order(array: ArrayFile | Series, header: Header, dims: tuple[str, ...] | None, channel: tuple[int, int] | None) -> tuple[str, ...]:
     """The names of the array's axes as stored. Raises DataError where they are others than frames have."""
     flat, ramps = (tuple(a for a in axes if a != "channel" or channel is not None) for axes in (AXES, RAMP_AXES))
     names = set(header.dims) if header.dims is not None else None
@@ -161,7 +162,7 @@ def _order(array: ArrayFile, header: Header, dims: tuple[str, ...] | None, chann
     return tuple(order)
 
 
-def _per_ramp(array: ArrayFile, size: dict[str, int], readout: Readout) -> int:
+def _per_ramp(array: ArrayFile | Series, size: dict[str, int], readout: Readout) -> int:
     """Stored reads of a ramp, 1 for single frames. Raises DataError where the reads are no whole ramps, or not as the key says."""
     groups = size.get("group", readout.per_ramp)
     if readout.reads == "single":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.array_files.series import Series
 from v50calib.errors import DataError
 from v50calib.io.clock import check_clock, times_in
 from v50calib.io.detector_yaml.frames import ArrayFrames, Readout, check_bias, open_frames
@@ -165,7 +166,8 @@ def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], se
 def _is_there(root: Path, text: str) -> bool:
     """False for a path that does not exist: with require_existing_paths: false its visit fails when it is opened."""
     try:
-        return array_file(root, text).path.exists()
+        file = array_file(root, text)
+        return bool(file.files()) if isinstance(file, Series) else file.path.exists()
     except DataError:
         return False
 
