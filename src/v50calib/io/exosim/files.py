@@ -143,6 +143,23 @@ def listed(location: Path) -> list[Listed]:
     return sorted(found.values(), key=lambda one: one.key)
 
 
+#: the listings of the roots looked at last: every question about a visit would list its root again
+_KNOWN: dict[Path, dict[VisitKey, Listed]] = {}
+MOST_KNOWN = 16
+
+
+def find_listed(location: Path, key: VisitKey) -> Listed | None:
+    """One visit of a root; None where it has no such. Raises DataError as `listed`."""
+    held = _KNOWN.get(location, {}).get(key)
+    folder = location.parent if location.is_file() else location
+    if held is not None and held.sidecar == read_sidecar(folder) and held.file.path.exists() and _looked_at(held.file.path) == held.file:
+        return held
+    while len(_KNOWN) >= MOST_KNOWN:
+        _KNOWN.pop(next(iter(_KNOWN)), None)
+    _KNOWN[location] = {one.key: one for one in listed(location)}
+    return _KNOWN[location].get(key)
+
+
 def _name(file: NdrFile, said: Named) -> tuple[str, int | None]:
     """Planet and visit of a file: as the user says, as it, its folder or the place where it was written is called (PLANET_VISIT), else
     by the star's name; the visit is None where only the planet is known."""

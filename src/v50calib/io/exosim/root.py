@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from v50calib.errors import DataError
-from v50calib.io.exosim.files import Listed, is_hdf5, listed, ndr_files
+from v50calib.io.exosim.files import Listed, find_listed, is_hdf5, listed, ndr_files
 from v50calib.io.exosim.sidecar import FILE
 from v50calib.io.exosim.source import instrument_of_listed, open_listed
 from v50calib.io.identity import identity_of_files
@@ -38,7 +38,7 @@ class ExosimRoot:
             return checked(open_listed(self._listed(key)))
 
     def _listed(self, key: VisitKey) -> Listed:
-        found = next((one for one in listed(self.location) if one.key == key), None)
+        found = find_listed(self.location, key)
         if found is None:
             raise DataError(f"{self.location} holds no visit {key}: it has {[str(one) for one in self.visits()][:8]}")
         return found
