@@ -74,7 +74,7 @@ def simulate_dataset(
     other arguments    see SimConfig; `**REALISTIC` switches the effects on that `v50calib simulate` has on
 
     The folder appears when it is complete: it is built beside `out`, under a name that starts with a dot.
-    The same arguments give the same files. A full-length visit takes about 0.4 GB of disk, 0.7 GB of memory per
+    The same arguments give the same files. A full-length visit takes about 0.25 GB of disk, 0.7 GB of memory per
     worker and half a minute.
 
     Raises ConfigError for values that cannot be simulated, DataError for a damaged file of spectra, StoreError where
