@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import peer
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, FLOOR, PLAIN, PLAIN_FLOOR, plain_of, write_plain
 from benchmarks.report import machine, worker_environment, write_between
 
 RECIPE = "NumPy recipe"
@@ -27,13 +27,15 @@ SLOW = (RECIPE, peer.NAME)
 
 
 def prepare(work: Path, fraction: float) -> tuple[Path, Path]:
-    """The simulated visit as the challenge's parquet and as a raw Zarr store; kept in `work` for the next call."""
+    """The simulated visit as the challenge's parquet, with plain pages beside it, and as a raw store; kept in `work` for the next call."""
     from v50calib.io import ingest
     from v50calib.simulate import simulate_dataset
 
     data, store = work / "data", work / "raw.zarr"
     if not data.exists():
         simulate_dataset(data, planets=1, frames_fraction=fraction, seed=3)
+    if not plain_of(data).exists():
+        write_plain(data)
     if not store.exists():
         ingest(data, store)
     return data, store
@@ -50,9 +52,10 @@ def run_case(name: str, data: Path, store: Path, out: Path, repeats: int, thread
 
 
 def table(rows: list[dict[str, Any]], threads: int) -> str:
-    """Markdown table with ratios to the decode floor (Zarr rows), the pyarrow floor (parquet rows) and the NumPy recipe."""
+    """Markdown table with ratios to the decode floor (Zarr rows), the pyarrow floor of the same pages (parquet rows) and the recipe."""
     by_name = {r["name"]: r for r in rows}
-    zarr_floor, parquet_floor = by_name["decode zarr"]["wall"], by_name["read parquet (pyarrow)"]["wall"]
+    zarr_floor, parquet_floor = by_name["decode zarr"]["wall"], by_name[FLOOR]["wall"]
+    plain_floor = by_name.get(PLAIN_FLOOR, {}).get("wall", parquet_floor)
     recipe = by_name.get(RECIPE, {}).get("wall")
     repeats = ", ".join(f"{r['name']}: {r['n']}" for r in rows if r["name"] in SLOW)
     lines = [
@@ -68,7 +71,7 @@ def table(rows: list[dict[str, Any]], threads: int) -> str:
         faster = f"{recipe / r['wall']:.0f}" if recipe else ""
         lines.append(
             f"| {r['name']} | {r['wall']:.2f} | {r['cpu']:.2f} | {r['peak_mb']:.0f} | {r['wall'] / zarr_floor:.2f} | "
-            f"{r['wall'] / parquet_floor:.2f} | {faster} |"
+            f"{r['wall'] / (plain_floor if PLAIN in r['name'] else parquet_floor):.2f} | {faster} |"
         )
     if peer.problem():
         lines.append(f"| {peer.NAME} | {peer.problem()} | | | | | |")
@@ -102,7 +105,7 @@ def measure(args: argparse.Namespace, threads: int, data: Path, store: Path, out
     for name in CASES:
         if name == peer.NAME and peer.problem():
             continue
-        if args.only and name not in (*args.only, "decode zarr", "read parquet (pyarrow)"):
+        if args.only and name not in (*args.only, "decode zarr", FLOOR, PLAIN_FLOOR):
             continue
         rows.append(run_case(name, data, store, out, 1 if name in SLOW else args.repeats, threads))
         print(f"{name}, {threads} threads: {rows[-1]['wall']:.3f} s", file=sys.stderr, flush=True)

@@ -202,6 +202,7 @@ NOT_RUN = {
     "uncertainty fit": "takes files of a model's predictions; tests/uncertainty runs the commands",
     "top_level_calib.method": "takes files of a model's predictions; tests/uncertainty runs the commands",
     "benchmarks.": "minutes; benchmarks are measured by hand",
+    "ndr.h5": "needs a simulation by ExoSim; tests/io/exosim calibrates files of its layout",
     "docker": "needs an engine; containers.md says what was tried",
     "docs/notebooks": "the notebooks have a test of their own",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from exosim_files import write_simulation
 from obstore.store import MemoryStore
 
 from v50calib.io import ingest, open_root
@@ -30,13 +31,21 @@ def described(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["challenge folder", "raw Zarr store", "detector.yaml"])
+def simulated(folder: Path) -> Path:
+    """Two files of ExoSim's."""
+    for visit in (0, 1):
+        write_simulation(folder / f"342072318_{visit}", shapes={"FGS1": (32, 32)}, seed=visit)
+    return folder
+
+
+@pytest.fixture(params=["challenge folder", "raw Zarr store", "detector.yaml", "ExoSim output"])
 def root(request: pytest.FixtureRequest, grouped: Path, tmp_path: Path) -> Root:
     kind = request.param
     if kind == "raw Zarr store":
         ingest(grouped, tmp_path / "raw.zarr")
     made: dict[str, Callable[[], Path]] = {
         "challenge folder": lambda: grouped, "raw Zarr store": lambda: tmp_path / "raw.zarr", "detector.yaml": lambda: described(tmp_path),
+        "ExoSim output": lambda: simulated(tmp_path),
     }  # fmt: skip
     opened = open_root(made[kind]())
     assert opened.kind == kind
@@ -59,7 +68,7 @@ def test_an_identity_is_of_one_visit(root: Root) -> None:
     key = root.visits()[0]
     known = root.identity(key)
     assert root.identity(key, root.open(key)) == known
-    assert (STAMP in known) == bool(root.stamp(key)) == (root.kind == "challenge folder")
+    assert (STAMP in known) == bool(root.stamp(key)) == (root.kind in ("challenge folder", "ExoSim output"))
     assert str(root.location) not in str(known)
     assert unchanged(root, key, known)
     assert not unchanged(root, key, {**known, STAMP: "", next(iter(known)): "of other files"})

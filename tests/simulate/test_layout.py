@@ -44,6 +44,27 @@ def test_one_visit_and_two_visits(dataset: Path) -> None:
         assert len(planet["visits"]) == visits
 
 
+def signal_pages(folder: Path) -> set[str]:
+    """Encodings of the pages of numbers in the signal files."""
+    found: set[str] = set()
+    for path in folder.rglob("*_signal_*.parquet"):
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        found |= {group.column(i).encodings for i in (0, group.num_columns - 1)}
+    return {one for encodings in found for one in encodings} - {"RLE"}
+
+
+def test_frames_are_encoded_as_the_challenge_s_are(dataset: Path, tmp_path: Path) -> None:
+    """Integers by dictionary, as Polars writes them (the dictionary itself is a plain page); the numbers are the same."""
+    assert signal_pages(dataset) == {"PLAIN", "RLE_DICTIONARY"}
+    one = simulate_dataset(tmp_path / "one", planets=1, frames_fraction=SHORTEST, seed=5)
+    plain = simulate_dataset(tmp_path / "plain", planets=1, frames_fraction=SHORTEST, seed=5, encoding="plain")
+    assert signal_pages(plain) == {"PLAIN"}
+    for path in sorted(one.rglob("*.parquet")):
+        assert pq.read_table(path).equals(pq.read_table(plain / path.relative_to(one)))
+    with pytest.raises(ConfigError, match="encoding 'polars' does not exist"):
+        simulate_dataset(tmp_path / "none", planets=1, encoding="polars")
+
+
 def test_parquet_files_look_like_the_real_ones(dataset: Path, sample_root: Path) -> None:
     real = sample_root / "train" / "342072318"
     folder = dataset / "train" / str(read_truth(dataset)["planets"][0]["planet_id"])

@@ -75,7 +75,7 @@ def folder_among(words: tuple[str, ...], data: Location | None) -> tuple[Locatio
     >>> folder_among(("calib.flat.enabled=false", "/"), None)
     (PosixPath('/'), ('calib.flat.enabled=false',))
     """
-    folders = [word for word in words if "=" not in word and ("://" in word or Path(word).expanduser().is_dir())]
+    folders = [word for word in words if "=" not in word and _is_data(word)]
     overrides = tuple(word for word in words if word not in folders)
     refuse_words(overrides)
     if not folders:
@@ -84,6 +84,12 @@ def folder_among(words: tuple[str, ...], data: Location | None) -> tuple[Locatio
         given = " and ".join([*([f"--data {data}"] if data is not None else []), *folders])
         raise ConfigError(f"{given} are several datasets, and a run has one: give one of them; the run directory is --out FOLDER")
     return locate(folders[0]), overrides
+
+
+def _is_data(word: str) -> bool:
+    """Whether a word names data: a URL, a folder, or a file of ExoSim's."""
+    path = Path(word).expanduser()
+    return "://" in word or path.is_dir() or (path.suffix.lower() in (".h5", ".hdf5") and path.is_file())
 
 
 def refuse_words(words: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -75,6 +75,10 @@ def _effects_of(options: dict[str, Any], plain: bool) -> dict[str, Any]:
 @click.option("--full-well", type=float, help="Reading at which a pixel is full, e-.  [default: the converter's end, 149 ke-]")
 @click.option("--low-light", default=0.0, show_default=True, help="Share of the visit, at its end, with 10 % less light.")
 @click.option("--plain", is_flag=True, help="All of these effects off, but for those given.")
+@click.option(
+    "--encoding", type=click.Choice(["dictionary", "plain"]), default="dictionary", show_default=True,
+    help="Pages of the signal files: by dictionary as in the challenge's, or plain.",
+)  # fmt: skip
 @click.option("--workers", default=1, show_default=True, help="Number of processes.")
 def simulate(
     out: Path,
@@ -90,6 +94,7 @@ def simulate(
     full_well: float | None,
     low_light: float,
     plain: bool,
+    encoding: Literal["dictionary", "plain"],
     workers: int,
     **effects: Any,
 ) -> None:
@@ -108,7 +113,8 @@ def simulate(
         path = simulate_dataset(
             out, planets=planets, visits=per_planet, frames_fraction=frames_fraction, seed=seed, jitter_px=jitter, drift_px=drift,
             layout="2024" if layout == "2024" else "2025", workers=workers, progress=step, brightness=brightness,
-            spectra=None if spectra is None else str(spectra), full_well_e=full_well, low_light=low_light, **_effects_of(effects, plain),
+            spectra=None if spectra is None else str(spectra), full_well_e=full_well, low_light=low_light, encoding=encoding,
+            **_effects_of(effects, plain),
         )  # fmt: skip
     click.echo(f"wrote {planets} planets to {path}")
 

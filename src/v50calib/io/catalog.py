@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
 from v50calib.errors import DataError
 from v50calib.io.challenge.root import ChallengeRoot
 from v50calib.io.detector_yaml.load import DETECTOR_FILE
 from v50calib.io.detector_yaml.root import DetectorYamlRoot
+from v50calib.io.exosim.files import is_hdf5
+from v50calib.io.exosim.root import ExosimRoot, holds_ndrs
 from v50calib.io.keys import SPLITS, Split, VisitKey
 from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.root import Root, find_visit
@@ -18,7 +21,7 @@ from v50calib.io.storage.objects import ObjectPath
 
 
 def open_root(location: str | os.PathLike[str] | ObjectPath) -> Root:
-    """The root at a local path or URL: a challenge folder, a raw Zarr store or a folder with a detector.yaml.
+    """The root at a local path or URL: a challenge folder, a raw Zarr store, a folder with a detector.yaml, or ExoSim's output.
 
     Raises DataError where it is none of them.
     """
@@ -33,6 +36,12 @@ def _root_of_objects(path: ObjectPath) -> Root:
 
 
 def _root_at(path: Location) -> Root:
+    if isinstance(path, Path) and path.is_file() and is_hdf5(path):
+        if holds_ndrs(path):
+            return ExosimRoot(path)
+        raise DataError(
+            f"{path} holds no NDRs: give the file of ExoSim that CreateNDRs wrote; other HDF5 files are named in a {DETECTOR_FILE}"
+        )
     if not path.is_dir():
         raise DataError(f"no folder {path}: give the dataset's root (it holds train/ or test/) or a raw Zarr store")
     if (path / DETECTOR_FILE).is_file():
@@ -43,10 +52,12 @@ def _root_at(path: Location) -> Root:
         return RawStoreRoot(path)
     if any((path / split).is_dir() for split in SPLITS):
         return ChallengeRoot(path)
+    if isinstance(path, Path) and holds_ndrs(path):
+        return ExosimRoot(path)
     found = sorted(entry.name for entry in path.iterdir())[:8]
     raise DataError(
-        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json nor {DETECTOR_FILE} (found {found}); "
-        "give the folder that holds train/ and test/"
+        f"{path} is not a dataset root: it has neither train/ nor test/ nor zarr.json nor {DETECTOR_FILE} nor NDRs of ExoSim (found "
+        f"{found}); give the folder that holds train/ and test/"
     )
 
 

@@ -9,6 +9,7 @@ from v50calib.errors import ConfigError
 
 Layout = Literal["2025", "2024"]
 Split = Literal["train", "test"]
+Encoding = Literal["dictionary", "plain"]
 
 
 class Effects(TypedDict, total=False):
@@ -85,6 +86,7 @@ class SimConfig:
     low_light          share of the visit, at its end, in which the star gives 10 % less light
     background_gradient   background from one edge of the detector to the other, relative to its mean: half of the
                        range along rows and columns together, direction drawn per visit. 0: constant
+    encoding           pages of the signal files: `dictionary` as in the challenge's, which Polars wrote, or `plain`
 
     >>> SimConfig(depth=0.5)
     Traceback (most recent call last):
@@ -129,6 +131,7 @@ class SimConfig:
     lost_frames: float = 0.0
     low_light: float = 0.0
     background_gradient: float = 0.0
+    encoding: Encoding = "dictionary"
 
     @classmethod
     def realistic(cls, **fields: Any) -> Self:
@@ -167,7 +170,9 @@ class SimConfig:
         self._check_effects()
 
     def _check_effects(self) -> None:
-        """The checks of the fields that `Effects` lists. Raises ConfigError."""
+        """The checks of the fields that `Effects` lists, and of what the files are made of. Raises ConfigError."""
+        if self.encoding not in ("dictionary", "plain"):
+            raise ConfigError(f"encoding '{self.encoding}' does not exist: use 'dictionary' or 'plain'")
         if not 0.0 <= self.gain_drift <= 0.1:
             raise ConfigError(f"gain_drift is {self.gain_drift}: it is the rms of a relative drift, use 0-0.1, e.g. 1e-3")
         if not 0.0 <= self.exposure_jitter_px <= 2.0:

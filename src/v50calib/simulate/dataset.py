@@ -13,7 +13,7 @@ from v50calib.errors import ConfigError, StoreError, refuse_in_a_daemon
 from v50calib.processes import worker_pool
 from v50calib.schema import INSTRUMENTS, InstrumentName
 from v50calib.simulate import files
-from v50calib.simulate.config import Effects, Layout, SimConfig, Split
+from v50calib.simulate.config import Effects, Encoding, Layout, SimConfig, Split
 from v50calib.simulate.planet import perturbed_star
 from v50calib.simulate.spectra import read_spectra
 from v50calib.simulate.truth import planet_truth, write_truth
@@ -44,6 +44,7 @@ class SceneOptions(Effects, total=False):
     impact: float | None
     exact_star: bool
     t0_h: float | None
+    encoding: Encoding
 
 
 def simulate_dataset(
@@ -73,7 +74,7 @@ def simulate_dataset(
     other arguments    see SimConfig; `**REALISTIC` switches the effects on that `v50calib simulate` has on
 
     The folder appears when it is complete: it is built beside `out`, under a name that starts with a dot.
-    The same arguments give the same files. A full-length visit takes about 0.4 GB of disk, 0.7 GB of memory per
+    The same arguments give the same files. A full-length visit takes about 0.25 GB of disk, 0.7 GB of memory per
     worker and half a minute.
 
     Raises ConfigError for values that cannot be simulated, DataError for a damaged file of spectra, StoreError where
@@ -193,5 +194,5 @@ def _write_one(root: Path, config: SimConfig, key: Key) -> dict[str, Any]:
     scene = make_scene(config, index, visit)
     data = simulate_instrument(scene, instrument)
     folder = root / config.split / str(scene.planet.planet_id)
-    files.write_instrument(folder, instrument, visit, data, config.layout)
+    files.write_instrument(folder, instrument, visit, data, config.layout, config.encoding)
     return data.truth

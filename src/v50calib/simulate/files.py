@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from v50calib.schema import STAR_PARAMETERS
 from v50calib.simulate.axes import airs_wavelength, channel_wavelength, time_axis
-from v50calib.simulate.config import Layout
+from v50calib.simulate.config import Encoding, Layout
 from v50calib.simulate.maps import Maps
 from v50calib.simulate.visit import InstrumentVisit
 
@@ -29,13 +29,13 @@ def visit_suffix(visit: int, layout: Layout) -> str:
     return f"_{visit}" if layout == "2025" else ""
 
 
-def write_instrument(folder: Path, instrument: str, visit: int, data: InstrumentVisit, layout: Layout) -> None:
+def write_instrument(folder: Path, instrument: str, visit: int, data: InstrumentVisit, layout: Layout, encoding: Encoding) -> None:
     """Write the signal file and the five calibration files of one instrument and visit into a planet's folder."""
     suffix = visit_suffix(visit, layout)
     frames = data.frames
     # frames are a view of [pixel, time] memory, so each parquet column is a contiguous slice
     columns = frames.transpose(1, 2, 0).reshape(-1, frames.shape[0])
-    _write_columns(folder / f"{instrument}_signal{suffix}.parquet", list(columns))
+    _write_columns(folder / f"{instrument}_signal{suffix}.parquet", list(columns), encoding)
     _write_maps(folder / f"{instrument}_calibration{suffix}", data.maps)
 
 
@@ -109,10 +109,11 @@ def _write_maps(folder: Path, maps: Maps) -> None:
     _write_columns(folder / "linear_corr.parquet", list(np.ascontiguousarray(stacked.T)))
 
 
-def _write_columns(path: Path, columns: Sequence[NDArray[np.generic]]) -> None:
-    """column_0, column_1 ... in one row group, zstd, plain pages (a dictionary gains nothing on noise)."""
+def _write_columns(path: Path, columns: Sequence[NDArray[np.generic]], encoding: Encoding = "plain") -> None:
+    """column_0, column_1 ... in one row group, zstd; maps in plain pages, as a dictionary gains nothing on noise."""
     table = pa.table([pa.array(c) for c in columns], names=[f"column_{n}" for n in range(len(columns))])
-    pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=False, row_group_size=table.num_rows)
+    coded = encoding == "dictionary"
+    pq.write_table(table, path, compression="zstd", compression_level=1, use_dictionary=coded, row_group_size=table.num_rows)
 
 
 def _padded(values: NDArray[np.float64], rows: int) -> pa.Array:

@@ -103,7 +103,7 @@ def test_names_of_the_file_give_the_order_of_axes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [2, 6, 10, 100])
 def test_blocks_decode_every_unit_once(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = open_frames(array_file(tmp_path, save_zarr(tmp_path, CODES)), (NY, NX), None)
-    frames = ArrayFrames(frames.array, frames.shape, N, (4, 4, 4, 4, 4, 2), frames.order)
+    frames = ArrayFrames(frames.array, frames.shape, N, (4, 4, 4, 4, 4, 2), frames.dims)
     reads: list[tuple[int, int]] = []
     plain = ArrayFrames.read
     monkeypatch.setattr(ArrayFrames, "read", lambda self, a, b: (reads.append((a, b)), plain(self, a, b))[1])
@@ -237,7 +237,7 @@ FAULTS = {
     r"channels \['a', 'a'\]: a name comes twice": put(f"{CAM}/channels", [{"name": "a"}, {"name": "a"}]),
     r"an instrument cannot be called \['all'\]": put("instruments/all", {"shape": [1, 1]}),
     r"'gone.npy' in detector.yaml is no file .*require_existing_paths: false": put("visits/0/frames", "gone.npy"),
-    r"'detector.yaml' in detector.yaml is none of .npy, .npz, .zarr, .nc, .csv": put(f"{CAM}/maps/dark", "detector.yaml"),
+    r"'detector.yaml' in detector.yaml is none of .npy, .npz, .zarr, .nc, .h5, .fits, .csv": put(f"{CAM}/maps/dark", "detector.yaml"),
     r"a.npy is one array: leave out '::x'": put("visits/0/frames", "a.npy::x"),
     r"frames of \{'time': 22, 'y': 5, 'x': 7\}, but detector.yaml says shape \[7, 5\] \(y, x\)": put(f"{CAM}/shape", [NX, NY]),
     r"map dark of CAM-1 .* has the shape \(2, 5, 7\), expected \(5, 7\) \(y, x\)": put(f"{CAM}/maps/dark", "maps.npz::linear"),
@@ -247,8 +247,8 @@ FAULTS = {
     r"frames cannot be read piece by piece from .npz": put("visits/0/frames", "maps.npz::dark"),
     r"row.npy has the shape \(7,\); detector.yaml says the axes": put("visits/1/frames", "row.npy"),
     r"odd.npy has 21 frames, expected an even number above 0": put("visits/0/frames", "odd.npy"),
-    r"float.npy holds float64, expected uint8 or uint16: frames are raw ADU codes": put("visits/0/frames", "float.npy"),
-    r"signed.npy holds int16, expected uint8 or uint16": put("visits/0/frames", "signed.npy"),
+    r"float.npy has 0.5, no whole number: frames are raw codes": put("visits/0/frames", "float.npy"),
+    r"signed.npy has codes from -5 to .*, and the chain counts codes of 16 bits": put("visits/0/frames", "signed.npy"),
     r"packed.nc holds packed numbers \(scale_factor, add_offset\)": put("visits/0/frames", "packed.nc"),
     r"text.npy\) has values of type <U1, expected numbers": put(f"{CAM}/maps/flat", "text.npy"),
     r"garbage.npy cannot be read as npy": put("visits/0/frames", "garbage.npy"),
@@ -263,8 +263,8 @@ def files(tmp_path: Path) -> dict[str, Any]:
     description = write_root(tmp_path)
     np.save(tmp_path / "odd.npy", CODES[:21])
     np.save(tmp_path / "row.npy", np.zeros(NX, np.uint16))
-    np.save(tmp_path / "float.npy", CODES.astype(float))
-    np.save(tmp_path / "signed.npy", (CODES >> 1).astype(np.int16))
+    np.save(tmp_path / "float.npy", np.full(CODES.shape, 0.5))
+    np.save(tmp_path / "signed.npy", (CODES >> 1).astype(np.int16) * 0 - 5)
     np.save(tmp_path / "text.npy", np.full((NY, NX), "a"))
     packed = xr.Dataset({"counts": (("time", "y", "x"), CODES * 0.5)})
     packed.to_netcdf(

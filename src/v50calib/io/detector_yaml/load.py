@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from v50calib.array_files import FORMATS, ArrayFile, file_kind, refuse_special
+from v50calib.array_files.series import Series, is_series
 from v50calib.errors import DataError, V50CalibError
 from v50calib.io.detector_yaml.model import Adc, Channel, Description, Detector, Maps, Validation, Visit
 from v50calib.untrusted.boundary import foreign
@@ -63,8 +64,8 @@ def _sentence(item: Any) -> str:
     return f"{where} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}"
 
 
-def array_file(root: Path, text: str) -> ArrayFile:
-    """The array that a path of the file names, relative to `root`: FILE or FILE::NAME (FILE:NAME is read as well).
+def array_file(root: Path, text: str) -> ArrayFile | Series:
+    """The array that a path of the file names, relative to `root`: FILE or FILE::NAME (FILE:NAME is read as well), or a pattern of files.
 
     Raises DataError for a path that is none of a file that can be read.
     """
@@ -73,6 +74,8 @@ def array_file(root: Path, text: str) -> ArrayFile:
     if separator in text and not (root / text).exists():
         file, _, name = text.rpartition(separator)
     path = root / file
+    if is_series(path) and not path.exists():
+        return Series(path, name)
     kind = file_kind(path)
     if kind is None:
         fault = f"is none of {FORMATS}" if path.exists() else "is no file"
@@ -88,10 +91,12 @@ def check_paths(root: Path, description: Description) -> None:
     for text in dict.fromkeys(t for visit in description.visits for t in description.paths_of(visit)):
         try:
             file = array_file(root, text)
+            if isinstance(file, Series):
+                file.files()
         except V50CalibError as error:
             faults[str(error)] = None
             continue
-        if not file.path.exists():
+        if isinstance(file, ArrayFile) and not file.path.exists():
             faults[f"'{text}' in detector.yaml is no file ({file.path})"] = None
     if faults:
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""

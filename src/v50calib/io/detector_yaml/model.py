@@ -15,7 +15,9 @@ from v50calib.errors import DataError
 from v50calib.io.keys import Split, VisitKey, normalise_planet_id
 from v50calib.schema import RAW_VISIT
 
-_Axis = Literal["time", "channel", "y", "x"]
+_Axis = Literal["time", "integration", "group", "channel", "y", "x"]
+#: how the stored reads become pairs: they are some; the last minus the first read of each ramp; single frames minus the bias
+Reads = Literal["pairs", "first_and_last", "single"]
 #: what a raw visit holds besides telemetry
 _TAKEN = {*RAW_VISIT, "wavelength", "channel", "y", "x", "order"}
 _Star = Literal["Rs", "Ms", "Ts", "Mp", "e", "P", "sma", "i"]
@@ -100,6 +102,8 @@ class Detector(Optics):
 
     shape: Annotated[list[int], Field(min_length=2, max_length=2)]
     dims: list[_Axis] | None = None
+    reads: Reads = "pairs"
+    reads_per_ramp: int | None = Field(default=None, ge=2)
     channels: list[Channel] = []
     exposure_s: Annotated[list[Number], Field(min_length=2, max_length=2)] | str | None = None
     cadence_s: Positive | None = None
@@ -112,6 +116,8 @@ class Detector(Optics):
         names = [c.name for c in self.channels]
         if len(set(names)) < len(names):
             raise ValueError(f"channels {names}: a name comes twice")
+        if self.reads_per_ramp is not None and self.reads != "first_and_last":
+            raise ValueError(f"reads_per_ramp {self.reads_per_ramp} goes with reads: first_and_last; reads is {self.reads}")
         return self
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.array_files.series import Series
 from v50calib.errors import DataError
 from v50calib.io.clock import check_clock, times_in
-from v50calib.io.detector_yaml.frames import ArrayFrames, open_frames
+from v50calib.io.detector_yaml.frames import ArrayFrames, Readout, check_bias, open_frames
 from v50calib.io.detector_yaml.load import array_file, check_paths, load_description
 from v50calib.io.detector_yaml.model import MAP_KEYS, Adc, Channel, Description, Detector, Visit
 from v50calib.io.keys import VisitKey
+from v50calib.io.pieces import pair_axis
 from v50calib.io.source import VisitSource, with_visit_hash
 from v50calib.kernels.arrays import Float
 from v50calib.reference import make_reference
@@ -48,6 +50,13 @@ class Part:
         adc = self._own("adc")
         assert isinstance(adc, Adc)
         return adc
+
+    @property
+    def readout(self) -> Readout:
+        """How stored reads become pairs. Raises DataError where single frames have no bias."""
+        single = self.detector.reads == "single"
+        bias = check_bias(-self.adc.offset * self.adc.gain, self.name) if single else 0.0
+        return Readout(self.detector.reads, self.detector.reads_per_ramp, bias)
 
     def wavelength(self) -> Float | float:
         """µm: along x of a spectrum, one number of a band. Raises DataError: shape, not finite, not monotonic."""
@@ -88,7 +97,8 @@ def _find(description: Description, root: Path, key: VisitKey) -> tuple[Part, Vi
 def instrument_of_visit(root: Path, key: VisitKey) -> Instrument:
     """The facts of a visit's instrument. Raises DataError."""
     part, visit = _find(load_description(root), root, key)
-    exposure = _exposure(part, visit, None)
+    # of the first two reads, where they are a pair: no file of frames is opened for that
+    exposure = _exposure(part, visit, None if part.detector.reads == "pairs" else frames_of(part, visit))
     return part.instrument((float(exposure[0]), float(exposure[1])))
 
 
@@ -99,9 +109,12 @@ def open_listed_visit(root: Path, key: VisitKey) -> VisitSource:
     frames = frames_of(part, visit)
     gain, offset = part.adc.gain, part.adc.offset
     maps, absent = _maps(part, description.maps_of(visit), gain)
-    exposure = _exposure(part, visit, frames.n_frames)
-    time_h = _time(part, visit, exposure)
-    telemetry = {n: _series(part, t, f"telemetry.{n}", frames.n_frames) for n, t in visit.telemetry.items()}
+    if frames.per_ramp == 1:
+        # the variance of a pair is that of two reads, and the bias has no noise
+        maps["read"] = maps["read"] / np.sqrt(2.0)
+    exposure = _exposure(part, visit, frames)
+    time_h = _time(part, visit, exposure, frames)
+    telemetry = {n: _series(part, t, f"telemetry.{n}", frames) for n, t in visit.telemetry.items()}
     wavelength = part.wavelength()
     attrs: dict[str, Any] = {
         "planet_id": key.planet_id,
@@ -124,7 +137,7 @@ def open_listed_visit(root: Path, key: VisitKey) -> VisitSource:
 def frames_of(part: Part, visit: Visit) -> ArrayFrames:
     """The visit's frames, checked by their header."""
     dims = tuple(part.detector.dims) if part.detector.dims is not None else None
-    return open_frames(array_file(part.root, visit.frames), part.shape, dims, part.channel_index)
+    return open_frames(array_file(part.root, visit.frames), part.shape, dims, part.channel_index, part.readout)
 
 
 def check_root(root: Path) -> list[VisitKey]:
@@ -153,7 +166,8 @@ def _check_shapes(root: Path, part: Part, visit: Visit, maps: dict[str, Any], se
 def _is_there(root: Path, text: str) -> bool:
     """False for a path that does not exist: with require_existing_paths: false its visit fails when it is opened."""
     try:
-        return array_file(root, text).path.exists()
+        file = array_file(root, text)
+        return bool(file.files()) if isinstance(file, Series) else file.path.exists()
     except DataError:
         return False
 
@@ -214,49 +228,73 @@ def _map(part: Part, name: str, text: str) -> NDArray[Any]:
     return values
 
 
-def _series(part: Part, text: str, what: str, n: int | None) -> Float:
+def _series(part: Part, text: str, what: str, frames: ArrayFrames) -> Float:
     file = array_file(part.root, text)
     shape = file.header().shape
-    if len(shape) != 1 or (n is not None and shape[0] != n):
-        wanted = f"({n},)" if n is not None else "one dimension"
-        raise DataError(f"{part.name}: {what} ({text}) has the shape {shape}, expected {wanted}: one value a frame")
-    return np.asarray(file.values(), np.float64)
+    if len(shape) != 1 or shape[0] not in _lengths(frames):
+        raise DataError(f"{part.name}: {what} ({text}) has the shape {shape}, expected {_wanted(frames)}: one value a frame")
+    values = np.asarray(file.values(), np.float64)
+    return np.repeat(values, 2) if len(values) == frames.n_ramps else _of_frames(values, frames)
 
 
-def _times(part: Part, text: str, what: str, n: int | None, assumed: str, wanted: str) -> Float:
-    """Times in the unit `wanted`, one a frame, in the units that the file names, else in `assumed`."""
+def _lengths(frames: ArrayFrames) -> tuple[int, ...]:
+    """Lengths that an axis of a visit may have: one value a frame; of ramps and single frames one a stored read, or one a ramp."""
+    if frames.per_ramp == 2:
+        return (frames.n_frames,)
+    return frames.n_frames, frames.n_ramps * frames.per_ramp, frames.n_ramps
+
+
+def _wanted(frames: ArrayFrames | None) -> str:
+    return " or ".join(f"({n},)" for n in dict.fromkeys(_lengths(frames))) if frames is not None else "one dimension"
+
+
+def _of_frames(values: Float, frames: ArrayFrames) -> Float:
+    """An axis with one value a stored read or a frame, as one with one value a frame."""
+    return values if len(values) == frames.n_frames else pair_axis(values, frames.per_ramp)
+
+
+def _times(part: Part, text: str, what: str, frames: ArrayFrames | None, assumed: str, wanted: str) -> Float:
+    """Times in the unit `wanted`, one a frame, read or ramp, in the units that the file names, else in `assumed`."""
     file = array_file(part.root, text)
     values, units = file.values(), file.header().units
     if values.dtype.kind in "mM":
         units = None
     times = times_in(wanted, values, units, assumed, f"{part.name}: {what} ({text})")
-    if times.ndim != 1 or (n is not None and len(times) != n):
-        wanted = f"({n},)" if n is not None else "one dimension"
-        raise DataError(f"{part.name}: {what} ({text}) has the shape {times.shape}, expected {wanted}: one value a frame")
+    if times.ndim != 1 or (frames is not None and len(times) not in _lengths(frames)):
+        raise DataError(f"{part.name}: {what} ({text}) has the shape {times.shape}, expected {_wanted(frames)}: one value a frame")
     return times
 
 
-def _exposure(part: Part, visit: Visit, n: int | None) -> Float:
-    """Time since reset [s] of each of the `n` reads; of the first two where n is None."""
+def _exposure(part: Part, visit: Visit, frames: ArrayFrames | None) -> Float:
+    """Time since reset [s] of each of the frames; of the first two where `frames` is None. Of a single frame: 0 and its exposure time."""
     given = visit.exposure_s if visit.exposure_s is not None else part.detector.exposure_s
     if isinstance(given, str):
-        values = _times(part, given, "exposure_s", n, "s", "s")
-        if len(values) < 2 or not np.isfinite(values).all():
+        values = _times(part, given, "exposure_s", frames, "s", "s")
+        if len(values) < (2 if frames is None or frames.per_ramp > 1 else 1) or not np.isfinite(values).all():
             raise DataError(f"{part.name}: exposure_s ({given}) has values that are not finite, or fewer than 2")
-        return values
+        if frames is None:
+            return values
+        if len(values) == frames.n_ramps:
+            if frames.per_ramp > 1:
+                raise DataError(f"{part.name}: exposure_s ({given}) has one value a ramp: give the times of its first and last read")
+            return np.stack([np.zeros(len(values)), values], axis=1).ravel()
+        return _of_frames(values, frames)
     assert given is not None
-    return np.tile(np.asarray(given, np.float64), 1 if n is None else n // 2)
+    return np.tile(np.asarray(given, np.float64), 1 if frames is None else frames.n_ramps)
 
 
-def _time(part: Part, visit: Visit, exposure: Float) -> Float:
-    """Time stamps [h]; from the cadence where the visit has none: ramp i starts at i·cadence_s."""
+def _time(part: Part, visit: Visit, exposure: Float, frames: ArrayFrames) -> Float:
+    """Time stamps [h]; from the cadence where the visit has none: ramp i starts at i·cadence_s. One stamp a ramp is its reset."""
     if visit.time_h is not None:
-        stamps = _times(part, visit.time_h, "time_h", len(exposure), "h", "h")
+        stamps = _times(part, visit.time_h, "time_h", frames, "h", "h")
     elif visit.time_s is not None:
-        stamps = _times(part, visit.time_s, "time_s", len(exposure), "s", "h")
+        stamps = _times(part, visit.time_s, "time_s", frames, "s", "h")
     else:
         assert part.detector.cadence_s is not None
         stamps = (np.repeat(np.arange(len(exposure) // 2), 2) * part.detector.cadence_s + exposure) / 3600.0
+    if len(stamps) == frames.n_ramps:
+        stamps = np.repeat(stamps, 2) + exposure / 3600.0
+    stamps = _of_frames(stamps, frames)
     if not (np.isfinite(stamps).all() and (np.diff(stamps) > 0).all()):
         raise DataError(
             f"{part.name}: the time stamps do not rise from frame to frame: sort the frames in time, or check cadence_s and exposure_s"

@@ -1,7 +1,7 @@
-"""Arrays in a user's own files, by path: NumPy, Zarr, NetCDF and CSV. Maps and tables are read whole and checked.
+"""Arrays in a user's own files, by path: NumPy, Zarr, NetCDF, HDF5, FITS and CSV. Maps and tables are read whole and checked.
 
-`FILE::NAME` names an array inside an .npz, a Zarr group or a NetCDF file that holds several. Zarr and xarray are imported where a
-file is one.
+`FILE::NAME` names an array inside an .npz, a Zarr group, a NetCDF, HDF5 or FITS file that holds several. The libraries that read
+them are imported where a file is one.
 """
 
 from __future__ import annotations
@@ -13,45 +13,33 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from v50calib.array_files.fits import opened_fits
+from v50calib.array_files.hdf5 import opened_hdf5
+from v50calib.array_files.header import Header, Sliceable, named
 from v50calib.errors import ConfigError, DataError
 from v50calib.untrusted.boundary import foreign
 from v50calib.untrusted.chunks import CHUNK_VALUES, declared_size
 from v50calib.untrusted.hdf5 import refuse_bombs, silence_h5netcdf
 from v50calib.untrusted.npz import npy_header, npz_headers, read_npz
 
-FileKind = Literal["npy", "npz", "zarr", "netcdf", "csv"]
+FileKind = Literal["npy", "npz", "zarr", "netcdf", "hdf5", "fits", "csv"]
 _SUFFIXES: dict[str, FileKind] = {
     ".npy": "npy", ".npz": "npz", ".zarr": "zarr", ".nc": "netcdf", ".nc4": "netcdf", ".cdf": "netcdf", ".csv": "csv",
+    ".h5": "hdf5", ".hdf5": "hdf5", ".he5": "hdf5", ".fits": "fits", ".fit": "fits", ".fts": "fits",
 }  # fmt: skip
 #: what can be read, for messages
-FORMATS = ".npy, .npz, .zarr, .nc, .csv"
+FORMATS = ".npy, .npz, .zarr, .nc, .h5, .fits, .csv"
 #: a folder with one of these files is a Zarr array or group, whatever its name
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 #: attributes by which a NetCDF variable says that its numbers are packed
 _PACKED = ("scale_factor", "add_offset")
 #: values of an array that is read whole and whose shape is not known beforehand: 512 MB of float64
 MOST_VALUES = 2**26
-
-
-@dataclass(frozen=True)
-class Header:
-    """What an array is, known without reading its values; `dims` where the file names them, `chunks` and `units` where it has some."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    dims: tuple[str, ...] | None = None
-    chunks: tuple[int, ...] | None = None
-    packed: bool = False
-    units: str | None = None
-
-
-class _Sliceable(Protocol):
-    def __getitem__(self, index: tuple[slice | int, ...], /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -108,10 +96,10 @@ class ArrayFile:
         return str(self.path), self.name or "", status.st_mtime_ns, status.st_size
 
     @contextlib.contextmanager
-    def _open(self, *, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+    def _open(self, *, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
         if not self.path.exists():
             raise DataError(f"no file {self.path}: correct the path")
-        opened = {"npy": _npy, "npz": _npz, "zarr": _zarr, "netcdf": _netcdf, "csv": _csv}[self.kind]
+        opened = _OPENERS[self.kind]
         with foreign(self, f"cannot be read as {self.kind}", "write the file again"), opened(self, decoded) as pair:
             yield pair
 
@@ -243,7 +231,7 @@ def _broadcasts(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 @contextlib.contextmanager
-def _npy(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+def _npy(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
     _refuse_name(file)
     header = npy_header(file.path)
     # mapped: nothing is read yet
@@ -252,7 +240,7 @@ def _npy(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
 
 
 @contextlib.contextmanager
-def _npz(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+def _npz(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
     headers = npz_headers(file.path)
     name = _named(file, list(headers))
     yield _Member(file.path, name), Header(headers[name].shape, headers[name].dtype)
@@ -270,7 +258,7 @@ class _Member:
 
 
 @contextlib.contextmanager
-def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+def _zarr(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
     import zarr
 
     node = zarr.open(file.path, mode="r")
@@ -323,7 +311,7 @@ def _refuse_chunk_bombs(node: Any) -> None:
 
 
 @contextlib.contextmanager
-def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+def _netcdf(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
     import xarray as xr
 
     silence_h5netcdf()
@@ -354,7 +342,7 @@ class _Values:
 
 
 @contextlib.contextmanager
-def _csv(file: ArrayFile, decoded: bool) -> Iterator[tuple[_Sliceable, Header]]:
+def _csv(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
     """Numbers separated by commas; a first line of column names is skipped; one column gives a 1-D array."""
     _refuse_name(file)
     lines = [line for line in file.path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -374,12 +362,22 @@ def _refuse_name(file: ArrayFile) -> None:
         raise DataError(f"{file.path} is one array: leave out '::{file.name}'")
 
 
+@contextlib.contextmanager
+def _hdf5(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
+    with opened_hdf5(file.path, file.name) as pair:
+        yield pair
+
+
+@contextlib.contextmanager
+def _fits(file: ArrayFile, decoded: bool) -> Iterator[tuple[Sliceable, Header]]:
+    with opened_fits(file.path, file.name) as pair:
+        yield pair
+
+
 def _named(file: ArrayFile, names: list[str]) -> str:
-    """The array asked for, or the only one there is. Raises DataError naming what there is."""
-    if file.name is None and len(names) == 1:
-        return names[0]
-    if file.name is None:
-        raise DataError(f"{file.path} holds {len(names)} arrays ({', '.join(names)}): name one as {file.path.name}::NAME")
-    if file.name not in names:
-        raise DataError(f"{file.path} has no array '{file.name}', only {', '.join(names)}")
-    return file.name
+    return named(file.path, file.name, names)
+
+
+_OPENERS: dict[FileKind, Callable[[ArrayFile, bool], contextlib.AbstractContextManager[tuple[Sliceable, Header]]]] = {
+    "npy": _npy, "npz": _npz, "zarr": _zarr, "netcdf": _netcdf, "hdf5": _hdf5, "fits": _fits, "csv": _csv,
+}  # fmt: skip
