@@ -305,6 +305,8 @@ def _print_verification(found: Verification, run_dir: Location) -> None:
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:
     """Print the rows of `qc.summary.row` as a table."""
+    from v50calib.runs.summary import said_depth
+
     with_truth = any("truth_ppm" in r for r in rows)
     table = Table(title="transit depth (white light), ppm")
     for name in ("planet", "visit", "instrument"):
@@ -314,7 +316,7 @@ def _print_summary(rows: list[dict[str, Any]]) -> None:
     for r in rows:
         found = math.isfinite(r["depth_ppm"])
         cells = [str(r["planet_id"]), str(r["visit"]), r["instrument"]]
-        cells.append(f"{r['depth_ppm']:.0f} ± {r['sigma_ppm']:.0f}" if found else "no transit found")
+        cells.append(said_depth(r["depth_ppm"], r["sigma_ppm"]))
         if with_truth:
             cells += [f"{r['truth_ppm']:.0f}" if "truth_ppm" in r else "", f"{r['pull']:+.2f}" if found and "pull" in r else ""]
         table.add_row(*cells, f"{r['noise_over_limit']:.3f}", f"{r['seconds']:.1f}")

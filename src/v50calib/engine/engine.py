@@ -188,7 +188,7 @@ class Engine:
         )  # fmt: skip
         attrs = dict(attrs)
         if series is not None and series.ephemeris is not None:
-            attrs |= {f"ephemeris_{k}": v for k, v in vars(series.ephemeris).items()}
+            attrs |= series.ephemeris.attrs
         if series is not None and series.fitted is not None:
             attrs |= {"fit_width_h": series.fitted.width, "fit_additive": series.fitted.additive}
             if series.fitted.depth_var is not None:

@@ -6,12 +6,30 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from v50calib.kernels.transit import UNKNOWN_PERIOD_H, Model, Shape, radius_ratio
-from v50calib.plot.style import BLACK, BLUE, GREEN, ORANGE, VERMILION, axes, block_mean, blocks, need, title
+from v50calib.kernels.covariance import weighted_depth
+from v50calib.kernels.transit import Model
+from v50calib.plot.fitted import channel_groups, fitted, white_shape
+from v50calib.plot.style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    POINTS,
+    TIME,
+    VERMILION,
+    axes,
+    block_mean,
+    blocks,
+    error_bars,
+    need,
+    panel_below,
+    title,
+)
 from v50calib.qc.metrics import white_light as white_series
 
 #: degree in time that the transit fits have at most, and samples from which a curve carries it
 BASELINE_DEGREE, FEWEST_BLOCKS = 4, 50
+#: bins that a spectrum is drawn in besides its channels
+SPECTRUM_BINS = 24
 
 
 def transit_model(ds: xr.Dataset, time_h: np.ndarray) -> np.ndarray | None:
@@ -22,12 +40,8 @@ def transit_model(ds: xr.Dataset, time_h: np.ndarray) -> np.ndarray | None:
     >>> transit_model(ds, np.array([0.0, 0.01, 3.74, 3.75])).round(6)
     array([1.  , 1.  , 0.99, 0.99])
     """
-    names = ("t0_h", "period_h", "a", "b", "depth", "u1", "u2")
-    t0, period, a, b, depth, u1, u2 = (float(ds.attrs.get(f"ephemeris_{name}", np.nan)) for name in names)
-    if ds.attrs.get("ephemeris_source", "none") == "none" or not np.isfinite([t0, a, b, depth, u1, u2]).all():
-        return None
-    shape = Shape(t0, period if np.isfinite(period) else UNKNOWN_PERIOD_H, a, b, radius_ratio(depth), u1, u2)
-    return Model(time_h, float(np.median(np.diff(time_h))))(shape)
+    shape = white_shape(ds)
+    return Model(time_h, float(np.median(np.diff(time_h))))(shape) if shape is not None and time_h.size > 1 else None
 
 
 def slow_course(time_h: np.ndarray, ratio: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -49,10 +63,11 @@ def slow_course(time_h: np.ndarray, ratio: np.ndarray, error: np.ndarray) -> np.
 
 
 def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = True) -> Axes:
-    """White light curve with the fitted transit and, below it on the same scale, the residuals; means of short blocks.
+    """White light curve with the fitted transit and, in a panel below, the residuals in ppm.
 
-    x: h since the start of the visit; y: flux over its out-of-transit model, residuals in ppm on the right. The fitted transit is drawn
-    times a polynomial of degree 4 in time, as terms up to that degree were fitted with it.
+    x: h since the start of the visit; y: relative flux, 1 out of transit. Points are the bins that the transit was fitted to, without
+    the baseline that was fitted with it. Of a product that does not have these they are means of short blocks over the out-of-transit
+    model, and the transit is drawn times a polynomial of degree 4 in time.
 
     >>> dims, flux = ("pair", "wavelength"), np.full((100, 1), 400.0)
     >>> ds = xr.Dataset({"photometry": (dims, flux), "trace_norm": (dims, flux / 400), "photometry_var": (dims, flux)})
@@ -61,25 +76,38 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
     ('time since the start of the visit (h)', 'relative flux')
     """
     need(ds, "photometry", "trace_norm", "photometry_var", "time")
-    ax = axes(ax)
+    ax = axes(ax, (6.4, 4.4))
+    t, flux, error, model, said = _white_curve(ds)
+    error_bars(ax, t, flux, error, color=BLUE, label=said)
+    if model is not None:
+        ax.plot(t, model, color=VERMILION, lw=1.4, label="fitted transit", zorder=3)
+    ax.set(xlabel=TIME, ylabel="relative flux", title=title(ds, "white light"))
+    ax.legend(fontsize="small", loc="lower left")
+    if residuals:
+        below = panel_below(ax)
+        left = 1e6 * (flux - (model if model is not None else np.nanmedian(flux)))
+        error_bars(below, t, left, 1e6 * error, color=BLUE)
+        below.axhline(0.0, color=VERMILION if model is not None else BLACK, lw=1.0, zorder=3)
+        below.set(xlabel=TIME, ylabel="residual (ppm)" if model is not None else "about the median (ppm)")
+    return ax
+
+
+def _white_curve(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, str]:
+    """Times, flux, errors and transit (n,) of the white light curve, and what a point is in words."""
+    fit = fitted(ds)
+    if fit is not None and np.isfinite(fit.mean()[0]).any():
+        flux, error, model = fit.mean()
+        minutes = 60.0 * float(np.median(np.diff(fit.time))) if fit.time.size > 1 else 0.0
+        return fit.time, flux, error, model, f"white light, means of {minutes:.2g} min"
     flux, var = white_series(ds)
     time = np.asarray(ds["time"], np.float64)
-    index = blocks(len(time))
-    t, f = block_mean(time, index), block_mean(flux, index)
+    index = blocks(len(time), POINTS // 2)
+    t, flux = block_mean(time, index), block_mean(flux, index)
     error = np.sqrt(block_mean(var, index) / np.bincount(index))
-    ax.errorbar(t, f, error, fmt=".", ms=2.5, lw=0.6, color=BLUE, label=f"mean of {np.bincount(index)[0]} pairs")
     model = transit_model(ds, t)
     if model is not None:
-        model = model * slow_course(t, f / model, error)
-        ax.plot(t, model, color=VERMILION, lw=1.2, label="transit fitted")
-    if residuals:
-        rest = f - (model if model is not None else np.nanmedian(f))
-        level = float(np.nanmin(f)) - 6 * float(np.nanstd(rest)) - 3 * float(np.nanmax(error))
-        ax.errorbar(t, level + rest, error, fmt=".", ms=2.5, lw=0.6, color=GREEN, label="residuals (shifted)")
-        ax.axhline(level, color=BLACK, lw=0.6)
-    ax.set(xlabel="time since the start of the visit (h)", ylabel="relative flux", title=title(ds, "white light"))
-    ax.legend(fontsize="x-small", loc="center left")
-    return ax
+        model = model * slow_course(t, flux / model, error)
+    return t, flux, error, model, f"white light, means of {np.bincount(index)[0]} pairs"
 
 
 def light_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -102,12 +130,14 @@ def light_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         values.T, origin="lower", aspect="auto", extent=box, cmap="cividis", vmin=low, vmax=high, interpolation="nearest"
     )  # fmt: skip
     ax.figure.colorbar(image, ax=ax, label="relative flux")
-    ax.set(xlabel="time since the start of the visit (h)", ylabel="wavelength (µm)", title=title(ds, "light curves"))
+    ax.set(xlabel=TIME, ylabel="wavelength (µm)", title=title(ds, "light curves"))
     return ax
 
 
 def spectrum(ds: xr.Dataset, ax: Axes | None = None, *, truth: np.ndarray | None = None) -> Axes:
-    """Transit depth of each channel with its standard error, in ppm, and the true depths (wavelength,) where known.
+    """Transit depth of each channel and of bins of neighbouring channels with standard errors, ppm; true depths (wavelength,) where known.
+
+    The range of y is that of the middle 95 % of the channels' depths: a few channels without light do not set it.
 
     >>> ds = xr.Dataset({name: ("wavelength", [value] * 3) for name, value in {"transit_depth": 0.01, "transit_depth_sigma": 1e-4}.items()})
     >>> spectrum(ds.assign_coords(wavelength=[2.0, 2.5, 3.0])).lines[0].get_ydata()  # ppm
@@ -117,12 +147,40 @@ def spectrum(ds: xr.Dataset, ax: Axes | None = None, *, truth: np.ndarray | None
     ax = axes(ax)
     wavelength = np.asarray(ds["wavelength"], np.float64)
     depth, sigma = (1e6 * np.asarray(ds[name], np.float64) for name in ("transit_depth", "transit_depth_sigma"))
-    ax.errorbar(wavelength, depth, sigma, fmt=".", ms=3, lw=0.6, color=BLUE, label="recovered")
+    many = wavelength.size >= 2 * SPECTRUM_BINS
+    ax.errorbar(wavelength, depth, sigma, fmt=".", ms=3, lw=0.5, color="0.65" if many else BLUE, label="one channel" if many else "depth")
+    if many:
+        ax.errorbar(*_binned(ds), fmt="o", ms=4, lw=1.2, color=BLUE, label="mean of neighbouring channels", zorder=4)
+        _range_of_middle(ax, depth if truth is None else np.concatenate([depth, 1e6 * np.asarray(truth)]))
     if truth is not None:
-        ax.plot(wavelength, 1e6 * np.asarray(truth), color=VERMILION, lw=1, marker="_" if wavelength.size == 1 else None, label="true")
+        marker = "_" if wavelength.size == 1 else None
+        ax.plot(wavelength, 1e6 * np.asarray(truth), color=VERMILION, lw=1.4, marker=marker, label="truth", zorder=3)
     ax.set(xlabel="wavelength (µm)", ylabel="transit depth (ppm)", title=title(ds, "spectrum"))
     ax.legend(fontsize="small")
     return ax
+
+
+def _binned(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Wavelength, depth and its error in ppm of SPECTRUM_BINS groups of channels, weighted with the inverse of their variance."""
+    wavelength, depth, sigma = (np.asarray(ds[n], np.float64) for n in ("wavelength", "transit_depth", "transit_depth_sigma"))
+    shared = np.asarray(ds["transit_depth_shared"], np.float64) if "transit_depth_shared" in ds else np.zeros((depth.size, 1))
+    shared = np.nan_to_num(shared)
+    rows = []
+    for group in channel_groups(wavelength, SPECTRUM_BINS):
+        with np.errstate(divide="ignore"):
+            mean, error = weighted_depth(depth[group], sigma[group], shared[group], 1.0 / np.square(sigma[group]))
+        rows.append((float(np.mean(wavelength[group])), 1e6 * mean, 1e6 * error))
+    x, y, error_y = np.array(rows).T
+    return x, y, error_y
+
+
+def _range_of_middle(ax: Axes, values: np.ndarray) -> None:
+    """Limits of y: the middle 95 % of the finite values, and a fifth more on either side."""
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        low, high = np.percentile(finite, [2.5, 97.5])
+        pad = 0.2 * (high - low) or 1.0
+        ax.set_ylim(low - pad, high + pad)
 
 
 def drift(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -145,7 +203,7 @@ def drift(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         spread = np.sqrt(np.maximum(block_mean(values**2, index) - mean**2, 0.0))
         ax.fill_between(t, mean - spread, mean + spread, color=colour, alpha=0.25, lw=0)
         ax.plot(t, mean, color=colour, lw=1, label=f"{name}: mean and scatter of {np.bincount(index)[0]} pairs")
-    ax.set(xlabel="time since the start of the visit (h)", ylabel="position (px)", title=title(ds, "pointing"))
+    ax.set(xlabel=TIME, ylabel="position (px)", title=title(ds, "pointing"))
     ax.legend(fontsize="small")
     return ax
 

@@ -15,6 +15,8 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )  # fmt: skip
 #: points drawn of a curve, at most, so that a page with a hundred visits stays small
 POINTS = 400
+#: label of the axis of time
+TIME = "time since the start of the visit (h)"
 
 
 def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 3.6)) -> Axes:
@@ -24,6 +26,41 @@ def axes(ax: Axes | None, size: tuple[float, float] = (6.4, 3.6)) -> Axes:
     array([6.4, 3.6])
     """
     return ax if ax is not None else Figure(figsize=size, layout="constrained").subplots()
+
+
+def panel_below(ax: Axes, share: float = 0.3) -> Axes:
+    """A panel under an Axes, of `share` of its height and with its x axis: the label and the numbers of x go there.
+
+    >>> ax = axes(None)
+    >>> below = panel_below(ax)
+    >>> below.get_position().y1 < ax.get_position().y0, below.get_shared_x_axes().joined(ax, below)
+    (True, True)
+    """
+    figure, spec = ax.figure, ax.get_subplotspec()
+    if spec is not None:
+        upper, lower = spec.subgridspec(2, 1, height_ratios=[1 - share, share], hspace=0.06)
+        ax.set_subplotspec(upper)
+        below: Axes = figure.add_subplot(lower, sharex=ax)
+    else:
+        box = ax.get_position()
+        ax.set_position((box.x0, box.y0 + share * box.height, box.width, (1 - share) * box.height))
+        below = figure.add_axes((box.x0, box.y0, box.width, (share - 0.02) * box.height), sharex=ax)
+    ax.tick_params(labelbottom=False)
+    ax.xaxis.label.set_visible(False)
+    return below
+
+
+def error_bars(ax: Axes, x: np.ndarray, y: np.ndarray, error: np.ndarray, *, color: str, label: str | None = None) -> None:
+    """Points with error bars as two lines: an errorbar of matplotlib draws each bar as a path of its own, and a page holds thousands.
+
+    >>> ax = axes(None)
+    >>> error_bars(ax, np.arange(2.0), np.ones(2), 0.1 * np.ones(2), color=BLUE)
+    >>> ax.lines[0].get_ydata(), ax.lines[1].get_ydata()
+    (array([1., 1.]), array([0.9, 1.1, nan, 0.9, 1.1, nan]))
+    """
+    ax.plot(x, y, ".", ms=3, color=color, label=label, zorder=2)
+    bars = np.stack([y - error, y + error, np.full(y.shape, np.nan)], axis=1).ravel()
+    ax.plot(np.repeat(x, 3), bars, lw=0.6, color=color, alpha=0.6, zorder=1.5)
 
 
 def need(ds: xr.Dataset, *names: str) -> None:

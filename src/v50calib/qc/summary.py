@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -56,6 +57,38 @@ def load_truth(root: Folder) -> dict[tuple[str, int, str], float]:
         for visit in planet["visits"]
         for instrument, part in visit["instruments"].items()
     }
+
+
+#: a depth of fewer standard errors is no measurement of a transit
+MEASURED = 3.0
+#: an upper limit above this (ppm) says nothing about a planet
+HIGHEST_LIMIT = 100_000.0
+
+
+def is_measured(depth: float, sigma: float) -> bool:
+    """Whether a depth stands out of its standard error: at least MEASURED of them above 0. Any one unit.
+
+    >>> is_measured(12000.0, 80.0), is_measured(359417.0, 1252000.0), is_measured(math.nan, math.nan)
+    (True, False, False)
+    """
+    return math.isfinite(depth) and math.isfinite(sigma) and depth >= MEASURED * sigma
+
+
+def said_depth(depth: float, sigma: float, unit: str = "") -> str:
+    """A white depth [ppm] in words: with its error where a transit was measured, else an upper limit of MEASURED errors where it says
+    something.
+
+    >>> said_depth(12000.4, 80.2), said_depth(20.0, 40.0, " ppm")
+    ('12000 ± 80', 'no transit measured (below 140 ppm)')
+    >>> said_depth(359417.0, 1252000.0), said_depth(math.nan, math.nan)
+    ('no transit measured', 'no transit found')
+    """
+    if not math.isfinite(depth):
+        return "no transit found"
+    if is_measured(depth, sigma):
+        return f"{depth:.0f} ± {sigma:.0f}{unit}"
+    limit = max(depth, 0.0) + MEASURED * sigma
+    return f"no transit measured (below {limit:.0f}{unit})" if limit < HIGHEST_LIMIT else "no transit measured"
 
 
 def row(ds: xr.Dataset, seconds: float, truth: float | None) -> dict[str, Any]:

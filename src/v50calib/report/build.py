@@ -21,6 +21,7 @@ from v50calib.report.figures import Image, draw_visit
 from v50calib.report.planets import planet_rows
 from v50calib.report.profile import SHOWN as DIFFERENCES
 from v50calib.report.profile import name_of
+from v50calib.report.run_figures import draw_run
 from v50calib.report.table import columns, row
 from v50calib.report.visits import Visit, collect, facts
 from v50calib.runs.directory import MARK, read_mark
@@ -144,6 +145,7 @@ def _render(run_dir: Location, known: dict[str, Any], visits: list[Visit], secti
         rules=RULES, cap=CAP, no_transit=NO_TRANSIT,
         columns=heads,
         rows=[row(i + 1, visit, anchors.get(visit.label), with_truth) for i, visit in enumerate(visits)],
+        run_images=draw_run(visits),
         sections=sections,
         whole=sum(v.product is not None for v in visits),
     )  # fmt: skip

@@ -1,13 +1,15 @@
-"""The figures of a visit for the page: drawn by `v50calib.plot`, embedded as WebP, each with a caption of its own numbers."""
+"""The figures of a visit for the page: drawn by `v50calib.plot`, embedded as SVG, each with a caption of its own numbers."""
 
 from __future__ import annotations
 
-import base64
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -15,19 +17,23 @@ from matplotlib.figure import Figure
 
 from v50calib import dq, plot
 from v50calib.errors import DataError
-from v50calib.qc.summary import true_depths
+from v50calib.qc.summary import said_depth, true_depths
 
-#: inches and dots per inch: sharp on a dense screen, text still legible when scaled to a phone's width
-SIZE, WIDE, DPI = (5.4, 3.3), (5.4, 2.6), 150
+#: inches, and dots per inch of the pictures within a drawing; a drawing itself is as sharp as one looks at it
+SIZE, TALL, WIDE, SQUARE, DPI = (6.4, 4.0), (6.4, 5.4), (6.4, 2.9), (6.4, 6.0), 110
 #: margins in inches: left, right, top, bottom. A computed layout takes as long as the drawing itself
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.85, 0.15, 0.12, 0.55
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.15, 0.12, 0.55
 #: a colour bar takes its width from the axes, and its labels need this much more on the right
 _BAR = 0.55
+#: what an SVG may hold unquoted in a data URI that stands between double quotes
+_PLAIN = " !$&'()*+,-./:;=?@[]^_`{|}~"
+#: text stays text: it takes a tenth of the outlines of its letters and can be searched for; the same drawing has the same bytes
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "v50calib", "path.simplify": True}
 
 
 @dataclass(frozen=True)
 class Image:
-    """A figure on the page; uri: a data URI."""
+    """A figure on the page; uri: a data URI; width, height: px at which its letters have the size of the page's."""
 
     name: str
     caption: str
@@ -38,11 +44,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Drawing:
+    """spectral: of several channels alone. right: inches on the right beyond the usual margin. fitted: names on the axes are long, and
+    margins are computed."""
+
     title: str
     draw: Callable[[xr.Dataset, Axes], Any]
     caption: Callable[[xr.Dataset], str]
     size: tuple[float, float] = SIZE
-    #: names on the axes are long: margins are computed
+    spectral: bool = False
+    right: float = 0.0
     fitted: bool = False
 
 
@@ -53,53 +63,98 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
     """
     images: list[Image] = []
     missing: dict[str, list[str]] = {}
+    channels = ds.sizes.get("wavelength", 1)
     for drawing in _drawings(true_depths(ds, truth)):
-        figure = Figure(figsize=drawing.size, layout="constrained" if drawing.fitted else None)
-        ax = figure.subplots()
+        if drawing.spectral and channels < 2:
+            continue
         try:
-            drawing.draw(ds, ax)
-            # the page's headings say whose figure it is
-            ax.set_title("")
-            if not drawing.fitted:
-                _set_margins(figure)
-            images.append(_image(figure, drawing.title, drawing.caption(ds)))
+            images.append(drawn(drawing.title, lambda ax, d=drawing: d.draw(ds, ax), drawing.caption(ds), drawing.size,
+                                right=drawing.right, fitted=drawing.fitted))  # fmt: skip
         except (DataError, ValueError) as exc:
             # numbers that the profile left out, or none that is finite: the page says so instead of the figure
             missing.setdefault(str(exc), []).append(drawing.title)
     return images, missing
 
 
-def _set_margins(figure: Figure) -> None:
+def drawn(
+    name: str, draw: Callable[[Axes], Any], caption: str, size: tuple[float, float] = SIZE, *, right: float = 0.0, fitted: bool = False
+) -> Image:  # fmt: skip
+    """What `draw` draws on an Axes, as an image of the page. right, fitted: as of `Drawing`."""
+    figure = Figure(figsize=size, layout="constrained" if fitted else None)
+    ax = figure.subplots()
+    if not fitted:
+        _set_margins(figure, right)
+    draw(ax)
+    # the page's headings say whose figure it is
+    ax.set_title("")
+    if not fitted and _has_bar(figure):
+        _set_margins(figure, right + _BAR)
+    return _image(figure, name, caption)
+
+
+def _has_bar(figure: Figure) -> bool:
+    return any(ax.get_label() == "<colorbar>" for ax in figure.axes)
+
+
+def _set_margins(figure: Figure, more_right: float) -> None:
     width, height = figure.get_size_inches()
-    right = _RIGHT + (_BAR if len(figure.axes) > 1 else 0.0)
-    figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - right / width, 1 - _TOP / height)
+    figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - (_RIGHT + more_right) / width, 1 - _TOP / height)
 
 
 def _image(figure: Figure, name: str, caption: str) -> Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="webp", dpi=DPI, pil_kwargs={"lossless": True, "quality": 30, "method": 2})
-    width, height = (round(side * DPI) for side in figure.get_size_inches())
-    return Image(name, caption, f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", width, height)
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+    width, height = (round(side * 100) for side in figure.get_size_inches())
+    return Image(name, caption, f"data:image/svg+xml,{quote(_compact(buffer.getvalue()), safe=_PLAIN)}", width, height)
+
+
+def _compact(svg: str) -> str:
+    """A drawing without what no reader of it needs: the prolog, comments, line breaks; double quotes would end the page's attribute.
+
+    >>> _compact('<?xml version="1.0"?>\\n<!DOCTYPE svg>\\n<svg id="a">\\n  <!-- no -->\\n <g/>\\n</svg>\\n')
+    "<svg id='a'> <g/> </svg>"
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # a font's name stands in single quotes within a style's double ones
+    svg = svg.replace("'", "").replace('"', "'")
+    return re.sub(r"\s+", " ", svg).strip()
 
 
 def _drawings(truth: np.ndarray | None) -> list[Drawing]:
-    spectrum = Drawing("Spectrum", lambda ds, ax: plot.spectrum(ds, ax, truth=truth), lambda ds: _spectrum(ds, truth))
     return [
-        Drawing("White light curve", plot.white_light, _white),
-        Drawing("Light curves", plot.light_curves, lambda ds: _LIGHT if ds.sizes.get("wavelength", 1) > 1 else _BAND),
-        spectrum,
+        Drawing("White light curve", plot.white_light, _white, TALL),
+        Drawing("White fit: how its parameters hang together", plot.white_corner, lambda _: _CORNER, SQUARE),
+        Drawing("Spectrum", lambda ds, ax: plot.spectrum(ds, ax, truth=truth), lambda ds: _spectrum(ds, truth), spectral=True),
+        Drawing("Channels, stacked", plot.stacked_fits, lambda _: _STACKED, TALL, spectral=True, right=0.8),
+        Drawing("Light curves by wavelength", plot.light_curves, lambda _: _LIGHT, spectral=True),
+        Drawing("Residuals by wavelength", plot.residual_map, lambda _: _RESIDUALS, spectral=True),
+        Drawing("Averaging, by group of channels", plot.allan, lambda _: _ALLAN),
+        Drawing("Scatter of white light against averaging time", plot.rms_versus_time, lambda _: _RMS),
+        Drawing("Noise budget", plot.noise_budget, lambda _: _BUDGET, fitted=True),
+        Drawing("Drift", plot.drift, lambda _: _DRIFT),
         Drawing("Mean frame and extraction", plot.mean_frame, lambda _: _FRAME, WIDE),
         Drawing("Dark", plot.dark, lambda _: "Dark current as subtracted, e-/s; the scale spans percentiles 1 to 99.", WIDE),
         Drawing("Flat", plot.flat, lambda _: "Flat field as divided by; the scale spans percentiles 1 to 99.", WIDE),
         Drawing("Flags", plot.flags, _flags, WIDE),
-        Drawing("Noise budget", plot.noise_budget, lambda _: _BUDGET, fitted=True),
-        Drawing("Scatter against averaging time", plot.rms_versus_time, lambda _: _RMS),
-        Drawing("Drift", plot.drift, lambda _: _DRIFT),
     ]
 
 
+_CORNER = (
+    "Covariance of the fit of the white light curve: ellipses of 1 and 2 standard errors for each pair of parameters, with their "
+    "coefficient of correlation above the diagonal. Held parameters are left out."
+)
+_STACKED = "Means of groups of neighbouring channels, without their baseline, with the transit fitted to them; shifted by a constant each."
+_RESIDUALS = (
+    "What the fitted transit leaves of each channel, in standard errors. A row that stands out is a channel, a column a moment; without "
+    "either, it is noise."
+)
+_ALLAN = (
+    "Scatter out of transit of means over longer and longer times, relative to that of a pair, by group of channels. Above the dashed "
+    "line: noise correlated in time."
+)
 _LIGHT = "Flux over its out-of-transit model, by time and wavelength; means of short blocks."
-_BAND = "Flux of the one band over its out-of-transit model, by time; means of short blocks."
 _FRAME = (
     "Mean difference of the two reads, e- per pair, logarithmic. Orange: pixels that hold 99 % of the extraction weight. "
     "Vermilion: centre of the weights."
@@ -110,12 +165,12 @@ _DRIFT = "Position of the light against the visit's median, px: means of short b
 
 
 def _white(ds: xr.Dataset) -> str:
-    said = "Flux of all channels over its out-of-transit model, with errors of the noise model"
+    said = "White light with its standard errors"
     source = str(ds.attrs.get("ephemeris_source", "none"))
-    if source == "none" or "white_depth" not in ds or not np.isfinite(float(ds["white_depth"])):
-        return f"{said}. No transit was found; the residuals below are against the median."
-    depth, sigma = (1e6 * float(ds[name]) for name in ("white_depth", "white_depth_sigma"))
-    return f"{said}, the fitted transit ({depth:.0f} ± {sigma:.0f} ppm) and below it the residuals on the same scale."
+    depth, sigma = (1e6 * float(ds[name]) if name in ds else np.nan for name in ("white_depth", "white_depth_sigma"))
+    if source == "none" or not np.isfinite(depth):
+        return f"{said}. No transit was found; the lower panel is about the median."
+    return f"{said} and the fitted transit (depth: {said_depth(depth, sigma, ' ppm')}); below it what the fit leaves, in ppm."
 
 
 def _spectrum(ds: xr.Dataset, truth: np.ndarray | None) -> str:

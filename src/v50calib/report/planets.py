@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict
+from v50calib.qc.summary import said_depth
 from v50calib.report.visits import Visit
 from v50calib.runs.planet_verdicts import planet_verdicts
 
@@ -43,4 +44,4 @@ def _depths(white: dict[str, list[float]]) -> str:
     'FGS1 10012 ± 85'
     """
     known = {name: value for name, value in white.items() if all(math.isfinite(v) for v in value)}
-    return ", ".join(f"{name} {depth:.0f} ± {sigma:.0f}" for name, (depth, sigma) in known.items())
+    return ", ".join(f"{name} {said_depth(depth, sigma)}" for name, (depth, sigma) in known.items())

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from v50calib.qc.distrust import NO_PRODUCT
+from v50calib.qc.summary import said_depth
 from v50calib.report.visits import Visit
 
 
@@ -78,7 +79,7 @@ def row(rank: int, visit: Visit, anchor: str | None, with_truth: bool) -> Row:
         "noise / limit": _three(numbers.get("noise_over_limit", math.nan)),
         "red noise": _three(numbers.get("red_noise", math.nan)),
         "fit χ²": _three(numbers.get("fit_chi2", math.nan)),
-        "depth (ppm)": (_depth(visit), visit.depth_ppm),
+        "depth (ppm)": (_depth(visit), visit.depth_ppm if visit.measured else math.nan),
         "pull": (f"{visit.pull:+.2f}" if math.isfinite(visit.pull) else "", visit.pull),
         "drift (px)": _three(numbers.get("drift_px", math.nan)),
         "time (s)": (f"{visit.entry.seconds:.1f}", visit.entry.seconds),
@@ -92,9 +93,8 @@ def _three(value: float) -> tuple[str, str | float]:
 
 
 def _depth(visit: Visit) -> str:
-    if math.isfinite(visit.depth_ppm):
-        return f"{visit.depth_ppm:.0f} ± {visit.sigma_ppm:.0f}"
-    return "no transit found" if visit.transit_found is False else ""
+    unknown = not math.isfinite(visit.depth_ppm) and visit.transit_found is not False
+    return "" if unknown else said_depth(visit.depth_ppm, visit.sigma_ppm)
 
 
 def _value(value: str | float) -> str:

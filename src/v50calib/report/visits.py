@@ -12,6 +12,7 @@ import xarray as xr
 
 from v50calib.io.storage.location import Location
 from v50calib.qc.distrust import Verdict, judge, no_product, number
+from v50calib.qc.summary import is_measured
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import committed_products, open_product
@@ -33,6 +34,11 @@ class Visit:
     @property
     def label(self) -> str:
         return self.entry.label
+
+    @property
+    def measured(self) -> bool:
+        """Whether its depth stands out of its error."""
+        return is_measured(self.depth_ppm, self.sigma_ppm)
 
     @property
     def pull(self) -> float:

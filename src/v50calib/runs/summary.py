@@ -6,11 +6,13 @@ import math
 from typing import Any
 
 from v50calib.io.storage.location import Location
-from v50calib.qc.summary import row
+from v50calib.qc.summary import row, said_depth
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS, calibrated_visits
 from v50calib.runs.directory import refuse_other_directory
 from v50calib.runs.truth import read_depths
+
+__all__ = ["rows", "said_depth"]
 
 
 def rows(run_dir: Location, truth_root: Location | None = None) -> list[dict[str, Any]]:

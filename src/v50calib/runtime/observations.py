@@ -40,5 +40,7 @@ def observation(path: Location) -> Observation | None:
 
 
 def _number(value: Any) -> Any:
-    """A value of the attributes: numbers that JSON cannot say are stored as text."""
+    """A value of the attributes: numbers that JSON cannot say are stored as text, tuples as lists."""
+    if isinstance(value, list):
+        return tuple(value)
     return float(value) if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity") else value

@@ -195,6 +195,7 @@ def _with_fit(ephemeris: Ephemeris, fit: WhiteFit) -> Ephemeris:
     return replace(
         ephemeris, t0_sigma_h=fit.t0_sigma, depth=fit.depth, depth_sigma=fit.depth_sigma,
         a=s.a, b=s.b, u1=s.u1, u2=s.u2, chi2_reduced=fit.chi2_reduced, red_noise=fit.red, cost=fit.cost,
+        covariance=tuple(fit.covariance.ravel().tolist()),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,8 @@ class Ephemeris:
     """Where the transit is: mid-time, T14 and period in hours; how it was found; its white-light fit.
 
     red_noise: factor on the errors for noise that does not average down, in them already; cost: chi² and priors of the best fit, with
-    or without a transit, what baselines of different order are compared by.
+    or without a transit, what baselines of different order are compared by; covariance: of (t0, depth, a, b, q1, q2) in the white fit,
+    36 numbers row by row, none where no transit was fitted.
 
     source `given`, `fit` or `none` (no transit was found: everything counts as out of transit).
     """
@@ -106,11 +108,18 @@ class Ephemeris:
     chi2_reduced: float = np.nan
     red_noise: float = 1.0
     cost: float = np.nan
+    covariance: tuple[float, ...] = ()
 
     @property
     def found(self) -> bool:
         """Whether there is a transit."""
         return self.source != "none"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of the product that say it all; a covariance that there is not is left out."""
+        named = {f"ephemeris_{name}": value for name, value in vars(self).items() if name != "covariance"}
+        return named | ({"ephemeris_covariance": list(self.covariance)} if self.covariance else {})
 
     @property
     def given(self) -> bool:
