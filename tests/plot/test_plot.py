@@ -26,6 +26,8 @@ def products(dataset: Path) -> dict[str, xr.Dataset]:
 
 ALL = [
     "white_light",
+    "white_corner",
+    "allan",
     "light_curves",
     "spectrum",
     "drift",
@@ -56,11 +58,65 @@ def test_every_figure_has_named_axes_and_says_whose_it_is(
 def test_spectrum_shows_depths_with_their_errors_in_ppm(products: dict[str, xr.Dataset]) -> None:
     ds = products["AIRS-CH0"]
     ax = plot.spectrum(ds, truth=np.full(282, 0.01))
-    (bars,) = ax.containers
+    bars, means = ax.containers
     np.testing.assert_allclose(bars[0].get_ydata(), 1e6 * ds["transit_depth"], rtol=1e-12)
     segments = bars[2][0].get_segments()
     np.testing.assert_allclose([s[1, 1] - s[0, 1] for s in segments], 2e6 * ds["transit_depth_sigma"], rtol=1e-6)
     assert ax.get_lines()[-1].get_ydata()[0] == pytest.approx(1e4)
+    # bins: means weighted with the inverse of the variance, their errors as their weights' sum says where channels share nothing
+    depth, sigma = (1e6 * ds[n].to_numpy() for n in ("transit_depth", "transit_depth_sigma"))
+    first = np.array_split(np.arange(282), 24)[0]
+    weight = sigma[first] ** -2
+    assert means[0].get_ydata()[0] == pytest.approx(np.average(depth[first], weights=weight), rel=1e-9)
+    low, high = means[2][0].get_segments()[0][:, 1]
+    assert (high - low) / 2 >= 0.999 * weight.sum() ** -0.5
+    bottom, top = ax.get_ylim()
+    inside = np.percentile(np.append(depth, np.full(282, 1e4)), [2.5, 97.5])
+    assert bottom < inside[0] < inside[1] < top
+    assert top - bottom == pytest.approx(1.4 * (inside[1] - inside[0]))
+
+
+def test_white_light_and_its_residuals_are_those_of_the_fit(products: dict[str, xr.Dataset]) -> None:
+    ds = products["FGS1"]
+    ax = plot.white_light(ds)
+    below = ax.figure.axes[1]
+    assert "fitted transit" in [t.get_text() for t in ax.get_legend().get_texts()]
+    flux, model = ax.lines[0].get_ydata(), ax.lines[2].get_ydata()
+    np.testing.assert_allclose(below.lines[0].get_ydata(), 1e6 * (flux - model), rtol=1e-9, atol=1e-9)
+    # a fit's residuals: about 0, as large as the noise says, without the transit
+    error = ds["fit_sigma"].to_numpy()[:, 0]
+    left = (flux - model) / error
+    assert abs(left.mean()) < 0.3
+    assert 0.8 < left.std() < 1.2
+    inside = model < 1 - 0.5 * (1 - model.min())
+    assert abs(left[inside].mean() - left[~inside].mean()) < 5 * np.sqrt(1 / inside.sum() + 1 / (~inside).sum())
+    assert 1e6 * (1 - np.mean(model[inside])) == pytest.approx(1e6 * float(ds["white_depth"]), rel=0.15)
+
+
+def test_residual_map_is_flux_less_transit_in_errors(products: dict[str, xr.Dataset]) -> None:
+    ds = products["AIRS-CH0"]
+    (image,) = plot.residual_map(ds).get_images()
+    shown = np.asarray(image.get_array())
+    assert shown.shape == (282, ds.sizes["fit_bin"])
+    assert 0.85 < np.nanstd(shown) < 1.15
+    low, high = image.get_clim()
+    assert low == -high
+
+
+def test_stacked_fits_are_eight_groups_by_wavelength(products: dict[str, xr.Dataset]) -> None:
+    ax = plot.stacked_fits(products["AIRS-CH0"])
+    said = [text.get_text() for text in ax.texts]
+    assert len(said) == 8
+    starts = [float(text.split("-")[0]) for text in said]
+    assert starts == sorted(starts)
+    assert all(text.endswith(" ppm") for text in said)
+
+
+def test_figures_of_channels_refuse_a_band(products: dict[str, xr.Dataset]) -> None:
+    with pytest.raises(DataError, match="one band has no residual map"):
+        plot.residual_map(products["FGS1"])
+    with pytest.raises(DataError, match="no transit was fitted"):
+        plot.stacked_fits(products["AIRS-CH0"].drop_vars("fit_flux"))
 
 
 def test_white_light_with_a_given_axes_and_no_fit(products: dict[str, xr.Dataset]) -> None:
@@ -68,7 +124,7 @@ def test_white_light_with_a_given_axes_and_no_fit(products: dict[str, xr.Dataset
     ds = products["FGS1"].copy()
     ds.attrs["ephemeris_source"] = "none"
     assert plot.white_light(ds, ax) is ax
-    assert "transit fitted" not in [t.get_text() for t in ax.get_legend().get_texts()]
+    assert "fitted transit" not in [t.get_text() for t in ax.get_legend().get_texts()]
 
 
 def test_light_curves_put_wavelength_upwards(products: dict[str, xr.Dataset]) -> None:

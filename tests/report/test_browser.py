@@ -53,10 +53,15 @@ addEventListener("load", () => {
   order.value = names.indexOf("drift (px)");
   order.dispatchEvent(new Event("change"));
   found.drift = column("drift (px)");
+  const button = document.querySelector(".enlarge"), large = document.getElementById("large");
+  button.click();
+  found.large = [large.open, document.getElementById("large-image").getBoundingClientRect().width];
+  document.getElementById("large-close").click();
+  found.closed = !large.open;
   const tell = () => parent.postMessage(JSON.stringify(found), "*");
   tell();
   found.images = [];
-  for (const image of document.images) {
+  for (const image of document.querySelectorAll("figure img")) {
     const known = new Image();
     known.onload = () => { found.images.push(known.naturalWidth); tell(); };
     known.src = image.src;
@@ -139,7 +144,10 @@ def test_page_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
     drift = [float(v) for v in found["drift"] if v]
     assert drift == sorted(drift, reverse=True)
     assert len(found["images"]) >= 20
-    assert min(found["images"]) > 500
+    assert min(found["images"]) > 450
+    assert found["large"][0]
+    assert found["large"][1] >= 900
+    assert found["closed"]
 
 
 def test_dark_where_the_reader_has_it_dark(page: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -92,7 +94,7 @@ def test_nothing_comes_from_outside(made: Page) -> None:
         assert tag not in ("link", "iframe", "object", "embed", "base"), tag
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             if name in attrs:
-                assert attrs[name].startswith("data:image/webp;base64," if name == "src" else "#"), attrs[name][:80]
+                assert attrs[name].startswith("data:image/svg+xml," if name == "src" else "#"), attrs[name][:80]
         assert not any(name.startswith("on") for name in attrs)
     (policy,) = (a["content"] for t, a in made.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -109,7 +111,7 @@ def test_links_lead_to_places_on_the_page_and_images_speak(made: Page) -> None:
     places = [a["id"] for _, a in made.tags if "id" in a]
     assert len(places) == len(set(places))
     assert {a["href"][1:] for _, a in made.tags if a.get("href", "").startswith("#")} <= set(places)
-    images = [a for t, a in made.tags if t == "img"]
+    images = [a for t, a in made.tags if t == "img" and a.get("id") != "large-image"]
     assert all(len(a["alt"]) > 60 and int(a["width"]) > 500 for a in images)
     assert sum(t == "figcaption" for t, _ in made.tags) == len(images)
 
@@ -122,13 +124,42 @@ def test_table_has_every_visit_and_figures_those_asked_for(made: Page, run: Path
     first_planet = [i for i, row in enumerate(made.visits) if row["visit"][0].startswith(one)]
     assert sections == [f"visit-{i}-name" for i in sorted({0, *first_planet})]
     assert "Not drawn" not in made.body
-    assert sum(t == "figure" for t, _ in made.tags) == 10 * len(sections)
+    # a band has no spectrum, no residual map, no stack of channels; depth against truth, pulls, noise and seconds are of the run
+    each = [9 if made.visits[int(name.split("-")[1])]["visit"][0].endswith("FGS1") else 14 for name in sections]
+    assert sum(t == "figure" for t, _ in made.tags) == sum(each) + 4
     entries = {e.label: e for e in manifest.read(run)}
     for row in made.visits:
         qc = entries[row["visit"][0]].qc
         assert float(row["noise / limit"][1]) == qc["noise_over_limit"]
         assert row["noise / limit"][0] == f"{qc['noise_over_limit']:.3f}"
         assert float(row["depth (ppm)"][1]) == pytest.approx(qc["stages"]["phase"]["white_depth_ppm"])
+
+
+def test_figures_can_be_enlarged_and_saved(made: Page) -> None:
+    figures = sum(t == "figure" for t, _ in made.tags)
+    assert sum(a.get("class") == "enlarge" for t, a in made.tags if t == "button") == figures
+    for kind in ("svg", "png"):
+        # those of the figures, and of the enlarged one
+        assert sum(a.get("data-save") == kind for t, a in made.tags if t == "button") == figures + 1
+    for source in (a["src"] for t, a in made.tags if t == "img" and "src" in a):
+        drawing = ElementTree.fromstring(unquote(source.removeprefix("data:image/svg+xml,")))
+        assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+        assert not [e.tag for e in drawing.iter() if e.tag.endswith(("script", "foreignObject"))]
+        links = [v for e in drawing.iter() for k, v in e.attrib.items() if k.endswith("href")]
+        assert all(link.startswith(("#", "data:image/png")) for link in links)
+
+
+def test_a_depth_that_does_not_stand_out_of_its_error_is_no_depth(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "short"
+    shutil.copytree(run, out)
+    entries = manifest.read(out)
+    (out / "manifest.jsonl").unlink()
+    for entry in entries:
+        entry.qc["stages"]["phase"] |= {"white_depth_ppm": 359417.0, "white_depth_sigma_ppm": 1252000.0}
+        manifest.append(out, entry)
+    found = page(out, tmp_path / "short.html", limit=0)
+    assert {row["depth (ppm)"] for row in found.visits} == {("no transit measured", "")}
+    assert "1252000" not in found.body.split("The run in figures")[1]
 
 
 def test_truth_is_shown_and_does_not_rank(made: Page, run: Path, dataset: Path, tmp_path: Path) -> None:
@@ -190,7 +221,7 @@ def test_trouble_stands_first_with_its_reasons(troubled: Path) -> None:
     assert "noise_over_limit 3.25 > 1.3" in found.visits[2]["reasons"][0]
     assert found.visits[0]["noise / limit"] == ("", "")
     assert "1 × DataError" in found.body
-    assert not [t for t, _ in found.tags if t == "img"]
+    assert not [a for t, a in found.tags if t == "section"]
 
 
 def test_numbers_left_out_are_said(dataset: Path, tmp_path: Path) -> None:

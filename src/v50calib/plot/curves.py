@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from v50calib.kernels.covariance import weighted_depth
 from v50calib.kernels.transit import Model
-from v50calib.plot.fitted import channel_groups, fitted, white_shape
+from v50calib.plot.fitted import Fitted, channel_groups, fitted, white_shape
 from v50calib.plot.style import (
     BLACK,
     BLUE,
@@ -62,12 +62,12 @@ def slow_course(time_h: np.ndarray, ratio: np.ndarray, error: np.ndarray) -> np.
     return np.asarray(fitted(time_h))
 
 
-def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = True) -> Axes:
+def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = True, fit: Fitted | None = None) -> Axes:
     """White light curve with the fitted transit and, in a panel below, the residuals in ppm.
 
     x: h since the start of the visit; y: relative flux, 1 out of transit. Points are the bins that the transit was fitted to, without
     the baseline that was fitted with it. Of a product that does not have these they are means of short blocks over the out-of-transit
-    model, and the transit is drawn times a polynomial of degree 4 in time.
+    model, and the transit is drawn times a polynomial of degree 4 in time. fit: of `fitted(ds)`, where it is at hand.
 
     >>> dims, flux = ("pair", "wavelength"), np.full((100, 1), 400.0)
     >>> ds = xr.Dataset({"photometry": (dims, flux), "trace_norm": (dims, flux / 400), "photometry_var": (dims, flux)})
@@ -77,7 +77,7 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
     """
     need(ds, "photometry", "trace_norm", "photometry_var", "time")
     ax = axes(ax, (6.4, 4.4))
-    t, flux, error, model, said = _white_curve(ds)
+    t, flux, error, model, said = _white_curve(ds, fit)
     error_bars(ax, t, flux, error, color=BLUE, label=said)
     if model is not None:
         ax.plot(t, model, color=VERMILION, lw=1.4, label="fitted transit", zorder=3)
@@ -92,9 +92,9 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
     return ax
 
 
-def _white_curve(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, str]:
+def _white_curve(ds: xr.Dataset, fit: Fitted | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, str]:
     """Times, flux, errors and transit (n,) of the white light curve, and what a point is in words."""
-    fit = fitted(ds)
+    fit = fit if fit is not None else fitted(ds)
     if fit is not None and np.isfinite(fit.mean()[0]).any():
         flux, error, model = fit.mean()
         minutes = 60.0 * float(np.median(np.diff(fit.time))) if fit.time.size > 1 else 0.0
@@ -127,7 +127,7 @@ def light_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     half = 0.5 * (wavelength[1] - wavelength[0]) if wavelength.size > 1 else 0.1
     box = (float(time[0]), float(time[-1]), float(wavelength[0]) - half, float(wavelength[-1]) + half)
     image = ax.imshow(
-        values.T, origin="lower", aspect="auto", extent=box, cmap="cividis", vmin=low, vmax=high, interpolation="nearest"
+        values.T, origin="lower", aspect="auto", extent=box, cmap="cividis", vmin=low, vmax=high, interpolation="none"
     )  # fmt: skip
     ax.figure.colorbar(image, ax=ax, label="relative flux")
     ax.set(xlabel=TIME, ylabel="wavelength (µm)", title=title(ds, "light curves"))
@@ -195,14 +195,15 @@ def drift(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = axes(ax)
     time = np.asarray(ds["time"], np.float64)
     index = blocks(len(time))
-    t = block_mean(time, index)
+    t, count = block_mean(time, index), int(np.bincount(index)[0])
+    said = f"mean and scatter of {count} pairs" if count > 1 else "each pair"
     for name, colour in (("x", BLUE), ("y", ORANGE)):
         values = np.asarray(ds[f"{name}_position"], np.float64)
         values = values - np.nanmedian(values)
         mean = block_mean(values, index)
         spread = np.sqrt(np.maximum(block_mean(values**2, index) - mean**2, 0.0))
         ax.fill_between(t, mean - spread, mean + spread, color=colour, alpha=0.25, lw=0)
-        ax.plot(t, mean, color=colour, lw=1, label=f"{name}: mean and scatter of {np.bincount(index)[0]} pairs")
+        ax.plot(t, mean, color=colour, lw=1, label=f"{name}, {said}")
     ax.set(xlabel=TIME, ylabel="position (px)", title=title(ds, "pointing"))
     ax.legend(fontsize="small")
     return ax

@@ -134,6 +134,6 @@ def frames(pairs: Sequence[tuple[int, np.ndarray, np.ndarray]], stage: str, visi
 def _show(ax: Axes, values: np.ndarray, label: str, *, norm: Normalize) -> None:
     # a spectrum's frame is wide: its pixels are stretched
     aspect: Literal["auto", "equal"] = "auto" if values.shape[1] > 3 * values.shape[0] else "equal"
-    image = ax.imshow(values, origin="lower", aspect=aspect, cmap="cividis", norm=norm, interpolation="nearest")
+    image = ax.imshow(values, origin="lower", aspect=aspect, cmap="cividis", norm=norm, interpolation="none")
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.set(xlabel="column x (px)", ylabel="row y (px)")

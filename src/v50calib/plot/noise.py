@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from v50calib.errors import DataError
 from v50calib.kernels.noise import block_sizes, rms_of_blocks
@@ -46,8 +46,12 @@ def noise_budget(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.plot(wavelength, total, color=BLACK, lw=1.2, label="all, predicted")
         ax.plot(wavelength, measured, ".", color="0.5", ms=3, label="measured")
         ax.set(xlabel="wavelength (µm)", ylabel="noise of a pair (e-)", title=title(ds, "noise budget"))
-        ax.legend(fontsize="x-small", ncols=2)
+        ax.legend(fontsize="x-small", ncols=4, loc="lower left")
     ax.set_yscale("log")
+    if wavelength.size > 1:
+        # room for the legend below the faintest cause
+        low, high = ax.get_ylim()
+        ax.set_ylim(low * (low / high) ** 0.25, high)
     return ax
 
 
@@ -120,4 +124,4 @@ def _plain_decades(ax: Axes) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from v50calib.plot.style import BLACK, BLUE, ORANGE, VERMILION, axes
 
@@ -64,6 +65,7 @@ def pulls(instrument: Sequence[str], pull: np.ndarray, ax: Axes | None = None) -
         height = most * (edges[1] - edges[0]) / np.sqrt(2 * np.pi)
         ax.plot(x, height * np.exp(-0.5 * x**2), color=BLACK, lw=1, label="errors that are right")
     ax.set(xlabel="(depth - truth) / standard error", ylabel="visits", title="pulls")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(fontsize="x-small")
     return ax
 
@@ -84,6 +86,7 @@ def noise_by_planet(instrument: Sequence[str], planet: Sequence[str], ratio: np.
     ax.axhline(1.0, color=BLACK, lw=0.8, label="photon and read noise alone")
     ax.set(xlabel="planet", ylabel="noise over its limit", title="noise by planet")
     if len(names) <= NAMED:
+        ax.set_xlim(-0.5, len(names) - 0.5)
         few = len(names) <= FEW
         ax.set_xticks(range(len(names)), names, rotation=0 if few else 90, fontsize="x-small")
     else:
@@ -109,6 +112,7 @@ def seconds_of_visits(instrument: Sequence[str], seconds: np.ndarray, ax: Axes |
                 ax.hist(values, edges, histtype="stepfilled", alpha=0.5, color=colour, label=said)
         ax.legend(fontsize="x-small")
     ax.set(xlabel="work on a visit (s)", ylabel="visits", title="seconds")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     return ax
 
 

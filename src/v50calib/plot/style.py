@@ -97,15 +97,15 @@ def blocks(n: int, points: int = POINTS) -> np.ndarray:
 
 
 def block_mean(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Mean of finite values (n, …) in each block.
+    """Mean of finite values (n, …) in each block; index (n,) as `blocks` gives it, rising.
 
     >>> block_mean(np.array([1.0, 3.0, np.nan, 8.0]), blocks(4, points=2))
     array([2., 8.])
     """
     flat = values.reshape(len(values), -1).astype(np.float64)
     good = np.isfinite(flat)
-    total, count = np.zeros((2, index[-1] + 1, flat.shape[1]))
-    np.add.at(total, index, np.where(good, flat, 0.0))
-    np.add.at(count, index, good)
+    starts = np.flatnonzero(np.diff(index, prepend=-1))
+    total = np.add.reduceat(np.where(good, flat, 0.0), starts, axis=0)
+    count = np.add.reduceat(good, starts, axis=0, dtype=np.int64)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return mean.reshape(-1, *values.shape[1:])

@@ -35,6 +35,9 @@ LIMIT = 10
 #: failures listed with their reasons, at most; all are in the table
 FAILURES = 50
 
+#: variables that no figure shows, and that hold most of a product
+CUBES = ("cds_corrected", "cds_binned", "cds_binned_var_poisson")
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -108,7 +111,9 @@ def _sections(chosen: list[Visit], visits: list[Visit], spectra: Mapping[str, np
     sections = []
     for i, visit in enumerate(chosen):
         assert visit.product is not None
-        images, missing = draw_visit(open_product(visit.product).load(), spectra.get(visit.entry.planet_id))
+        images, missing = draw_visit(
+            open_product(visit.product).drop_vars(CUBES, errors="ignore").load(), spectra.get(visit.entry.planet_id)
+        )
         sections.append(Section(f"visit-{visits.index(visit)}", visit, images, missing))
         if progress is not None:
             progress(visit.label, i + 1, len(chosen))

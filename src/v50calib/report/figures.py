@@ -17,18 +17,20 @@ from matplotlib.figure import Figure
 
 from v50calib import dq, plot
 from v50calib.errors import DataError
+from v50calib.plot.fitted import Fitted, fitted
 from v50calib.qc.summary import said_depth, true_depths
 
 #: inches, and dots per inch of the pictures within a drawing; a drawing itself is as sharp as one looks at it
 SIZE, TALL, WIDE, SQUARE, DPI = (6.4, 4.0), (6.4, 5.4), (6.4, 2.9), (6.4, 6.0), 110
 #: margins in inches: left, right, top, bottom. A computed layout takes as long as the drawing itself
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.95, 0.15, 0.12, 0.55
-#: a colour bar takes its width from the axes, and its labels need this much more on the right
-_BAR = 0.55
+#: a colour bar takes its width from the axes, and its labels need a little more on the right
+_BAR = 0.1
 #: what an SVG may hold unquoted in a data URI that stands between double quotes
 _PLAIN = " !$&'()*+,-./:;=?@[]^_`{|}~"
 #: text stays text: it takes a tenth of the outlines of its letters and can be searched for; the same drawing has the same bytes
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "v50calib", "path.simplify": True}
+#: a picture within a drawing keeps its own pixels, which the reader's program enlarges
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "v50calib", "image.composite_image": False}
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Drawing:
-    """spectral: of several channels alone. right: inches on the right beyond the usual margin. fitted: names on the axes are long, and
-    margins are computed."""
+    """spectral: of several channels alone. right, bottom: inches beyond the usual margins."""
 
     title: str
     draw: Callable[[xr.Dataset, Axes], Any]
@@ -53,7 +54,7 @@ class Drawing:
     size: tuple[float, float] = SIZE
     spectral: bool = False
     right: float = 0.0
-    fitted: bool = False
+    bottom: float = 0.0
 
 
 def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], dict[str, list[str]]]:
@@ -64,12 +65,16 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
     images: list[Image] = []
     missing: dict[str, list[str]] = {}
     channels = ds.sizes.get("wavelength", 1)
-    for drawing in _drawings(true_depths(ds, truth)):
+    for drawing in _drawings(true_depths(ds, truth), fitted(ds)):
         if drawing.spectral and channels < 2:
             continue
         try:
-            images.append(drawn(drawing.title, lambda ax, d=drawing: d.draw(ds, ax), drawing.caption(ds), drawing.size,
-                                right=drawing.right, fitted=drawing.fitted))  # fmt: skip
+            images.append(
+                drawn(
+                    drawing.title, lambda ax, d=drawing: d.draw(ds, ax), drawing.caption(ds), drawing.size,
+                    right=drawing.right, bottom=drawing.bottom,
+                )
+            )  # fmt: skip
         except (DataError, ValueError) as exc:
             # numbers that the profile left out, or none that is finite: the page says so instead of the figure
             missing.setdefault(str(exc), []).append(drawing.title)
@@ -77,18 +82,15 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
 
 
 def drawn(
-    name: str, draw: Callable[[Axes], Any], caption: str, size: tuple[float, float] = SIZE, *, right: float = 0.0, fitted: bool = False
+    name: str, draw: Callable[[Axes], Any], caption: str, size: tuple[float, float] = SIZE, *, right: float = 0.0, bottom: float = 0.0
 ) -> Image:  # fmt: skip
-    """What `draw` draws on an Axes, as an image of the page. right, fitted: as of `Drawing`."""
-    figure = Figure(figsize=size, layout="constrained" if fitted else None)
+    """What `draw` draws on an Axes, as an image of the page. right, bottom: as of `Drawing`."""
+    figure = Figure(figsize=size)
     ax = figure.subplots()
-    if not fitted:
-        _set_margins(figure, right)
     draw(ax)
     # the page's headings say whose figure it is
     ax.set_title("")
-    if not fitted and _has_bar(figure):
-        _set_margins(figure, right + _BAR)
+    _set_margins(figure, right + (_BAR if _has_bar(figure) else 0.0), bottom)
     return _image(figure, name, caption)
 
 
@@ -96,9 +98,9 @@ def _has_bar(figure: Figure) -> bool:
     return any(ax.get_label() == "<colorbar>" for ax in figure.axes)
 
 
-def _set_margins(figure: Figure, more_right: float) -> None:
+def _set_margins(figure: Figure, right: float, bottom: float) -> None:
     width, height = figure.get_size_inches()
-    figure.subplots_adjust(_LEFT / width, _BOTTOM / height, 1 - (_RIGHT + more_right) / width, 1 - _TOP / height)
+    figure.subplots_adjust(_LEFT / width, (_BOTTOM + bottom) / height, 1 - (_RIGHT + right) / width, 1 - _TOP / height)
 
 
 def _image(figure: Figure, name: str, caption: str) -> Image:
@@ -122,17 +124,17 @@ def _compact(svg: str) -> str:
     return re.sub(r"\s+", " ", svg).strip()
 
 
-def _drawings(truth: np.ndarray | None) -> list[Drawing]:
+def _drawings(truth: np.ndarray | None, fit: Fitted | None = None) -> list[Drawing]:
     return [
-        Drawing("White light curve", plot.white_light, _white, TALL),
+        Drawing("White light curve", lambda ds, ax: plot.white_light(ds, ax, fit=fit), _white, TALL),
         Drawing("White fit: how its parameters hang together", plot.white_corner, lambda _: _CORNER, SQUARE),
         Drawing("Spectrum", lambda ds, ax: plot.spectrum(ds, ax, truth=truth), lambda ds: _spectrum(ds, truth), spectral=True),
-        Drawing("Channels, stacked", plot.stacked_fits, lambda _: _STACKED, TALL, spectral=True, right=0.8),
+        Drawing("Channels, stacked", lambda ds, ax: plot.stacked_fits(ds, ax, fit=fit), lambda _: _STACKED, TALL, spectral=True, right=0.8),
         Drawing("Light curves by wavelength", plot.light_curves, lambda _: _LIGHT, spectral=True),
-        Drawing("Residuals by wavelength", plot.residual_map, lambda _: _RESIDUALS, spectral=True),
-        Drawing("Averaging, by group of channels", plot.allan, lambda _: _ALLAN),
+        Drawing("Residuals by wavelength", lambda ds, ax: plot.residual_map(ds, ax, fit=fit), lambda _: _RESIDUALS, spectral=True),
+        Drawing("Averaging, by group of channels", plot.allan, lambda _: _ALLAN, spectral=True),
         Drawing("Scatter of white light against averaging time", plot.rms_versus_time, lambda _: _RMS),
-        Drawing("Noise budget", plot.noise_budget, lambda _: _BUDGET, fitted=True),
+        Drawing("Noise budget", plot.noise_budget, lambda _: _BUDGET, bottom=0.35),
         Drawing("Drift", plot.drift, lambda _: _DRIFT),
         Drawing("Mean frame and extraction", plot.mean_frame, lambda _: _FRAME, WIDE),
         Drawing("Dark", plot.dark, lambda _: "Dark current as subtracted, e-/s; the scale spans percentiles 1 to 99.", WIDE),

@@ -10,7 +10,8 @@ from v50calib.plot import runs as plot
 from v50calib.report.figures import Image, drawn
 from v50calib.report.visits import Visit
 
-_SIZE = (6.4, 3.6)
+#: small: three stand side by side
+_SIZE = (4.8, 3.3)
 
 
 def draw_run(visits: Sequence[Visit]) -> list[Image]:
