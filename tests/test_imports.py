@@ -39,10 +39,10 @@ ALLOWED: dict[str, set[str]] = {
     "uncertainty": BASE | {"kernels", "schema", "stages", "estimators", "untrusted", "tables", "safety"},
     "config": BASE | {"schema", "stages", "uncertainty", "array_files", "untrusted"},
     "engine": DATA | {"kernels", "stages", "config", "array_files"},
-    "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup"},
+    "pipeline": DATA | {"engine", "stages", "config", "channels", "accessor", "markup", "qc"},
     # bytes: roots of raw frames, and where products go
-    "io": DATA | {"channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
-    "runs": BASE | {"safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted", "uncertainty"},
+    "io": DATA | {"accessor", "channels", "array_files", "kernels", "untrusted", "processes", "tables", "safety"},
+    "runs": BASE | {"markup", "safety", "schema", "kernels", "io", "config", "qc", "accessor", "untrusted", "uncertainty"},
     # calibrated visits in memory
     "qc": BASE | {"kernels", "schema", "untrusted"},
     "plot": BASE | {"kernels", "schema", "qc"},

@@ -14,6 +14,7 @@ from v50calib.safety.compiled import use_private_cache
 
 if TYPE_CHECKING:
     from v50calib.export.arrays import open_arrays, to_arrays
+    from v50calib.io.table import visits
     from v50calib.io.visit import open_visit
     from v50calib.pipeline import Pipeline
     from v50calib.runs.calibrated import open_calibrated
@@ -32,6 +33,7 @@ __all__ = [
     "open_visit",
     "river",
     "to_arrays",
+    "visits",
 ]
 
 # before numba is imported, which reads it then
@@ -48,6 +50,7 @@ _HOME = {
     "open_visit": "v50calib.io.visit",
     "river": "v50calib.runs.folding",
     "to_arrays": "v50calib.export.arrays",
+    "visits": "v50calib.io.table",
 }
 
 

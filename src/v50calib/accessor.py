@@ -39,6 +39,9 @@ class Plots:
                 from matplotlib import pyplot
 
                 _, ax = pyplot.subplots(layout="constrained")
+            if type(self._ds) is not xr.Dataset:
+                # lazy products of a pipeline know their fit once they are computed
+                self._ds = self._ds.compute()
             return getattr(plot, name)(self._ds, ax, **options)
 
         draw.__doc__ = getattr(plot, name).__doc__

@@ -80,7 +80,14 @@ def each_channel(ds: xr.Dataset, calibrate: Callable[[xr.Dataset], xr.Dataset]) 
             f"{ds.attrs['instrument']} has {len(visits)} spectra, each with its own wavelengths: calibrate channel by channel with "
             f"open_visit(..., instrument='{visits[0].attrs['instrument']}'), or stop at pipeline.until('cds')"
         )
-    shared = {"time", "pair_time", "exposure", "bin_time", *(n for n in visits[0].coords if visits[0][n].dims == ("time",))}
+    shared = {
+        "time",
+        "exposure",
+        "bin_time",
+        "frame_time",
+        "frame_exposure",
+        *(n for n in visits[0].coords if visits[0][n].dims == ("time",)),
+    }
     loose = [d.reset_coords([n for n in d.coords if n not in shared and n not in d.dims]) for d in done]
     by_band = [str(n) for n, v in loose[0].variables.items() if "wavelength" in v.dims]
     joined = _concat([d.drop_vars(by_band).drop_attrs(deep=False) for d in loose], "channel")

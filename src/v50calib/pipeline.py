@@ -7,6 +7,7 @@ frame stage's own result instead, stage by stage. Both run the `engine` that the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -21,10 +22,33 @@ from v50calib.engine.engine import Engine
 from v50calib.engine.products import with_frame_units
 from v50calib.errors import ConfigError
 from v50calib.markup import flat, say, table
+from v50calib.qc.stages import full_record
 from v50calib.schema import check_raw_visit, instrument_of
 from v50calib.stages import FRAME_STAGES, STAGE_ORDER
 
+#: depths of the white light that are final once the channels' are known
+_FINAL_DEPTH = ("white_depth", "white_depth_sigma")
 FRAME_NAMES = tuple(stage.name for stage in FRAME_STAGES)
+
+
+class Products(xr.Dataset):
+    """Lazy products of a visit; `compute()` and `load()` make of them the Dataset that a run stores: its variables, order, attributes."""
+
+    __slots__ = ()
+
+    def load(self, **options: Any) -> Self:
+        """Compute in place, and become an ordinary Dataset."""
+        super().load(**options)
+        if lazy.REST in self.variables:
+            lazy.complete(self)
+        self.__class__ = xr.Dataset  # type: ignore[assignment]
+        return self
+
+
+def _waiting(ds: xr.Dataset) -> xr.Dataset:
+    """The lazy Dataset as `Products`: the same object."""
+    ds.__class__ = Products
+    return ds
 
 
 class Pipeline:
@@ -58,20 +82,30 @@ class Pipeline:
                 self.engine.check_series(instrument, np.asarray(visit["wavelength"]), visit.attrs, time_h)
 
     def __call__(self, ds: xr.Dataset) -> xr.Dataset:
-        """Lazy products of a raw visit: builds a graph, computes nothing. See `engine.lazy.products` and, for several
-        channels, `channels.each_channel`."""
+        """Lazy products of a raw visit: builds a graph, computes nothing.
+
+        Computed (`.compute()`), it is what a run stores of the visit. What has no shape before, the attributes of the fit and the
+        variables fit_*, waits in the variable `rest` until then. For several channels see `channels.each_channel`.
+        """
         self.check(ds)
-        products = each_channel(ds, self) if is_joined(ds) else lazy.products(self.engine, ds)
-        return with_frame_units(products, self.engine.frame_units)
+        if is_joined(ds):
+            return with_frame_units(each_channel(ds, lambda one: self(one).drop_vars(lazy.REST)), self.engine.frame_units)
+        return _waiting(with_frame_units(lazy.products(self.engine, ds, full_record), self.engine.frame_units))
 
     def until(self, last: str) -> Callable[[xr.Dataset], xr.Dataset]:
-        """The chained stages up to `last`, each leaving its own variables; `until("cds")(ds)` is lazy."""
+        """The chained stages up to `last`, each leaving its own variables; lazy. Up to cds these are frames with variances and flags;
+        photometry, trace and phase leave what they add to a product, and what follows them is not run."""
         if last not in STAGE_ORDER:
             raise ConfigError(f"no stage '{last}'; stages in order: {', '.join(STAGE_ORDER)}")
 
+        engine = self.engine if last in FRAME_NAMES else Engine(_stopped_after(self.config, last))
+
         def chained(ds: xr.Dataset) -> xr.Dataset:
             self.check(ds, photometry=last not in FRAME_NAMES)
-            return each_channel(ds, chained) if is_joined(ds) else lazy.chain(self.engine, ds, last)
+            if is_joined(ds):
+                return each_channel(ds, lambda one: chained(one).drop_vars(lazy.REST, errors="ignore"))
+            out = lazy.chain(engine, ds, last, full_record)
+            return out if last in FRAME_NAMES else _waiting(out.drop_vars(_FINAL_DEPTH if last == "trace" else [], errors="ignore"))
 
         return chained
 
@@ -86,3 +120,14 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"Pipeline({' → '.join(name for name in STAGE_ORDER if getattr(self.config.calib, name).enabled)})"
+
+
+def _stopped_after(config: RunConfig, last: str) -> RunConfig:
+    """The config with the stages after `last` off: photometry, trace or phase."""
+    calib = config.calib
+    off = {"photometry": ("trace", "phase"), "trace": ("phase",), "phase": ()}[last]
+    changes: dict[str, Any] = {name: getattr(calib, name).model_copy(update={"enabled": False}) for name in off}
+    if "phase" in changes:
+        # depths are fitted under this section's own switch
+        changes["phase"] = changes["phase"].model_copy(update={"depths": calib.phase.depths.model_copy(update={"enabled": False})})
+    return config.model_copy(update={"calib": calib.model_copy(update=changes)})

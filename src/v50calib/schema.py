@@ -6,7 +6,7 @@ Every other module takes names and dims from here; nothing below this module kno
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -249,6 +249,32 @@ CALIBRATED: dict[str, Var] = {
     "rms_measured": Var(("averaging",), "f", "", "scatter of the white light curve out of transit, averaged over blocks of pairs"),
     "rms_expected": Var(("averaging",), "f", "", "the same as the noise model predicts it"),
 }
+
+
+#: coordinates of a calibrated visit, in their order
+COORDINATES = ("time", "exposure", "bin_time", "wavelength", "averaging", "bin_phase")
+
+
+def in_order(ds: xr.Dataset) -> xr.Dataset:
+    """A calibrated visit with its variables in the order of CALIBRATED and its coordinates in that of COORDINATES, others after them; the
+    same Dataset, changed in place.
+
+    >>> list(in_order(xr.Dataset({"own": 1, "white_depth": 0.01, "pixel_dq": 0})).data_vars)
+    ['pixel_dq', 'white_depth', 'own']
+    """
+    _put_last(ds, ds.coords, COORDINATES, lambda name, variable: ds.coords.update({name: variable}))
+    _put_last(ds, ds.data_vars, tuple(CALIBRATED), ds.__setitem__)
+    return ds
+
+
+def _put_last(ds: xr.Dataset, group: Mapping[Any, Any], order: tuple[str, ...], put: Callable[[Any, xr.Variable], None]) -> None:
+    """Bring a Dataset's coordinates or data variables in order: each is taken out and put back, and the last one put back is the last."""
+    names = [name for name in order if name in group]
+    if names != list(group)[: len(names)]:
+        for name in [*names, *(other for other in list(group) if other not in order)]:
+            variable = ds.variables[name]
+            del ds[name]
+            put(name, variable)
 
 
 #: the fit of a planet: spectra.zarr/<planet_id>

@@ -91,7 +91,9 @@ def test_each_stage_leaves_its_own_variables(dataset: Path, pipeline: Pipeline) 
     ds = pipeline.until("cds")(open_visit(dataset, planet_of(dataset), 0, "FGS1"))
     for key in ("adc_corrected", "dark_corrected", "flat_corrected", "cds_corrected"):
         assert {key, f"{key}_var_poisson", f"{key}_var_rnoise", f"{key}_frame_dq"} <= set(ds.data_vars)
-    assert ds["cds_corrected"].sizes["pair"] * 2 == ds.sizes["time"]
+    assert ds["cds_corrected"].sizes["pair"] * 2 == ds.sizes["frame"]
+    # one name for the time of pairs, as in a product
+    assert (ds["time"].dims, ds["frame_time"].dims) == (("pair",), ("frame",))
     assert "cds_corrected" not in pipeline.until("flat")(open_visit(dataset, planet_of(dataset), 0, "FGS1"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from v50calib.engine.frames import Frames, ReadFrames, in_order
 from v50calib.engine.prepare import prepare_visit
 from v50calib.engine.products import Visit, arrays_of, build_dataset, coordinates, made, with_frame_units
 from v50calib.engine.result import ChunkResult, Wanted
+from v50calib.engine.said import attributes
 from v50calib.engine.series import SeriesResult, channel_wavelengths, run_series
 from v50calib.engine.steps import halo_of
 from v50calib.engine.visit import VisitInput, star_of
@@ -186,16 +186,5 @@ class Engine:
             series.series.wavelength_um if series is not None else None,
             noise="rms_measured" in arrays, bin_phase=series.folded.bin_phase if series is not None and series.folded is not None else None,
         )  # fmt: skip
-        attrs = dict(attrs)
-        if series is not None and series.ephemeris is not None:
-            attrs |= series.ephemeris.attrs
-        if series is not None and series.fitted is not None:
-            attrs |= {"fit_width_h": series.fitted.width, "fit_additive": series.fitted.additive}
-            if series.fitted.depth_var is not None:
-                attrs["fit_depth_var"] = series.fitted.depth_var
-            if series.fitted.shift_term is not None:
-                attrs["fit_shift_term"] = series.fitted.shift_term
-        attrs["first_stamp_h"] = float(visit.state.time_h[0])
-        if series is not None and series.curves.flagged:
-            attrs["photometry_flagged"] = json.dumps(series.curves.flagged, sort_keys=True)
+        attrs = attrs | attributes(visit, series)
         return with_frame_units(build_dataset(arrays, coords, attrs, output.dtype, units), self.frame_units)

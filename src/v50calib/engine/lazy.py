@@ -6,6 +6,9 @@ Nothing here knows a formula. `products` makes one task per time chunk and one f
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dask
@@ -13,27 +16,45 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from v50calib.config.provenance import product_attrs
 from v50calib.engine.constants import VisitConstants, bin_of_pairs
 from v50calib.engine.engine import Engine
 from v50calib.engine.frames import sample_pairs, with_halo
 from v50calib.engine.noise_budget import COMPONENTS
 from v50calib.engine.prepare import prepare_stages
 from v50calib.engine.process import shared_columns
-from v50calib.engine.products import Arrays, Visit, arrays_of, coordinates, made, storage_dtype, unsaved, variable_attrs
+from v50calib.engine.products import Arrays, Visit, arrays_of, build_dataset, coordinates, made, storage_dtype, unsaved, variable_attrs
 from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
-from v50calib.engine.series import channel_wavelengths
+from v50calib.engine.said import attributes, notes_of, numbers_of, stage_status, stages_with_numbers
+from v50calib.engine.series import SeriesResult, channel_wavelengths
 from v50calib.engine.visit import VisitInput, star_of, visit_input
 from v50calib.errors import DataError
 from v50calib.kernels.noise import block_sizes
-from v50calib.schema import CALIBRATED
+from v50calib.reference import ABSENT_ATTR
+from v50calib.schema import CALIBRATED, in_order
 from v50calib.stages.tile import Tile, cut, raw_tile
 
 #: stays one Dask chunk per time chunk
 FULL_CUBE = "cds_corrected"
+#: a lazy product's variable that `complete` puts in its place, and what its reader is told
+REST = "rest"
+REST_SAID = "attributes and fit_* variables, which compute() or load() put in their place"
 
 
-def products(engine: Engine, ds: xr.Dataset) -> xr.Dataset:
-    """All products of a raw visit, lazily; see `schema.CALIBRATED`."""
+@dataclass(frozen=True)
+class Rest:
+    """What of a product has no shape before it is computed: attributes, and the variables that the fit of the depths worked on."""
+
+    attrs: dict[str, Any]
+    variables: dict[str, xr.Variable]
+
+
+#: QC record of a visit's product: (Dataset, notes, checks, numbers of the stages, which stages are asked for)
+Record = Callable[[xr.Dataset, list[str], Mapping[str, Any], Mapping[str, Mapping[str, Any]], Mapping[str, bool]], dict[str, Any]]
+
+
+def products(engine: Engine, ds: xr.Dataset, record: Record) -> xr.Dataset:
+    """All products of a raw visit, lazily, see `schema.CALIBRATED`; the variable REST holds a `Rest` once it is computed."""
     visit, ds = paired(engine, ds)
     raw = _frames(ds["raw_frames"].data)
     lengths = even_chunks(raw)
@@ -47,12 +68,32 @@ def products(engine: Engine, ds: xr.Dataset) -> xr.Dataset:
     if FULL_CUBE in names:
         shape, dtype = outline.shape(FULL_CUBE)[1:], np.dtype(engine.config.output.dtype)
         arrays[FULL_CUBE] = da.concatenate([da.from_delayed(p.cube, (n // 2, *shape), dtype) for p, n in zip(parts, lengths, strict=True)])
-    arrays |= _series(engine, constants, parts, outline, dict(ds.attrs))
-    return outline.dataset(arrays, dict(ds.attrs))
+    attrs = _attrs(engine, ds)
+    arrays |= _series(engine, constants, parts, outline, attrs, record)
+    return outline.dataset(arrays, attrs)
 
 
-def chain(engine: Engine, ds: xr.Dataset, last: str) -> xr.Dataset:
-    """Stage after stage up to `last`: each frame stage adds its output, variances and flags; nothing is folded."""
+def complete(ds: xr.Dataset) -> None:
+    """Put what REST holds, once it is computed, in its place: attributes and variables, in the order of a stored product."""
+    rest: Rest = ds[REST].values.item()
+    del ds[REST]
+    for name, variable in rest.variables.items():
+        # a selection along a dimension that they share leaves them out
+        if all(ds.sizes.get(dim, size) == size for dim, size in variable.sizes.items()):
+            ds[name] = variable
+    ds.attrs.update(rest.attrs)
+    in_order(ds)
+
+
+def _attrs(engine: Engine, ds: xr.Dataset) -> dict[str, Any]:
+    """Attributes of a product that are known before anything is computed."""
+    own = {name: value for name, value in ds.attrs.items() if name not in ("reference_hashes", ABSENT_ATTR)}
+    return product_attrs(engine.config, own, json.loads(ds.attrs.get("reference_hashes", "{}")))
+
+
+def chain(engine: Engine, ds: xr.Dataset, last: str, record: Record) -> xr.Dataset:
+    """Stage after stage up to `last`: each frame stage adds its output, variances and flags; nothing is folded. From cds on, `time` is
+    that of the pairs, as in a product, and the reads are along `frame`."""
     visit, ds = paired(engine, ds)
     raw = _frames(ds["raw_frames"].data)
     lengths = even_chunks(raw)
@@ -71,7 +112,7 @@ def chain(engine: Engine, ds: xr.Dataset, last: str) -> xr.Dataset:
         tiles = [apply(t, constant) for t in tiles]
         if stage.name == "cds":
             dim, rows, per_pair = "pair", tuple(n // 2 for n in lengths), 1
-            out = out.assign_coords(pair_time=("pair", 0.5 * (np.asarray(ds["time"])[0::2] + np.asarray(ds["time"])[1::2])))
+            out = _along_reads(out, visit)
         kept = tiles
         if engine.halo:
             kept = [dask.delayed(cut, pure=False)(t, per_pair * a, per_pair * b) for t, (a, b) in zip(tiles, wanted, strict=True)]
@@ -83,10 +124,16 @@ def chain(engine: Engine, ds: xr.Dataset, last: str) -> xr.Dataset:
     asked = Wanted("width" in engine.config.calib.trace.vectors, None, engine.config.output.dtype)
     parts = [part(whole, tile, engine.photometry, asked) for tile in kept]
     outline = _Outline(engine, visit)
-    measured = outline.dataset(_series(engine, whole, parts, outline, dict(ds.attrs)), dict(ds.attrs))
-    if last != "trace":
-        return measured
-    return measured.drop_vars([n for n in measured.variables if str(n).startswith("phase") or n in ("bin_phase", "in_transit")])
+    attrs = _attrs(engine, ds)
+    return outline.dataset(_series(engine, whole, parts, outline, attrs, record), attrs)
+
+
+def _along_reads(ds: xr.Dataset, visit: VisitInput) -> xr.Dataset:
+    """The chain's variables with their reads along `frame`, their stamps and seconds under names of their own; time, exposure: of pairs."""
+    own = {name: f"frame_{name}" for name in ("time", "exposure") if name in ds.coords}
+    between = visit.exposure_s[1::2] - visit.exposure_s[0::2]
+    of_pairs = coordinates(visit.time_h, between, np.full(len(between), -1), None, noise=False)
+    return ds.rename_vars(own).rename_dims(time="frame").assign_coords({n: of_pairs[n] for n in ("time", "exposure")})
 
 
 def even_chunks(raw: da.Array) -> tuple[int, ...]:
@@ -175,7 +222,7 @@ class _Outline:
     def dataset(self, arrays: dict[str, da.Array], attrs: dict[str, Any]) -> xr.Dataset:
         """The Dataset of lazy arrays, without what the config leaves out."""
         left_out, units = unsaved(self.config), self.config.calib.photometry.output.flux_units
-        phase = arrays.pop("bin_phase", None)
+        phase, rest = arrays.pop("bin_phase", None), arrays.pop(REST, None)
         exposure = self._visit.exposure_s
         coords = coordinates(
             self._visit.time_h, exposure[1::2] - exposure[0::2], self._pair_bins,
@@ -183,28 +230,53 @@ class _Outline:
             noise="rms_measured" in arrays, bin_phase=phase,
         )  # fmt: skip
         variables = {n: (CALIBRATED[n].dims, v, variable_attrs(n, units)) for n, v in arrays.items() if n not in left_out}
-        return xr.Dataset(variables, coords=coords, attrs=attrs)
+        ordered = {name: variables[name] for name in CALIBRATED if name in variables}
+        return xr.Dataset(ordered | ({REST: ((), rest, {"long_name": REST_SAID})} if rest is not None else {}), coords=coords, attrs=attrs)
 
 
-def _series(engine: Engine, constants: Any, parts: list[Any], outline: _Outline, attrs: dict[str, Any]) -> dict[str, da.Array]:
-    """Products of the series domain, one task; none where photometry is off."""
+def _series(
+    engine: Engine, constants: Any, parts: list[Any], outline: _Outline, attrs: dict[str, Any], record: Record
+) -> dict[str, da.Array]:
+    """Products of the series domain, one task, and REST; REST alone where photometry is off."""
     names = outline.names("series")
-    if not names:
-        return {}
-    task = dask.delayed(_series_arrays, pure=False)(engine, constants, parts, star_of(attrs), names)
+    task = dask.delayed(_series_arrays, pure=False)(engine, constants, parts, attrs, names, record)
     folded = {"bin_phase": outline.bin_phase(task)} if "phase_fold" in names else {}
-    return outline.arrays(task, names) | folded
+    return outline.arrays(task, names) | folded | {REST: da.from_delayed(task[REST], (), np.dtype(object))}
 
 
 def _frame_arrays(engine: Engine, visit: VisitConstants, parts: list[ChunkResult], names: list[str]) -> Arrays:
     return _stored(engine, Visit(visit, parts, None, engine.config), names)
 
 
-def _series_arrays(engine: Engine, visit: VisitConstants, parts: list[ChunkResult], star: dict[str, float], names: list[str]) -> Arrays:
-    result = engine.run_series(visit, parts, star)
-    assert result is not None
-    folded = {"bin_phase": result.folded.bin_phase} if result.folded is not None else {}
-    return _stored(engine, Visit(visit, parts, result, engine.config), names) | folded
+def _series_arrays(
+    engine: Engine, visit: VisitConstants, parts: list[ChunkResult], attrs: dict[str, Any], names: list[str], record: Record
+) -> dict[str, Any]:
+    result = engine.run_series(visit, parts, star_of(attrs))
+    whole = Visit(visit, parts, result, engine.config)
+    arrays = _stored(engine, whole, names)
+    folded = {"bin_phase": result.folded.bin_phase} if result is not None and result.folded is not None else {}
+    # an array of one object: what a Dataset may hold
+    box = np.empty((), object)
+    box[()] = _rest(engine, whole, result, arrays, attrs, record)
+    return arrays | folded | {REST: box}
+
+
+def _rest(
+    engine: Engine, whole: Visit, result: SeriesResult | None, arrays: Arrays, attrs: dict[str, Any], record: Record
+) -> Rest:  # fmt: skip
+    """What of a product is not in the outline: its attributes with the QC record, and variables of unknown shape."""
+    visit, config = whole.constants, engine.config
+    late = [p for p in made(config, bins=visit.n_bins > 0) if not p.lazy]
+    units = config.calib.photometry.output.flux_units
+    found = build_dataset(arrays_of(whole, late), {}, {}, config.output.dtype, units)
+    said = attributes(visit, result)
+    coords = coordinates(visit.state.time_h, visit.between, visit.pair_bins, None, noise="rms_measured" in arrays)
+    pixel_dq = {"pixel_dq": np.asarray(visit.state.pixel_dq)}
+    judged = build_dataset(pixel_dq | arrays, coords, attrs | said, config.output.dtype, units)
+    qc = record(judged, notes_of(visit, result), visit.state.checks, numbers_of(visit, result), stages_with_numbers(config))
+    said["qc"] = json.dumps(qc, sort_keys=True)
+    said["stage_status"] = json.dumps(stage_status(config, visit), sort_keys=True)
+    return Rest(said, dict(found.variables))
 
 
 def _stored(engine: Engine, visit: Visit, names: list[str]) -> Arrays:

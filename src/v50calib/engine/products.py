@@ -345,8 +345,9 @@ def with_frame_units(ds: xr.Dataset, units: str) -> xr.Dataset:
 
 def build_dataset(arrays: Arrays, coords: dict[str, Any], attrs: dict[str, Any], dtype: str, flux_units: str = "e") -> xr.Dataset:
     """Dataset of the arrays, floats stored as `dtype`, with units, long names and CF flag attributes."""
-    variables = {}
+    variables: dict[str, Any] = {}
     for name, values in arrays.items():
         values = values.astype(storage_dtype(name, dtype), copy=False)
         variables[name] = (CALIBRATED[name].dims, values, variable_attrs(name, flux_units))
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
+    ordered = {name: variables[name] for name in CALIBRATED if name in variables}
+    return xr.Dataset(ordered, coords=coords, attrs=attrs)

@@ -184,6 +184,9 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
     given = fit_input(series, normalized, calib) if calib.phase.depths.enabled else None
     depths = depths_of(given, series, ephemeris) if given is not None else None
+    if depths is not None and depths.depth.size == 1 and np.isfinite(depths.depth[0]):
+        # white light of one band is that band: its last fit says what its depth is
+        ephemeris = replace(ephemeris, depth=float(depths.depth[0]), depth_sigma=float(depths.sigma[0]))
     return guarded(SeriesResult(curves, series, ephemeris, normalized, folded, depths, given), calib, str(instrument))
 
 

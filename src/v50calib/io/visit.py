@@ -13,6 +13,7 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 
+from v50calib import accessor as _accessor  # noqa: F401  a raw visit draws its frames: ds.v50.plot.raw_frames()
 from v50calib.channels import join_visits
 from v50calib.io.catalog import open_root
 from v50calib.io.keys import Split, normalise_planet_id

@@ -13,9 +13,35 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from v50calib import dq
+from v50calib.errors import DataError
 from v50calib.plot.style import ORANGE, VERMILION, axes, need, title
 
 WIDE = (8.0, 3.0)
+
+
+def raw_frames(ds: xr.Dataset, ax: Axes | None = None, *, frame: int = 1) -> Axes:
+    """One read of a raw visit (`open_visit`) as it was recorded, between percentiles 1 and 99.5; reads that no pixel differs in are flat.
+
+    frame: its index; 0 is the first read of the first ramp, 1 the second. Only its time chunk is read.
+
+    >>> raw = xr.Dataset({"raw_frames": (("time", "y", "x"), np.arange(32.0).reshape(2, 4, 4))}, {"exposure": ("time", [0.1, 4.6])})
+    >>> ax = raw_frames(raw)
+    >>> ax.get_title(), float(ax.images[0].get_array().max())
+    ('read 1, 4.6 s after reset: planet ?, visit ?, ?', 31.0)
+    """
+    need(ds, "raw_frames")
+    frames = ds["raw_frames"]
+    if frames.ndim != 3:
+        raise DataError(f"raw_frames has dims {frames.dims}: take one detector first, ds.isel(channel=0)")
+    if not -len(frames) <= frame < len(frames):
+        raise DataError(f"frame={frame} is not among the {len(frames)} reads of this visit: give 0 to {len(frames) - 1}")
+    ax = axes(ax, WIDE)
+    image = np.asarray(frames[frame], np.float64)
+    low, high = np.percentile(image, [1, 99.5])
+    _show(ax, image, str(frames.attrs.get("units", "ADU")), norm=Normalize(low, high if high > low else low + 1.0))
+    after = f", {float(ds['exposure'][frame]):.3g} s after reset" if "exposure" in ds.coords else ""
+    ax.set_title(title(ds, f"read {frame % len(frames)}{after}"))
+    return ax
 
 
 def mean_frame(ds: xr.Dataset, ax: Axes | None = None) -> Axes:

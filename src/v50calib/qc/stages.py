@@ -10,7 +10,7 @@ import xarray as xr
 
 from v50calib.kernels.series import drift
 from v50calib.kernels.series import median as column_median
-from v50calib.qc.metrics import NOISE, positions
+from v50calib.qc.metrics import NOISE, positions, record
 
 Rows = dict[str, dict[str, Any]]
 
@@ -33,6 +33,17 @@ def stage_rows(
             numbers |= {key: value for key, value in found.get(stage, {}).items() if isinstance(value, (int, float, str))}
             rows[stage] = numbers | (own[stage](ds, record) if stage in own else {})
     return rows
+
+
+def full_record(
+    ds: xr.Dataset, notes: list[str], checks: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]], asked: Mapping[str, bool]
+) -> dict[str, Any]:
+    """The QC record of a visit with a row for each stage: `metrics.record` and `stage_rows` together.
+
+    checks: numbers of the checks of its maps; others as of `stage_rows`.
+    """
+    qc = record(ds, notes) | dict(checks)
+    return qc | {"stages": stage_rows(ds, found, asked, notes, qc)}
 
 
 def _photometry(ds: xr.Dataset, record: Mapping[str, Any]) -> dict[str, Any]:

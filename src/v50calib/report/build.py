@@ -31,7 +31,7 @@ from v50calib.runs.truth import read_depths
 
 NAME = "report.html"
 #: visits with figures unless the caller says otherwise
-LIMIT = 10
+LIMIT = 8
 #: failures listed with their reasons, at most; all are in the table
 FAILURES = 50
 

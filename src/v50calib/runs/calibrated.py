@@ -11,6 +11,7 @@ from v50calib import accessor as _accessor  # noqa: F401  products draw themselv
 from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.product import committed_products, open_product
+from v50calib.runs.tree import RunTree
 
 #: the store of products in a run directory
 PRODUCTS = "calibrated.zarr"
@@ -33,7 +34,7 @@ def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree
     """
     root = locate(run_dir) / PRODUCTS
     groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
-    return xr.DataTree.from_dict(groups)
+    return RunTree.from_dict(groups)
 
 
 def calibrated_visits(run_dir: str | os.PathLike[str] | ObjectPath) -> Iterator[xr.Dataset]:

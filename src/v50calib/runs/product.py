@@ -19,6 +19,7 @@ from v50calib.io.storage.location import Location, zarr_source
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import read_array, write_group
 from v50calib.runs.lock import check_token
+from v50calib.schema import in_order
 from v50calib.untrusted.json_text import load_json
 
 
@@ -56,7 +57,7 @@ def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
 def open_product(path: Location) -> xr.Dataset:
     """A committed product, opened lazily: one Dask chunk per stored chunk."""
     with marked_group():
-        return xr.open_zarr(zarr_source(path), consolidated=False, chunks={})
+        return in_order(xr.open_zarr(zarr_source(path), consolidated=False, chunks={}))
 
 
 def product_attrs(path: Location) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from v50calib.runtime.execute import run_here, run_on
 from v50calib.runtime.inputs import check_inputs, facts_of
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
+from v50calib.runtime.notebook import notebook_progress
 from v50calib.runtime.planets import fit_planets, notes_of
 from v50calib.runtime.queues import refuse_absent_queue
 from v50calib.runtime.recalibrate import prepare
@@ -64,6 +65,7 @@ def calibrate(
     limit          at most this number of visits x instruments is calibrated
     retry_failed   only visits whose last attempt failed, including quarantined ones
     overwrite      redo complete products
+    progress       called for each visit that ends: (entry, visits done, visits in all); default: a bar in a notebook, else nothing
     update         accept another config in `out` and redo what it changes
 
     Raises ConfigError, DataError or StoreError before any frame is read if the config, the root or `out` cannot be used;
@@ -92,7 +94,7 @@ def calibrate(
         decisions = decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
         todo = [d.job for d in decisions if d.action == "do"]
         config, choice = chosen(config, todo) if client is None else (config, "")
-        books = Bookkeeping(out, config, decisions, progress, lock)
+        books = Bookkeeping(out, config, decisions, progress if progress is not None else notebook_progress(), lock)
         books.summary.notes += [*passed_over_note(root), *([choice] if choice else [])]
         books.settle()
         with books.closing():

@@ -19,13 +19,14 @@ from v50calib.engine.engine import Engine
 from v50calib.engine.frames import Frames, windows, with_halo
 from v50calib.engine.products import unsaved
 from v50calib.engine.result import ChunkResult
+from v50calib.engine.said import notes_of as notes_of_stages
+from v50calib.engine.said import numbers_of, stage_status, stages_with_numbers
 from v50calib.engine.visit import VisitInput, notes_of, star_notes, star_of
 from v50calib.io.catalog import open_root, open_source
 from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource
 from v50calib.io.storage.location import locate
-from v50calib.qc.metrics import record
-from v50calib.qc.stages import stage_rows
+from v50calib.qc.stages import full_record
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.product import write_product
 from v50calib.runs.stop import check as check_stop
@@ -185,12 +186,11 @@ def _finish(
     attrs, hashes = dict(source.attrs), source.reference.hashes
     series = engine.run_series(visit, results, star_of(attrs))
     ds = engine.dataset(visit, results, series, product_attrs(job.config, attrs, hashes))
-    notes = [*visit.state.notes, *(series.normalized.notes if series is not None and series.normalized else ())]
-    notes += series.notes if series is not None else ()
-    qc = record(ds, notes) | visit.state.checks
-    qc["stages"] = stage_rows(ds, visit.state.qc | (series.qc if series is not None else {}), stages_with_numbers(job.config), notes, qc)
+    qc = full_record(
+        ds, notes_of_stages(visit, series), visit.state.checks, numbers_of(visit, series), stages_with_numbers(job.config)
+    )  # fmt: skip
     ds.attrs["qc"] = json.dumps(qc, sort_keys=True)
-    ds.attrs["stage_status"] = json.dumps(stage_status(engine, visit), sort_keys=True)
+    ds.attrs["stage_status"] = json.dumps(stage_status(job.config, visit), sort_keys=True)
     if wanted_images(engine) or wanted_frames(engine):
         frames = engine.ordered(visit_of(source), source.frames)[1]
         save_images(locate(job.out), job.key, engine, frames, visit, ds)
@@ -203,22 +203,3 @@ def _finish(
     write_product(products, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs, lock=job.lock)
     # the clock may have been set back meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)
-
-
-def stages_with_numbers(config: RunConfig) -> dict[str, bool]:
-    """Which stages have their numbers in the QC record."""
-    return {name: config.output.diagnostics and stage.enabled and stage.diagnostics.enabled for name, stage in config.calib.stages()}
-
-
-def stage_status(engine: Engine, visit: VisitConstants) -> dict[str, str]:
-    """What each stage did to this visit: the method used, `off` where it was disabled."""
-    calib = engine.config.calib
-    status = {name: "off" for name, _ in calib.stages()}
-    for stage in engine.stages:
-        status[stage.name] = "done"
-    if visit.photometry is not None:
-        status["photometry"] = visit.photometry.method
-    for name in ("trace", "phase"):
-        if getattr(calib, name).enabled:
-            status[name] = "done"
-    return status
