@@ -83,11 +83,11 @@ def test_white_light_and_its_residuals_are_those_of_the_fit(products: dict[str, 
     assert "fitted transit" in [t.get_text() for t in ax.get_legend().get_texts()]
     flux, model = ax.lines[0].get_ydata(), ax.lines[2].get_ydata()
     np.testing.assert_allclose(below.lines[0].get_ydata(), 1e6 * (flux - model), rtol=1e-9, atol=1e-9)
-    # a fit's residuals: about 0, as large as the noise says, without the transit
-    error = ds["fit_sigma"].to_numpy()[:, 0]
-    left = (flux - model) / error
+    # a fit's residuals: about 0, without the transit, with the chi² that the fit itself has stored
+    left = (flux - model) / ds["fit_sigma"].to_numpy()[:, 0]
     assert abs(left.mean()) < 0.3
-    assert 0.8 < left.std() < 1.2
+    free = left.size - ds.sizes["fit_term"] - 1
+    assert left @ left / free == pytest.approx(float(ds["transit_depth_chi2"][0]), rel=0.1)
     inside = model < 1 - 0.5 * (1 - model.min())
     assert abs(left[inside].mean() - left[~inside].mean()) < 5 * np.sqrt(1 / inside.sum() + 1 / (~inside).sum())
     assert 1e6 * (1 - np.mean(model[inside])) == pytest.approx(1e6 * float(ds["white_depth"]), rel=0.15)
@@ -98,7 +98,8 @@ def test_residual_map_is_flux_less_transit_in_errors(products: dict[str, xr.Data
     (image,) = plot.residual_map(ds).get_images()
     shown = np.asarray(image.get_array())
     assert shown.shape == (282, ds.sizes["fit_bin"])
-    assert 0.85 < np.nanstd(shown) < 1.15
+    chi2 = np.square(shown).sum(axis=1) / (shown.shape[1] - ds.sizes["fit_term"] - 1)
+    np.testing.assert_allclose(chi2, ds["transit_depth_chi2"], rtol=0.1)
     low, high = image.get_clim()
     assert low == -high
 
