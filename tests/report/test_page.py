@@ -278,6 +278,6 @@ def test_what_cannot_be(run: Path, tmp_path: Path) -> None:
 def test_command(run: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(run), "--limit", "0", "--out", str(tmp_path / "r.html")])
     assert result.exit_code == 0
-    assert result.stdout.startswith("3 visits, figures of 0, 0.0 MB → ")
+    assert result.stdout.startswith("3 visits, figures of 0, 0.1 MB → ")
     assert (tmp_path / "r.html").read_bytes().endswith(b"</html>")
     assert json.loads(CliRunner().invoke(main, ["status", str(run), "--json"]).stdout)["done"] == 3

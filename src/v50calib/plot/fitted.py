@@ -67,13 +67,16 @@ def fitted(ds: xr.Dataset) -> Fitted | None:
     time, flux, sigma, design, ridge, darkening, depth = (np.asarray(ds[name], np.float64) for name in NEEDED)
     depth = np.where(np.isfinite(depth), depth, shape.depth)
     additive, rows = bool(ds.attrs.get("fit_additive", False)), np.diag(np.sqrt(ridge))[ridge > 0]
+    light = _light(ds, sigma)
+    # the fit moves the limb darkening of all channels alike from where it started: by as much as the white fit did
+    moved = np.array([shape.u1, shape.u2]) - darkening[:2] @ light / max(float(light.sum()), 1e-300)
+    u1, u2 = darkening[:2] + moved[:, None]
     curve_of = Model(time, float(ds.attrs["fit_width_h"]))
     out, model = np.full(flux.shape, np.nan), np.full(flux.shape, np.nan)
     for c in np.flatnonzero(np.isfinite(sigma).any(axis=0)):
-        model[:, c] = curve_of(replace(shape, k=radius_ratio(depth[c]), u1=darkening[0, c], u2=darkening[1, c]))
+        model[:, c] = curve_of(replace(shape, k=radius_ratio(depth[c]), u1=u1[c], u2=u2[c]))
         seen = np.isfinite(sigma[:, c])
         out[seen, c] = _without_baseline(flux[seen, c], sigma[seen, c], design[seen], model[seen, c], rows, additive=additive)
-    light = _light(ds, sigma)
     return Fitted(time, out, np.where(np.isfinite(sigma), sigma, np.nan), model, np.asarray(ds["wavelength"], np.float64), light)
 
 

@@ -11,7 +11,7 @@ from v50calib.report.figures import Image, drawn
 from v50calib.report.visits import Visit
 
 #: small: three stand side by side
-_SIZE = (4.8, 3.3)
+_SIZE = (5.2, 3.5)
 
 
 def draw_run(visits: Sequence[Visit]) -> list[Image]:
@@ -36,8 +36,9 @@ def draw_run(visits: Sequence[Visit]) -> list[Image]:
     if np.isfinite(noise).any():
         images.append(drawn("Noise by planet", lambda ax: plot.noise_by_planet(names, planets, noise, ax), _NOISE, _SIZE))
     if (seconds > 0).any():
-        images.append(drawn("Seconds", lambda ax: plot.seconds_of_visits(names, seconds, ax), "Seconds of work on each visit.", _SIZE))
+        images.append(drawn("Seconds", lambda ax: plot.seconds_of_visits(names, seconds, ax), _SECONDS, _SIZE))
     return images
 
 
 _NOISE = "Scatter of white light out of transit over what photon and read noise give; 1 is the limit."
+_SECONDS = "Seconds of work on each visit, from its first frame to its product, by instrument."
