@@ -44,6 +44,23 @@ class Products(xr.Dataset):
         self.__class__ = xr.Dataset  # type: ignore[assignment]
         return self
 
+    def __dask_postcompute__(self) -> Any:
+        """For `dask.compute(products)`: the same."""
+        finish, given = super().__dask_postcompute__()  # type: ignore[no-untyped-call]
+        return _loaded, (finish, given)
+
+    def to_zarr(self, *args: Any, **options: Any) -> Any:
+        """`Dataset.to_zarr` of the products, computed: what waits in `rest` has no form on disk."""
+        return self.compute().to_zarr(*args, **options)
+
+    def to_netcdf(self, *args: Any, **options: Any) -> Any:
+        """`Dataset.to_netcdf` of the products, computed."""
+        return self.compute().to_netcdf(*args, **options)
+
+
+def _loaded(results: Any, finish: Callable[..., xr.Dataset], given: tuple[Any, ...]) -> xr.Dataset:
+    return finish(results, *given).load()
+
 
 def _waiting(ds: xr.Dataset) -> xr.Dataset:
     """The lazy Dataset as `Products`: the same object."""

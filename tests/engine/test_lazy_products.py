@@ -50,10 +50,20 @@ def test_a_pipeline_gives_what_a_run_stores(dataset: Path, planet: str, tree: xr
     for name in stored.variables:
         assert (made[name].dims, made[name].dtype, made[name].attrs) == (stored[name].dims, stored[name].dtype, stored[name].attrs)
         np.testing.assert_allclose(made[name], stored[name], rtol=1e-4, atol=1e-7, err_msg=str(name))
+    (together,) = dask.compute(lazy[["white_depth", "rest"]])
+    assert (type(together), list(together.attrs)) == (xr.Dataset, list(stored.attrs))
     # what is selected before it is computed may no longer fit the rest, and a part of the variables has none
     few = lazy.isel(wavelength=slice(0, 1), pair=slice(0, 10)).compute()
     assert few.sizes["wavelength"] == 1
     assert list(lazy[["white_depth"]].compute().data_vars) == ["white_depth"]
+
+
+def test_lazy_products_can_be_written(dataset: Path, planet: str, tmp_path: Path) -> None:
+    lazy = Pipeline.from_profile("calib/official")(open_visit(dataset, planet, 0, "FGS1"))
+    lazy.to_zarr(tmp_path / "visit.zarr", zarr_format=3, consolidated=False)
+    written = xr.open_zarr(tmp_path / "visit.zarr", consolidated=False)
+    assert "rest" not in written
+    np.testing.assert_array_equal(written["cds_binned"], lazy["cds_binned"])
 
 
 def test_a_band_has_one_depth(tree: xr.DataTree, planet: str) -> None:

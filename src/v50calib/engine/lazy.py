@@ -276,7 +276,7 @@ def _rest(
     qc = record(judged, notes_of(visit, result), visit.state.checks, numbers_of(visit, result), stages_with_numbers(config))
     said["qc"] = json.dumps(qc, sort_keys=True)
     said["stage_status"] = json.dumps(stage_status(config, visit), sort_keys=True)
-    return Rest(said, dict(found.variables))
+    return Rest(said, {str(name): variable for name, variable in found.variables.items()})
 
 
 def _stored(engine: Engine, visit: Visit, names: list[str]) -> Arrays:

@@ -96,9 +96,9 @@ def _white_curve(ds: xr.Dataset, fit: Fitted | None) -> tuple[np.ndarray, np.nda
     """Times, flux, errors and transit (n,) of the white light curve, and what a point is in words."""
     fit = fit if fit is not None else fitted(ds)
     if fit is not None and np.isfinite(fit.mean()[0]).any():
-        flux, error, model = fit.mean()
+        flux, error, transit = fit.mean()
         minutes = 60.0 * float(np.median(np.diff(fit.time))) if fit.time.size > 1 else 0.0
-        return fit.time, flux, error, model, f"white light, means of {minutes:.2g} min"
+        return fit.time, flux, error, transit, f"white light, means of {minutes:.2g} min"
     flux, var = white_series(ds)
     time = np.asarray(ds["time"], np.float64)
     index = blocks(len(time), POINTS // 2)

@@ -59,7 +59,7 @@ def pulls(instrument: Sequence[str], pull: np.ndarray, ax: Axes | None = None) -
             most = max(most, values.size)
             beyond = int((np.abs(values) > PULLS).sum())
             said = f"{name}: mean {values.mean():+.2f}, rms {np.sqrt(np.mean(values**2)):.2f}" + (f", {beyond} beyond ±5" if beyond else "")
-            ax.hist(np.clip(values, -PULLS, PULLS), edges, histtype="stepfilled", alpha=0.45, color=colour, label=said)
+            ax.hist(np.clip(values, -PULLS, PULLS), edges.tolist(), histtype="stepfilled", alpha=0.45, color=colour, label=said)
     if most:
         x = np.linspace(-PULLS, PULLS, 101)
         height = most * (edges[1] - edges[0]) / np.sqrt(2 * np.pi)
@@ -109,7 +109,7 @@ def seconds_of_visits(instrument: Sequence[str], seconds: np.ndarray, ax: Axes |
             values = seconds[mine & known]
             if values.size:
                 said = f"{name}: median {np.median(values):.1f} s, longest {values.max():.1f} s"
-                ax.hist(values, edges, histtype="stepfilled", alpha=0.5, color=colour, label=said)
+                ax.hist(values, edges.tolist(), histtype="stepfilled", alpha=0.5, color=colour, label=said)
         ax.legend(fontsize="x-small")
     ax.set(xlabel="work on a visit (s)", ylabel="visits", title="seconds")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))

@@ -38,9 +38,9 @@ def panel_below(ax: Axes, share: float = 0.3) -> Axes:
     """
     figure, spec = ax.figure, ax.get_subplotspec()
     if spec is not None:
-        upper, lower = spec.subgridspec(2, 1, height_ratios=[1 - share, share], hspace=0.06)
-        ax.set_subplotspec(upper)
-        below: Axes = figure.add_subplot(lower, sharex=ax)
+        grid = spec.subgridspec(2, 1, height_ratios=[1 - share, share], hspace=0.06)
+        ax.set_subplotspec(grid[0])
+        below: Axes = figure.add_subplot(grid[1], sharex=ax)
     else:
         box = ax.get_position()
         ax.set_position((box.x0, box.y0 + share * box.height, box.width, (1 - share) * box.height))

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -30,7 +31,7 @@ _BAR = 0.1
 _PLAIN = " !$&'()*+,-./:;=?@[]^_`{|}~"
 #: text stays text: it takes a tenth of the outlines of its letters and can be searched for; the same drawing has the same bytes
 #: a picture within a drawing keeps its own pixels, which the reader's program enlarges
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "v50calib", "image.composite_image": False}
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "v50calib", "image.composite_image": False}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
         try:
             images.append(
                 drawn(
-                    drawing.title, lambda ax, d=drawing: d.draw(ds, ax), drawing.caption(ds), drawing.size,
+                    drawing.title, partial(drawing.draw, ds), drawing.caption(ds), drawing.size,
                     right=drawing.right, bottom=drawing.bottom,
                 )
             )  # fmt: skip
@@ -127,7 +128,7 @@ def _compact(svg: str) -> str:
 def _drawings(truth: np.ndarray | None, fit: Fitted | None = None) -> list[Drawing]:
     return [
         Drawing("White light curve", lambda ds, ax: plot.white_light(ds, ax, fit=fit), _white, TALL),
-        Drawing("White fit: how its parameters hang together", plot.white_corner, lambda _: _CORNER, SQUARE),
+        Drawing("White fit: covariance of its parameters", plot.white_corner, lambda _: _CORNER, SQUARE),
         Drawing("Spectrum", lambda ds, ax: plot.spectrum(ds, ax, truth=truth), lambda ds: _spectrum(ds, truth), spectral=True),
         Drawing("Channels, stacked", lambda ds, ax: plot.stacked_fits(ds, ax, fit=fit), lambda _: _STACKED, TALL, spectral=True, right=0.8),
         Drawing("Light curves by wavelength", plot.light_curves, lambda _: _LIGHT, spectral=True),

@@ -12,7 +12,7 @@ from v50calib.markup import table
 SHOWN = 6
 
 
-class RunTree(xr.DataTree):
+class RunTree(xr.DataTree):  # type: ignore[no-untyped-call]
     """A DataTree that names its first products and counts the others; a product says all of itself, as any DataTree does.
 
     >>> tree = RunTree.from_dict({f"/{planet}/0/FGS1": xr.Dataset({"white_depth": 0.01}) for planet in range(10, 90)})
@@ -35,7 +35,7 @@ class RunTree(xr.DataTree):
         planets = len({part[1] for part in parts})
         return f"Calibrated visits: {len(paths)} products of {planets} planet{'s' if planets != 1 else ''} ({of})"
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         paths = self._paths()
         if not paths:
             return super().__repr__()
@@ -46,6 +46,6 @@ class RunTree(xr.DataTree):
     def _repr_html_(self) -> str:
         paths = self._paths()
         if not paths:
-            return super()._repr_html_()
+            return str(super()._repr_html_())  # type: ignore[no-untyped-call]
         more = f"; {len(paths) - SHOWN} more are not shown" if len(paths) > SHOWN else ""
         return table(("planet", "visit", "instrument"), [tuple(path.split("/")[1:]) for path in paths[:SHOWN]], self._counts(paths) + more)
