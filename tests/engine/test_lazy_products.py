@@ -50,6 +50,11 @@ def test_a_pipeline_gives_what_a_run_stores(dataset: Path, planet: str, tree: xr
     for name in stored.variables:
         assert (made[name].dims, made[name].dtype, made[name].attrs) == (stored[name].dims, stored[name].dtype, stored[name].attrs)
         np.testing.assert_allclose(made[name], stored[name], rtol=1e-4, atol=1e-7, err_msg=str(name))
+
+
+def test_parts_of_lazy_products(dataset: Path, planet: str, tree: xr.DataTree) -> None:
+    stored = tree[f"{planet}/0/FGS1"].to_dataset()
+    lazy = Pipeline()(open_visit(dataset, planet, 0, "FGS1"))
     (together,) = dask.compute(lazy[["white_depth", "rest"]])
     assert (type(together), list(together.attrs)) == (xr.Dataset, list(stored.attrs))
     # what is selected before it is computed may no longer fit the rest, and a part of the variables has none

@@ -116,7 +116,7 @@ def qc(run_dir: Location, stages: tuple[str, ...], csv_path: Location | None, as
 @click.command(cls=DataCommand)
 @click.argument("run_dir", type=LOCATION)
 @click.option("--out", type=LOCATION, default=None, help="File of the page.  [default: RUN_DIR/report.html]")
-@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
+@click.option("--limit", type=click.IntRange(min=0), default=8, show_default=True, metavar="N", help="Draw figures of the N worst visits.")
 @click.option("--truth", type=LOCATION, default=None, help="True depths to compare with: train.csv, or a dataset's folder.")
 @OVERWRITE
 def report(run_dir: Location, out: Location | None, limit: int, truth: Location | None, overwrite: bool) -> None:
