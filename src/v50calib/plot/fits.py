@@ -43,6 +43,16 @@ def residual_map(ds: xr.Dataset, ax: Axes | None = None, *, fit: Fitted | None =
     """Light curves less the fitted transit, by time and wavelength, each sample in its standard errors.
 
     fit: of `fitted(ds)`, where it is at hand.
+
+    >>> time, one = np.linspace(0.0, 7.5, 60), np.ones((60, 3))
+    >>> made = {"fit_time": ("fit_bin", time), "fit_flux": (("fit_bin", "wavelength"), one), "fit_sigma": (("fit_bin", "wavelength"), one)}
+    >>> made |= {"fit_design": (("fit_bin", "fit_term"), one[:, :1]), "fit_ridge": ("fit_term", [0.0])}
+    >>> made |= {"fit_darkening": (("limb_darkening", "wavelength"), 0 * one[:3]), "transit_depth": ("wavelength", np.zeros(3))}
+    >>> numbers = {"source": "fit", "t0_h": 3.75, "a": 12.0, "b": 0.0, "depth": 0.0, "u1": 0.0, "u2": 0.0}
+    >>> attrs = {f"ephemeris_{name}": value for name, value in numbers.items()} | {"fit_width_h": 0.1}
+    >>> ax = residual_map(xr.Dataset(made, {"wavelength": [2.0, 2.5, 3.0]}, attrs))  # no transit in a flat curve: nothing is left
+    >>> float(np.abs(ax.images[0].get_array()).max().round(9))
+    0.0
     """
     fit = fit if fit is not None else _need_fit(ds)
     if fit.wavelength.size < 2:
@@ -64,6 +74,16 @@ def stacked_fits(ds: xr.Dataset, ax: Axes | None = None, *, fit: Fitted | None =
     """Light curves of groups of channels with the fitted transit, the shortest wavelength at the bottom, shifted by a constant each.
 
     Beside each: its wavelengths and the scatter of its residuals in ppm. fit: of `fitted(ds)`, where it is at hand.
+
+    >>> time, one = np.linspace(0.0, 7.5, 60), np.ones((60, 3))
+    >>> made = {"fit_time": ("fit_bin", time), "fit_flux": (("fit_bin", "wavelength"), one), "fit_sigma": (("fit_bin", "wavelength"), one)}
+    >>> made |= {"fit_design": (("fit_bin", "fit_term"), one[:, :1]), "fit_ridge": ("fit_term", [0.0])}
+    >>> made |= {"fit_darkening": (("limb_darkening", "wavelength"), 0 * one[:3]), "transit_depth": ("wavelength", np.zeros(3))}
+    >>> numbers = {"source": "fit", "t0_h": 3.75, "a": 12.0, "b": 0.0, "depth": 0.0, "u1": 0.0, "u2": 0.0}
+    >>> attrs = {f"ephemeris_{name}": value for name, value in numbers.items()} | {"fit_width_h": 0.1}
+    >>> ax = stacked_fits(xr.Dataset(made, {"wavelength": [2.0, 2.5, 3.0]}, attrs))
+    >>> [text.get_text() for text in ax.texts][::2]
+    ['2.00 µm\\n0 ppm', '3.00 µm\\n0 ppm']
     """
     fit = fit if fit is not None else _need_fit(ds)
     ax = axes(ax, (6.4, 5.6))

@@ -83,7 +83,7 @@ def allan(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     >>> variables = {"trace_norm": (("pair", "wavelength"), flux), "out_of_transit": ("pair", np.ones(400, bool))}
     >>> ax = allan(xr.Dataset(variables, {"time": ("pair", np.arange(400) / 3600.0), "wavelength": [0.7]}))
     >>> float(ax.lines[0].get_ydata()[0]), [text.get_text() for text in ax.get_legend().get_texts()]
-    (1.0, ['0.70 µm, a pair 1... ppm', 'averages down, 1 / √n'])
+    (1.0, ['0.70 µm, a pair 911 ppm', 'averages down, 1 / √n'])
     """
     need(ds, "trace_norm", "out_of_transit", "time", "wavelength")
     ax = axes(ax)

@@ -33,7 +33,7 @@ def panel_below(ax: Axes, share: float = 0.3) -> Axes:
 
     >>> ax = axes(None)
     >>> below = panel_below(ax)
-    >>> below.get_position().y1 < ax.get_position().y0, below.get_shared_x_axes().joined(ax, below)
+    >>> bool(below.get_position().y1 < ax.get_position().y0), below.get_shared_x_axes().joined(ax, below)
     (True, True)
     """
     figure, spec = ax.figure, ax.get_subplotspec()
