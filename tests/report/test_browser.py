@@ -58,6 +58,15 @@ addEventListener("load", () => {
   found.large = [large.open, document.getElementById("large-image").getBoundingClientRect().width];
   document.getElementById("large-close").click();
   found.closed = !large.open;
+  found.saved = [];
+  // what would be saved, without a file
+  HTMLAnchorElement.prototype.click = function () { found.saved.push([this.download.split(".").pop()]); };
+  const make = URL.createObjectURL;
+  URL.createObjectURL = blob => {
+    found.saved.push([blob.type, blob.size]);
+    return make.call(URL, blob);
+  };
+  for (const kind of ["svg", "png"]) document.querySelector(`figure [data-save=${kind}]`).click();
   const tell = () => parent.postMessage(JSON.stringify(found), "*");
   tell();
   found.images = [];
@@ -148,6 +157,9 @@ def test_page_in_a_browser(page: Path, tmp_path: Path, width: int) -> None:
     assert found["large"][0]
     assert found["large"][1] >= 900
     assert found["closed"]
+    saved = {said[0]: said[1:] for said in found["saved"]}
+    assert set(saved) == {"svg", "png", "image/svg+xml", "image/png"}
+    assert min(saved["image/svg+xml"][0], saved["image/png"][0]) > 5000
 
 
 def test_dark_where_the_reader_has_it_dark(page: Path, tmp_path: Path) -> None:
