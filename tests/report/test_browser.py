@@ -64,6 +64,7 @@ addEventListener("load", () => {
   const make = URL.createObjectURL;
   URL.createObjectURL = blob => {
     found.saved.push([blob.type, blob.size]);
+    setTimeout(() => tell());
     return make.call(URL, blob);
   };
   for (const kind of ["svg", "png"]) document.querySelector(`figure [data-save=${kind}]`).click();
