@@ -88,6 +88,6 @@ def test_products_draw_themselves(dataset: Path, monkeypatch: pytest.MonkeyPatch
     assert ds.v50.plot.spectrum.__doc__ == plot.spectrum.__doc__
     assert {"white_light", "mean_frame"} <= set(dir(ds.v50.plot))
     assert repr(ds.v50.plot) == f"figures of {planet}/0/FGS1"
-    with pytest.raises(AttributeError, match=r"no figure 'nonsense'; there are dark, drift"):
+    with pytest.raises(AttributeError, match=r"no figure 'nonsense'; there are allan, dark, drift"):
         _ = ds.v50.plot.nonsense
     pyplot.close("all")

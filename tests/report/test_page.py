@@ -191,9 +191,15 @@ def troubled(run: Path, tmp_path: Path) -> Path:
     entries = manifest.read(out)
     bad = entries[0]
     bad.qc["noise_over_limit"] = 3.25
+    # as of a long visit: chance raises no limit
+    bad.qc["chance"] = {}
     bad.qc["notes"] = [f"trace quality: {EVIL} is 1, more than max=0"]
     evil = EVIL.replace("/", "|")
     (out / "calibrated.zarr" / bad.planet_id).rename(out / "calibrated.zarr" / evil)
+    for document in (out / "calibrated.zarr" / evil).glob("*/*/zarr.json"):
+        group = json.loads(document.read_text(encoding="utf-8"))
+        group["attributes"]["planet_id"] = evil
+        document.write_text(json.dumps(group), encoding="utf-8")
     (out / "manifest.jsonl").unlink()
     for entry in entries:
         planet = evil if entry.planet_id == bad.planet_id else entry.planet_id

@@ -103,7 +103,7 @@ def noting(job: Any, refused: list[str]) -> Any:
 
 
 def said(error: Exception) -> str:
-    """What a submit command said, from dask-jobqueue's exception, in one line.
+    r"""What a submit command said, from dask-jobqueue's exception, in one line.
 
     >>> said(RuntimeError("Command exited with non-zero exit code.\nExit code: 1\nCommand:\nsbatch a\nstdout:\n\nstderr:\nno account\n\n"))
     'no account'
