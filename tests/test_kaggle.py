@@ -56,6 +56,7 @@ def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: 
     assert "0 calibrated, 3 already complete, 0 failed" in said
 
 
+@pytest.mark.slow
 def test_the_session_ends_in_a_submission(
     kaggle: ModuleType, mounted: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ TIME = (np.arange(N) + 0.5) * 7.5 / N
 SLOW = 1 + 2e-3 * np.sin(TIME / 1.7) + 1e-3 * (TIME / 7.5) ** 2
 
 
+@pytest.mark.slow
 def test_biweight_is_wotans() -> None:
     """Same estimator and window (time-based there, a sample count here); converged to 1e-6 there."""
     with warnings.catch_warnings():

@@ -198,6 +198,7 @@ main(sys.argv[3:])
 """
 
 
+@pytest.mark.slow
 def test_a_paused_holder_that_was_taken_over_stops_when_it_wakes(dataset: Path, tmp_path: Path) -> None:
     """Without flock: the first run is stopped, the second takes over with another config, the first wakes up in the middle of a visit."""
     out, marker = tmp_path / "run", tmp_path / "marker"

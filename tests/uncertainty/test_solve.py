@@ -228,6 +228,7 @@ def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> Non
     assert "0 calibrated, 6 already complete" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_dataset_solved_in_parts(dataset: Path, tmp_path: Path) -> None:
     out, (one, other) = tmp_path / "run", sorted(path.name for path in (dataset / "train").iterdir())
     (tmp_path / "rest.txt").write_text(f"{other}\n")

@@ -51,6 +51,7 @@ def run(curves: Series, **time: Any) -> tuple[Ephemeris, Normalized, Depths]:
     return ephemeris, normalized, depths
 
 
+@pytest.mark.slow
 def test_depths_scatter_by_their_errors() -> None:
     """Oracle: depths over 30 draws against the depth put in; amplitude and length of the process are not told."""
     white, channel, middle = [], [], []
