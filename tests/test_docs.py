@@ -178,9 +178,10 @@ def test_every_page_is_reached_from_the_overview() -> None:
 def test_python_example_runs(
     body: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # the tutorial's own run is as the demo's
+    # the tutorial's own data and run are as the demo's
     (tmp_path / "tutorial").mkdir()
     (tmp_path / "tutorial" / "run").symlink_to(folder / DEMO_RUN)
+    (tmp_path / "tutorial" / "data").symlink_to(folder / DEMO_DATA)
     monkeypatch.chdir(tmp_path if "tutorial/run" in body else folder)
     exec(compile(body, "example", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out.strip()
@@ -197,6 +198,7 @@ NOT_RUN = {
     "bash scripts/demo.sh": ".ci/run runs the demo and the tests themselves",
     "--scheduler slurm": "needs Slurm and a running scheduler; tests/slurm runs a queue where Slurm is installed",
     "s3://ariel": "needs an object store; tests/objects runs the same commands against a local one",
+    "scripts/kaggle.py": "tests/test_kaggle.py runs the script",
     "wheelhouse": ".ci/run makes a wheelhouse and installs from it without an index",
     "dvc repro": "tests/test_dvc.py runs the pipeline under the real dvc",
     "uncertainty fit": "takes files of a model's predictions; tests/uncertainty runs the commands",

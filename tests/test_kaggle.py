@@ -36,6 +36,7 @@ def mounted(dataset: Path, tmp_path: Path) -> Path:
     return tmp_path / "input"
 
 
+@pytest.mark.slow
 def test_plan_run_and_next_session(kaggle: ModuleType, mounted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "working" / "run"
     assert kaggle.main(["--mounted", str(mounted), "--out", str(out), *QUICK]) == 0

@@ -63,6 +63,7 @@ def test_better_than_the_depths_and_calibrated_on_other_planets(population: Popu
     assert np.sqrt(np.mean(z_fgs)) == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_calibrated_on_its_own_law(population: Population) -> None:
     rng = np.random.default_rng(13)
     weights = np.exp(population.log_weights)
