@@ -75,7 +75,7 @@ class Material:
     def steps(self, instrument: str, last: str, pairs: int = 4) -> xr.Dataset:
         """What each stage up to `last` left of the first pairs."""
         found = Pipeline.from_profile("calib/nominal").until(last)(self.raw(instrument))
-        wanted = {"time": slice(0, 2 * pairs), "pair": slice(0, pairs)}
+        wanted = {"time": slice(0, 2 * pairs), "frame": slice(0, 2 * pairs), "pair": slice(0, pairs)}
         return found.isel({name: part for name, part in wanted.items() if name in found.sizes}).compute()
 
     def weights(self, method: str) -> Float:

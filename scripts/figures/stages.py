@@ -134,7 +134,7 @@ def flat(material: Material) -> Figure:
 def cds(material: Material) -> Figure:
     """First read, second read, and their difference."""
     steps = material.steps("FGS1", "cds").isel(y=slice(6, 26), x=slice(6, 26))
-    reads = steps.flat_corrected.isel(time=slice(0, 2)).values
+    reads = steps.flat_corrected.isel(frame=slice(0, 2)).values
     difference = steps.cds_corrected.isel(pair=0).values
     top = float(np.nanmax(reads[1])) / 1e3
     figure, axes = panels(columns=3, height=2.4)

@@ -287,3 +287,12 @@ def test_command(run: Path, tmp_path: Path) -> None:
     assert result.stdout.startswith("3 visits, figures of 0, 0.1 MB → ")
     assert (tmp_path / "r.html").read_bytes().endswith(b"</html>")
     assert json.loads(CliRunner().invoke(main, ["status", str(run), "--json"]).stdout)["done"] == 3
+
+
+def test_light_curves_without_depths_have_a_page(dataset: Path, tmp_path: Path) -> None:
+    """calib/fast fits no channel's depth: the page says so in place of the spectrum."""
+    out = tmp_path / "light"
+    calibrate(dataset, out, profile="calib/fast", overrides=["runtime.scheduler=sync"], planets=planets(dataset)[:1])
+    found = Page(write_report(out).path.read_text(encoding="utf-8"))
+    assert "Not drawn: Spectrum" in found.body
+    assert "transit_depth" in found.body

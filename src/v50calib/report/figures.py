@@ -72,7 +72,7 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
         try:
             images.append(
                 drawn(
-                    drawing.title, partial(drawing.draw, ds), drawing.caption(ds), drawing.size,
+                    drawing.title, partial(drawing.draw, ds), partial(drawing.caption, ds), drawing.size,
                     right=drawing.right, bottom=drawing.bottom,
                 )
             )  # fmt: skip
@@ -83,16 +83,20 @@ def draw_visit(ds: xr.Dataset, truth: np.ndarray | None) -> tuple[list[Image], d
 
 
 def drawn(
-    name: str, draw: Callable[[Axes], Any], caption: str, size: tuple[float, float] = SIZE, *, right: float = 0.0, bottom: float = 0.0
+    name: str, draw: Callable[[Axes], Any], caption: str | Callable[[], str], size: tuple[float, float] = SIZE,
+    *, right: float = 0.0, bottom: float = 0.0,
 ) -> Image:  # fmt: skip
-    """What `draw` draws on an Axes, as an image of the page. right, bottom: as of `Drawing`."""
+    """What `draw` draws on an Axes, as an image of the page. right, bottom: as of `Drawing`.
+
+    caption: a text, or what gives it once the figure is drawn (the figure refuses a product that lacks its numbers).
+    """
     figure = Figure(figsize=size)
     ax = figure.subplots()
     draw(ax)
     # the page's headings say whose figure it is
     ax.set_title("")
     _set_margins(figure, right + (_BAR if _has_bar(figure) else 0.0), bottom)
-    return _image(figure, name, caption)
+    return _image(figure, name, caption if isinstance(caption, str) else caption())
 
 
 def _has_bar(figure: Figure) -> bool:
