@@ -122,6 +122,16 @@ def test_a_folder_among_the_words_is_the_dataset(dataset: Path, tmp_path: Path) 
     assert "no folder 'runs/x'" in refused("solve", dataset, tmp_path / "s", "runs/x")
 
 
+@pytest.mark.parametrize("word", ["~calib.phase.depths", "~nobody/data", "~fgs1.flat"])
+def test_a_word_with_a_tilde_is_no_home(dataset: Path, tmp_path: Path, word: str) -> None:
+    """Hydra's `~key` among the words of `calibrate`: nobody's home folder is looked for."""
+    result = CliRunner().invoke(main, ["calibrate", "--data", str(dataset), "--out", str(tmp_path / "run"), word])
+    assert result.exit_code == 2
+    assert result.output.startswith("error: ")
+    assert word in result.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_profile_by_its_short_name() -> None:
     typed = invoke("calibrate", "--profile", "fast", "--cfg", "job")
     assert typed.exit_code == 0

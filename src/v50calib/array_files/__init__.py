@@ -134,7 +134,7 @@ def split_name(path: str) -> tuple[Path, str | None]:
     ('dark', None)
     """
     file, _, name = path.partition("::")
-    return Path(file).expanduser(), name or None
+    return Path(os.path.expanduser(file)), name or None  # noqa: PTH111 - Path.expanduser raises where there is no such home
 
 
 def file_kind(path: Path) -> FileKind | None:

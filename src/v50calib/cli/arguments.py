@@ -88,7 +88,7 @@ def folder_among(words: tuple[str, ...], data: Location | None) -> tuple[Locatio
 
 def _is_data(word: str) -> bool:
     """Whether a word names data: a URL, a folder, or a file of ExoSim's."""
-    path = Path(word).expanduser()
+    path = Path(os.path.expanduser(word))  # noqa: PTH111 - Path.expanduser raises where there is no such home
     return "://" in word or path.is_dir() or (path.suffix.lower() in (".h5", ".hdf5") and path.is_file())
 
 

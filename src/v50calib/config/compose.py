@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import threading
 from collections.abc import Sequence
@@ -179,7 +180,7 @@ def _search_path(config_dir: Path | None) -> list[Path]:
     """Folders in the order they are searched."""
     if config_dir is None:
         return [profiles_dir()]
-    folder = Path(config_dir).expanduser().resolve()
+    folder = Path(os.path.expanduser(config_dir)).resolve()  # noqa: PTH111 - Path.expanduser raises where there is no such home
     if not folder.is_dir():
         raise ConfigError(f"--config-dir {config_dir} is not a folder; give the folder that holds your profiles")
     return [folder, profiles_dir()]

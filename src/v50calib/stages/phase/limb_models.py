@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -151,7 +152,7 @@ def _package() -> ModuleType:
 
 def _folder(config: ExoticLd) -> Path:
     """The folder of the data. Raises ConfigError where it holds no models of the grid."""
-    folder = Path(str(config.data)).expanduser()
+    folder = Path(os.path.expanduser(str(config.data)))  # noqa: PTH111 - Path.expanduser raises where there is no such home
     if not (folder / config.model).is_dir():
         raise ConfigError(
             f"{KEY}.data='{config.data}' has no folder {config.model}/: nothing is downloaded in a run; get the grid's models from "

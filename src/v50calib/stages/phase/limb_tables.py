@@ -9,6 +9,7 @@ optional `planet_id`, where one file serves several stars.
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -95,7 +96,7 @@ def table_of(path: str, wavelength_um: Float, planet_id: str) -> Table:
 def read_rows(path: str) -> list[Row]:
     """All rows of a table; a file that has not changed is read once. Raises ConfigError where it cannot be read."""
     try:
-        found = Path(path).expanduser().stat()
+        found = Path(os.path.expanduser(path)).stat()  # noqa: PTH111 - Path.expanduser raises where there is no such home
     except OSError as exc:
         raise ConfigError(f"{KEY}.file='{path}' cannot be read ({exc.strerror}): give the path of a CSV") from exc
     return _rows(path, (found.st_size, found.st_mtime_ns))
@@ -105,7 +106,7 @@ def read_rows(path: str) -> list[Row]:
 def _rows(path: str, stamp: tuple[int, int]) -> list[Row]:
     """The rows of the file as it is at `stamp` (its size and time of change)."""
     try:
-        with Path(path).expanduser().open(newline="", encoding="utf-8-sig") as file:
+        with Path(os.path.expanduser(path)).open(newline="", encoding="utf-8-sig") as file:  # noqa: PTH111 - Path.expanduser raises where there is no such home
             lines = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{KEY}.file='{path}' cannot be read as text ({exc}): give a CSV with a header") from exc
