@@ -268,15 +268,15 @@ def _rest(
     visit, config = whole.constants, engine.config
     late = [p for p in made(config, bins=visit.n_bins > 0) if not p.lazy]
     units = config.calib.photometry.output.flux_units
-    found = build_dataset(arrays_of(whole, late), {}, {}, config.output.dtype, units)
+    found = arrays_of(whole, late)
     said = attributes(visit, result)
     coords = coordinates(visit.state.time_h, visit.between, visit.pair_bins, None, noise="rms_measured" in arrays)
     pixel_dq = {"pixel_dq": np.asarray(visit.state.pixel_dq)}
-    judged = build_dataset(pixel_dq | arrays, coords, attrs | said, config.output.dtype, units)
+    judged = build_dataset(pixel_dq | arrays | found, coords, attrs | said, config.output.dtype, units)
     qc = record(judged, notes_of(visit, result), visit.state.checks, numbers_of(visit, result), stages_with_numbers(config))
     said["qc"] = json.dumps(qc, sort_keys=True)
     said["stage_status"] = json.dumps(stage_status(config, visit), sort_keys=True)
-    return Rest(said, {str(name): variable for name, variable in found.variables.items()})
+    return Rest(said, {name: judged.variables[name] for name in found})
 
 
 def _stored(engine: Engine, visit: Visit, names: list[str]) -> Arrays:

@@ -77,6 +77,12 @@ def kept_pairs(ds: xr.Dataset) -> NDArray[np.intp]:
     return kept if kept.size else np.arange(ds.sizes["pair"])
 
 
+def light_of_channels(ds: xr.Dataset) -> NDArray[np.float64]:
+    """Mean photometry (channel,) of a thousand of the pairs that have their light."""
+    kept = kept_pairs(ds)
+    return np.asarray(ds["photometry"][kept[:: max(1, kept.size // 1000)]].mean("pair", skipna=False), np.float64)
+
+
 def positions(ds: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """x and y (pair,) of the pairs that have their light."""
     kept = kept_pairs(ds)
@@ -107,8 +113,7 @@ def record(ds: xr.Dataset, notes: list[str]) -> dict[str, Any]:
         x, y = positions(ds)
         out["jitter_px"] = {"x": float(robust_sigma(x[:, None])[0]), "y": float(robust_sigma(y[:, None])[0])}
         if ds["photometry"].attrs.get("units", "e-") == "e-":
-            kept = kept_pairs(ds)
-            out["flux_e"] = float(np.nansum(np.asarray(ds["photometry"])[kept[:: max(1, kept.size // 1000)]].mean(axis=0)))
+            out["flux_e"] = float(np.nansum(light_of_channels(ds)))
     if "trace_norm" in ds:
         out |= noise_ratio(ds)
         out["chance"] = chance(kept_pairs(ds).size)
@@ -150,17 +155,16 @@ def shift_variance(ds: xr.Dataset) -> float:
 
     >>> dims, noise = ("fit_bin", "wavelength"), [[0.1, 0.1], [0.0, 0.0]]
     >>> ds = xr.Dataset({"fit_sigma": (dims, np.ones((5, 2))), "fit_shift_noise": (("shift_noise", "wavelength"), noise)})
-    >>> round(shift_variance(ds.assign(photometry=(("pair", "wavelength"), np.ones((5, 2))))), 6)  # (0.1 + 0.1)² / (1 + 1)
+    >>> pairs = {"photometry": np.ones((5, 2)), "photometry_dq": np.zeros((5, 2), np.uint32)}
+    >>> ds = ds.assign({name: (("pair", "wavelength"), values) for name, values in pairs.items()})
+    >>> round(shift_variance(ds), 6)  # (0.1 + 0.1)² / (1 + 1)
     0.02
     """
     if not {"photometry", "fit_sigma", "fit_shift_noise"} <= set(ds.variables):
         return 0.0
     sigma = np.asarray(ds["fit_sigma"], np.float64)
-    sigma = np.where(np.isfinite(sigma), sigma, np.nan)
-    good = np.isfinite(sigma).any(axis=0) & np.isfinite(np.asarray(ds["photometry"])).any(axis=0)
-    if not good.any():
-        return 0.0
-    own = np.nanmedian(np.asarray(ds["photometry"], np.float64)[:, good], axis=0) * np.nanmedian(sigma[:, good], axis=0)
-    common = own * np.nan_to_num(np.asarray(ds["fit_shift_noise"], np.float64)[0, good])
+    known = np.isfinite(sigma)
+    own = np.nan_to_num(light_of_channels(ds)) * np.where(known, sigma, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    common = own * np.nan_to_num(np.asarray(ds["fit_shift_noise"], np.float64)[0])
     total = float(np.square(own).sum())
     return float(common.sum()) ** 2 / total if total > 0 else 0.0

@@ -93,17 +93,21 @@ def name_inside(path: Location, attrs: Mapping[str, Any]) -> str:
 
 def moved(path: Location) -> str:
     """Why a committed product is not the one of its place, in words; empty where it is. Raises StoreError where it cannot be read."""
-    inside = name_inside(path, _attrs(path))
+    return _moved(path, _attrs(path))
+
+
+def _moved(path: Location, attrs: Mapping[str, Any]) -> str:
+    inside = name_inside(path, attrs)
     return f"{path} holds {inside}: its folder was copied, renamed or exchanged with another" if inside else ""
 
 
 def _refuse_moved(path: Location, attrs: Mapping[str, Any]) -> None:
     """Raises StoreError where a product, a planet's fit or estimates stand in the place of another."""
-    inside = name_inside(path, attrs)
-    if inside:
+    why = _moved(path, attrs)
+    if why:
         raise StoreError(
-            f"{path} holds {inside}: its folder was copied, renamed or exchanged with another; 'v50calib verify RUN_DIR --quarantine' sets "
-            "all such folders aside, then run 'v50calib calibrate' with the same --data and --out again"
+            f"{why}; 'v50calib verify RUN_DIR --quarantine' sets all such folders aside, then run 'v50calib calibrate' with the same "
+            "--data and --out again"
         )
 
 

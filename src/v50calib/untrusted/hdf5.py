@@ -64,8 +64,13 @@ def _refuse_dataset(dataset: Any) -> None:
     wanted, held = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)), dataset.id.get_num_chunks()
     if held < wanted:
         raise ValueError(f"{dataset.name} has {held} of its {wanted} chunks: what wrote it was stopped, or a copy was cut short")
+    _refuse_growing_chunks(dataset)
+
+
+def _refuse_growing_chunks(dataset: Any) -> None:
+    """Raises ValueError where a chunk is larger in the file than unpacked."""
     expected = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    largest = max((dataset.id.get_chunk_info(i).size for i in range(held)), default=0)
+    largest = max((dataset.id.get_chunk_info(i).size for i in range(dataset.id.get_num_chunks())), default=0)
     if largest > GROWTH * expected + HEADER:
         raise ValueError(f"a chunk of {dataset.name} has {largest} bytes in the file, and {expected} unpacked")
 
@@ -82,10 +87,7 @@ def refuse_bombs(path: Path, var: Any) -> None:
     with h5py.File(path) as opened:
         for one in opened.values():
             if isinstance(one, h5py.Dataset) and one.chunks:
-                expected = math.prod(one.chunks) * one.dtype.itemsize
-                held = max((one.id.get_chunk_info(i).size for i in range(one.id.get_num_chunks())), default=0)
-                if held > GROWTH * expected + HEADER:
-                    raise ValueError(f"a chunk of {one.name} has {held} bytes in the file, and {expected} unpacked")
+                _refuse_growing_chunks(one)
 
 
 @cache

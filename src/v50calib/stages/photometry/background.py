@@ -238,7 +238,7 @@ def _mean(config: PhotometryConfig, region: Float) -> BackgroundModel:
 
 
 def _registered(config: PhotometryConfig, scene: Scene) -> BackgroundModel:
-    """The mean with the weights that a registered method gives; pixels that may not be taken for sky have none."""
+    """The mean with the weights that a registered method gives; pixels that may not be taken for background have none."""
     method = method_of("photometry.background", config.background.method)
     weights = np.where(scene.good, method.array(method(scene, given=config.background.options), scene.shape), 0.0)
     if not weights.sum() > 0:
