@@ -21,8 +21,9 @@ import sys
 import time
 from pathlib import Path
 
-#: overrides for lean products: no cubes, and only the normalized light curves
+#: overrides for lean products: no cubes, only the normalized light curves, and three files each (a session's output is saved file by file)
 LEAN = (
+    "output.layout=packed",
     "output.cubes=none",
     "calib.photometry.output.save.flux=false",
     "calib.photometry.output.save.variance=false",

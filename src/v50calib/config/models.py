@@ -107,6 +107,11 @@ class OutputConfig(Section):
     dtype: Literal["float32", "float64"] = Field(
         default="float32", description="type of stored floats; depths and times are always float64"
     )
+    layout: Literal["zarr", "packed"] = Field(
+        default="zarr",
+        description="files of a product: `zarr`, some hundred, which any Zarr reader opens from the run's root; `packed`, three (all "
+        "arrays in one arrays.zip). The numbers are the same",
+    )
     diagnostics: bool = Field(default=True, description="the run's switch of every stage's diagnostics, of the noise budget and of qc.csv")
 
     @property

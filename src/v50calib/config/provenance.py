@@ -104,9 +104,10 @@ def _content_hash(location: Path, stamp: tuple[tuple[str, int, int], ...]) -> st
 
 
 def decisive(config: RunConfig) -> str:
-    """JSON of the config's parts that decide a product's numbers: the same on any scheduler, and whatever is made of predictions."""
+    """JSON of the config's parts that decide a product's numbers: the same on any scheduler, in any layout of files, and whatever is made
+    of predictions."""
     stages = {name: stage.model_dump(mode="json") for name, stage in config.calib.stages()}
-    return json.dumps({"calib": stages, "output": config.output.model_dump(mode="json")}, sort_keys=True)
+    return json.dumps({"calib": stages, "output": config.output.model_dump(mode="json", exclude={"layout"})}, sort_keys=True)
 
 
 @cache

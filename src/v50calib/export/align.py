@@ -18,9 +18,8 @@ from v50calib.export.grid import GridVar
 from v50calib.io.storage.location import Location
 from v50calib.kernels.detrended import Detrended
 from v50calib.kernels.series import bin_mean
-from v50calib.runs.product import product_arrays
+from v50calib.runs.product import array_metadata, product_arrays
 from v50calib.schema import CALIBRATED, CHANNELS, INSTRUMENT, N_CHANNELS
-from v50calib.untrusted.json_text import load_json
 
 #: what has a row a visit, and all exports
 VisitWhat = Literal["lightcurves", "normalized", "cubes", "spectra"]
@@ -104,14 +103,15 @@ def find_axes(products: Sequence[tuple[str, Location]], what: VisitWhat, bin_s: 
             width_h = step if step > 1.01 * width_h else width_h
     if what == "cubes":
         for instrument, path in products:
-            if (path / "wavelength" / "zarr.json").is_file():
+            if not _missing(path, ["wavelength"]):
                 join_wavelength(wavelength, instrument, own_wavelength(path), _label(path))
     return Axes(int(np.floor(last_h / width_h)) + 1 if what != "spectra" else 0, width_h, wavelength)
 
 
 def _missing(path: Location, names: Sequence[str]) -> list[str]:
     """Which of these arrays a product does not have."""
-    return [name for name in names if not (path / name / "zarr.json").is_file()]
+    there = array_metadata(path)
+    return [name for name in names if name not in there]
 
 
 def kinds_of_light(products: Sequence[tuple[str, Location]]) -> tuple[bool, bool]:
@@ -141,8 +141,8 @@ def _label(path: Location) -> str:
 
 def shared_terms(products: Sequence[tuple[str, Location]]) -> int:
     """Columns of the factor F of errors that channels have in common: the most that any product has, 0 where none has any."""
-    metas = [path / SHARED / "zarr.json" for _, path in products]
-    return max((int(load_json(meta.read_text(encoding="utf-8"))["shape"][1]) for meta in metas if meta.is_file()), default=0)
+    metas = (array_metadata(path).get(SHARED) for _, path in products)
+    return max((int(meta["shape"][1]) for meta in metas if meta is not None), default=0)
 
 
 def variables(

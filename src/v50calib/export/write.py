@@ -29,11 +29,10 @@ from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import product_hash, read_mark
-from v50calib.runs.product import committed_products, product_attrs
+from v50calib.runs.product import array_metadata, committed_products, product_attrs
 from v50calib.runs.spectra import fitted_planets
 from v50calib.runtime.observations import observation
 from v50calib.safety.files import refuse_foreign_link
-from v50calib.untrusted.json_text import load_json
 
 Format = Literal["zarr", "netcdf", "npz", "hdf5", "csv"]
 FORMATS = get_args(Format)
@@ -217,8 +216,8 @@ def _grid(
 
 
 def _units(path: Location, name: str) -> str:
-    meta = path / name / "zarr.json"
-    return str(load_json(meta.read_text(encoding="utf-8"))["attributes"].get("units", "")) if meta.is_file() else ""
+    meta = array_metadata(path).get(name)
+    return str(meta["attributes"].get("units", "")) if meta is not None else ""
 
 
 def _blocks(plan: Plan, progress: Progress | None) -> Iterator[tuple[int, dict[str, np.ndarray]]]:

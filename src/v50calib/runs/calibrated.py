@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import xarray as xr
 
@@ -18,10 +19,10 @@ PRODUCTS = "calibrated.zarr"
 
 
 def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree:
-    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, lazily opened.
+    """The committed products of a run as one tree: /<planet_id>/<visit>/<instrument>, opened when first looked at.
 
     Its nodes draw their own figures: `tree["<planet>/<visit>/<instrument>"].v50.plot.white_light()`. Raises StoreError where
-    `run_dir` holds no products.
+    `run_dir` holds no products, and at the first look at one that is damaged.
 
     >>> import tempfile
     >>> from v50calib import calibrate
@@ -33,8 +34,7 @@ def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree
     ['/66029709/0/AIRS-CH0', '/66029709/0/FGS1']
     """
     root = locate(run_dir) / PRODUCTS
-    groups = {f"/{name}": open_product(path) for name, path in committed_products(root)}
-    return RunTree.from_dict(groups)
+    return RunTree.of({f"/{name}": partial(open_product, path) for name, path in committed_products(root)})
 
 
 def calibrated_visits(run_dir: str | os.PathLike[str] | ObjectPath) -> Iterator[xr.Dataset]:

@@ -13,9 +13,11 @@ import xarray as xr
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import commit, is_committed, staging
+from v50calib.io.storage.hierarchy import consolidate, plain_root
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.zarr_groups import write_group
 from v50calib.runs.product import open_product
+from v50calib.runs.spectra import committed_in
 
 #: the store of a run directory's estimates, a group for each method
 STORE = "estimates.zarr"
@@ -27,7 +29,9 @@ def write_estimates(run_dir: Location, method: str, ds: xr.Dataset, record: Mapp
     try:
         with staging(final, run_dir / STORE) as tmp:
             written = write_group(tmp, ds)
+            plain_root(run_dir / STORE)
             commit(tmp, final, dict(record), written, replace=True)
+        consolidate(run_dir / STORE, [path.name for path in committed_in(run_dir / STORE)])
     except OSError as exc:
         raise StoreError(f"cannot write the estimates under '{final}': {exc.strerror or exc}; free space or make it writable") from exc
     return final

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from v50calib.errors import StoreError
 from v50calib.io.keys import VisitKey
-from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, marked_group, read_record, staging
-from v50calib.io.storage.location import Location, zarr_source
+from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, read_record, staging
+from v50calib.io.storage.hierarchy import complete_groups, plain_root
+from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.io.storage.zarr_groups import read_array, write_group
+from v50calib.io.storage.stored_group import StoredGroup
+from v50calib.io.storage.zarr_groups import Layout, write_group
 from v50calib.runs.lock import check_token
 from v50calib.schema import in_order
-from v50calib.untrusted.json_text import load_json
 
 
 def product_path(root: Location, key: VisitKey) -> Location:
@@ -55,25 +55,25 @@ def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
 
 
 def open_product(path: Location) -> xr.Dataset:
-    """A committed product, opened lazily: one Dask chunk per stored chunk. Raises StoreError where it is another's, moved here."""
-    with marked_group():
-        ds = in_order(xr.open_zarr(zarr_source(path), consolidated=False, chunks={}))
-    _refuse_moved(path, ds.attrs)
-    return ds
+    """A committed product, opened lazily: one Dask chunk per stored chunk.
+
+    Raises StoreError where it is damaged, or another's, moved here.
+    """
+    group = StoredGroup(path)
+    _refuse_moved(path, group.attrs)
+    return in_order(group.open())
 
 
 def product_attrs(path: Location) -> dict[str, Any]:
     """Attributes of a committed product. Raises StoreError where they cannot be read, or are another product's, moved here."""
-    attrs = _attrs(path)
+    attrs = StoredGroup(path).attrs
     _refuse_moved(path, attrs)
     return attrs
 
 
-def _attrs(path: Location) -> dict[str, Any]:
-    try:
-        return dict(load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
+def array_metadata(path: Location) -> dict[str, dict[str, Any]]:
+    """Zarr's metadata of a committed product's arrays by name. Raises StoreError where they cannot be read."""
+    return StoredGroup(path).arrays
 
 
 def name_inside(path: Location, attrs: Mapping[str, Any]) -> str:
@@ -93,7 +93,7 @@ def name_inside(path: Location, attrs: Mapping[str, Any]) -> str:
 
 def moved(path: Location) -> str:
     """Why a committed product is not the one of its place, in words; empty where it is. Raises StoreError where it cannot be read."""
-    return _moved(path, _attrs(path))
+    return _moved(path, StoredGroup(path).attrs)
 
 
 def _moved(path: Location, attrs: Mapping[str, Any]) -> str:
@@ -113,27 +113,17 @@ def _refuse_moved(path: Location, attrs: Mapping[str, Any]) -> None:
 
 def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays of a committed product, in memory; names that it does not have are left out. Raises StoreError where one is damaged."""
-    out: dict[str, np.ndarray] = {}
-    for name in names:
-        if not (path / name / "zarr.json").is_file():
-            continue
-        try:
-            plain = read_array(path / name)
-            out[name] = plain if plain is not None else np.asarray(zarr.open_array(zarr_source(path / name), mode="r")[...])
-        except (OSError, ValueError, KeyError, RuntimeError) as exc:
-            raise StoreError(
-                f"{name} of product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again"
-            ) from exc
-    return out
+    return StoredGroup(path).read(names)
 
 
 def write_product(
     root: Location, key: VisitKey, ds: xr.Dataset, *, config_hash: str, reference_hashes: Mapping[str, str], inputs: Mapping[str, str],
-    lock: str = "",
+    lock: str = "", layout: Layout = "zarr",
 ) -> Location:  # fmt: skip
     """Write a product to a staging folder and move it to its final location as a whole; an older one is replaced.
 
-    inputs: identity of the raw visit (`io.identity`), kept in the commit record only; lock: token of the run that this is a part of.
+    inputs: identity of the raw visit (`io.identity`), kept in the commit record only; lock: token of the run that this is a part of;
+    layout: how its arrays are stored, see `io.storage.stored_group`.
     Raises StoreError where the disk is full or not writable, LockLostError where the run has lost its directory: no partial product is
     left, and an older one stays.
     """
@@ -141,9 +131,11 @@ def write_product(
     record = {"config_hash": config_hash, "reference_hashes": dict(reference_hashes), "inputs": dict(inputs)}
     try:
         with staging(final, root) as tmp:
-            written = write_group(tmp, ds)
+            written = write_group(tmp, ds, layout)
             check_token(root.parent, lock)
+            plain_root(root)
             commit(tmp, final, record, written, replace=True)
+        complete_groups(root, [key.label])
     except OSError as exc:
         raise StoreError(
             f"cannot write the product of {key} under '{root}': {exc.strerror or exc}; free space or give another --out"

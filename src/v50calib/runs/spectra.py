@@ -15,9 +15,10 @@ import xarray as xr
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, read_record, staging
+from v50calib.io.storage.hierarchy import complete_groups, plain_root
 from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.io.storage.zarr_groups import write_group
+from v50calib.io.storage.zarr_groups import Layout, write_group
 from v50calib.runs.lock import check_token
 from v50calib.runs.product import open_product
 
@@ -37,7 +38,9 @@ def is_current(root: Location, planet_id: str, record: Mapping[str, Any]) -> boo
     return is_committed(path) and read_record(path).get("products") == record["products"]
 
 
-def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping[str, Any], lock: str = "") -> Location:
+def write_planet(
+    root: Location, planet_id: str, ds: xr.Dataset, record: Mapping[str, Any], lock: str = "", layout: Layout = "zarr"
+) -> Location:
     """Write a planet's fit as a whole; an older one is replaced. Raises StoreError where the disk is full or not writable.
 
     lock: token of the run that this is a part of; LockLostError where that has lost its directory.
@@ -45,9 +48,11 @@ def write_planet(root: Location, planet_id: str, ds: xr.Dataset, record: Mapping
     final = root / planet_id
     try:
         with staging(final, root) as tmp:
-            written = write_group(tmp, ds)
+            written = write_group(tmp, ds, layout)
             check_token(root.parent, lock)
+            plain_root(root)
             commit(tmp, final, dict(record), written, replace=True)
+        complete_groups(root, [planet_id])
     except OSError as exc:
         raise StoreError(
             f"cannot write the fit of planet {planet_id} under '{root}': {exc.strerror or exc}; free space or give another --out"
@@ -60,6 +65,7 @@ def withdraw_planet(root: Location, planet_id: str, lock: str = "") -> None:
     try:
         if is_committed(root / planet_id):
             check_token(root.parent, lock)
+            plain_root(root)
             (root / planet_id / COMMIT_NAME).unlink()
     except OSError as exc:
         raise StoreError(f"cannot replace the fit of planet {planet_id} under '{root}': {exc.strerror or exc}") from exc

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import xarray as xr
 
@@ -10,6 +12,12 @@ from v50calib.markup import table
 
 #: products that are named, at most
 SHOWN = 6
+
+
+#: where a node of xarray keeps its data: left empty until somebody looks, and then filled by xarray's own method
+_DATA = ("_attrs", "_close", "_data_variables", "_encoding", "_node_coord_variables", "_node_dims", "_node_indexes")
+#: false with a version of xarray that keeps them elsewhere: everything is opened at once then
+LAZY = all(name in xr.DataTree.__slots__ for name in _DATA) and hasattr(xr.DataTree, "_set_node_data")
 
 
 class RunTree(xr.DataTree):  # type: ignore[no-untyped-call]
@@ -23,7 +31,36 @@ class RunTree(xr.DataTree):  # type: ignore[no-untyped-call]
     tree["PLANET/VISIT/INSTRUMENT"].to_dataset() is one of them
     """
 
-    __slots__ = ()
+    __slots__ = ("_opener",)
+
+    @classmethod
+    def of(cls, groups: Mapping[str, Callable[[], xr.Dataset]]) -> RunTree:
+        """The tree of {path: what opens it}; a group is opened when it is first looked at, because a run has thousands.
+
+        >>> tree = RunTree.of({"/7/0/FGS1": lambda: xr.Dataset({"white_depth": 0.01})})
+        >>> float(tree["7/0/FGS1"]["white_depth"])
+        0.01
+        """
+        tree = cls.from_dict({path: None if LAZY else opener() for path, opener in groups.items()})
+        for path, opener in groups.items() if LAZY else ():
+            leaf = tree[path]
+            object.__setattr__(leaf, "_opener", opener)
+            for name in _DATA:
+                object.__delattr__(leaf, name)
+        return tree
+
+    def __getattr__(self, name: str) -> Any:
+        # Python asks here for a slot that is empty
+        if name == "_opener":
+            return None
+        if name in _DATA:
+            if self._opener is None:
+                raise AttributeError(name)
+            ds = self._opener()
+            object.__setattr__(self, "_opener", None)
+            self._set_node_data(ds)
+            return object.__getattribute__(self, name)
+        return super().__getattr__(name)
 
     def _paths(self) -> list[str]:
         """Paths of the products below; none of a product itself."""

@@ -10,9 +10,11 @@ from typing import Any
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import check_complete, clean_folder, is_committed, read_record, set_aside, tree_hash
+from v50calib.io.storage.hierarchy import plain_root
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
 from v50calib.io.storage.objects import ObjectPath
+from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.runs import books, manifest
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import product_hash, read_mark
@@ -22,7 +24,6 @@ from v50calib.runs.product import name_inside
 from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.runs.spectra import committed_in
 from v50calib.schema import CALIBRATED
-from v50calib.untrusted.json_text import load_json
 
 
 @dataclass
@@ -107,6 +108,8 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     found.fits = len(made) - sum(map(bool, faults.values()))
     if quarantine and not found.ok:
         with run_lock(run_dir):
+            for store in (root, run_dir / SPECTRA, run_dir / ESTIMATES):
+                plain_root(store)
             for label in [*found.broken, *found.partial]:
                 path = made.get(label, root / label)
                 # a run may have replaced it since it was read
@@ -122,7 +125,7 @@ def check_made(path: Location) -> list[str]:
         check_complete(path)
         if tree_hash(path) != record.get("tree_sha256"):
             return ["its bytes are not those that were committed (tree_sha256 differs)"]
-        inside = name_inside(path, load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+        inside = name_inside(path, StoredGroup(path, "group").attrs)
     except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
         return [f"cannot be read: {exc}"]
     return [f"its attributes name {inside}"] if inside else []
@@ -145,16 +148,15 @@ def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
 
 
 def _faults(path: Location, record: dict[str, Any]) -> Iterator[str]:
-    group = load_json((path / "zarr.json").read_text(encoding="utf-8"))
-    attrs = group["attributes"]
+    group = StoredGroup(path)
+    attrs = group.attrs
     if attrs.get("config_hash") != record.get("config_hash"):
         yield "its config hash is not the commit record's"
     named = (str(attrs.get("planet_id")), str(attrs.get("visit")), str(attrs.get("instrument")))
     if named != path.parts[-3:]:
         yield f"its attributes name {'/'.join(named)}"
     sizes: dict[str, int] = {}
-    for meta in sorted(p for p in path.rglob("zarr.json") if p.parent != path):
-        node, name = load_json(meta.read_text(encoding="utf-8")), meta.parent.name
+    for name, node in sorted(group.arrays.items()):
         dims, shape = node["dimension_names"], node["shape"]
         spec = CALIBRATED.get(name)
         if spec is not None and tuple(dims) != spec.dims:

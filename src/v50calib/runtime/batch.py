@@ -20,6 +20,7 @@ from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import check_run_dir, mark_run_dir
 from v50calib.runs.lock import run_lock
 from v50calib.runs.stop import stoppable
+from v50calib.runs.stores import complete_stores
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
 from v50calib.runtime.carried import packed_methods
 from v50calib.runtime.chosen import chosen
@@ -100,6 +101,7 @@ def calibrate(
         books.settle()
         with books.closing():
             _execute(jobs, todo, config, client, books)
+            books.summary.notes += complete_stores(out)
         if recalibration is not None:
             books.summary.notes += recalibration.finish()[1]
     return books.summary

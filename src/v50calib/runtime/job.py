@@ -205,6 +205,15 @@ def _finish(
     check_stop()
     fingerprint = ds.attrs["config_hash"]
     products = locate(job.out) / PRODUCTS
-    write_product(products, job.key, ds, config_hash=fingerprint, reference_hashes=hashes, inputs=inputs, lock=job.lock)
+    write_product(
+        products,
+        job.key,
+        ds,
+        config_hash=fingerprint,
+        reference_hashes=hashes,
+        inputs=inputs,
+        lock=job.lock,
+        layout=job.config.output.layout,
+    )
     # the clock may have been set back meanwhile
     return Done(job.key, max(0.0, time.time() - started), qc, dict(hashes), inputs)

@@ -18,6 +18,7 @@ from v50calib.engine.planet import PlanetFit, fit_planet
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.qc.distrust import judge_planet
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.planet_verdicts import missing_of, record_of
@@ -76,7 +77,9 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str], lock: str) ->
     ds = fitted_dataset(out, planet_id, labels)
     if ds is None:
         return Fitted(planet_id, "no transit")
-    write_planet(out / STORE, planet_id, ds, record | {"left_out": dict(ds.attrs["left_out"])}, lock)
+    # in the files of its products
+    layout = StoredGroup(next(iter(paths.values()))).layout
+    write_planet(out / STORE, planet_id, ds, record | {"left_out": dict(ds.attrs["left_out"])}, lock, layout)
     return Fitted(planet_id, "done")
 
 

@@ -9,16 +9,19 @@ Format: Zarr v3 core specification; `dimension_names` and `coordinates` as xarra
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import multiprocessing
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numcodecs import blosc
 
+from v50calib.io.storage.archive import ARCHIVE, pack
 from v50calib.io.storage.commit import Written
 from v50calib.io.storage.location import Location
 from v50calib.untrusted.json_text import load_json
@@ -30,6 +33,7 @@ CHUNK_BYTES = 16 * 2**20
 CNAME, CLEVEL, SHUFFLE = "lz4", 1, "shuffle"
 #: of a Blosc frame: versions, flags, type size, then three sizes of four bytes
 BLOSC_HEADER_BYTES = 16
+Layout = Literal["zarr", "packed"]
 #: chunk files are named c.0.0 and lie beside the metadata
 _KEYS = {"name": "default", "configuration": {"separator": "."}}
 
@@ -49,37 +53,63 @@ def _lock_without_a_name() -> None:
 _lock_without_a_name()
 
 
-def write_group(path: Path, ds: xr.Dataset) -> dict[str, Written]:
+def write_group(path: Path, ds: xr.Dataset, layout: Layout = "zarr") -> dict[str, Written]:
     """Write a Dataset of NumPy arrays into the empty directory `path`; xarray opens it as it was.
 
-    Returns what was written, by name relative to `path`. Raises OSError.
+    layout: `zarr`, arrays as folders, whose metadata also stand in the group's (consolidated: one file to open it by); `packed`, arrays in
+    one archive (`archive`), the group's attributes beside it. Returns what was written, by name relative to `path`. Raises OSError,
+    ValueError for a dtype other than bool, integers and floats.
     """
     variables, attrs = xr.conventions.encode_dataset_coordinates(ds)
-    files = {"zarr.json": _write_json(path / "zarr.json", {"attributes": attrs, "zarr_format": 3, "node_type": "group"})}
-    for name, var in variables.items():
-        array = write_array(path / str(name), np.asarray(var.values), tuple(str(d) for d in var.dims), dict(var.attrs))
-        files |= {f"{name}/{file}": written for file, written in array.items()}
-    return files
+    encoded = {
+        str(name): _encode(str(name), np.asarray(var.values), tuple(str(d) for d in var.dims), dict(var.attrs))
+        for name, var in variables.items()
+    }
+    whole = _json(group_metadata(attrs, {name: meta for name, (meta, _) in encoded.items()}))
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        # one packed chunk in memory at a time: a full cube is half a gigabyte
+        for name, (meta, chunks) in encoded.items():
+            yield f"{name}/zarr.json", _json(meta)
+            for chunk, packed in chunks:
+                yield f"{name}/{chunk}", packed
+
+    if layout == "packed":
+        archive = pack(path / ARCHIVE, itertools.chain([("zarr.json", whole)], files()))
+        # the group as it is in the folder has no arrays, and says so: no reader then looks for some
+        return {"zarr.json": _write(path / "zarr.json", _json(group_metadata(attrs, {}))), ARCHIVE: archive}
+    for name in encoded:
+        (path / name).mkdir()
+    return {name: _write(path / name, content) for name, content in itertools.chain([("zarr.json", whole)], files())}
 
 
 def write_array(path: Path, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> dict[str, Written]:
     """Write one array with its metadata; returns its files. Raises ValueError for a dtype other than bool, integers and floats."""
+    meta, chunks = _encode(path.name, values, dims, attrs)
+    path.mkdir()
+    return {name: _write(path / name, content) for name, content in [("zarr.json", _json(meta)), *chunks]}
+
+
+def _encode(
+    name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]
+) -> tuple[dict[str, Any], Iterator[tuple[str, bytes]]]:
+    """Metadata of an array, and its chunks' names and bytes."""
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"array '{path.name}' has dtype {values.dtype}: only bool, integers and floats are written")
+        raise ValueError(f"array '{name}' has dtype {values.dtype}: only bool, integers and floats are written")
     values = values.astype(values.dtype.newbyteorder("<"), order="C", copy=False)
     chunks = chunk_shape(values)
-    path.mkdir()
-    files = {"zarr.json": _write_json(path / "zarr.json", _metadata(values, chunks, dims, attrs))}
+    return _metadata(values, chunks, dims, attrs), _packed_chunks(values, chunks)
+
+
+def _packed_chunks(values: np.ndarray, chunks: tuple[int, ...]) -> Iterator[tuple[str, bytes]]:
     for index in range(-(-values.shape[0] // chunks[0]) if values.ndim else 1):
         block = values[index * chunks[0] : (index + 1) * chunks[0]] if values.ndim else values
         if values.ndim and len(block) < chunks[0]:
             # chunks are stored whole: the last one is padded with zeros
             block = np.concatenate([block, np.zeros((chunks[0] - len(block), *values.shape[1:]), values.dtype)])
-        # chunk files beside the metadata, no folders of their own: making folders costs more than small chunks
+        # chunk files are beside the metadata, no folders of their own: making folders costs more than small chunks
         name = ".".join(["c", str(index), *["0"] * (values.ndim - 1)] if values.ndim else ["c"])
-        packed = blosc.compress(np.ascontiguousarray(block).reshape(-1), CNAME.encode(), CLEVEL, shuffle=blosc.SHUFFLE)
-        files[name] = _write(path / name, packed)
-    return files
+        yield name, blosc.compress(np.ascontiguousarray(block).reshape(-1), CNAME.encode(), CLEVEL, shuffle=blosc.SHUFFLE)
 
 
 def read_array(path: Location) -> np.ndarray | None:
@@ -87,12 +117,17 @@ def read_array(path: Location) -> np.ndarray | None:
 
     Raises OSError or RuntimeError where the file is missing or damaged, ValueError where it is too short.
     """
-    meta = load_json((path / "zarr.json").read_text())
+    return decode_array(lambda name: (path / name).read_bytes())
+
+
+def decode_array(read: Callable[[str], bytes]) -> np.ndarray | None:
+    """The same of the files that `read` returns by name."""
+    meta = load_json(read("zarr.json"))
     shape, codecs = tuple(meta["shape"]), meta["codecs"]
     plain = [c["name"] for c in codecs] == ["bytes", "blosc"] and meta["chunk_key_encoding"] == _KEYS
     if not plain or tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]) != shape:
         return None
-    packed = (path / ".".join(["c", *["0"] * len(shape)])).read_bytes()
+    packed = read(".".join(["c", *["0"] * len(shape)]))
     dtype = np.dtype(meta["data_type"]).newbyteorder("<")
     # Blosc allocates what its header says
     says, needed = int.from_bytes(packed[4:8], "little"), math.prod(shape) * dtype.itemsize
@@ -133,8 +168,14 @@ def _metadata(values: np.ndarray, chunks: tuple[int, ...], dims: tuple[str, ...]
     }
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> Written:
-    return _write(path, json.dumps(content).encode())
+def group_metadata(attrs: dict[str, Any], arrays: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Metadata of a group that has all its arrays' metadata in it."""
+    inline = {"kind": "inline", "must_understand": False, "metadata": arrays}
+    return {"attributes": attrs, "zarr_format": 3, "consolidated_metadata": inline, "node_type": "group"}
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content).encode()
 
 
 def _write(path: Path, content: bytes) -> Written:

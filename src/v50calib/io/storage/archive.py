@@ -1,0 +1,193 @@
+"""A group's arrays in one file: arrays.zip, a ZIP archive of stored (not compressed) members, which are a Zarr group's files.
+
+Clusters count files: a product of fifty arrays is a hundred of them, and three in this layout. Any reader of Zarr opens the archive with
+its own store for ZIP files (`zarr.storage.ZipStore`); `ArchiveStore` is ours, for three reasons: it keeps no file open between two
+reads (a run has thousands of archives), it reads ranges of objects in a bucket, and it refuses what `pack` does not write.
+Format: PKWARE's APPNOTE 6.3 (local header 4.3.7; central directory as Python's zipfile reads it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from v50calib.errors import StoreError
+from v50calib.io.storage.commit import Written
+from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.objects import ObjectPath
+
+ARCHIVE = "arrays.zip"
+#: the same archive whenever it is written
+_DATE = (1980, 1, 1, 0, 0, 0)
+#: bytes of a member's own header before its name; there stand the lengths of the name and of the extra field
+_HEADER, _LENGTHS = 30, slice(26, 30)
+
+
+def is_packed(path: Location) -> bool:
+    """Whether the arrays of a committed group are in an archive."""
+    return (path / ARCHIVE).is_file()
+
+
+class _Hashing:
+    """A file that hashes what is written to it, in order; zipfile then writes sizes behind members and not back into their headers."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.digest, self.size = stream, hashlib.sha256(), 0
+
+    def write(self, content: Any) -> int:
+        self.digest.update(content)
+        self.size += len(content)
+        return self._stream.write(content)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def pack(path: Path, members: Iterable[tuple[str, bytes]]) -> Written:
+    """Write an archive of (name, content); the same members give the same bytes. Raises OSError."""
+    with path.open("wb") as stream:
+        out = _Hashing(stream)
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
+            for name, content in members:
+                archive.writestr(zipfile.ZipInfo(name, _DATE), content)
+    return Written(out.size, out.digest.hexdigest())
+
+
+class Archive:
+    """Members of an archive, read one at a time. Pickles as its path."""
+
+    def __init__(self, path: Location) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archive, (self.path,)
+
+    @cached_property
+    def members(self) -> dict[str, tuple[int, int]]:
+        """Offset of the header and bytes of each member. Raises StoreError where that cannot be read, or one is packed; OSError."""
+        try:
+            with self._open() as stream, zipfile.ZipFile(stream) as archive:
+                infos = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise StoreError(f"{self.path} is damaged ({error}): 'v50calib verify --quarantine', then calibrate again") from error
+        packed = next((info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1), None)
+        if packed is not None:
+            raise StoreError(f"{self.path} was not written by this program: {packed} in it is compressed or encrypted, and arrays are not")
+        return {info.filename: (info.header_offset, info.file_size) for info in infos}
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of a member. Raises KeyError where there is none, StoreError where the archive is cut, OSError."""
+        header, size = self.members[name]
+        stop = size if stop is None else min(stop, size)
+        start = min(start, stop)
+        head = self._range(header, _HEADER)
+        if head[:4] != b"PK\x03\x04":
+            raise StoreError(f"{self.path} is damaged (no member begins at {header}): 'v50calib verify --quarantine', then calibrate again")
+        lengths = head[_LENGTHS]
+        begin = header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+        found = self._range(begin + start, stop - start)
+        if len(found) != stop - start:
+            raise StoreError(f"{self.path} is cut within {name}: 'v50calib verify --quarantine', then calibrate again")
+        return found
+
+    def _open(self) -> Any:
+        return self.path.reader() if isinstance(self.path, ObjectPath) else self.path.open("rb")
+
+    def _range(self, start: int, length: int) -> bytes:
+        if not length:
+            return b""
+        if isinstance(self.path, ObjectPath):
+            return self.path.read_range(start, length)
+        with self.path.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(length)
+
+
+class ArchiveStore(Store):
+    """An archive as a read-only store for zarr and xarray. Raises what `Archive` raises."""
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = True
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(read_only=True)
+        self.archive = archive
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArchiveStore, (self.archive,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArchiveStore) and other.archive.path == self.archive.path
+
+    def __hash__(self) -> int:
+        return hash(self.archive.path)
+
+    def __str__(self) -> str:
+        return f"archive://{self.archive.path}"
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        if key not in self.archive.members:
+            return None
+        size = self.archive.members[key][1]
+        start, stop = _bounds(byte_range, size)
+        return prototype.buffer.from_bytes(self.archive.read(key, start, stop))
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        return key in self.archive.members
+
+    async def set(self, key: str, value: Buffer) -> None:
+        raise ValueError(f"{self} is read only")
+
+    async def delete(self, key: str) -> None:
+        raise ValueError(f"{self} is read only")
+
+    async def list(self) -> AsyncIterator[str]:
+        for key in self.archive.members:
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        for key in self.archive.members:
+            if key.startswith(prefix):
+                yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        for name in _below(self.archive.members, prefix.strip("/")):
+            yield name
+
+
+def _bounds(wanted: ByteRequest | None, size: int) -> tuple[int, int]:
+    """First byte and the one after the last of what zarr asks for.
+
+    >>> _bounds(SuffixByteRequest(4), 10), _bounds(OffsetByteRequest(4), 10), _bounds(RangeByteRequest(2, 5), 10), _bounds(None, 10)
+    ((6, 10), (4, 10), (2, 5), (0, 10))
+    """
+    if isinstance(wanted, RangeByteRequest):
+        return wanted.start, wanted.end
+    if isinstance(wanted, OffsetByteRequest):
+        return wanted.offset, size
+    if isinstance(wanted, SuffixByteRequest):
+        return max(0, size - wanted.suffix), size
+    return 0, size
+
+
+def _below(keys: Iterable[str], prefix: str) -> Iterator[str]:
+    start = f"{prefix}/" if prefix else ""
+    yield from dict.fromkeys(key[len(start) :].split("/")[0] for key in keys if key.startswith(start))
+
+
+def archive_of(path: Location) -> Archive:
+    """The archive of a packed group."""
+    return Archive(locate(path) / ARCHIVE)

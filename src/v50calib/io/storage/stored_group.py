@@ -1,0 +1,118 @@
+"""A committed group of arrays (a product, a planet's fit, estimates), whichever of the two layouts its files have.
+
+PATH/zarr.json            attributes; the arrays' metadata too, where they are folders beside it
+PATH/<array>/…            an array (layout `zarr`), or
+PATH/arrays.zip           all of them (layout `packed`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from v50calib.errors import StoreError
+from v50calib.io.storage.archive import ARCHIVE, Archive, ArchiveStore
+from v50calib.io.storage.commit import marked_group
+from v50calib.io.storage.location import Location, zarr_source
+from v50calib.io.storage.zarr_groups import Layout, decode_array
+from v50calib.untrusted.json_text import load_json
+
+_AGAIN = "'v50calib verify --quarantine', then calibrate again"
+
+
+class StoredGroup:
+    """Its methods raise StoreError where a file is lost or damaged; the words name `what` the group is."""
+
+    def __init__(self, path: Location, what: str = "product") -> None:
+        self.path, self.what = path, what
+
+    @cached_property
+    def node(self) -> dict[str, Any]:
+        """The content of its zarr.json."""
+        try:
+            node = dict(load_json((self.path / "zarr.json").read_text(encoding="utf-8")))
+            dict(node["attributes"])
+            return node
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise StoreError(f"{self.what} {self.path} is damaged ({exc!r}): {_AGAIN}") from exc
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Its attributes."""
+        return dict(self.node["attributes"])
+
+    @cached_property
+    def archive(self) -> Archive | None:
+        """Where its arrays are; None: in folders."""
+        listed = self._listed
+        return Archive(self.path / ARCHIVE) if listed is not None and not listed else None
+
+    @property
+    def layout(self) -> Layout:
+        """How its arrays are stored."""
+        return "zarr" if self.archive is None else "packed"
+
+    @property
+    def _listed(self) -> dict[str, Any] | None:
+        """Metadata of the arrays as the group's own file has them; None in groups that were written before it had any."""
+        try:
+            listed = self.node["consolidated_metadata"]["metadata"]
+        except (KeyError, TypeError):
+            return None
+        return listed if isinstance(listed, dict) else None
+
+    @cached_property
+    def arrays(self) -> dict[str, dict[str, Any]]:
+        """Metadata of its arrays by name, as Zarr has them."""
+        if self.archive is not None:
+            try:
+                node = load_json(self._read("zarr.json"))
+                return dict(node["consolidated_metadata"]["metadata"])
+            except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
+                raise self._damaged(ARCHIVE, exc) from exc
+        if self._listed is not None:
+            return self._listed
+        try:
+            metas = [meta for meta in self.path.rglob("zarr.json") if meta.parent != self.path]
+            return {meta.parent.name: load_json(meta.read_text(encoding="utf-8")) for meta in metas}
+        except (OSError, ValueError) as exc:
+            raise self._damaged("zarr.json", exc) from exc
+
+    def _read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes() if self.archive is None else self.archive.read(name)
+
+    def _file(self, array: str, name: str) -> bytes:
+        return self._read(f"{array}/{name}")
+
+    def _damaged(self, name: str, exc: Exception) -> StoreError:
+        return StoreError(f"{name} of {self.what} {self.path} is damaged ({exc!r}): {_AGAIN}")
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Arrays in memory; names that it does not have are left out."""
+        out: dict[str, np.ndarray] = {}
+        for name in names:
+            if name not in self.arrays:
+                continue
+            try:
+                plain = decode_array(partial(self._file, name))
+                out[name] = plain if plain is not None else np.asarray(zarr.open_array(self.source, path=name, mode="r")[...])
+            except (OSError, ValueError, KeyError, RuntimeError, StoreError) as exc:
+                raise self._damaged(name, exc) from exc
+        return out
+
+    @property
+    def source(self) -> Any:
+        """What zarr and xarray open it with."""
+        return zarr_source(self.path) if self.archive is None else ArchiveStore(self.archive)
+
+    def open(self) -> xr.Dataset:
+        """All of it, lazily: one Dask chunk per stored chunk."""
+        # read first: what is lost or cut is told before zarr finds no array
+        self.arrays  # noqa: B018
+        with marked_group():
+            return xr.open_zarr(self.source, consolidated=self._listed is not None, chunks={})

@@ -1,0 +1,29 @@
+"""The stores of a finished run, as other readers of Zarr find them."""
+
+from __future__ import annotations
+
+from v50calib.io.storage.hierarchy import consolidate
+from v50calib.io.storage.location import Location
+from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.product import committed_products
+from v50calib.runs.spectra import STORE as SPECTRA
+from v50calib.runs.spectra import fitted_planets
+
+
+def complete_stores(run_dir: Location) -> list[str]:
+    """Write into the roots of a run's stores what others open them by; a note where that cannot be written. The run's lock must be held.
+
+    A store in which a killed run left no metadata gets it here, too.
+    """
+    try:
+        if (run_dir / PRODUCTS).is_dir():
+            consolidate(run_dir / PRODUCTS, [label for label, _ in committed_products(run_dir / PRODUCTS)])
+        if (run_dir / SPECTRA).is_dir():
+            consolidate(run_dir / SPECTRA, [planet for planet, _ in fitted_planets(run_dir)])
+    except OSError as exc:
+        why = exc.strerror or exc
+        told = (
+            f"the metadata of the whole stores could not be written ({why}): every product is there, and zarr and xarray open them one at"
+        )
+        return [f"{told} a time; the next calibrate with the same --out tries again"]
+    return []
