@@ -172,9 +172,9 @@ def test_a_run_ends_with_its_planets(run: Path, data: Path) -> None:
 
 
 def test_resumed_runs_fit_what_is_missing_or_changed(run: Path, data: Path) -> None:
-    before = {p.name: (p / "_COMMIT.json").stat().st_mtime_ns for p in (run / STORE).iterdir()}
+    before = {p.name: (p / "_COMMIT.json").stat().st_mtime_ns for p in (run / STORE).iterdir() if p.is_dir()}
     assert calibrate(data, run, overrides=SYNC).count("skipped") == 6
-    assert before == {p.name: (p / "_COMMIT.json").stat().st_mtime_ns for p in (run / STORE).iterdir()}
+    assert before == {p.name: (p / "_COMMIT.json").stat().st_mtime_ns for p in (run / STORE).iterdir() if p.is_dir()}
     victim = run / STORE / min(before)
     (victim / "_COMMIT.json").unlink()
     calibrate(data, run, overrides=SYNC)

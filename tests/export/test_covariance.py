@@ -38,7 +38,7 @@ def dense(sigma: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
 
 
 def planets_of(run: Path) -> list[str]:
-    return sorted(p.name for p in (run / "spectra.zarr").iterdir() if not p.name.startswith("."))
+    return sorted(p.name for p in (run / "spectra.zarr").iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 @pytest.mark.parametrize("fmt", FORMATS)

@@ -48,7 +48,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "planets grid": lambda run: export(run, run.parent / "grid", "planets"),
     "arrays": lambda run: to_arrays(run),
     "spectra": lambda run: measured_spectra(run, None),
-    "tree": lambda run: open_calibrated(run),
+    "tree": lambda run: [leaf.to_dataset() for leaf in open_calibrated(run).leaves],
     "visits": lambda run: list(calibrated_visits(run)),
 }
 

@@ -32,7 +32,7 @@ def run(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gone(out: Path) -> Path:
-    return max((out / "calibrated.zarr").iterdir()) / "0" / "FGS1"
+    return max(p for p in (out / "calibrated.zarr").iterdir() if p.is_dir()) / "0" / "FGS1"
 
 
 def products(run: Path) -> dict[tuple[str, int, str], xr.Dataset]:
@@ -216,7 +216,13 @@ def test_products_that_do_not_fit(run: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="FGS1 and AIRS-CH0 only"):
         plan_export(copy, "spectra", "zarr")
     shutil.rmtree(first.with_name("NIRCam"))
-    shutil.rmtree(copy / "calibrated.zarr" / first.parts[-3] / "1" / "AIRS-CH0" / "transit_depth")
+    other = copy / "calibrated.zarr" / first.parts[-3] / "1" / "AIRS-CH0"
+    shutil.rmtree(other / "transit_depth")
+    with pytest.raises(StoreError, match=r"/1/AIRS-CH0 has lost transit_depth, which it was committed with"):
+        plan_export(copy, "spectra", "zarr")
+    meta = json.loads((other / "zarr.json").read_text())
+    del meta["consolidated_metadata"]["metadata"]["transit_depth"]
+    (other / "zarr.json").write_text(json.dumps(meta))
     with pytest.raises(StoreError, match=r"/1/AIRS-CH0 has no transit_depth"):
         plan_export(copy, "spectra", "zarr")
 

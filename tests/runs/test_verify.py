@@ -39,7 +39,7 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 
 def products(run: Path) -> list[Path]:
-    return sorted(p for p in (run / "calibrated.zarr").glob("*/*/*") if not p.name.startswith("."))
+    return sorted(p for p in (run / "calibrated.zarr").glob("*/*/*") if p.is_dir() and not p.name.startswith("."))
 
 
 def test_a_whole_run(run: Path) -> None:

@@ -38,6 +38,8 @@ from v50calib.runtime.bookkeeping import Progress
 from v50calib.runtime.cluster import n_workers, open_client
 from v50calib.runtime.inputs import input_notes
 
+#: files of a run from which on a plan names the other layout
+MANY_FILES = 50_000
 #: visits (of both instruments) in the sample by default
 SAMPLE = 2
 
@@ -158,6 +160,11 @@ def forecast(
     if at_once != wanted or here.runtime.scheduler != config.runtime.scheduler:
         notes.append(
             f"measured with {at_once} at once on this machine; {wanted} of '{config.runtime.scheduler}' are assumed to be as fast each"
+        )
+    files = sum(p.left * p.files for p in parts)
+    if files > MANY_FILES and config.output.layout == "zarr":
+        notes.append(
+            f"{files:,} files: quotas of clusters count them, and copying them takes long; output.layout=packed writes three a product"
         )
     startup = max(0.0, seconds - sum(p.sampled * p.seconds for p in parts) / at_once)
     notes += passed_over_note(root)

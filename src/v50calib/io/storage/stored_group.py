@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,10 @@ class StoredGroup:
             except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
                 raise self._damaged(ARCHIVE, exc) from exc
         if self._listed is not None:
+            # one listing more is nothing on a disk, and a request for each array in a bucket: there the array's own reading tells
+            lost = [n for n in self._listed if isinstance(self.path, Path) and not (self.path / n / "zarr.json").is_file()]
+            if lost:
+                raise StoreError(f"{self.what} {self.path} has lost {', '.join(lost)}, which it was committed with: {_AGAIN}")
             return self._listed
         try:
             metas = [meta for meta in self.path.rglob("zarr.json") if meta.parent != self.path]
