@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,34 @@ def test_ingest_and_runs_give_the_same_bytes(dataset: Path, remote: ObjectPath, 
     # the layout's name is an attribute, so only the numbers can be compared
     one, other = (open_calibrated(where)["/" + keys[0].planet_id + "/0/FGS1"].to_dataset() for where in (local, bucket / "from-store"))
     np.testing.assert_array_equal(one.cds_binned.values, other.cds_binned.values)
+
+
+def test_packed_products_and_roots_in_a_bucket(dataset: Path, bucket: ObjectPath, local: Path) -> None:
+    """Three objects a product, read in ranges; zarr and xarray open the run from its root without a word."""
+    out = bucket / "packed"
+    assert counts(run(dataset, out, "output.layout=packed")) == (3, 0, 0)
+    labels = sorted(hashes(local))
+    assert sorted(hashes(out)) == labels
+    for label in labels:
+        below = (out / "calibrated.zarr" / label).objects()
+        assert sorted(path.name for path in below) == ["_COMMIT.json", "arrays.zip", "zarr.json"]
+        one, other = (open_calibrated(where)[label].to_dataset().load() for where in (local, out))
+        xr.testing.assert_identical(one, other)
+    assert verify(out).ok
+    (out / "calibrated.zarr" / labels[0] / "arrays.zip").unlink()
+    with pytest.raises(StoreError, match="damaged"):
+        open_calibrated(out)[labels[0]].to_dataset()
+    assert list(verify(out).broken) == [labels[0]]
+    plain = bucket / "plain"
+    assert counts(run(dataset, plain)) == (3, 0, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store = (plain / "calibrated.zarr").zarr_store()
+        assert {leaf.path.strip("/") for leaf in xr.open_datatree(store, engine="zarr").leaves} == set(labels)
+        found = xr.open_zarr(store, group=labels[0]).load()
+    xr.testing.assert_identical(
+        found[list(open_calibrated(local)[labels[0]].to_dataset().variables)], open_calibrated(local)[labels[0]].to_dataset().load()
+    )
 
 
 @pytest.mark.slow
