@@ -16,6 +16,7 @@ from v50calib.errors import StoreError
 from v50calib.io.keys import VisitKey
 from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, marked_group, read_record, staging
 from v50calib.io.storage.location import Location, zarr_source
+from v50calib.io.storage.object_commit import standing_source, whole
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.zarr_groups import read_array, write_group
 from v50calib.runs.lock import check_token
@@ -57,7 +58,7 @@ def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
 def open_product(path: Location) -> xr.Dataset:
     """A committed product, opened lazily: one Dask chunk per stored chunk. Raises StoreError where it is another's, moved here."""
     with marked_group():
-        ds = in_order(xr.open_zarr(zarr_source(path), consolidated=False, chunks={}))
+        ds = whole(path, lambda here: in_order(xr.open_zarr(standing_source(here, path), consolidated=False, chunks={})))
     _refuse_moved(path, ds.attrs)
     return ds
 
@@ -71,7 +72,7 @@ def product_attrs(path: Location) -> dict[str, Any]:
 
 def _attrs(path: Location) -> dict[str, Any]:
     try:
-        return dict(load_json((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
+        return dict(load_json(whole(path, lambda here: (here / "zarr.json").read_text(encoding="utf-8")))["attributes"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise StoreError(f"product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again") from exc
 
@@ -113,13 +114,17 @@ def _refuse_moved(path: Location, attrs: Mapping[str, Any]) -> None:
 
 def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays of a committed product, in memory; names that it does not have are left out. Raises StoreError where one is damaged."""
+    return whole(path, lambda here: _arrays(here, path, names))
+
+
+def _arrays(here: Location, path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
     for name in names:
-        if not (path / name / "zarr.json").is_file():
+        if not (here / name / "zarr.json").is_file():
             continue
         try:
-            plain = read_array(path / name)
-            out[name] = plain if plain is not None else np.asarray(zarr.open_array(zarr_source(path / name), mode="r")[...])
+            plain = read_array(here / name)
+            out[name] = plain if plain is not None else np.asarray(zarr.open_array(zarr_source(here / name), mode="r")[...])
         except (OSError, ValueError, KeyError, RuntimeError) as exc:
             raise StoreError(
                 f"{name} of product {path} is damaged ({exc!r}): 'v50calib verify --quarantine', then calibrate again"
