@@ -12,6 +12,7 @@ import pytest
 from v50calib import calibrate
 from v50calib.config import load
 from v50calib.errors import ClusterError, StoreError
+from v50calib.io import scan
 from v50calib.runs import manifest
 from v50calib.runtime import execute
 from v50calib.runtime.bookkeeping import RunSummary
@@ -92,10 +93,10 @@ def test_a_failure_that_stops_the_run_takes_nothing_from_the_others(
     dataset: Path, tmp_path: Path, writes: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of three is everyone's failure: all three that have ended with it are in the manifest, in its one write."""
-    whole, count = execute.run_job, iter(range(10))
+    whole, bad = execute.run_job, scan(dataset)[-1].planet_id
 
     def failing(job: Job) -> Done:
-        if next(count) == 2:
+        if job.key.planet_id == bad and job.key.visit == 0:
             raise AttemptError(Failure("stop", "disk full", "StoreError", ""))
         return whole(job)
 

@@ -139,9 +139,11 @@ def run_on(
     notice is told of workers that are silent: they hold their visits until they wake up or Dask gives them up.
     Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are lost. Unfinished tasks are cancelled.
     """
-    backlog, watch = Backlog(jobs, runtime), Watch(client, runtime)
+    watch = Watch(client, runtime)
     # the time chunks of a file that decodes as a whole cannot be decoded separately
     fan_out = len(jobs) < watch.slots and not open_root(jobs[0].root).whole_files
+    own = 1 if fan_out else watch.threads(len(jobs))
+    backlog = Backlog([replace(job, threads=own) for job in jobs], runtime)
     running: dict[Any, tuple[Future[Done], Job, int]] = {}
     finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
     try:
@@ -198,6 +200,8 @@ class Watch:
         self._heard: dict[str, tuple[float, float, bool]] = {}
         self._quiet: list[str] = []
         self._refused = False
+        #: threads of each worker, and of all
+        self._held: list[int] = []
         self.slots = 0
         self._ask()
 
@@ -205,6 +209,18 @@ class Watch:
     def window(self) -> int:
         """Visits to submit at a time: some even before the first worker, so that an adaptive cluster has a reason to grow."""
         return max(IN_FLIGHT * self.slots, self._runtime.num_workers or IN_FLIGHT)
+
+    def threads(self, visits: int) -> int:
+        """Threads of its own for each of so many visits, where they are no more than the threads there are: idle ones decode and calibrate.
+
+        Of several visits that share this machine one ends first: each gets a thread more than its part.
+        """
+        if self.slots == 0 or visits > self.slots or self._runtime.adaptive.enabled:
+            return 1
+        if self._runtime.scheduler in ("local", "threads") and self._cluster is not None:
+            return min(self.slots, self.slots // visits + (visits > 1))
+        # a worker of elsewhere has its own threads alone
+        return max(1, min(self._held) // -(-visits // len(self._held)))
 
     def look(self) -> None:
         """Check the connection and count the workers. Raises ClusterError where they are lost."""
@@ -279,7 +295,8 @@ class Watch:
     def _ask(self) -> None:
         self._asked = time.monotonic()
         try:
-            self.slots = sum(self._client.nthreads().values())
+            self._held = [*self._client.nthreads().values()]
+            self.slots = sum(self._held)
         except (OSError, TimeoutError) as exc:
             raise self._lost() from exc
         if self.slots:
