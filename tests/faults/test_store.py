@@ -127,8 +127,20 @@ def test_store_goes_away_for_good(bucket: Bucket) -> None:
 
 def test_client_is_killed_before_it_puts(bucket: Bucket) -> None:
     """kill -9 with a whole product that is not put yet, and its lock's record left: that stands still and is taken over."""
-    fault = bucket.site.fault("v50calib.io.storage.commit", "_put_all", "kill")
+    fault = bucket.site.fault("v50calib.io.storage.object_commit", "put_product", "kill")
     code, text = bucket.calibrate(faults=[fault])
     assert code == -signal.SIGKILL, text
     assert json.loads((bucket.run / ".lock").read_text())["pid"] > 1
     bucket.resume()
+
+
+def test_client_is_killed_while_a_product_is_replaced(bucket: Bucket) -> None:
+    """kill -9 between the exchange of the record and the copy: the new product is there, and the next run finishes it."""
+    bucket.resume()
+    fault = bucket.site.fault("v50calib.io.storage.object_commit", "finish", "kill")
+    code, text = bucket.calibrate("--overwrite", faults=[fault])
+    assert code == -signal.SIGKILL, text
+    records = [json.loads(path.read_text()) for path in (bucket.run / "calibrated.zarr").rglob("_COMMIT.json")]
+    assert sum("being_copied_from" in record for record in records) == 1
+    bucket.resume()
+    assert [path for path in bucket.run.objects() if ".new/" in path.key] == []

@@ -176,6 +176,24 @@ def test_an_archive_that_others_wrote(runs: dict[str, Path], tmp_path: Path) -> 
     assert xr.open_zarr(ArchiveStore(ours)).load().identical(xr.open_zarr(zarr.storage.ZipStore(source, mode="r")).load())
 
 
+def test_an_archive_that_is_replaced_between_two_reads(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Its members are elsewhere then: no number of the one is taken for the other's."""
+    first, second = (runs["packed"] / "calibrated.zarr" / label for label in labels(runs["packed"])[:2])
+    path = Path(shutil.copytree(first, tmp_path / first.parts[-3] / "0" / first.name))
+    ds = open_product(path)
+    shutil.copy(second / ARCHIVE, path / ARCHIVE)
+    with pytest.raises(StoreError, match="damaged or replaced"):
+        ds.load()
+    shutil.copy(first / ARCHIVE, path / ARCHIVE)
+    content = bytearray((path / ARCHIVE).read_bytes())
+    members = Archive(path / ARCHIVE).members
+    name = max((each for each in members if not each.endswith("json")), key=lambda each: members[each].size)
+    content[content.index(name.encode()) + len(name) + members[name].size // 2] ^= 1
+    (path / ARCHIVE).write_bytes(content)
+    with pytest.raises(StoreError, match=f"the checksum of {name} is another"):
+        Archive(path / ARCHIVE).read(name)
+
+
 def test_the_root_is_true_at_every_moment(dataset: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first change of a run on, no metadata of an older state is found at the root."""
     run = Path(shutil.copytree(runs["zarr"], tmp_path / "run"))

@@ -1,7 +1,7 @@
 """What a run did: `manifest.jsonl` in the run directory, one JSON line per outcome, appended by the driver only.
 
-A visit has a line for the end of every attempt (`retry`, `failed`, `interrupted`, `done`); the last one counts. A line
-is appended in one write, so the file can be read during the run. Object stores cannot append: there the lines are in objects
+A visit has a line for the end of every attempt (`retry`, `failed`, `interrupted`, `done`); the last one counts. Lines
+are appended in one write, so the file can be read during the run. Object stores cannot append: there the lines are in objects
 `manifest/00000.jsonl`, …, the last of which is rewritten until it is full.
 """
 
@@ -74,9 +74,11 @@ KINDS: dict[str, tuple[type, ...]] = {
 BEGINNING = b'{"at": '
 
 
-def append(run_dir: Location, entry: Entry) -> None:
-    """Add one line, in one write. Raises OSError."""
-    line = (json.dumps(vars(entry), sort_keys=True) + "\n").encode()
+def append(run_dir: Location, *entries: Entry) -> None:
+    """Add a line for each entry, in one write. Raises OSError."""
+    line = "".join(json.dumps(vars(entry), sort_keys=True) + "\n" for entry in entries).encode()
+    if not line:
+        return
     if isinstance(run_dir, ObjectPath):
         _put(run_dir / PARTS, line)
         return
@@ -86,9 +88,9 @@ def append(run_dir: Location, entry: Entry) -> None:
         # a killed driver or a full disk can leave half a line: this one must not be joined to it
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
-        written = os.write(descriptor, line)
-        if written != len(line):
-            os.write(descriptor, line[written:])
+        view = memoryview(line)
+        while view:
+            view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
 

@@ -16,6 +16,7 @@ from v50calib.io.keys import VisitKey
 from v50calib.io.storage.commit import COMMIT_NAME, commit, is_committed, read_record, staging
 from v50calib.io.storage.hierarchy import complete_groups, plain_root
 from v50calib.io.storage.location import Location
+from v50calib.io.storage.object_commit import whole
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.io.storage.zarr_groups import Layout, write_group
@@ -59,21 +60,29 @@ def open_product(path: Location) -> xr.Dataset:
 
     Raises StoreError where it is damaged, or another's, moved here.
     """
-    group = StoredGroup(path)
-    _refuse_moved(path, group.attrs)
-    return in_order(group.open())
+
+    def opened(here: Location) -> xr.Dataset:
+        group = StoredGroup(here, final=path)
+        _refuse_moved(path, group.attrs)
+        return in_order(group.open())
+
+    return whole(path, opened)
 
 
 def product_attrs(path: Location) -> dict[str, Any]:
     """Attributes of a committed product. Raises StoreError where they cannot be read, or are another product's, moved here."""
-    attrs = StoredGroup(path).attrs
+    attrs = _attrs(path)
     _refuse_moved(path, attrs)
     return attrs
 
 
+def _attrs(path: Location) -> dict[str, Any]:
+    return whole(path, lambda here: StoredGroup(here, final=path).attrs)
+
+
 def array_metadata(path: Location) -> dict[str, dict[str, Any]]:
     """Zarr's metadata of a committed product's arrays by name. Raises StoreError where they cannot be read."""
-    return StoredGroup(path).arrays
+    return whole(path, lambda here: StoredGroup(here, final=path).arrays)
 
 
 def name_inside(path: Location, attrs: Mapping[str, Any]) -> str:
@@ -93,7 +102,7 @@ def name_inside(path: Location, attrs: Mapping[str, Any]) -> str:
 
 def moved(path: Location) -> str:
     """Why a committed product is not the one of its place, in words; empty where it is. Raises StoreError where it cannot be read."""
-    return _moved(path, StoredGroup(path).attrs)
+    return _moved(path, _attrs(path))
 
 
 def _moved(path: Location, attrs: Mapping[str, Any]) -> str:
@@ -113,7 +122,7 @@ def _refuse_moved(path: Location, attrs: Mapping[str, Any]) -> None:
 
 def product_arrays(path: Location, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays of a committed product, in memory; names that it does not have are left out. Raises StoreError where one is damaged."""
-    return StoredGroup(path).read(names)
+    return whole(path, lambda here: StoredGroup(here, final=path).read(names))
 
 
 def write_product(

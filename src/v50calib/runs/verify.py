@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from v50calib.io.storage.commit import check_complete, clean_folder, is_committe
 from v50calib.io.storage.hierarchy import plain_root
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.machine import cores
+from v50calib.io.storage.object_commit import whole
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.runs import books, manifest
@@ -78,14 +79,11 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     root, found = run_dir / PRODUCTS, Verification(str(run_dir))
     paths: list[Location] = []
     if isinstance(root, ObjectPath):
+        _clean(run_dir, [root], found)
         below = {p.relative_to(root).parts[:3] for p in root.objects() if len(p.relative_to(root).parts) > 3}
-        paths += [root / "/".join(parts) for parts in sorted(below)]
+        paths += [root / "/".join(parts) for parts in sorted(below) if not parts[2].startswith(".")]
     else:
-        try:
-            with run_lock(run_dir):
-                found.cleaned = sum(clean_folder(folder) for folder in [*_visits(root), run_dir / SPECTRA, run_dir / ESTIMATES])
-        except StoreError as exc:
-            found.left = str(exc)
+        _clean(run_dir, _visits(root), found)
         paths += [path for folder in _visits(root) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     with ThreadPoolExecutor(min(4, cores())) as pool:
         results = list(pool.map(check_product, paths))
@@ -118,14 +116,27 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     return found
 
 
+def _clean(run_dir: Location, folders: Sequence[Location], found: Verification) -> None:
+    """Clean what killed writers have left in `folders`, of fits and of estimates, if no run is at work."""
+    try:
+        with run_lock(run_dir):
+            found.cleaned = sum(clean_folder(folder) for folder in [*folders, run_dir / SPECTRA, run_dir / ESTIMATES])
+    except StoreError as exc:
+        found.left = str(exc)
+
+
 def check_made(path: Location) -> list[str]:
     """Faults of a committed group that is made of products: a planet's fit, or estimates."""
+    return whole(path, lambda here: _check_made(path, here))
+
+
+def _check_made(path: Location, here: Location) -> list[str]:
     try:
         record = read_record(path)
-        check_complete(path)
-        if tree_hash(path) != record.get("tree_sha256"):
+        check_complete(here)
+        if tree_hash(here) != record.get("tree_sha256"):
             return ["its bytes are not those that were committed (tree_sha256 differs)"]
-        inside = name_inside(path, StoredGroup(path, "group").attrs)
+        inside = name_inside(path, StoredGroup(here, "group", path).attrs)
     except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
         return [f"cannot be read: {exc}"]
     return [f"its attributes name {inside}"] if inside else []
@@ -133,22 +144,26 @@ def check_made(path: Location) -> list[str]:
 
 def check_product(path: Location) -> tuple[dict[str, Any], list[str]]:
     """(commit record, faults of the product); a folder without a record has one fault."""
+    return whole(path, lambda here: _check_product(path, here))
+
+
+def _check_product(path: Location, here: Location) -> tuple[dict[str, Any], list[str]]:
     try:
         record = read_record(path)
     except StoreError as exc:
         return {}, [str(exc)]
     try:
-        check_complete(path)
-        reasons = list(_faults(path, record))
-        if tree_hash(path) != record.get("tree_sha256"):
+        check_complete(here)
+        reasons = list(_faults(path, here, record))
+        if tree_hash(here) != record.get("tree_sha256"):
             reasons.append("its bytes are not those that were committed (tree_sha256 differs)")
     except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
         reasons = [f"cannot be read: {exc}"]
     return record, reasons
 
 
-def _faults(path: Location, record: dict[str, Any]) -> Iterator[str]:
-    group = StoredGroup(path)
+def _faults(path: Location, here: Location, record: dict[str, Any]) -> Iterator[str]:
+    group = StoredGroup(here, final=path)
     attrs = group.attrs
     if attrs.get("config_hash") != record.get("config_hash"):
         yield "its config hash is not the commit record's"

@@ -15,10 +15,12 @@ from v50calib.engine.engines import Engines
 from v50calib.io.catalog import open_root
 from v50calib.io.folders import passed_over_note
 from v50calib.io.storage.location import Location, check_answers, locate
+from v50calib.io.storage.object_commit import clean
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.directory import check_run_dir, mark_run_dir
 from v50calib.runs.lock import run_lock
+from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.runs.stop import stoppable
 from v50calib.runs.stores import complete_stores
 from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
@@ -92,6 +94,8 @@ def calibrate(
     check_run_dir(out, config, change=overwrite or update)
     with run_lock(out) as lock, stoppable():
         mark_run_dir(out, config)
+        if isinstance(out, ObjectPath):
+            clean(out / PRODUCTS, out / SPECTRA)
         jobs = [replace(job, lock=lock.token) for job in jobs]
         decisions = decide(jobs, overwrite=overwrite, retry_failed=retry_failed, limit=limit)
         todo = [d.job for d in decisions if d.action == "do"]

@@ -77,6 +77,9 @@ class Bookkeeping:
         self._exported = exported(config)
         self._held = quarantine.load(out)
         self._alike = Alike(config.runtime.failures_alike)
+        #: lines for the manifest, and last entries of visits for the progress, that are not out yet
+        self._lines: list[manifest.Entry] = []
+        self._told: list[manifest.Entry] = []
         counts = Counter(d.action for d in decisions)
         self._state = RunState(out, total=len(decisions), skipped=counts["skip"], todo=counts["do"], scheduler=config.runtime.scheduler)
 
@@ -88,6 +91,7 @@ class Bookkeeping:
             elif decision.action in ("hold", "broken"):
                 assert decision.failure is not None
                 self._enter(self._failed(decision.job, decision.failure, 0), record=decision.action == "broken")
+        self._flush()
 
     def begin(self, job: Job) -> None:
         """A visit was given to a worker."""
@@ -100,17 +104,35 @@ class Bookkeeping:
         _LOG.warning("%s", text)
         self._state.notice(text)
 
-    def follow(self, outcomes: Generator[Outcome]) -> None:
-        """Record outcomes as they come. Raises StoreError or ClusterError for a failure that every other visit would share."""
+    def follow(self, outcomes: Generator[list[Outcome]]) -> None:
+        """Record outcomes as they come, those that come together in one write.
+
+        A product is committed before its line is written: where this process is killed between the two, the next run finds the product.
+        Raises StoreError or ClusterError for a failure that every other visit would share.
+        """
         with closing(outcomes):
-            for outcome in outcomes:
+            for together in outcomes:
                 with self._writing():
                     self.lock.check()
-                self._state.end(outcome.job.key.label)
-                if outcome.done is not None:
-                    self._finished(outcome, outcome.done)
-                elif outcome.failure is not None:
-                    self._not_finished(outcome, outcome.failure)
+                stopped: V50CalibError | None = None
+                try:
+                    for outcome in together:
+                        try:
+                            self._ended(outcome)
+                        except V50CalibError as error:
+                            # those that have ended beside it are recorded first
+                            stopped = stopped or error
+                finally:
+                    self._flush()
+                if stopped is not None:
+                    raise stopped
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._state.end(outcome.job.key.label)
+        if outcome.done is not None:
+            self._finished(outcome, outcome.done)
+        elif outcome.failure is not None:
+            self._not_finished(outcome, outcome.failure)
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -148,7 +170,7 @@ class Bookkeeping:
 
     def _not_finished(self, outcome: Outcome, failure: Failure) -> None:
         if not outcome.last:
-            self._record(self._failed(outcome.job, failure, outcome.attempt, "retry"))
+            self._lines.append(self._failed(outcome.job, failure, outcome.attempt, "retry"))
             return
         if _recurs(failure):
             self._hold(outcome.job, failure, outcome.attempt)
@@ -174,12 +196,12 @@ class Bookkeeping:
     def _interrupt(self, reason: str) -> None:
         """Record the visits that were being calibrated as interrupted."""
         labels = set(self._state.running)
-        # the manifest may be what cannot be written: the reason of the stop matters more than these lines, and if one cannot be
-        # written, neither can the others, each after a wait
+        # the manifest may be what cannot be written: the reason of the stop matters more than these lines
         with suppress(StoreError):
             for decision in self._decisions:
                 if decision.label in labels:
-                    self._record(self._entry(decision.job, "interrupted", error=reason))
+                    self._lines.append(self._entry(decision.job, "interrupted", error=reason))
+            self._flush()
 
     def _counts_so_far(self) -> str:
         count = self.summary.count
@@ -196,16 +218,22 @@ class Bookkeeping:
         return manifest.Entry(key.planet_id, key.visit, key.instrument, state, **content)  # type: ignore[arg-type]
 
     def _enter(self, entry: manifest.Entry, *, record: bool = True) -> None:
-        """The last entry of a visit: to the summary, to the manifest (with `record`) and to the progress."""
+        """The last entry of a visit: to the summary, and at the next `_flush` to the manifest (with `record`) and to the progress."""
         self.summary.entries.append(replace(entry, qc={}, inputs={}, reference_hashes={}))
         if record:
-            self._record(entry)
+            self._lines.append(entry)
         if self._progress is not None:
-            self._progress(entry, len(self.summary.entries), len(self._decisions))
+            self._told.append(entry)
 
-    def _record(self, entry: manifest.Entry) -> None:
+    def _flush(self) -> None:
+        """Write the manifest's lines, in one write, then tell the progress."""
+        lines, told, self._lines, self._told = self._lines, self._told, [], []
         with self._writing():
-            manifest.append(self.summary.run_dir, entry)
+            manifest.append(self.summary.run_dir, *lines)
+        done = len(self.summary.entries) - len(told)
+        for number, entry in enumerate(told, start=done + 1):
+            if self._progress is not None:
+                self._progress(entry, number, len(self._decisions))
 
     def _save_held(self) -> None:
         with self._writing():

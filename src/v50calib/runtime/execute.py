@@ -1,7 +1,7 @@
 """Runs jobs, in this process or on a Dask cluster: a limited number at a time, limited retries, a clean stop.
 
-Yields one Outcome at the end of every attempt. After a failure that may pass, the job is tried again; the wait before it
-doubles each time.
+Yields one Outcome at the end of every attempt, those that are there at a moment together. After a failure that may pass, the job is
+tried again; the wait before it doubles each time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from concurrent.futures import Future as CFuture
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -37,6 +38,10 @@ RUNS = 4
 POLL_S, ASK_S = 0.2, 2.0
 #: time without a sign of life of a worker after which that is said, s. Dask gives it up after `distributed.scheduler.worker-ttl` (300 s)
 SILENT_S = 30.0
+#: outcomes that are taken together: the driver's work for one is much the same as for several
+TOGETHER = 64
+#: how long the driver waits for more of them, s: workers have another visit each meanwhile
+GATHER_S = 0.02
 #: longest wait before another attempt, s
 LONGEST_WAIT_S = 60.0
 
@@ -88,8 +93,8 @@ class Backlog:
         return Outcome(job, number, None, failure, last=not again)
 
 
-def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[Outcome]:
-    """Visits in this process, without Dask. Raises RunInterruptedError.
+def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Generator[list[Outcome]]:
+    """Visits in this process, without Dask. Raises RunInterruptedError, after the outcomes of the visits that have ended.
 
     runtime.threads_per_worker visits run at a time; if there are fewer visits than threads, they run one after the other, and
     each uses all threads for its time chunks.
@@ -108,57 +113,79 @@ def run_here(jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin) -> Gener
             if STOP and not finished:
                 # each chunk checks for the stop itself; the pool waits for them when it is left
                 raise STOP.error()
-            for future in finished:
-                item = running.pop(future)
-                yield backlog.outcome(*item, _result_here(future))
+            ended = {future: running.pop(future) for future in finished}
+            found = [backlog.outcome(*item, result) for future, item in ended.items() if (result := _result_here(future)) is not None]
+            if found:
+                yield found
+            if len(found) < len(ended):
+                raise STOP.error()
             if not running and not finished:
                 time.sleep(POLL_S)
 
 
-def _result_here(future: CFuture[Done]) -> Done | BaseException:
-    """Result of a finished future, or why it failed. Raises RunInterruptedError where the visit was stopped."""
+def _result_here(future: CFuture[Done]) -> Done | BaseException | None:
+    """Result of a finished future, or why it failed; None where the visit was stopped."""
     error = future.exception()
     if isinstance(error, VisitStoppedError):
-        raise STOP.error() from None
+        return None
     return future.result() if error is None else error
 
 
 def run_on(
     client: Client, jobs: Sequence[Job], runtime: RuntimeConfig, begin: Begin, notice: Notice = lambda _: None
-) -> Generator[Outcome]:  # fmt: skip
+) -> Generator[list[Outcome]]:  # fmt: skip
     """Visits on a cluster, a limited number at a time; a visit is one task, or several over its time chunks if visits are few.
 
     notice is told of workers that are silent: they hold their visits until they wake up or Dask gives them up.
     Raises RunInterruptedError on a signal, ClusterError where scheduler or workers are lost. Unfinished tasks are cancelled.
     """
-    backlog, watch = Backlog(jobs, runtime), Watch(client, runtime)
+    watch = Watch(client, runtime)
     # the time chunks of a file that decodes as a whole cannot be decoded separately
     fan_out = len(jobs) < watch.slots and not open_root(jobs[0].root).whole_files
+    own = 1 if fan_out else watch.threads(len(jobs))
+    backlog = Backlog([replace(job, threads=own) for job in jobs], runtime)
     running: dict[Any, tuple[Future[Done], Job, int]] = {}
     finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
     try:
         while backlog or running:
             if STOP:
                 raise STOP.error()
-            while len(running) < watch.window and (item := backlog.take()) is not None:
+            due: list[tuple[Job, int]] = []
+            while len(running) + len(due) < watch.window and (item := backlog.take()) is not None:
                 begin(item[0])
-                future = _submit_chunks(client, item[0], watch.slots) if fan_out else client.submit(attempt, run_job, item[0], pure=False)
+                due.append(item)
+            for future, item in zip(_submit(client, [job for job, _ in due], watch.slots if fan_out else 0), due, strict=True):
                 running[future.key] = (future, *item)
-                future.add_done_callback(lambda f: finished.put(f.key))  # type: ignore[no-untyped-call]
+                future.add_done_callback(lambda f: finished.put(f.key))
             watch.look()
             for text in watch.silent({key: job.key.label for key, (_, job, _) in running.items()}):
                 notice(text)
-            try:
-                key = finished.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-            future, job, number = running.pop(key)
-            result = watch.result(future)
-            future.release()
-            yield backlog.outcome(job, number, result)
+            ended = [running.pop(key) for key in _ended(finished, min(TOGETHER, len(running)))]
+            if ended:
+                results = watch.results([future for future, _, _ in ended])
+                yield [backlog.outcome(job, number, result) for (_, job, number), result in zip(ended, results, strict=True)]
     finally:
         if running and client.status == "running":
             client.cancel([future for future, _, _ in running.values()], force=True)
+
+
+def _ended(finished: queue.SimpleQueue[Any], most: int) -> list[Any]:
+    """Tasks that have ended, at most `most`: the first, and those of the next GATHER_S; none where there is none within POLL_S."""
+    keys = []
+    with suppress(queue.Empty):
+        keys.append(finished.get(timeout=POLL_S))
+        until = time.monotonic() + GATHER_S
+        while len(keys) < most:
+            keys.append(finished.get(timeout=max(0.0, until - time.monotonic())))
+    return keys
+
+
+def _submit(client: Client, jobs: Sequence[Job], slots: int) -> list[Future[Done]]:
+    """A future for each visit; with `slots`, its chunks are spread over so many threads."""
+    if slots:
+        return [_submit_chunks(client, job, slots) for job in jobs]
+    # one message for all
+    return client.map(attempt, [run_job] * len(jobs), jobs, pure=False) if jobs else []
 
 
 class Watch:
@@ -173,6 +200,8 @@ class Watch:
         self._heard: dict[str, tuple[float, float, bool]] = {}
         self._quiet: list[str] = []
         self._refused = False
+        #: threads of each worker, and of all
+        self._held: list[int] = []
         self.slots = 0
         self._ask()
 
@@ -180,6 +209,18 @@ class Watch:
     def window(self) -> int:
         """Visits to submit at a time: some even before the first worker, so that an adaptive cluster has a reason to grow."""
         return max(IN_FLIGHT * self.slots, self._runtime.num_workers or IN_FLIGHT)
+
+    def threads(self, visits: int) -> int:
+        """Threads of its own for each of so many visits, where they are no more than the threads there are: idle ones decode and calibrate.
+
+        Of several visits that share this machine one ends first: each gets a thread more than its part.
+        """
+        if self.slots == 0 or visits > self.slots or self._runtime.adaptive.enabled:
+            return 1
+        if self._runtime.scheduler in ("local", "threads") and self._cluster is not None:
+            return min(self.slots, self.slots // visits + (visits > 1))
+        # a worker of elsewhere has its own threads alone
+        return max(1, min(self._held) // -(-visits // len(self._held)))
 
     def look(self) -> None:
         """Check the connection and count the workers. Raises ClusterError where they are lost."""
@@ -221,6 +262,20 @@ class Watch:
         self._refused = self._refused or bool(text)
         return [f"{text}; the run goes on with the others"] if text else []
 
+    def results(self, futures: Sequence[Future[T]]) -> list[T | BaseException]:
+        """Results of finished futures, or why they failed, fetched together; the futures are released. Raises ClusterError where the
+        scheduler was lost."""
+        whole = [future for future in futures if future.status == "finished"]
+        known: dict[Any, T] = {}
+        if len(whole) > 1:
+            # where one is lost on the way, each is asked for by itself
+            with suppress(Exception):
+                known = {future.key: done for future, done in zip(whole, self._client.gather(whole), strict=True)}
+        results: list[Any] = [known[one.key] if one.key in known else self.result(one) for one in futures]
+        for future in futures:
+            future.release()
+        return results
+
     def result(self, future: Future[T]) -> T | BaseException:
         """Result of a finished future, or why it failed. Raises ClusterError where the scheduler was lost."""
         if future.status == "finished":
@@ -240,7 +295,8 @@ class Watch:
     def _ask(self) -> None:
         self._asked = time.monotonic()
         try:
-            self.slots = sum(self._client.nthreads().values())
+            self._held = [*self._client.nthreads().values()]
+            self.slots = sum(self._held)
         except (OSError, TimeoutError) as exc:
             raise self._lost() from exc
         if self.slots:

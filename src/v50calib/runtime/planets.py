@@ -18,6 +18,7 @@ from v50calib.engine.planet import PlanetFit, fit_planet
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.storage.commit import read_record
 from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.object_commit import whole
 from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.qc.distrust import judge_planet
 from v50calib.runs.calibrated import PRODUCTS
@@ -78,7 +79,7 @@ def _fit_one(out: Location, planet_id: str, labels: Sequence[str], lock: str) ->
     if ds is None:
         return Fitted(planet_id, "no transit")
     # in the files of its products
-    layout = StoredGroup(next(iter(paths.values()))).layout
+    layout = whole(next(iter(paths.values())), lambda here: StoredGroup(here).layout)
     write_planet(out / STORE, planet_id, ds, record | {"left_out": dict(ds.attrs["left_out"])}, lock, layout)
     return Fitted(planet_id, "done")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import zarr
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.commit import _host, clean_leftovers, commit, is_committed, read_record, staging
+from v50calib.io.storage import commit as commits
+from v50calib.io.storage.commit import _host, clean_leftovers, commit, is_committed, publish, read_record, staging
+from v50calib.io.storage.exchange import exchanged
 
 
 def make_array(path: Path, written: int) -> None:
@@ -103,6 +106,22 @@ def make_version(final: Path, text: str, **more: bool) -> bool:
         return commit(tmp, final, {}, **more)
 
 
+@pytest.fixture(params=["exchanged", "renamed"])
+def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How a directory is replaced: as this file system can, and as others must."""
+    if request.param == "renamed":
+        monkeypatch.setattr(commits, "exchanged", lambda one, other: False)
+    else:
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+        if not exchanged(tmp_path / "one", tmp_path / "other"):
+            pytest.skip("this file system exchanges no names")
+        for name in ("one", "other"):
+            (tmp_path / name).rmdir()
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 def test_replacing_leaves_the_new_one_only(tmp_path: Path) -> None:
     make_version(tmp_path / "x", "1")
     assert make_version(tmp_path / "x", "2", replace=True)
@@ -110,6 +129,8 @@ def test_replacing_leaves_the_new_one_only(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+@pytest.mark.parametrize("way", ["renamed"], indirect=True)
+@pytest.mark.usefixtures("way")
 def test_a_replacement_that_fails_brings_the_old_one_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_version(tmp_path / "x", "1")
     rename = Path.rename
@@ -125,3 +146,66 @@ def test_a_replacement_that_fails_brings_the_old_one_back(tmp_path: Path, monkey
     assert (tmp_path / "x" / "v").read_text() == "1"
     assert is_committed(tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_replacing_leaves_no_gap_where_names_are_exchanged(tmp_path: Path, way: str) -> None:
+    """A reader looks for the record all the time: it is never gone. Renamed aside it may be, for the moment of two renames."""
+    final, ended, seen = tmp_path / "x", threading.Event(), list[bool]()
+    make_version(final, "0")
+
+    def look() -> None:
+        while not ended.is_set():
+            seen.append(os.access(final / "_COMMIT.json", os.R_OK))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for number in range(100):
+        make_version(final, str(number), replace=True)
+    ended.set()
+    reader.join()
+    assert seen
+    if way == "exchanged":
+        assert all(seen)
+    assert (final / "v").read_text() == "99"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from v50calib.io.storage import commit as commits
+if sys.argv[2] == "renamed":
+    commits.exchanged = lambda one, other: False
+final = Path(sys.argv[1])
+with commits.staging(final) as tmp:
+    (tmp / "v").write_text("new")
+    sys.addaudithook(lambda event, args: os._exit(9) if event == "shutil.rmtree" else None)
+    commits.commit(tmp, final, {}, replace=True)
+"""
+
+
+def test_a_kill_before_the_old_one_is_removed(tmp_path: Path, way: str) -> None:
+    final = tmp_path / "x"
+    make_version(final, "old")
+    assert subprocess.run([sys.executable, "-c", PROGRAM, str(final), way], check=False).returncode == 9
+    assert is_committed(final)
+    assert (final / "v").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2
+    assert clean_leftovers(final) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+    assert (final / "v").read_text() == "new"
+
+
+@pytest.mark.usefixtures("way")
+def test_an_exported_folder_replaces_another(tmp_path: Path) -> None:
+    for name in ("part", "out"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_text("")
+    publish(tmp_path / "part", tmp_path / "out")
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["out", "out/part"]
+
+
+def test_what_does_not_exist_is_not_exchanged(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    assert not exchanged(tmp_path / "one", tmp_path / "other")
+    assert (tmp_path / "one").is_dir()

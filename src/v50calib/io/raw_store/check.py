@@ -11,6 +11,7 @@ from v50calib.io.raw_store.group import AGAIN, FORMAT, HASHES_ATTR, check_format
 from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.storage.commit import COMMIT_NAME, check_complete, read_record, tree_hash
 from v50calib.io.storage.location import Location
+from v50calib.io.storage.object_commit import whole
 from v50calib.untrusted.boundary import foreign
 
 
@@ -69,15 +70,20 @@ def verify_store(store: Location) -> StoreVerification:
     return found
 
 
+def _hashes(path: Location, here: Location) -> tuple[str, object]:
+    """Tree hash of a visit as it is, and as it was ingested. Raises StoreError where chunks are missing."""
+    check_complete(here)
+    return tree_hash(here), read_record(path, AGAIN).get("tree_sha256")
+
+
 def _fault(store: Location, key: VisitKey) -> str:
     """Why a visit is not as it was ingested; empty where it is."""
     path = group_path(store, key)
     try:
         with foreign(path, remedy=f"remove it and {AGAIN}"):
-            record = read_record(path, AGAIN)
-            check_complete(path)
             open_group(store, key)
-            if tree_hash(path) != record.get("tree_sha256"):
+            found, known = whole(path, lambda here: _hashes(path, here))
+            if found != known:
                 return f"{path}: its bytes are not those that were ingested (tree_sha256 differs): remove it and {AGAIN}"
     except (DataError, StoreError) as error:
         return str(error)

@@ -25,6 +25,7 @@ from v50calib.io.keys import VisitKey
 from v50calib.io.source import VisitSource, check_range, with_visit_hash
 from v50calib.io.storage.commit import is_committed, read_record
 from v50calib.io.storage.location import Location, replace_text, zarr_source
+from v50calib.io.storage.object_commit import standing, whole
 from v50calib.io.storage.shards import ShardedFrames, open_sharded
 from v50calib.io.storage.zarr_groups import read_array, write_array
 from v50calib.reference import ABSENT_ATTR, MAP_NAMES, hash_array, hash_text, make_reference
@@ -81,12 +82,21 @@ class ZarrFrames:
         with foreign(
             f"{self.path}, frames {start}:{stop}", "cannot be read", "the store is damaged; remove this group and ingest the visit again"
         ):
-            if self._array is None:
-                direct = open_sharded(self.path / "raw_frames")
-                self._array = direct if direct is not None else zarr.open_array(zarr_source(self.path / "raw_frames"), mode="r")
-            if isinstance(self._array, ShardedFrames):
-                return self._array.read(start, stop, out, kept=self._kept)
-            return np.ascontiguousarray(self._array[start:stop])
+            try:
+                return self._read_opened(start, stop, out)
+            except FileNotFoundError:
+                # opened where it was copied from, and the copy is finished by now
+                self._array = None
+                return self._read_opened(start, stop, out)
+
+    def _read_opened(self, start: int, stop: int, out: NDArray[np.uint16] | None) -> NDArray[np.uint16]:
+        if self._array is None:
+            here = standing(self.path)
+            direct = open_sharded(here / "raw_frames")
+            self._array = direct if direct is not None else zarr.open_array(zarr_source(here / "raw_frames"), mode="r")
+        if isinstance(self._array, ShardedFrames):
+            return self._array.read(start, stop, out, kept=self._kept)
+        return np.ascontiguousarray(self._array[start:stop])
 
     def read_unit(self, index: int) -> NDArray[np.uint16]:
         """All frames of chunk `index`."""
@@ -121,16 +131,16 @@ def open_group(store: Location, key: VisitKey) -> VisitSource:
     if isinstance(path, Path):
         refuse_special(path)
     with foreign(path, "is damaged", "remove it and ingest the visit again"):
-        return _opened(store, key, path)
+        return whole(path, lambda here: _opened(key, path, here))
 
 
-def _opened(store: Location, key: VisitKey, path: Location) -> VisitSource:
-    attrs = read_attrs(store, key)
+def _opened(key: VisitKey, path: Location, here: Location) -> VisitSource:
+    attrs = _attrs_at(here)
     extra = str(attrs.get(TELEMETRY_ATTR, "")).split()
-    full, chunk, dtype = _layout(path / "raw_frames")
+    full, chunk, dtype = _layout(here / "raw_frames")
     # a map of polynomials, or one value a frame: nothing of a visit is larger
     most = max(LINEARITY_TERMS * math.prod(full[1:]), full[0])
-    small = {name: _small(path / name, most) for name in (*_SMALL, *extra)}
+    small = {name: _small(here / name, most) for name in (*_SMALL, *extra)}
     _compare(path, attrs, small)
     _refuse_moved(path, key, attrs)
     if len(small["time"]) != full[0]:
@@ -151,7 +161,11 @@ def _opened(store: Location, key: VisitKey, path: Location) -> VisitSource:
 
 def read_attrs(store: Location, key: VisitKey) -> dict[str, Any]:
     """Attributes of a visit's group. Raises DataError where it is absent or damaged."""
-    path = group_path(store, key) / "zarr.json"
+    return whole(group_path(store, key), _attrs_at)
+
+
+def _attrs_at(here: Location) -> dict[str, Any]:
+    path = here / "zarr.json"
     with foreign(path, "is damaged", "remove its folder and ingest the visit again"):
         return dict(load_json(path.read_text())["attributes"])
 

@@ -37,7 +37,7 @@ class RawStoreRoot:
     def unfinished(self) -> list[Location]:
         """Groups that have no commit record, sorted: no reader takes them for a visit."""
         if isinstance(self.location, ObjectPath):
-            every = {(s, n, *below[:2]) for s, n, below in planet_objects(self.location) if len(below) > 2}
+            every = {(s, n, *below[:2]) for s, n, below in planet_objects(self.location) if len(below) > 2 and not below[1].startswith(".")}
             return sorted((self.location / "/".join(parts) for parts in every - set(self._groups(None))), key=str)
         folders = planet_folders(self.location)
         groups = (group for _, folder in folders for visit in subfolders(folder) for group in subfolders(visit))

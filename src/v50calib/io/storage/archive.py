@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -24,6 +25,7 @@ from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 
 ARCHIVE = "arrays.zip"
+_AGAIN = "'v50calib verify --quarantine', then calibrate again"
 #: the same archive whenever it is written
 _DATE = (1980, 1, 1, 0, 0, 0)
 #: bytes of a member's own header before its name; there stand the lengths of the name and of the extra field
@@ -60,51 +62,84 @@ def pack(path: Path, members: Iterable[tuple[str, bytes]]) -> Written:
     return Written(out.size, out.digest.hexdigest())
 
 
-class Archive:
-    """Members of an archive, read one at a time. Pickles as its path."""
+class Member(NamedTuple):
+    """Offset of its own header, bytes of its content, and their CRC-32."""
 
-    def __init__(self, path: Location) -> None:
-        self.path = path
+    header: int
+    size: int
+    crc: int
+
+
+class Archive:
+    """Members of an archive, read one at a time. Pickles as its path.
+
+    final: where the archive is once it is no more at `path`: it was being copied when it was opened.
+    """
+
+    def __init__(self, path: Location, final: Location | None = None) -> None:
+        self.path, self.final = path, path if final is None else final
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self.path,)
+        return Archive, (self.path, self.final)
 
     @cached_property
-    def members(self) -> dict[str, tuple[int, int]]:
-        """Offset of the header and bytes of each member. Raises StoreError where that cannot be read, or one is packed; OSError."""
+    def members(self) -> dict[str, Member]:
+        """Where each member is, by name. Raises StoreError where that cannot be read, or one is packed; OSError."""
         try:
             with self._open() as stream, zipfile.ZipFile(stream) as archive:
                 infos = archive.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise StoreError(f"{self.path} is damaged ({error}): 'v50calib verify --quarantine', then calibrate again") from error
+            raise StoreError(f"{self.path} is damaged ({error}): {_AGAIN}") from error
         packed = next((info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1), None)
         if packed is not None:
             raise StoreError(f"{self.path} was not written by this program: {packed} in it is compressed or encrypted, and arrays are not")
-        return {info.filename: (info.header_offset, info.file_size) for info in infos}
+        return {info.filename: Member(info.header_offset, info.file_size, info.CRC) for info in infos}
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes of a member. Raises KeyError where there is none, StoreError where the archive is cut, OSError."""
-        header, size = self.members[name]
-        stop = size if stop is None else min(stop, size)
+        """Bytes of a member.
+
+        Raises KeyError where there is none; StoreError where it is cut or damaged, or where the archive was replaced since its members were
+        read; OSError.
+        """
+        member, own = self.members[name], name.encode()
+        stop = member.size if stop is None else min(stop, member.size)
         start = min(start, stop)
-        head = self._range(header, _HEADER)
-        if head[:4] != b"PK\x03\x04":
-            raise StoreError(f"{self.path} is damaged (no member begins at {header}): 'v50calib verify --quarantine', then calibrate again")
+        head = self._range(member.header, _HEADER + len(own))
+        if head[:4] != b"PK\x03\x04" or head[_HEADER:] != own:
+            raise StoreError(f"{self.final} was damaged or replaced ({name} does not begin where it should): {_AGAIN}")
         lengths = head[_LENGTHS]
-        begin = header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+        begin = member.header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         found = self._range(begin + start, stop - start)
         if len(found) != stop - start:
-            raise StoreError(f"{self.path} is cut within {name}: 'v50calib verify --quarantine', then calibrate again")
+            raise StoreError(f"{self.final} is cut within {name}: {_AGAIN}")
+        if len(found) == member.size and zlib.crc32(found) != member.crc:
+            raise StoreError(f"{self.final} was damaged or replaced (the checksum of {name} is another): {_AGAIN}")
         return found
 
     def _open(self) -> Any:
-        return self.path.reader() if isinstance(self.path, ObjectPath) else self.path.open("rb")
+        if isinstance(self.path, ObjectPath):
+            try:
+                return self.path.reader()
+            except FileNotFoundError:
+                self._go_to_its_place()
+                return self.path.reader()
+        return self.path.open("rb")
+
+    def _go_to_its_place(self) -> None:
+        """Raises what is being handled where that is where it is already."""
+        if self.path == self.final:
+            raise
+        self.path = self.final
 
     def _range(self, start: int, length: int) -> bytes:
         if not length:
             return b""
         if isinstance(self.path, ObjectPath):
-            return self.path.read_range(start, length)
+            try:
+                return self.path.read_range(start, length)
+            except FileNotFoundError:
+                self._go_to_its_place()
+                return self.path.read_range(start, length)
         with self.path.open("rb") as stream:
             stream.seek(start)
             return stream.read(length)
@@ -125,10 +160,10 @@ class ArchiveStore(Store):
         return ArchiveStore, (self.archive,)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ArchiveStore) and other.archive.path == self.archive.path
+        return isinstance(other, ArchiveStore) and other.archive.final == self.archive.final
 
     def __hash__(self) -> int:
-        return hash(self.archive.path)
+        return hash(self.archive.final)
 
     def __str__(self) -> str:
         return f"archive://{self.archive.path}"
@@ -136,7 +171,7 @@ class ArchiveStore(Store):
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         if key not in self.archive.members:
             return None
-        size = self.archive.members[key][1]
+        size = self.archive.members[key].size
         start, stop = _bounds(byte_range, size)
         return prototype.buffer.from_bytes(self.archive.read(key, start, stop))
 

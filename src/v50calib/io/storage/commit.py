@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import random
 import re
 import shutil
 import socket
@@ -21,27 +20,25 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from v50calib.errors import StoreError
+from v50calib.io.storage import object_commit
+from v50calib.io.storage.exchange import exchanged
 from v50calib.io.storage.location import Location, replace_text
 from v50calib.io.storage.machine import pid_space
+from v50calib.io.storage.object_commit import finish, put_product, without_tokens
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.safety.files import refuse_links
 from v50calib.untrusted.json_text import load_json
 
-COMMIT_NAME = "_COMMIT.json"
+COMMIT_NAME = object_commit.COMMIT_NAME
 #: whether the owner of a staging directory on another host lives cannot be found out; older than this it counts as abandoned
 ABANDONED_AFTER_S = 24 * 3600.0
 _HASH_BLOCK = 1 << 20
-#: objects put at a time
-PUTS = 8
-#: how often the objects of a product are put while another writer changes them
-ATTEMPTS = 4
 
 
 def is_committed(path: Location) -> bool:
@@ -60,7 +57,7 @@ def read_record(path: Location, again: str = "run the command again") -> dict[st
         raise StoreError(f"cannot read {marker} ({error}): remove {path} and {again}") from error
     if not isinstance(record, dict):
         raise StoreError(f"{marker} holds a {type(record).__name__}, not an object: remove {path} and {again}")
-    return record
+    return without_tokens(record)
 
 
 @contextmanager
@@ -118,11 +115,12 @@ def commit(
     *,
     replace: bool = False,
 ) -> bool:
-    """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one rename.
+    """Check `tmp`, write its record (plus `tree_sha256`) and move it to `final` in one step.
 
     record: JSON values; no date of writing, so that the same content gives the same record.
     written: every file by relative name, as its writer knows it; nothing is then read back, sizes are compared.
-    replace: an older directory at `final` is removed once the new one is there; where that fails it is put back.
+    replace: an older directory at `final` is exchanged for the new one in one step. Where the file system cannot, it is moved aside for
+    the moment of a rename; where that fails it is put back.
     Returns False where another run committed to the same path first (ours is then dropped).
     Raises StoreError where an array of the store lacks chunks or `final` is occupied by something else.
     """
@@ -134,12 +132,16 @@ def commit(
         tree = combine_hashes({name: file.sha256 for name, file in written.items()})
     full = dict(record) | {"tree_sha256": tree}
     if isinstance(final, ObjectPath):
-        return _put_all(tmp, final, json.dumps(full, indent=1, sort_keys=True), replace=replace)
+        return put_product(tmp, final, full, replace=replace)
     target = final
     with (tmp / COMMIT_NAME).open("w") as stream:
         json.dump(full, stream, indent=1, sort_keys=True)
         stream.flush()
         os.fsync(stream.fileno())
+    if replace and _is_folder(target) and exchanged(tmp, target):
+        # the old one has our name, under which it is removed: here, or after a kill by `clean_leftovers`
+        _remove(tmp)
+        return True
     aside = _hidden(target, "old") if replace and target.exists() else None
     try:
         if aside is not None:
@@ -157,54 +159,11 @@ def commit(
     return True
 
 
-def _put_all(tmp: Path, final: ObjectPath, record: str, *, replace: bool) -> bool:
-    """Put every file of `tmp` below `final`, the record last. An older product is withdrawn first: absent or whole, never mixed.
-
-    Another writer of the same product may be at work (a worker that was cut off and given up goes on), and on another kind of processor its
-    last digits may be others. So what is there is compared with what was put, before the record and after it, and put again where
-    it is not the same. Raises StoreError where another writer keeps changing it.
-    """
-    marker = final / COMMIT_NAME
-    if marker.is_file() and not replace:
-        return False
-    for again in range(ATTEMPTS):
-        if replace or again:
-            marker.unlink(missing_ok=True)
-        # two that wait for each other do not wait equally long
-        time.sleep(random.uniform(0.0, 2.0**again) if again else 0.0)
-        tags = _put_files(tmp, final)
-        if _tags_below(final) != tags:
-            continue
-        if marker.create(record.encode()):
-            if _tags_below(final) == tags:
-                return True
-            continue
-        with suppress(FileNotFoundError):
-            if marker.read_text() == record:
-                return False
-    marker.unlink(missing_ok=True)
-    raise StoreError(f"another process keeps writing {final}: its product was withdrawn; end the other run, then run again")
-
-
-def _put_files(tmp: Path, final: ObjectPath) -> dict[str, str]:
-    """Put the files below `final`, and remove what else is there; e_tags by key."""
-    new = {final / p.relative_to(tmp).as_posix(): p for p in tmp.rglob("*") if p.is_file()}
-    old = [path for path in final.objects() if path not in new and path.name != COMMIT_NAME]
-    with ThreadPoolExecutor(PUTS) as pool:
-        gone = [pool.submit(path.unlink, missing_ok=True) for path in old]
-        put = {path.key: pool.submit(path.upload, file) for path, file in new.items()}
-        for task in gone:
-            task.result()
-        return {key: task.result() for key, task in put.items()}
-
-
-def _tags_below(final: ObjectPath) -> dict[str, str]:
-    return {key: tag for key, tag in final.tags().items() if key != (final / COMMIT_NAME).key}
-
-
 def write_record(path: Location, record: Mapping[str, Any]) -> None:
     """Replace the record of a committed directory, in one step: its content has not changed. Raises StoreError."""
     try:
+        if isinstance(path, ObjectPath):
+            finish(path)
         replace_text(path / COMMIT_NAME, json.dumps(record, indent=1, sort_keys=True))
     except OSError as error:
         raise StoreError(f"cannot write {path / COMMIT_NAME} ({error.strerror or error}): free space or fix its permissions") from error
@@ -291,9 +250,9 @@ def clean_leftovers(final: Path) -> int:
 
 
 def clean_folder(folder: Location) -> int:
-    """`clean_leftovers` for everything that belongs into `folder`; object stores have no staging directories."""
+    """`clean_leftovers` for everything that belongs into `folder`, and in an object store for everything below it."""
     if isinstance(folder, ObjectPath):
-        return 0
+        return object_commit.clean(folder)
     return sum(_clean(entry, None) for entry in _entries(folder))
 
 
@@ -337,11 +296,14 @@ def _clean(entry: os.DirEntry[str], name: str | None) -> bool:
 def publish(part: Path, out: Path) -> None:
     """Move a finished file or directory to `out`; what was there is removed once the new one is in its place. Raises OSError.
 
-    A file replaces a file in one rename. Else what was there is moved aside first; wherever that ends halfway, it is put back: here, or by
-    `clean_leftovers` where the process was killed.
+    A file replaces a file in one rename, a directory a directory in one exchange where the file system can. Else what was there is moved
+    aside first; wherever that ends halfway, it is put back: here, or by `clean_leftovers` where the process was killed.
     """
     if not out.exists() or (part.is_file() and out.is_file()):
         part.replace(out)
+        return
+    if _is_folder(out) and part.is_dir() and exchanged(part, out):
+        _remove(part)
         return
     aside = _hidden(out, "old")
     try:
@@ -367,8 +329,13 @@ def _settle_aside(aside: Path, target: Path) -> None:
     _remove(doomed)
 
 
+def _is_folder(path: Path) -> bool:
+    """A directory itself: of a link, the link would be exchanged."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if _is_folder(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, replace_bytes
+from v50calib.io.storage.object_commit import whole
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.io.storage.zarr_groups import group_metadata
@@ -58,11 +60,7 @@ def consolidate(root: Location, below: Iterable[str]) -> bool:
     found: dict[str, Any] = {folder: _PLAIN for folder in _above(paths) if folder}
     for path in paths:
         try:
-            group = StoredGroup(root / path)
-            # one whose arrays are in an archive says that it has none: zarr would look for some
-            arrays = {f"{path}/{name}": meta for name, meta in group.arrays.items()} if group.archive is None else {}
-            found[path] = {k: v for k, v in group.node.items() if k != "consolidated_metadata"} if arrays else group.node
-            found |= arrays
+            found |= whole(root / path, partial(_metadata, path))
         except StoreError:
             return False
         if len(found) > MOST_NODES:
@@ -72,6 +70,14 @@ def consolidate(root: Location, below: Iterable[str]) -> bool:
     if document.read_bytes() != new:
         replace_bytes(document, new)
     return True
+
+
+def _metadata(path: str, here: Location) -> dict[str, Any]:
+    """Metadata of a group and its arrays by their paths."""
+    group = StoredGroup(here)
+    # one whose arrays are in an archive says that it has none: zarr would look for some
+    arrays = {f"{path}/{name}": meta for name, meta in group.arrays.items()} if group.archive is None else {}
+    return {path: {k: v for k, v in group.node.items() if k != "consolidated_metadata"} if arrays else group.node, **arrays}
 
 
 def _above(paths: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -118,6 +118,10 @@ class ObjectPath:
         """e_tag of every object below by its key, from one listing."""
         return {item["path"]: str(item["e_tag"]) for item in self._listed()}
 
+    def changes(self) -> Iterator[tuple[ObjectPath, datetime]]:
+        """Every object below and when it was put, by the store's clock, from one listing."""
+        return ((ObjectPath(self.bucket, item["path"]), item["last_modified"]) for item in self._listed())
+
     def _listed(self) -> Iterator[Any]:
         import obstore
 
@@ -157,6 +161,14 @@ class ObjectPath:
 
         with _as_os_errors(self):
             return bytes(obstore.get(_store(self.bucket), self.key).bytes())
+
+    def read_tagged(self) -> tuple[bytes, str]:
+        """The object and its e_tag, from one request."""
+        import obstore
+
+        with _as_os_errors(self):
+            answer = obstore.get(_store(self.bucket), self.key)
+            return bytes(answer.bytes()), str(answer.meta["e_tag"])
 
     def read_text(self, encoding: str = "utf-8") -> str:
         return self.read_bytes().decode(encoding)
@@ -204,12 +216,28 @@ class ObjectPath:
     def write_text(self, text: str, encoding: str = "utf-8") -> None:
         self.write_bytes(text.encode(encoding))
 
-    def upload(self, file: Path) -> str:
-        """Put a local file here, in parts where it is large; returns the object's e_tag."""
+    def upload(self, file: Path, *, new: bool = False) -> str | None:
+        """Put a local file here, in parts where it is large; returns the object's e_tag.
+
+        new: only where there is no object, in one part; None where there is one.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            with _as_os_errors(self):
+                return str(obstore.put(_store(self.bucket), self.key, file, mode="create" if new else "overwrite")["e_tag"])
+        except OSError as error:
+            if new and isinstance(error.__cause__, (AlreadyExistsError, PreconditionError)):
+                return None
+            raise
+
+    def copy(self, to: ObjectPath) -> None:
+        """Copy the object within its bucket; the store does it. Raises FileNotFoundError, OSError."""
         import obstore
 
         with _as_os_errors(self):
-            return str(obstore.put(_store(self.bucket), self.key, file)["e_tag"])
+            obstore.copy(_store(self.bucket), self.key, to.key)
 
     def create(self, content: bytes) -> bool:
         """Put the object where there is none; False where there is one."""

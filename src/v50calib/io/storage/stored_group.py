@@ -19,7 +19,8 @@ import zarr
 from v50calib.errors import StoreError
 from v50calib.io.storage.archive import ARCHIVE, Archive, ArchiveStore
 from v50calib.io.storage.commit import marked_group
-from v50calib.io.storage.location import Location, zarr_source
+from v50calib.io.storage.location import Location
+from v50calib.io.storage.object_commit import standing_source
 from v50calib.io.storage.zarr_groups import Layout, decode_array
 from v50calib.untrusted.json_text import load_json
 
@@ -29,8 +30,9 @@ _AGAIN = "'v50calib verify --quarantine', then calibrate again"
 class StoredGroup:
     """Its methods raise StoreError where a file is lost or damaged; the words name `what` the group is."""
 
-    def __init__(self, path: Location, what: str = "product") -> None:
-        self.path, self.what = path, what
+    def __init__(self, path: Location, what: str = "product", final: Location | None = None) -> None:
+        """final: the group's place, where its files are at `path` because they are being copied there (`object_commit.standing`)."""
+        self.path, self.what, self.final = path, what, path if final is None else final
 
     @cached_property
     def node(self) -> dict[str, Any]:
@@ -40,7 +42,7 @@ class StoredGroup:
             dict(node["attributes"])
             return node
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise StoreError(f"{self.what} {self.path} is damaged ({exc!r}): {_AGAIN}") from exc
+            raise StoreError(f"{self.what} {self.final} is damaged ({exc!r}): {_AGAIN}") from exc
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class StoredGroup:
     def archive(self) -> Archive | None:
         """Where its arrays are; None: in folders."""
         listed = self._listed
-        return Archive(self.path / ARCHIVE) if listed is not None and not listed else None
+        return Archive(self.path / ARCHIVE, self.final / ARCHIVE) if listed is not None and not listed else None
 
     @property
     def layout(self) -> Layout:
@@ -80,7 +82,7 @@ class StoredGroup:
             # one listing more is nothing on a disk, and a request for each array in a bucket: there the array's own reading tells
             lost = [n for n in self._listed if isinstance(self.path, Path) and not (self.path / n / "zarr.json").is_file()]
             if lost:
-                raise StoreError(f"{self.what} {self.path} has lost {', '.join(lost)}, which it was committed with: {_AGAIN}")
+                raise StoreError(f"{self.what} {self.final} has lost {', '.join(lost)}, which it was committed with: {_AGAIN}")
             return self._listed
         try:
             metas = [meta for meta in self.path.rglob("zarr.json") if meta.parent != self.path]
@@ -95,7 +97,7 @@ class StoredGroup:
         return self._read(f"{array}/{name}")
 
     def _damaged(self, name: str, exc: Exception) -> StoreError:
-        return StoreError(f"{name} of {self.what} {self.path} is damaged ({exc!r}): {_AGAIN}")
+        return StoreError(f"{name} of {self.what} {self.final} is damaged ({exc!r}): {_AGAIN}")
 
     def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         """Arrays in memory; names that it does not have are left out."""
@@ -113,7 +115,7 @@ class StoredGroup:
     @property
     def source(self) -> Any:
         """What zarr and xarray open it with."""
-        return zarr_source(self.path) if self.archive is None else ArchiveStore(self.archive)
+        return standing_source(self.path, self.final) if self.archive is None else ArchiveStore(self.archive)
 
     def open(self) -> xr.Dataset:
         """All of it, lazily: one Dask chunk per stored chunk."""
