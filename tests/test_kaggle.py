@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from v50calib import open_calibrated
@@ -82,8 +83,42 @@ def the_page_goes_on(run: Path, data: Path, folder: Path, monkeypatch: pytest.Mo
     capfd.readouterr()
     exec(compile(block, "kaggle.md", "exec"), {"__name__": "page"})
     said = capfd.readouterr().out
-    assert re.match(r"Arrays\(2 planets x \d+ bins of \d+ s x 283 channels, labels of 2\)\nscore ", said)
+    assert re.match(r"Arrays\(2 planets x \d+ bins of \d+ s x 283 channels, labels of 2\)\nscore, leave-one-out ", said)
     assert set(read_predictions(folder / "ridge.csv").ids) == set(read_truth(data / "train.csv").ids)
+
+
+def test_the_page_s_regression_never_predicts_a_planet_that_it_has_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels that are noise: what the page writes of each planet is a ridge of the eleven others, and one without a label gets
+    the fit of all twelve."""
+    (block,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "how-to" / "kaggle.md").read_text(encoding="utf-8"), re.DOTALL)
+    rng = np.random.default_rng(0)
+    labels = np.vstack([0.01 + 1e-3 * rng.normal(size=(12, 283)), np.full((1, 283), np.nan)])
+    time = np.linspace(-3.0, 3.0, 61)
+    dips = rng.uniform(0.005, 0.02, (13, 283))
+    mean = 1.0 - np.where(np.abs(time) < 1.0, 1.0, 0.0)[None, :, None] * dips[:, None, :]
+
+    class Arrays:
+        ids = np.arange(1, 14)
+
+        def __init__(self) -> None:
+            self.time, self.labels = time, labels
+
+        def mean(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return mean[:, chosen].mean(axis=1), np.ones((13, 283))
+
+    monkeypatch.setattr("v50calib.to_arrays", lambda run, labels: Arrays())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "kaggle.md", "exec"), {"__name__": "page"})
+
+    bands = np.column_stack([dips[:, 0], *(part.mean(axis=1) for part in np.array_split(dips[:, 1:], 12, axis=1))])
+    x = np.column_stack([np.ones(13), bands / bands.std()])
+    written = read_predictions(tmp_path / "ridge.csv")
+    for i in range(13):
+        others = [j for j in range(12) if j != i]
+        # ridge as ordinary least squares with a row of 0.1 for each coefficient
+        rows, target = np.vstack([x[others], 0.1 * np.eye(14)]), np.vstack([labels[others], np.zeros((14, 283))])
+        expected = x[i] @ np.linalg.lstsq(rows, target, rcond=None)[0]
+        np.testing.assert_allclose(written.mu[written.ids.index(str(i + 1))], np.clip(expected, 0.0, None), rtol=1e-6)
 
 
 def test_a_broken_limit_stops_before_the_run(kaggle: ModuleType, mounted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,12 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 import v50calib
+from v50calib.cli import shown
 from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.config.explain import key_names, validate
-from v50calib.errors import ConfigError
+from v50calib.errors import ConfigError, DataError
+from v50calib.runs.truth import read_depths
 
 #: words of the parser's tokens, of pydantic's types and of Python
 FOREIGN = (
@@ -120,6 +124,44 @@ def test_a_folder_among_the_words_is_the_dataset(dataset: Path, tmp_path: Path) 
     assert "is a profile: write --config-name calib/fast" in refused("calibrate", "fast")
     assert "is a profile: write --config-name calib/fast" in refused("plan", dataset, "calib/fast")
     assert "no folder 'runs/x'" in refused("solve", dataset, tmp_path / "s", "runs/x")
+
+
+def test_a_fraction_is_written_as_a_number(tmp_path: Path) -> None:
+    assert "'1/50' is no decimal number: write 0.02" in refused("simulate", tmp_path / "d", "--frames-fraction", "1/50")
+    assert "write e.g. 0.02" in refused("simulate", tmp_path / "d", "--frames-fraction", "1/x")
+    assert "write e.g. 0.02" in refused("simulate", tmp_path / "d", "--frames-fraction", "1/0")
+    assert "'a' is not a valid float" in refused("simulate", tmp_path / "d", "--frames-fraction", "a")
+
+
+@pytest.mark.parametrize("given", [(), ("predictions.csv",)])
+def test_score_without_its_files_shows_an_example(given: tuple[str, ...]) -> None:
+    said = refused("score", *given)
+    assert "score takes two files, predictions and the truth" in said
+    assert "v50calib score runs/solved/submission.csv train.csv" in said
+
+
+def test_a_truth_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("score", "nowhere.csv", "train.csv")
+    assert f"'nowhere.csv' does not exist (looked in {tmp_path})" in result.stderr
+    with pytest.raises(DataError, match=re.escape(f"has no truth.json and no train.csv (looked in {tmp_path})")):
+        read_depths(Path())
+
+
+def test_a_dry_run_tells_what_a_visit_s_cost_is_made_of(dataset: Path, tmp_path: Path) -> None:
+    said = invoke("calibrate", dataset, "--out", tmp_path / "r", "--dry-run").stdout
+    assert "a visit's cost is a fixed part" in said
+    assert said.endswith("and a part that grows with its frames; 'v50calib plan' measures it\n")
+
+
+def test_spectra_are_counted_after_a_silence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A clock of three seconds a planet: a word every six, and of seven planets none for their number."""
+    now = itertools.count(step=3)
+    monkeypatch.setattr(shown.time, "monotonic", lambda: next(now))
+    tell = shown.spectra_progress("gp")
+    for done in range(1, 8):
+        tell(done, 7)
+    assert capsys.readouterr().err.splitlines() == ["spectra 2/7 (gp)", "spectra 4/7 (gp)", "spectra 6/7 (gp)"]
 
 
 @pytest.mark.parametrize("word", ["~calib.phase.depths", "~nobody/data", "~fgs1.flat"])

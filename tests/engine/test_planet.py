@@ -131,6 +131,32 @@ def test_record_of_a_good_fit_and_of_a_cut_one() -> None:
     assert record([cut[0], observed(1, "FGS1", 0.8, 0.01, 2e-4, 3)])["contacts_seen"] == pytest.approx(1.0)
 
 
+def test_a_mid_time_that_no_light_tells_is_kept_wide_and_said() -> None:
+    """Of a transit one bin in its ingress is left: FGS1 alone has a depth that any later transit would change by much, and says so.
+    AIRS-CH0 with all of its transit tells the mid-time, and there is nothing to say."""
+    whole = observed(0, "FGS1", 3.7, 0.01, 2e-4, 1)
+    given = whole.given
+    # 70 s of light, and the next after the transit
+    first = int(np.flatnonzero(light(3.7, 0.01, (0.4, 0.2)) < 0.999)[0])
+    kept = np.r_[: first - 2, first, 160:200]
+    few = replace(given, time=given.time[kept], flux=given.flux[kept], sigma=given.sigma[kept], design=given.design[kept])
+    # from the true mid-time: of a later one the bin has no transit, and its depth no light
+    cut = replace(whole, given=few, ephemeris=replace(whole.ephemeris, t0_h=3.7))
+    fit = fit_planet([cut])
+    assert fit is not None
+    untimed = "visit 0: its light says nothing of the mid-time, which stays where it was found, ± half a transit's length"
+    assert untimed in fit.notes
+    # T14 of this orbit: 2.6 h
+    assert fit.joint.t0_sigma[0] == pytest.approx(1.3, rel=0.1)
+    assert 0.01 < fit.depths[0].sigma[0] < 1.0
+    assert abs(fit.depths[0].depth[0] - 0.01) < fit.depths[0].sigma[0]
+    assert any(r.key == "contacts_seen" for r in judge_planet(planet_qc(fit, [cut], {}, {})).reasons)
+    timed = fit_planet([cut, observed(0, "AIRS-CH0", 3.7, 0.01, 4e-4, 2, channels=20)])
+    assert timed is not None
+    assert abs(timed.joint.t0[0] - 3.7) < 4 * timed.joint.t0_sigma[0]
+    assert untimed not in timed.notes
+
+
 def test_record_of_instruments_and_visits_that_disagree() -> None:
     airs = observed(0, "AIRS-CH0", 3.7, 0.01, 4e-4, 2, channels=20)
     deep = [observed(0, "FGS1", 3.7, 0.014, 2e-4, 1), airs]

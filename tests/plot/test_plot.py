@@ -120,6 +120,16 @@ def test_figures_of_channels_refuse_a_band(products: dict[str, xr.Dataset]) -> N
         plot.stacked_fits(products["AIRS-CH0"].drop_vars("fit_flux"))
 
 
+def test_the_legend_of_white_light_covers_no_point(products: dict[str, xr.Dataset]) -> None:
+    for ds in products.values():
+        ax = plot.white_light(ds)
+        ax.figure.canvas.draw()
+        box = ax.get_legend().get_window_extent()
+        for line in ax.lines:
+            assert not box.count_contains(ax.transData.transform(np.column_stack(line.get_data())))
+        assert not box.overlaps(ax.title.get_window_extent())
+
+
 def test_white_light_with_a_given_axes_and_no_fit(products: dict[str, xr.Dataset]) -> None:
     ax = Figure().subplots()
     ds = products["FGS1"].copy()

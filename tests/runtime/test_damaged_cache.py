@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from v50calib.runtime.doctor import _numba_cache
-from v50calib.runtime.environment import KernelCache
+from v50calib.runtime.environment import KernelCache, first_compilation
 from v50calib.safety.compiled import damaged_files
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -57,3 +57,17 @@ def test_what_is_damaged_is_compiled_again(tmp_path: Path, monkeypatch: pytest.M
     # and what was written over it is good
     assert call(tmp_path) == dict.fromkeys(NAMES, ("42", "1"))
     assert damaged_files(cache) == []
+
+
+def test_an_empty_cache_is_told_before_the_first_visit_and_by_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache"
+    (folder / "kernels_1").mkdir(parents=True)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+    assert first_compilation().startswith(f"no kernel is compiled yet ({folder} is empty)")
+    assert "one to several minutes" in first_compilation()
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    told = _numba_cache(KernelCache(str(folder / "kernels_1"), ""))
+    assert (told.state, told.found.startswith(f"{folder} is empty: the first visit compiles")) == ("note", True)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+    (folder / "kernels_1" / "f-1.py311.1.nbc").write_bytes(b"code.")
+    assert first_compilation() == ""

@@ -32,7 +32,10 @@ def test_products_say_it(bare: Path, dataset: Path, tmp_path: Path) -> None:
     quick = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1"]
     for data, expected in ((bare, True), (dataset, False)):
         out = tmp_path / data.name
-        assert not calibrate(data, out, "calib/fast", quick).failed
+        summary = calibrate(data, out, "calib/fast", quick)
+        assert not summary.failed
+        # and the run itself, at its end
+        assert told(summary.notes) is expected
         for leaf in open_calibrated(out).leaves:
             assert told(json.loads(leaf.attrs["qc"])["notes"]) is expected
 

@@ -13,7 +13,7 @@ import click
 from v50calib.cli.arguments import FILE, LOCATION, folder_among
 from v50calib.cli.complete import OVERRIDES, complete_part, complete_planet, complete_scheduler, profile_option
 from v50calib.cli.output import WorkCommand
-from v50calib.cli.shown import print_failures, say_refused
+from v50calib.cli.shown import COST, print_failures, say_refused
 from v50calib.io.storage.location import Location, locate
 
 
@@ -111,3 +111,5 @@ def _print_plan(decisions: list[Any]) -> None:
     for decision in decisions:
         if decision.action != "skip":
             click.echo(f"  {decision.label}: {decision.reason}")
+    if any(decision.action == "do" for decision in decisions):
+        click.echo(f"{COST}; 'v50calib plan' measures it")

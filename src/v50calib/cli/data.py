@@ -26,6 +26,20 @@ _EFFECTS: tuple[tuple[str, float | bool, str], ...] = (
 _FIELDS = {"exposure_jitter": "exposure_jitter_px"}
 
 
+class Fraction(click.types.FloatParamType):
+    """A number; a quotient, which many write for a fraction, is refused with the number that it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        above, slash, below = str(value).partition("/")
+        if slash:
+            try:
+                said = f"write {float(above) / float(below):.6g}"
+            except (ValueError, ZeroDivisionError):
+                said = "write e.g. 0.02"
+            self.fail(f"'{value}' is no decimal number: {said}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _effect_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds to `simulate` a size and a --no-... switch for every effect, or a pair of switches where it has no size."""
     for name, default, meaning in reversed(_EFFECTS):
@@ -61,6 +75,7 @@ def _effects_of(options: dict[str, Any], plain: bool) -> dict[str, Any]:
 @click.option("--visits", default="1", show_default=True, help="Visits per planet: a number, or a list to repeat, e.g. 2,1,1.")
 @click.option(
     "--frames-fraction",
+    type=Fraction(),
     default=1.0,
     show_default=True,
     help="Fraction of the full 135000 FGS1 and 11250 AIRS-CH0 frames; a visit still lasts 7.5 h.",

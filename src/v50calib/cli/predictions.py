@@ -34,7 +34,21 @@ def _options(words: tuple[str, ...], **set_here: str) -> Any:
     return load(_CONFIG, [*(f"{prefix}{k}={v}" for k, v in set_here.items()), *full]).calib.top_level_calib
 
 
-@click.command()
+class ScoreCommand(click.Command):
+    """`score`, whose two files are told apart where one is not given."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **more)
+        except click.MissingParameter as exc:
+            raise click.UsageError(
+                "score takes two files, predictions and the truth that they are compared with: "
+                "v50calib score runs/solved/submission.csv train.csv",
+                exc.ctx,
+            ) from exc
+
+
+@click.command(cls=ScoreCommand)
 @click.argument("pred", type=FILE)
 @click.argument("truth", type=FILE)
 @one_of("--edition", words=("2025", "2024"), help="Edition of the metric.")
@@ -208,8 +222,9 @@ def spectra(
     known = read_truth(truth) if truth is not None else None
     say_refused(known.notes if known is not None else ())
     found = solve_spectra(
-        run_dir, estimator, _options(()), known, naive_depths=missing == "naive", recalibrate=False, log=spectra_progress(estimator)
-    )
+        run_dir, estimator, _options(()), known, naive_depths=missing == "naive", recalibrate=False,
+        log=spectra_progress(estimator), reading=spectra_progress("one fit a planet, then their depths", "read"),
+    )  # fmt: skip
     write_predictions(out, found.predictions)
     if features is not None:
         write_features(features, found.spectra.features)

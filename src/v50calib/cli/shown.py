@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
 
 #: planets between two messages
 PLANETS = 100
+#: longest time without a message, s, where there is something to count
+SILENCE_S = 5.0
 #: failed visits that the end of a run names
 FAILURES = 20
+#: what a visit's time is made of, for whoever has visits of several lengths, or tries with short ones
+COST = (
+    "a visit's cost is a fixed part (maps, light curves, transit fits: about 1 s of one core for both instruments, whatever its length) "
+    "and a part that grows with its frames"
+)
 #: rows that are left out of a table and named
 SHOWN = 20
 
@@ -29,12 +37,16 @@ def print_failures(failed: Sequence[Entry], out: Location) -> None:
         click.echo(f"and {len(failed) - FAILURES} more failed: 'v50calib status {out} --json' has all", err=True)
 
 
-def spectra_progress(estimator: str) -> Callable[[int, int], None]:
-    """Tells on stderr how many spectra are done, every hundredth planet and at the end."""
+def spectra_progress(estimator: str, what: str = "spectra") -> Callable[[int, int], None]:
+    """Tells on stderr how many spectra are done: every hundredth planet, after SILENCE_S without a word, and at the end of many."""
+    said = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        if total >= PLANETS and (done % PLANETS == 0 or done == total):
-            click.echo(f"spectra {done}/{total} ({estimator})", err=True)
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= SILENCE_S or (total >= PLANETS and (done % PLANETS == 0 or done == total)):
+            said = now
+            click.echo(f"{what} {done}/{total} ({estimator})", err=True)
 
     return tell
 
@@ -55,6 +67,7 @@ def print_forecast(found: Forecast) -> None:
             f"writes {_mb(part.bytes)} in {part.files} files ({part.sampled} measured)"
         )
     limits = found.limits
+    click.echo(f"{COST}; the sample's lengths are taken for all")
     click.echo(f"start-up {found.startup_s:.1f} s; {found.at_once} at once; the sample took {found.sample_s:.1f} s")
     click.echo(f"hours    {found.hours:.2f}{_of(None if limits.hours is None else f'{limits.hours:g}')}")
     click.echo(f"output   {_mb(found.out_bytes)}{_of(_mb(limits.out_bytes))} in {found.files} files")

@@ -83,7 +83,10 @@ def solve(
     options = config.calib.top_level_calib
     if recalibrate != "none":
         options = options.model_copy(update={"method": recalibrate})
-    found = solve_spectra(out, chosen, options, known, naive_depths=True, recalibrate=recalibrate != "none", log=spectra_progress(chosen))
+    found = solve_spectra(
+        out, chosen, options, known, naive_depths=True, recalibrate=recalibrate != "none",
+        log=spectra_progress(chosen), reading=spectra_progress("one fit a planet, then their depths", "read"),
+    )  # fmt: skip
     ids, note = submission_ids(data, found.predictions.ids)
     rows = [found.predictions.ids.index(i) for i in ids]
     submission = Path(str(out)) / "submission.csv"
@@ -194,9 +197,11 @@ def _calibrate(data: Location, out: Location, config: RunConfig, planets: Sequen
 
 def _report(out: Location, found: Solution, known: Truth | None) -> None:
     """The run's report, and where there is truth the page of the spectra."""
+    from v50calib.cli.progress import counter
     from v50calib.report.build import write_report
 
-    page = write_report(out)
+    with counter("report") as step:
+        page = write_report(out, progress=step)
     click.echo(f"report of the visits → {page.path}")
     if found.estimates is None:
         return

@@ -92,6 +92,8 @@ def fit_planet(observations: Sequence[Observation]) -> PlanetFit | None:
             blocks, bands, replace(shape_of(other.ephemeris), t0=t0[0]), _shifted(t0, other, with_transit, starts), prior, fix_t0=held
         )
         joint = again if again.cost < joint.cost else joint
+    notes += [f"visit {with_transit[i]}: its light says nothing of the mid-time, which stays where it was found, ± half a transit's length"
+              for i in joint.untimed]  # fmt: skip
     if not joint.converged:
         notes.append("the joint fit of the planet did not converge: its depths and errors are those of its last step")
     variances = [_depth_var([o.given for o in chosen if o.instrument == n]) for n in instruments]

@@ -40,6 +40,10 @@ from v50calib.stages.trace.stage import Trace
 WIDTH_REACH = 6
 #: from where to where photometric bands reach, µm (SCIENCE: challenge description)
 BAND_UM = {"FGS1": (0.60, 0.80)}
+#: of depths of which nothing tells when the transit was; worded as the guards are, so that it is a reason to distrust the visit
+UNTIMED = (
+    "phase quality: the light says nothing of the mid-time beside the depths, whose errors take it as half a transit's length uncertain"
+)
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,9 @@ def run_series(visit: VisitConstants, results: list[ChunkResult], calib: CalibCo
     folded = phase.apply(series, normalized, ephemeris) if calib.phase.enabled else None
     given = fit_input(series, normalized, calib) if calib.phase.depths.enabled else None
     depths = depths_of(given, series, ephemeris) if given is not None else None
+    if depths is not None and not depths.timed:
+        # of this visit and instrument alone; another instrument may tell the planet's fit when the transit was
+        normalized = replace(normalized, notes=(*normalized.notes, UNTIMED))
     if depths is not None and depths.depth.size == 1 and np.isfinite(depths.depth[0]):
         # white light of one band is that band: its last fit says what its depth is
         ephemeris = replace(ephemeris, depth=float(depths.depth[0]), depth_sigma=float(depths.sigma[0]))

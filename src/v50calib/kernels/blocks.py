@@ -53,7 +53,8 @@ class Depths:
 
     depth, sigma (channel,); sigma_photon (channel,): with the shape known exactly; chi2 (channel,) reduced. shared (channel, k): the part
     of the errors that channels have in common, so that the covariance is ``diag(sigma² - Σ_k shared²) + shared sharedᵀ``.
-    shape: orbit and the visit's mid-time; red: factor of noise that does not average down; converged.
+    shape: orbit and the visit's mid-time; red: factor of noise that does not average down; converged. timed: False where light says
+    nothing of a visit's mid-time, which then stays where it is, half a transit's length uncertain.
     """
 
     depth: Float
@@ -64,12 +65,13 @@ class Depths:
     shared: Float = field(default_factory=lambda: np.zeros((0, 0)))
     red: float = 1.0
     converged: bool = True
+    timed: bool = True
 
 
 @dataclass(frozen=True)
 class JointFit:
     """Orbit shared by all blocks, mid-time of each visit with errors, and the depths of each band; darkening (band, 3): how far u1, its
-    slope along `Band.position` and u2 are from the prior's."""
+    slope along `Band.position` and u2 are from the prior's. untimed: visits of which light says nothing of the mid-time."""
 
     shape: Shape
     t0: Float
@@ -81,3 +83,4 @@ class JointFit:
     converged: bool
     cost: float = np.inf
     darkening: Float = field(default_factory=lambda: np.zeros((0, 3)))
+    untimed: tuple[int, ...] = ()

@@ -49,6 +49,9 @@ SHARED = 8 + 2 * 3
 LARGEST_A, LARGEST_B, LARGEST_T0, LARGEST_U = 2.0, 0.3, 0.2, 0.3
 #: inverse variance of the prior on a parameter that is held
 FIXED = 1e18
+#: share of a parameter's information, before depths and baselines are eliminated, below which what is left of it is rounding: `eliminate`
+#: leaves some 1e-12 of a column that the baseline takes whole
+NOTHING = 1e-10
 
 
 def fit_depths(
@@ -243,7 +246,7 @@ class _Problem:
     def step(self, terms: _Terms) -> _Step:
         """The Gauss-Newton step, and the errors that it implies."""
         p = len(self.centre)
-        schur, rhs = np.diag(self.inverse).astype(np.float64), terms.pull.copy()
+        schur, rhs, whole = np.diag(self.inverse).astype(np.float64), terms.pull.copy(), self.inverse.astype(np.float64)
         gg = [np.zeros(band.position.size) for band in self.bands]
         gs = [np.zeros((band.position.size, p)) for band in self.bands]
         gr = [np.zeros(band.position.size) for band in self.bands]
@@ -253,11 +256,18 @@ class _Problem:
             gr[block.band] += r.gr
             schur[np.ix_(r.index, r.index)] += r.ss
             rhs[r.index] += r.sr
+            whole[r.index] += r.whole
         for j in range(len(self.bands)):
             seen = gg[j] > 0
             gg[j] = np.where(seen, gg[j], np.inf)
             schur -= (gs[j] / gg[j][:, None]).T @ gs[j]
             rhs -= (gs[j] / gg[j][:, None]).T @ gr[j]
+        # one bin of light in transit tells a depth or a mid-time, not both: what is left of the mid-time's row is rounding, which divided
+        # by its unit would fill the covariance. It stays where it is, by half a transit uncertain
+        self.untold = (self.inverse == 0) & (np.diag(schur) <= NOTHING * whole)
+        if self.untold.any():
+            schur[self.untold], schur[:, self.untold], rhs[self.untold] = 0.0, 0.0, 0.0
+            schur[self.untold, self.untold] = 1.0 / max(0.5 * self.shape.duration, LARGEST_T0) ** 2
         unit = np.sqrt(np.maximum(np.diag(schur), 1e-300))
         cov = np.linalg.pinv(schur / np.outer(unit, unit), hermitian=True, rcond=1e-13) / np.outer(unit, unit)
         d_theta = cov @ rhs
@@ -306,6 +316,7 @@ class _Problem:
             counts.append(np.maximum(count - 1, 1))
             excess.append(chi2 / counts[-1])
         factor = max(factors, default=1.0)
+        untimed = tuple(map(int, np.flatnonzero(self.untold[2 : 2 + visits])))
         out = []
         for j, band in enumerate(self.bands):
             scatter = beyond_chance(excess[j], counts[j])
@@ -324,14 +335,24 @@ class _Problem:
             one = replace(final, t0=float(state.theta[2]), k=radius_ratio(float(np.nanmedian(depth)) if not lost.all() else 0.0))
             out.append(
                 Depths(
-                    depth, np.where(lost, np.nan, sigma), np.where(lost, np.nan, np.sqrt(known)), excess[j], one, shared, factor, converged
+                    depth,
+                    np.where(lost, np.nan, sigma),
+                    np.where(lost, np.nan, np.sqrt(known)),
+                    excess[j],
+                    one,
+                    shared,
+                    factor,
+                    converged,
+                    timed=not untimed,
                 )
             )
         errors = factor * np.sqrt(np.maximum(np.diag(self._cov), 0.0))
         chi2_all = float(np.mean(np.concatenate(excess)))
         t0, t0_sigma = state.theta[2 : 2 + visits].copy(), errors[2 : 2 + visits]
         darkening = state.theta[2 + visits : 2 + visits + 3 * len(self.bands)].reshape(-1, 3).copy()
-        return JointFit(final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost, darkening)
+        return JointFit(
+            final, t0, t0_sigma, float(errors[0]), float(errors[1]), tuple(out), chi2_all, converged, seen.cost, darkening, untimed
+        )
 
     def _alike(self, band: int, blocks: list[Reduced], factors: list[float], excess: Float) -> float:
         """Depth error of a band that noise common to its channels leaves: by how much their mean scatters more than their own noise,

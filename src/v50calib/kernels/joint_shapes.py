@@ -28,7 +28,8 @@ class Reduced:
     """A block with its baseline eliminated: products of the depth's column g, the shared columns G and the residual r.
 
     gg, gr (channel,) and gs (channel, 6); of what no channel has alone the sums over channels, ss (6, 6) and sr (6,); solved
-    (channel, terms, 8): the baseline's terms that make each of the shared columns, g and the residual; residual (n, channel).
+    (channel, terms, 8): the baseline's terms that make each of the shared columns, g and the residual; residual (n, channel);
+    whole (6,): the diagonal of ss before anything was eliminated from it.
     """
 
     gg: Float
@@ -39,6 +40,7 @@ class Reduced:
     index: Index
     solved: Float
     residual: Float
+    whole: Float
 
 
 class Columns:
@@ -125,6 +127,7 @@ def eliminate(
     sr = (by_time @ residual[:, :, None])[..., 0].sum(axis=0)
     if drift is not None:
         cross, gs, ss, sr = _with_drift(drift, plain, cross, (gs, ss, sr))
+    whole = np.diag(ss).copy()
     if ridge is not None and local is not None:
         cross[:, :, -1] -= ridge * local
     solved = np.linalg.solve(normal, cross / scale[:, :, None]) / scale[:, :, None]
@@ -134,7 +137,7 @@ def eliminate(
     gr = (g * residual).sum(axis=0) - (cross[:, :, -1] * inv_g).sum(axis=1)
     own = (np.swapaxes(inv_s, 1, 2) @ cross).sum(axis=0)
     ss, sr = ss - own[:, :-2], sr - own[:, -1]
-    return Reduced(np.maximum(gg, 0.0), gs, gr, 0.5 * (ss + ss.T), sr, index, solved, residual)
+    return Reduced(np.maximum(gg, 0.0), gs, gr, 0.5 * (ss + ss.T), sr, index, solved, residual, whole)
 
 
 def _with_drift(drift: Drift, normal: Float, cross: Float, products: tuple[Float, Float, Float]) -> tuple[Float, Float, Float, Float]:

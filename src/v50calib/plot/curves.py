@@ -81,8 +81,10 @@ def white_light(ds: xr.Dataset, ax: Axes | None = None, *, residuals: bool = Tru
     error_bars(ax, t, flux, error, color=BLUE, label=said)
     if model is not None:
         ax.plot(t, model, color=VERMILION, lw=1.4, label="fitted transit", zorder=3)
-    ax.set(xlabel=TIME, ylabel="relative flux", title=title(ds, "white light"))
-    ax.legend(fontsize="small", loc="lower left")
+    ax.set(xlabel=TIME, ylabel="relative flux")
+    # above the axes: inside, a long transit or a steep course of the light has no free corner
+    ax.set_title(title(ds, "white light"), pad=22)
+    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, borderaxespad=0.2)
     if residuals:
         below = panel_below(ax)
         left = 1e6 * (flux - (model if model is not None else np.nanmedian(flux)))

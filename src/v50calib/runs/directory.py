@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from v50calib.config.models import RunConfig
 
 MARK = "config.yaml"
+#: what stands for the value of a key that the directory's config, or this run's, does not have
+NOT_THERE, NOT_HERE = "not in it", "not in this run's"
 #: beginnings of the names that a directory has whose first run was killed before it was marked
 _OURS = (LOCK, f".{MARK}.")
 #: libyaml's, where PyYAML was built with it: the plain one takes a tenth of the time of a visit
@@ -135,7 +137,7 @@ def _differences(known: object, config: RunConfig) -> str:
         for k in sorted(set(old) | set(new))
         if not k.startswith(("config_hash", "product_hashes", "runtime")) and old.get(k) != new.get(k)
     ]
-    shown = ", ".join(f"{k} ({old.get(k, 'absent')} → {new.get(k, 'absent')})" for k in keys[:4])
+    shown = ", ".join(f"{k} ({old.get(k, NOT_THERE)} → {new.get(k, NOT_HERE)})" for k in keys[:4])
     return (
         shown + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
         or "none by key; the content of a map that the config names changed, or the source of a registered method"

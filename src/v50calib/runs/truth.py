@@ -63,7 +63,10 @@ def read_depths(where: Location | None) -> TrueDepths:
         return TrueDepths(load_spectra(where), load_truth(where))
     if (where / TABLE).is_file():
         return _table(where / TABLE)
-    raise DataError(f"'{where}' has no {FILE} and no {TABLE}: --truth takes train.csv, a folder that holds it, or a simulated dataset")
+    looked = f"looked in {where.absolute()}" if isinstance(where, Path) else f"looked below {where}"
+    raise DataError(
+        f"'{where}' has no {FILE} and no {TABLE} ({looked}): --truth takes train.csv, a folder that holds it, or a simulated dataset"
+    )
 
 
 def _table(where: Location) -> TrueDepths:

@@ -11,6 +11,7 @@ from distributed import Client
 
 from v50calib.config import load
 from v50calib.config.models import RunConfig
+from v50calib.config.runtime import HERE
 from v50calib.engine.engines import Engines
 from v50calib.io.catalog import open_root
 from v50calib.io.folders import passed_over_note
@@ -27,8 +28,9 @@ from v50calib.runtime.bookkeeping import Bookkeeping, Progress, RunSummary
 from v50calib.runtime.carried import packed_methods
 from v50calib.runtime.chosen import chosen
 from v50calib.runtime.cluster import open_client, refuse_in_a_starting_worker
+from v50calib.runtime.environment import first_compilation
 from v50calib.runtime.execute import run_here, run_on
-from v50calib.runtime.inputs import check_inputs, facts_of
+from v50calib.runtime.inputs import check_inputs, facts_of, input_notes
 from v50calib.runtime.job import Job, packed
 from v50calib.runtime.memory import check_memory
 from v50calib.runtime.notebook import notebook_progress
@@ -106,6 +108,8 @@ def calibrate(
         with books.closing():
             _execute(jobs, todo, config, client, books)
             books.summary.notes += complete_stores(out)
+        # said once here, because in the products nobody looks for it
+        books.summary.notes += input_notes(open_root(root), [job.key for job in jobs])
         if recalibration is not None:
             books.summary.notes += recalibration.finish()[1]
     return books.summary
@@ -118,6 +122,8 @@ def _execute(jobs: Sequence[Job], todo: Sequence[Job], config: RunConfig, client
         # a run that was stopped before its last step
         _fit(planets, config, None, books)
         return
+    if client is None and config.runtime.scheduler in HERE and (text := first_compilation()):
+        books.notice(text)
     if config.runtime.scheduler == "sync" and client is None:
         books.follow(run_here(todo, config.runtime, books.begin))
         _fit(planets, config, None, books)

@@ -30,7 +30,7 @@ from v50calib.runs.directory import check_writable
 from v50calib.runtime.environment import KernelCache, kernel_cache
 from v50calib.runtime.inputs import input_notes
 from v50calib.runtime.queues import SUBMIT
-from v50calib.safety.compiled import damaged_files, fault
+from v50calib.safety.compiled import damaged_files, fault, is_empty
 
 #: note: a run works without it; problem: a run would fail
 State = Literal["ok", "note", "problem"]
@@ -208,6 +208,9 @@ def _numba_cache(cache: KernelCache) -> Check:
     if damaged := damaged_files(Path(cache.folder).parent):
         found = f"{len(damaged)} of the compiled kernels are cut ({damaged[0]}): they are compiled again when they are needed"
         return Check("numba cache", "note", found, f"free space, or remove {Path(cache.folder).parent}")
+    if is_empty(Path(cache.folder).parent):
+        found = f"{Path(cache.folder).parent} is empty: the first visit compiles the kernels, once, which takes one to several minutes"
+        return Check("numba cache", "note", found, "nothing to do: they are kept there for later runs")
     return Check("numba cache", "ok", f"{cache.folder} is writable, and by nobody else")
 
 

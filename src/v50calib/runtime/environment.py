@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v50calib.errors import no_cache
+from v50calib.safety.compiled import is_empty
 
 #: variables that worker processes start with. One thread per task: threads that libraries start would only compete. Freed
 #: memory is kept (by default Dask gives it back at once): a visit allocates arrays of 10 MB again and again, and mapping them
@@ -24,6 +25,17 @@ WORKER_ENVIRONMENT = {
 
 #: where numba keeps compiled functions; a worker that has no other folder for them needs it as well
 CACHE_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def first_compilation() -> str:
+    """What a run says before its first visit where no kernel is compiled yet; empty where some are."""
+    folder = os.environ.get(CACHE_VARIABLE, "")
+    if not folder or not is_empty(Path(folder)):
+        return ""
+    return (
+        f"no kernel is compiled yet ({folder} is empty): the first visit compiles them, once, which takes one to several minutes in which "
+        "nothing is printed; later runs do without"
+    )
 
 
 def queue_environment() -> dict[str, str]:

@@ -252,7 +252,8 @@ class Watch:
         return [
             f"worker {worker} has given no sign of life for {SILENT_S:g} s (stopped, swapping, or its network is cut) and holds "
             f"{', '.join(labels[key] for key in held.get(worker, ()) if key in labels) or 'its tasks'}: wake or end it (kill -CONT, "
-            "kill -9); otherwise Dask gives it up and its visits go to another worker"
+            "kill -9); otherwise Dask gives it up and its visits go to another worker. On a first run it may be "
+            "compiling kernels, for one to several minutes: wait"
             for worker in quiet
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -200,13 +200,16 @@ def _on(client: Client, runtime: RuntimeConfig, out: Location, todo: dict[str, l
             client.cancel([future for future, _ in running.values()], force=True)
 
 
-def planet_fits(out: Location) -> dict[str, xr.Dataset]:
+def planet_fits(out: Location, log: Callable[[int, int], None] | None = None) -> dict[str, xr.Dataset]:
     """The fits of a finished run's planets, by planet_id; those that are missing or older than their visits are made first.
 
-    Products that were made without what a fit needs have none.
+    Products that were made without what a fit needs have none. log: told (done, of all) after each planet.
     """
     beside: dict[str, xr.Dataset] = {}
-    for planet_id, labels in planets_of(out).items():
+    every = planets_of(out)
+    for done, (planet_id, labels) in enumerate(every.items()):
+        if log is not None:
+            log(done, len(every))
         try:
             fit_one(str(out), planet_id, labels)
         except StoreError:

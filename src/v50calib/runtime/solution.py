@@ -43,19 +43,28 @@ class Solution:
     notes: tuple[str, ...] = ()
 
 
-def measured_spectra(run_dir: Location, naive: Mapping[str, float] | None) -> tuple[Spectra, dict[str, Float]]:
+def measured_spectra(
+    run_dir: Location, naive: Mapping[str, float] | None, log: Log | None = None
+) -> tuple[Spectra, dict[str, Float]]:  # fmt: skip
     """Depths of a run's planets with their covariance, and the wavelengths of each instrument. Fits that are missing are made.
 
     Errors are widened by what distrust says (`v50calib.qc.widening`), and the notes list it.
-    naive {"mean", "sigma"}: for planets without a transit, None: they are an error. Raises DataError, StoreError.
+    naive {"mean", "sigma"}: for planets without a transit, None: they are an error. log: told (done, of all) while fits are looked at, then
+    while depths are read. Raises DataError, StoreError.
     """
-    fits = planet_fits(run_dir)
+    fits = planet_fits(run_dir, log)
     wider = {planet: planet_widenings(record_of(ds.attrs), list(ds.attrs["instruments"])) for planet, ds in fits.items()}
     notes = [f"planet {planet}, {name}: {one.text}" for planet, each in wider.items() for name, one in each.items()]
     wavelengths: dict[str, Float] = {}
 
+    expected = {entry.planet_id for entry in read_manifest(run_dir)}
+    seen: set[str] = set()
+
     def noting(visits: Any) -> Any:
         for ds in visits:
+            seen.add(str(ds.attrs["planet_id"]))
+            if log is not None:
+                log(len(seen), max(len(expected), len(seen)))
             if "wavelength" in ds.coords:
                 wavelengths.setdefault(str(ds.attrs["instrument"]), np.asarray(ds["wavelength"], np.float64))
             fit = fits.get(str(ds.attrs["planet_id"]))
@@ -66,7 +75,6 @@ def measured_spectra(run_dir: Location, naive: Mapping[str, float] | None) -> tu
                 notes.extend([f"planet {ds.attrs['planet_id']}, {note}"] if note else [])
             yield ds
 
-    expected = {entry.planet_id for entry in read_manifest(run_dir)}
     widened = {planet: widened_fit(ds, wider[planet]) for planet, ds in fits.items()}
     found = combine(noting(calibrated_visits(run_dir)), naive, widened or None, expected)
     found.notes.extend([*notes, *distrusted(fits)])
@@ -75,17 +83,18 @@ def measured_spectra(run_dir: Location, naive: Mapping[str, float] | None) -> tu
 
 def solve_spectra(
     run_dir: Location, estimator: Estimator, options: TopLevelCalib, truth: Truth | None = None, *, naive_depths: bool = False,
-    recalibrate: bool = True, log: Log | None = None,
+    recalibrate: bool = True, log: Log | None = None, reading: Log | None = None,
 ) -> Solution:  # fmt: skip
     """Spectra of a calibrated run's planets by an estimator, their sigmas recalibrated where the truth covers enough of the planets.
 
     naive_depths: `depths` writes the naive mean and sigma for planets without a transit; without they are an error. The other estimators
-    have a prior for them. The estimates are written to run_dir/estimates.zarr/<estimator>. Raises ConfigError, DataError, StoreError.
+    have a prior for them. log, reading: told of planets done by the estimator, and read before it. The estimates are written
+    to run_dir/estimates.zarr/<estimator>. Raises ConfigError, DataError, StoreError.
     """
     if estimator == "population" and truth is None:
         raise ConfigError("the estimator population is fitted to true spectra: give --truth train.csv, or choose --estimator gp")
     naive = {"mean": options.score.naive_mean, "sigma": options.score.naive_sigma}
-    spectra, wavelengths = measured_spectra(run_dir, naive if naive_depths or estimator != "depths" else None)
+    spectra, wavelengths = measured_spectra(run_dir, naive if naive_depths or estimator != "depths" else None, reading)
     before, estimates, notes = spectra.predictions, None, list(spectra.notes)
     if estimator != "depths":
         wavelength = full_wavelength(wavelengths)

@@ -50,6 +50,16 @@ def fault(folder: Path) -> str:
     return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} is not writable"
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds no compiled kernel, as on a first run or after an update: they are compiled at the first visit.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     is_empty(Path(folder))
+    True
+    """
+    return next(folder.rglob("*.nbc"), None) is None
+
+
 def damaged_files(folder: Path) -> list[Path]:
     """Compiled kernels below a folder that are cut: numba keeps pickles, which end with a full stop. They are compiled again at need."""
     return sorted(path for pattern in ("*.nbi", "*.nbc") for path in folder.rglob(pattern) if _is_cut(path))

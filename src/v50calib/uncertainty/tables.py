@@ -101,7 +101,7 @@ def read_truth(path: str | Path) -> Truth:
 
     >>> read_truth("nowhere.csv")
     Traceback (most recent call last):
-    v50calib.errors.DataError: 'nowhere.csv' does not exist: give the file of truth
+    v50calib.errors.DataError: 'nowhere.csv' does not exist (looked in ...): give the file of truth
     """
     path = Path(path)
     ids, blocks, notes = _read(path, {"y": "wl"}, "truth")
@@ -247,7 +247,7 @@ def _parquet(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[st
         try:
             frame = read_parquet(path)
         except FileNotFoundError:
-            raise DataError(f"'{path}' does not exist: give the file of {what}") from None
+            raise _absent(path, f"give the file of {what}") from None
     _check_columns(path, [str(name) for name in frame.columns], blocks, what)
     ids, kept, notes = _ids(path, frame["planet_id"].to_numpy())
     out = {}
@@ -264,7 +264,7 @@ def _csv(path: Path, blocks: Mapping[str, str], what: str) -> tuple[tuple[str, .
     try:
         sheet = parse(str(path), path.read_bytes(), what)
     except FileNotFoundError:
-        raise DataError(f"'{path}' does not exist: give the file of {what}") from None
+        raise _absent(path, f"give the file of {what}") from None
     except OSError as exc:
         raise DataError(f"'{path}' cannot be read as a table of {what}: {exc.strerror or exc}") from exc
     _check_columns(path, sheet.header, blocks, what)
@@ -331,10 +331,15 @@ def _npz(path: Path, needed: Sequence[str], what: str) -> dict[str, Any]:
         raise _not_read(path, exc, "") from exc
 
 
+def _absent(path: Path, hint: str) -> DataError:
+    """What is said of a file that is not there, and of a name without a folder where it was looked for."""
+    return DataError(f"'{path}' does not exist (looked in {path.absolute().parent}): {hint}")
+
+
 def _not_read(path: Path, error: Exception, hint: str) -> DataError:
     """What is said of an npz that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return DataError(f"'{path}' does not exist: {hint}")
+        return _absent(path, hint)
     reason = str(error).splitlines()[0] if str(error) else "it is cut"
     return DataError(f"'{path}' cannot be read as an npz of plain arrays: {reason}; write it again")
 
