@@ -46,7 +46,7 @@ class Costs:
 
     visit_s: float = 1.76
     spread: float = 0.15
-    task_s: float = 0.022
+    task_s: float = 0.009
     start_s: float = 4.0
     first_s: float = 1.5
     read_gb: float = 0.34
@@ -100,8 +100,11 @@ def simulate_run(visits: int, workers: int, storage_gb_s: float, costs: Costs, s
 
 def tiny_dataset(root: Path, visits: int) -> Path:
     """`visits` planets of one tiny visit each: a few simulated ones under as many names, files linked."""
-    made = simulate_dataset(root / "templates", planets=TEMPLATES, frames_fraction=0.004, seed=9)
-    out = root / "data"
+    return repeated(simulate_dataset(root / "templates", planets=TEMPLATES, frames_fraction=0.004, seed=9), root / "data", visits)
+
+
+def repeated(made: Path, out: Path, visits: int) -> Path:
+    """A dataset of `visits` planets, those of the dataset `made` under other names, in turn; their files are linked. No truth."""
     (out / "train").mkdir(parents=True)
     for path in made.iterdir():
         if path.is_file() and path.name not in ("train_star_info.csv", "train.csv", "truth.json"):
@@ -189,6 +192,8 @@ def report(found: dict[str, Any], visits: int, costs: Costs) -> str:
 
 
 def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"

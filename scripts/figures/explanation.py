@@ -169,7 +169,7 @@ def scaling(material: Material) -> Figure:
     for axis, visits in zip(axes, ("1100", "100000"), strict=True):
         for storage, colour in (("1", ORANGE), ("20", BLUE)):
             chosen = [row for row in rows if row[0] == visits and row[2] == storage]
-            minutes = [number(row[3]) * (60 if row[3].endswith("h") else 1) for row in chosen]
+            minutes = [number(row[3]) * {"h": 60, "s": 1 / 60}.get(row[3][-1], 1) for row in chosen]
             axis.plot([number(row[1]) for row in chosen], minutes, "o-", color=colour, label=f"storage of {storage} GB/s")
         axis.set(
             xscale="log",
@@ -180,8 +180,8 @@ def scaling(material: Material) -> Figure:
             xticklabels=["4", "64", "1024"],
         )
         axis.minorticks_off()
-    axes[0].set(ylabel="wall time [min]", yticks=[1, 2, 5, 8], yticklabels=["1", "2", "5", "8"])
-    axes[1].set(yticks=[60, 120, 360, 720], yticklabels=["60", "120", "360", "720"])
+    axes[0].set(ylabel="wall time [min]", yticks=[0.5, 1, 2, 5, 8], yticklabels=["0.5", "1", "2", "5", "8"])
+    axes[1].set(yticks=[30, 60, 120, 360, 720], yticklabels=["30", "60", "120", "360", "720"])
     axes[0].legend()
     return figure
 

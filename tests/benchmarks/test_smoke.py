@@ -82,3 +82,43 @@ def test_injected_transits_are_recovered_on_a_small_grid(tmp_path: Path, monkeyp
     page.write_text("a\n<!-- grid begins -->\n<!-- grid ends -->\nb\n")
     recovery.write_between(page, "grid", recovery.grid_table(results, 0.1, 0.1))
     assert "| 10000 | 2.5 | 0.1 | 10.0 |" in page.read_text()
+
+
+@pytest.mark.slow
+def test_an_hour_is_watched_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tiny visits: products are counted and weighed, driver and workers seen; data are taken again, the run is made anew."""
+    monkeypatch.syspath_prepend(str(PROJECT))
+    from benchmarks import hour
+
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- hour begins -->\nold\n<!-- hour ends -->\nb\n")
+    monkeypatch.setattr(hour, "TEMPLATES_TINY", 1)
+    for _ in range(2):
+        text = hour.main(["--tiny", "3", "--work", str(tmp_path / "work"), "--workers", "1", "--write", str(page)])
+    assert page.read_text() == f"a\n<!-- hour begins -->\n{text}\n<!-- hour ends -->\nb\n"
+    assert "nominal, 1 worker processes" in text
+    row, memory = (line.split(" | ") for line in text.splitlines() if line.startswith("| 3 tiny |"))
+    run = tmp_path / "work" / "run-tiny"
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert int(row[5]) == len(files)
+    assert float(row[4]) == pytest.approx(sum(path.stat().st_size for path in files) / 1e9, abs=0.0051)
+    assert row[7] == "0 |"
+    # of workers as long as there are any; a process with the kernels and a visit of its own: some hundred MB, each
+    for column in memory[1:3]:
+        assert all(100 < float(mb) < 4000 for mb in column.split(" / "))
+    assert len({path.name for path in (run / "calibrated.zarr").iterdir() if path.is_dir()}) == 3
+
+
+def test_the_watched_manifest_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROJECT))
+    from benchmarks.hour import Products
+
+    path = tmp_path / "manifest.jsonl"
+    products = Products(path)
+    assert products.look() == 0
+    done = b'{"at": 1.0, "state": "done"}\n'
+    path.write_bytes(done + b'{"at": 1.0, "state": "failed"}\n' + done[:12])
+    assert products.look() == 1
+    path.write_bytes(path.read_bytes() + done[12:])
+    assert products.look() == 2
+    assert products.look() == 2

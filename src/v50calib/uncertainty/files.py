@@ -69,7 +69,7 @@ def load_model(path: str | Path) -> Calibrator:
 
     >>> load_model("nowhere.npz")
     Traceback (most recent call last):
-    v50calib.errors.DataError: 'nowhere.npz' does not exist: give the --out of a 'v50calib uncertainty fit'
+    v50calib.errors.DataError: 'nowhere.npz' does not exist (looked in ...): give the --out of a 'v50calib uncertainty fit'
     """
     path = Path(path)
     arrays = load_npz(path, "give the --out of a 'v50calib uncertainty fit'")
