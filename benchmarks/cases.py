@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import peer
+from benchmarks import finished, peer
 from benchmarks.report import status_mb
 
 INSTRUMENTS = {"AIRS-CH0": (32, 356), "FGS1": (32, 32)}
 
 Case = Callable[[Path, Path, Path], None]
+
+#: of a run that takes a minute to make: measured with --full only
+OPEN = f"open a run of {finished.PRODUCTS} products"
 
 #: the challenge's files have dictionary-encoded pages, as Polars writes them; those of most other writers of noise are plain
 PLAIN = "plain pages"
@@ -99,17 +102,17 @@ def read_parquet(data: Path, store: Path, out: Path) -> None:
 
 
 @cache
-def config(profile: str) -> Any:
+def config(profile: str, *overrides: str) -> Any:
     """The composed profile: once a run of any number of visits, so not part of a visit's time."""
     from v50calib.config import load
 
-    return load(f"calib/{profile}", ["runtime.scheduler=sync", f"runtime.threads_per_worker={threads()}"])
+    return load(f"calib/{profile}", ["runtime.scheduler=sync", f"runtime.threads_per_worker={threads()}", *overrides])
 
 
-def _calibrate(root: Path, out: Path, profile: str) -> None:
+def _calibrate(root: Path, out: Path, profile: str, *overrides: str) -> None:
     from v50calib import calibrate
 
-    summary = calibrate(root, out, config=config(profile))
+    summary = calibrate(root, out, config=config(profile, *overrides))
     if summary.failed:
         raise RuntimeError(summary.failed[0].error)
 
@@ -153,10 +156,13 @@ CASES: dict[str, Case] = {
     "fast from zarr": lambda data, store, out: _calibrate(store, out, "fast"),
     "nominal from zarr": lambda data, store, out: _calibrate(store, out, "nominal"),
     "strict from zarr": lambda data, store, out: _calibrate(store, out, "strict"),
+    "strict from zarr, no cubes": lambda data, store, out: _calibrate(store, out, "strict", "output.cubes=none"),
     "fast from parquet": lambda data, store, out: _calibrate(data, out, "fast"),
     "nominal from parquet": lambda data, store, out: _calibrate(data, out, "nominal"),
     f"nominal from parquet, {PLAIN}": lambda data, store, out: _calibrate(plain_of(data), out, "nominal"),
     "strict from parquet": lambda data, store, out: _calibrate(data, out, "strict"),
+    "report of the nominal run": lambda data, store, out: finished.report(store, out),
+    OPEN: lambda data, store, out: finished.open_large_run(store),
     "NumPy recipe": numpy_recipe,
     peer.NAME: peer_package,
 }

@@ -1,6 +1,6 @@
 """The headline table: one visit of full length, both instruments, every case in one run on one machine.
 
-    python -m benchmarks.headline [--work DIR] [--repeats 5] [--threads 1] [--frames-fraction 1.0] [--write PAGE ...]
+    python -m benchmarks.headline [--work DIR] [--repeats 5] [--threads 1] [--frames-fraction 1.0] [--full] [--write PAGE ...]
 
 Each case runs in a process of its own, is warmed up once (compiled kernels cached, files in the page cache) and
 repeated; the medians are printed with their ratio to the decode floor. The order is cycled through by case, not
@@ -18,16 +18,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import peer
-from benchmarks.cases import CASES, FLOOR, PLAIN, PLAIN_FLOOR, plain_of, write_plain
+from benchmarks import finished, peer
+from benchmarks.cases import CASES, FLOOR, OPEN, PLAIN, PLAIN_FLOOR, plain_of, write_plain
 from benchmarks.report import machine, worker_environment, write_between
 
 RECIPE = "NumPy recipe"
 SLOW = (RECIPE, peer.NAME)
 
 
-def prepare(work: Path, fraction: float) -> tuple[Path, Path]:
-    """The simulated visit as the challenge's parquet, with plain pages beside it, and as a raw store; kept in `work` for the next call."""
+def prepare(work: Path, fraction: float, *, full: bool = False) -> tuple[Path, Path]:
+    """The simulated visit as the challenge's parquet, with plain pages beside it, and as a raw store, and runs; kept for the next call."""
     from v50calib.io import ingest
     from v50calib.simulate import simulate_dataset
 
@@ -38,6 +38,9 @@ def prepare(work: Path, fraction: float) -> tuple[Path, Path]:
         write_plain(data)
     if not store.exists():
         ingest(data, store)
+    finished.make_run(store)
+    if full:
+        finished.make_large_run(store)
     return data, store
 
 
@@ -84,13 +87,14 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="cores and threads of every case; several: one table each")
     parser.add_argument("--frames-fraction", type=float, default=1.0)
+    parser.add_argument("--full", action="store_true", help=f"also: {OPEN}")
     parser.add_argument("--only", nargs="*", default=None, help="names of cases")
     parser.add_argument("--write", type=Path, nargs="+", default=[], help="put the table between the headline marks of these files")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         work = args.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        data, store = prepare(work, args.frames_fraction)
+        data, store = prepare(work, args.frames_fraction, full=args.full)
         runs = [measure(args, threads, data, store, work / "out") for threads in args.threads]
     text = "\n\n".join(table(rows, threads) for rows, threads in zip(runs, args.threads, strict=True))
     print(text)
@@ -103,7 +107,7 @@ def measure(args: argparse.Namespace, threads: int, data: Path, store: Path, out
     """Every case asked for, each in a process of its own with `threads` cores."""
     rows = []
     for name in CASES:
-        if name == peer.NAME and peer.problem():
+        if (name == peer.NAME and peer.problem()) or (name == OPEN and not args.full):
             continue
         if args.only and name not in (*args.only, "decode zarr", FLOOR, PLAIN_FLOOR):
             continue

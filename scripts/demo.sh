@@ -18,6 +18,7 @@ if [ ! -d "$data" ]; then
     mkdir -p "$demo"
     v50calib simulate "$data.part" --planets 3 --visits 2,1,1 --frames-fraction "$fraction" --seed 20250
     mv "$data.part" "$data"
+    echo "complete: $data.part is now $data"
 fi
 
 echo "== calibrate: profile calib/nominal"

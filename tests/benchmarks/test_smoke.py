@@ -27,6 +27,8 @@ def test_headline_runs_every_case(tmp_path: Path) -> None:
         "decode zarr, own reader",
         "nominal from zarr",
         "strict from parquet",
+        "strict from zarr, no cubes",
+        "report of the nominal run",
         "read parquet (pyarrow), plain pages",
         "nominal from parquet, plain pages",
         "NumPy recipe",

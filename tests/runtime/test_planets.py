@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,10 @@ def test_products_of_an_older_version_are_fitted(dataset: Path, tmp_path: Path) 
     assert whole.given.shift_noise is not None
     assert (whole.given.shift_noise != 0).any()
     shutil.rmtree(path / "fit_shift_noise")
+    # nor had a group its arrays' metadata
+    group = json.loads((path / "zarr.json").read_text())
+    del group["consolidated_metadata"]
+    (path / "zarr.json").write_text(json.dumps(group))
     older = observation(path)
     assert older is not None
     assert older.given.shift_noise is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,14 @@ from click.testing import CliRunner
 
 from v50calib import calibrate
 from v50calib.cli.main import main
+from v50calib.config import load
 from v50calib.errors import ConfigError, DataError, StoreError
 from v50calib.io.challenge.root import ChallengeRoot
 from v50calib.runs import manifest, quarantine, state
 from v50calib.runtime import execute
+from v50calib.runtime.batch import plan
 from v50calib.runtime.bookkeeping import RunSummary
+from v50calib.runtime.size import output_bytes
 
 FGS = ["runtime.scheduler=sync", "calib.photometry.instrument.name=FGS1", "runtime.retry_wait_s=0", "output.cubes=none"]
 
@@ -110,10 +114,21 @@ def test_selections(dataset: Path, tmp_path: Path) -> None:
     assert said("--planets-from", str(tmp_path / "list.txt")).startswith("1 calibrated, 1 already")
     assert said("--limit", "5").startswith("1 calibrated, 2 already")
     assert said("--dry-run").splitlines() == ["3 to skip (complete)"]
-    assert said("--dry-run", "--overwrite", "--only", f"{second}/0/FGS1").splitlines() == [
-        "1 to calibrate (overwrite)",
-        f"  {second}/0/FGS1: overwrite",
-    ]
+    redo = said("--dry-run", "--overwrite", "--only", f"{second}/0/FGS1").splitlines()
+    assert redo[:2] == ["1 to calibrate (overwrite)", f"  {second}/0/FGS1: overwrite"]
+    assert re.fullmatch(r"about [\d.]+ MB of products will be written; 'v50calib plan' measures it", redo[2])
+    assert len(redo) == 3
+
+
+def test_a_dry_run_says_the_bytes(dataset: Path, tmp_path: Path) -> None:
+    """Within a fifth of what is written, with a full cube and without; headers and attributes, kilobytes of each file, are not counted."""
+    for cubes in ("full", "none"):
+        config = load("calib/strict", [f"output.cubes={cubes}", "runtime.scheduler=sync"])
+        out = tmp_path / cubes
+        expected = output_bytes(plan(dataset, out, config, only=[f"{planets(dataset)[0]}/0/AIRS-CH0"]))
+        calibrate(dataset, out, config=config, only=[f"{planets(dataset)[0]}/0/AIRS-CH0"])
+        chunks = sum(p.stat().st_size for p in (out / "calibrated.zarr").rglob("c*") if p.is_file())
+        assert expected == pytest.approx(chunks, rel=0.2)
 
 
 @pytest.mark.parametrize(

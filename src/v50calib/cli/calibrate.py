@@ -13,7 +13,7 @@ import click
 from v50calib.cli.arguments import FILE, LOCATION, folder_among
 from v50calib.cli.complete import OVERRIDES, complete_part, complete_planet, complete_scheduler, profile_option
 from v50calib.cli.output import WorkCommand
-from v50calib.cli.shown import COST, print_failures, say_refused
+from v50calib.cli.shown import in_mb, print_failures, say_refused
 from v50calib.io.storage.location import Location, locate
 
 
@@ -82,7 +82,9 @@ def calibrate(
     choice["planets"] = (*planets, *(read_planets(planets_from, refused.append) if planets_from is not None else ()))
     say_refused(refused)
     if dry_run:
-        _print_plan(plan(data, out, config, **choice))
+        decisions = plan(data, out, config, **choice)
+        _print_plan(decisions)
+        _print_size(decisions, config.output.cubes)
         return
     with run_progress() as progress:
         summary = run(data, out, config=config, progress=progress, **choice)
@@ -111,5 +113,13 @@ def _print_plan(decisions: list[Any]) -> None:
     for decision in decisions:
         if decision.action != "skip":
             click.echo(f"  {decision.label}: {decision.reason}")
-    if any(decision.action == "do" for decision in decisions):
-        click.echo(f"{COST}; 'v50calib plan' measures it")
+
+
+def _print_size(decisions: list[Any], cubes: str) -> None:
+    """Bytes of the products that are to be made, and the key that makes them fewer."""
+    from v50calib.runtime.size import output_bytes
+
+    size = output_bytes(decisions)
+    if size:
+        fewer = f" with output.cubes={cubes} (less with none)" if cubes != "none" else ""
+        click.echo(f"about {in_mb(size)} of products will be written{fewer}; 'v50calib plan' measures it")

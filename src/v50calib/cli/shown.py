@@ -64,14 +64,14 @@ def print_forecast(found: Forecast) -> None:
     for part in found.parts:
         click.echo(
             f"{part.instrument}: {part.left} left; a visit takes {part.seconds:.2f} s (slowest {part.slowest:.2f}), "
-            f"writes {_mb(part.bytes)} in {part.files} files ({part.sampled} measured)"
+            f"writes {in_mb(part.bytes)} in {part.files} files ({part.sampled} measured)"
         )
     limits = found.limits
     click.echo(f"{COST}; the sample's lengths are taken for all")
     click.echo(f"start-up {found.startup_s:.1f} s; {found.at_once} at once; the sample took {found.sample_s:.1f} s")
     click.echo(f"hours    {found.hours:.2f}{_of(None if limits.hours is None else f'{limits.hours:g}')}")
-    click.echo(f"output   {_mb(found.out_bytes)}{_of(_mb(limits.out_bytes))} in {found.files} files")
-    click.echo(f"memory   {_mb(found.peak_bytes)} a process, {_mb(found.total_memory)} together{_of(_mb(limits.memory))}")
+    click.echo(f"output   {in_mb(found.out_bytes)}{_of(in_mb(limits.out_bytes))} in {found.files} files")
+    click.echo(f"memory   {in_mb(found.peak_bytes)} a process, {in_mb(found.total_memory)} together{_of(in_mb(limits.memory))}")
     for note in found.notes:
         click.echo(f"note: {note}")
     click.echo(f"does NOT fit: {', '.join(found.broken)}{_remedy(found.broken)}" if found.broken else "fits")
@@ -87,7 +87,8 @@ def _remedy(broken: list[str]) -> str:
     return "; try " + "; ".join(words[name] for name in broken)
 
 
-def _mb(size: int | None) -> str:
+def in_mb(size: int | None) -> str:
+    """A size in MB or GB; nothing of None."""
     if size is None:
         return ""
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

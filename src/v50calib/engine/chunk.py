@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from v50calib.engine.constants import VisitConstants
 from v50calib.engine.one_pass import one_pass
+from v50calib.engine.repaired_pass import repaired_pass, repairs_of
 from v50calib.engine.result import ChunkResult, Wanted, chunk_of_tile
 from v50calib.stages.photometry.lost import blank_pairs, fingerprints
 from v50calib.stages.photometry.stage import Photometry
@@ -36,6 +37,12 @@ def _calibrated(
     if not visit.plan.left and not per_frame:
         assert keep is None or keep == (start_pair, start_pair + len(raw) // 2)
         return one_pass(visit, raw, start_pair, wanted)
+    repairs = repairs_of(visit.plan) if not per_frame else None
+    if repairs is not None:
+        kept = keep if keep is not None else (start_pair, start_pair + len(raw) // 2)
+        result = repaired_pass(visit, repairs, raw, start_pair, kept, wanted)
+        if result is not None:
+            return result
     tile = visit.plan.cds(raw, start_pair)
     if keep is not None:
         tile = cut(tile, keep[0] - start_pair, keep[1] - start_pair)

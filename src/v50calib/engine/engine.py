@@ -180,10 +180,19 @@ class Engine:
         return self.stages[index].apply(tile, constants)
 
     def run_chunk(
-        self, visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, keep: tuple[int, int] | None = None
+        self, visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, keep: tuple[int, int] | None = None,
+        whole: NDArray[np.floating] | None = None,
     ) -> ChunkResult:  # fmt: skip
-        """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo."""
-        return run_chunk(visit, raw, start_pair, self.photometry, self.wanted, keep)
+        """One chunk of raw frames through the frame domain; of its pairs only keep[0] … keep[1] are results, the others halo.
+
+        whole: `whole_cube` of the visit, which the chunk's part is written into.
+        """
+        return run_chunk(visit, raw, start_pair, self.photometry, replace(self.wanted, whole=whole), keep)
+
+    def whole_cube(self, visit: VisitConstants) -> NDArray[np.floating] | None:
+        """Room for a visit's full cube (pairs, ny, nx); None where none is made."""
+        output = self.config.output
+        return np.empty((len(visit.between), *visit.shape), output.dtype) if output.full_cube else None
 
     def run_series(self, visit: VisitConstants, results: list[ChunkResult], star: dict[str, float]) -> SeriesResult | None:
         """The series domain; None where photometry is off."""

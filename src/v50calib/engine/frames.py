@@ -88,18 +88,26 @@ def windows(frames: Frames, chunk_pairs: int, halo: int) -> Iterator[Window]:
         for start, block in frames.blocks(2 * chunk_pairs):
             yield Window(start // 2, start // 2, start // 2 + len(block) // 2, block)
         return
-    held, first, start = np.empty((0,), np.uint16), 0, 0
+    # one buffer for all windows: a new array each time would cost more than what is copied
+    room, held, first, start = None, 0, 0, 0
     for _, block in frames.blocks(2 * chunk_pairs):
-        held = np.concatenate([held, block]) if held.size else np.array(block)
+        if room is None or held + len(block) > len(room):
+            larger = np.empty((held + 2 * (chunk_pairs + 2 * halo) + len(block), *block.shape[1:]), block.dtype)
+            larger[:held] = room[:held] if room is not None else 0
+            room = larger
+        room[held : held + len(block)] = block
+        held += len(block)
         while start < n_pairs:
             stop = min(start + chunk_pairs, n_pairs)
             low, high = with_halo(start, stop, halo, n_pairs)
-            if 2 * high > 2 * first + len(held):
+            if 2 * high > 2 * first + held:
                 break
-            yield Window(low, start, stop, held[2 * (low - first) : 2 * (high - first)])
+            yield Window(low, start, stop, room[2 * (low - first) : 2 * (high - first)])
             start = stop
             low = max(0, start - halo)
-            held, first = held[2 * (low - first) :], low
+            left = 2 * (low - first)
+            room[: held - left] = room[left:held]
+            held, first = held - left, low
 
 
 def sample_pairs(n_pairs: int) -> list[slice]:

@@ -7,6 +7,7 @@ Nothing here knows a formula. `products` makes one task per time chunk and one f
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -182,6 +183,13 @@ def _constants(engine: Engine, visit: VisitInput, raw: da.Array) -> Any:
 def _prepare(engine: Engine, visit: VisitInput, samples: list[tuple[int, np.ndarray]]) -> VisitConstants:
     by_start = dict(samples)
     return engine.prepare(visit, lambda start, stop: by_start[start][: stop - start])
+
+
+def product_bytes(engine: Engine, visit: VisitInput) -> dict[str, int]:
+    """Bytes of each variable that a visit's product will have, before compression; of those with a shape that is known before."""
+    outline, left_out = _Outline(engine, visit), unsaved(engine.config)
+    names = [n for domain in ("frames", "series") for n in outline.names(domain) if n not in left_out]
+    return {n: math.prod(outline.shape(n)) * storage_dtype(n, engine.config.output.dtype).itemsize for n in names}
 
 
 class _Outline:

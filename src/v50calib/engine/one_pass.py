@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from v50calib.dq import DQ
 from v50calib.engine.constants import VisitConstants
-from v50calib.engine.result import ChunkResult, Wanted
+from v50calib.engine.result import ChunkResult, Wanted, local_bins
 from v50calib.kernels.arrays import Flags, Float, Index
 from v50calib.kernels.fused import code_flags, extract_pairs, rounding_offset
 from v50calib.schema import LINEARITY_TERMS
@@ -36,7 +36,7 @@ def one_pass(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, wa
     constants = visit.photometry
     spectral = constants is None or constants.spectral
     maps = _maps(visit, constants)
-    first_bin, local_bins, bins = _local_bins(visit, start_pair, n, binned=wanted.binned, shape=maps.shape)
+    first_bin, in_bins, bins = local_bins(visit, start_pair, n, binned=wanted.binned, shape=maps.shape)
     columns = np.empty((maps.per_column, n, nx), wanted.dtype)
     totals = np.zeros((n, len(maps.weights) - maps.per_column))
     dq: Flags | None = None
@@ -50,7 +50,7 @@ def one_pass(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, wa
         part[:] = 0.0
         extract_pairs(
             tile.reshape(-1, *maps.shape), maps.coef, dark, maps.weights, maps.first, maps.last,
-            local_bins[i:j], part[: j - i], totals[i:j], bins, offset,
+            in_bins[i:j], part[: j - i], totals[i:j], bins, offset,
         )  # fmt: skip
         if maps.per_column:
             columns[:, i:j] = part[: j - i].swapaxes(0, 1)
@@ -58,7 +58,9 @@ def one_pass(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, wa
         if flags is not None:
             dq = np.zeros((n, nx if spectral else 1), np.uint32) if dq is None else dq
             dq[i:j] = flags if spectral else np.bitwise_or.reduce(flags, axis=1, keepdims=True)
-    cube = _full_cube(visit, raw, start_pair, wanted.cube, step) if wanted.cube is not None else None
+    cube = wanted.room(start_pair, n, visit.shape)
+    if cube is not None:
+        _write_cube(visit, raw, start_pair, cube, step)
     sums = Sums(columns, totals) if constants is not None else None
     return ChunkResult(start_pair, sums, dq, first_bin, bins.reshape(-1, ny, nx), cube)
 
@@ -105,19 +107,8 @@ def _tiles(between: Float, rate: Float, step: int) -> Iterator[tuple[int, int, F
             yield i, min(high, i + step), dark
 
 
-def _local_bins(visit: VisitConstants, start_pair: int, n: int, *, binned: bool, shape: tuple[int, int]) -> tuple[int, Index, Float]:
-    """First time bin of a chunk, the bins of its pairs counted from there (-1: none), and their zeroed sums."""
-    bins = visit.pair_bins[start_pair : start_pair + n]
-    real = bins[bins >= 0] if binned else bins[:0]
-    first_bin = int(real[0]) if real.size else 0
-    local = np.where(bins >= 0, bins - first_bin, -1) if binned else np.full(n, -1)
-    return first_bin, local, np.zeros((int(real[-1]) - first_bin + 1 if real.size else 0, *shape))
-
-
-def _full_cube(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, dtype: str, step: int) -> NDArray[np.floating]:
-    """Every CDS frame of a chunk, (n, ny, nx), masked pixels NaN."""
-    full = np.empty((len(raw) // 2, *visit.shape), np.dtype(dtype))
-    for i in range(0, len(full), step):
-        full[i : i + step] = visit.plan.differences(raw[2 * i : 2 * (i + step)], start_pair + i)
-    full[:, visit.state.masked] = np.nan
-    return full
+def _write_cube(visit: VisitConstants, raw: NDArray[np.uint16], start_pair: int, cube: NDArray[np.floating], step: int) -> None:
+    """Every CDS frame of a chunk into its cube (n, ny, nx), masked pixels NaN."""
+    for i in range(0, len(cube), step):
+        cube[i : i + step] = visit.plan.differences(raw[2 * i : 2 * (i + step)], start_pair + i)
+    cube[:, visit.state.masked] = np.nan

@@ -19,7 +19,7 @@ from v50calib.engine.constants import VisitConstants
 from v50calib.engine.depths import FitInput
 from v50calib.engine.noise_budget import COMPONENTS, noise_arrays
 from v50calib.engine.process import shared_columns
-from v50calib.engine.result import ChunkResult, assemble_bins
+from v50calib.engine.result import ChunkResult, assemble_bins, joined_cubes
 from v50calib.engine.series import SeriesResult, pair_times
 from v50calib.kernels.arrays import Float, Index
 from v50calib.kernels.binned import cube_and_variance
@@ -74,7 +74,7 @@ class Visit:
 
     def full_cube(self) -> np.ndarray:
         """Every CDS frame in order of time."""
-        return np.concatenate([r.cube for r in sorted(self.results, key=lambda r: r.start) if r.cube is not None])
+        return joined_cubes(self.results)
 
     @property
     def fitted(self) -> FitInput:

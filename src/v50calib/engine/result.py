@@ -18,11 +18,21 @@ from v50calib.stages.tile import Tile
 
 @dataclass(frozen=True)
 class Wanted:
-    """binned: sums of the time bins; cube: dtype of the full cube, None: not made; dtype of the series."""
+    """binned: sums of the time bins; cube: dtype of the full cube, None: not made; dtype of the series.
+
+    whole: the visit's full cube (pairs, ny, nx), where one process makes it: chunks write into it instead of being joined afterwards.
+    """
 
     binned: bool
     cube: str | None = None
     dtype: str = "float32"
+    whole: NDArray[np.floating] | None = None
+
+    def room(self, start: int, n: int, shape: tuple[int, ...]) -> NDArray[np.floating] | None:
+        """What the full cube of pairs start … is written into, (n, ny, nx); None where it is not made."""
+        if self.cube is None:
+            return None
+        return np.empty((n, *shape), self.cube) if self.whole is None else self.whole[start : start + n]
 
 
 @dataclass
@@ -68,11 +78,29 @@ def chunk_of_tile(visit: VisitConstants, tile: Tile, photometry: Photometry | No
     sums = photometry.measure(values, constants, wanted.dtype) if photometry is not None and constants is not None else None
     if constants is not None and not constants.spectral:
         dq = np.bitwise_or.reduce(dq, axis=1, keepdims=True)
-    cube = None
-    if wanted.cube is not None:
-        cube = values.astype(wanted.cube)
+    cube = wanted.room(tile.start, len(values), visit.shape)
+    if cube is not None:
+        cube[:] = values
         cube[:, visit.state.masked] = np.nan
     return ChunkResult(tile.start, sums, dq, first_bin, total, cube)
+
+
+def local_bins(visit: VisitConstants, start_pair: int, n: int, *, binned: bool, shape: tuple[int, ...]) -> tuple[int, Index, Float]:
+    """First time bin of a chunk, the bins of its pairs counted from there (-1: none), and their zeroed sums."""
+    bins = visit.pair_bins[start_pair : start_pair + n]
+    real = bins[bins >= 0] if binned else bins[:0]
+    first_bin = int(real[0]) if real.size else 0
+    local = np.where(bins >= 0, bins - first_bin, -1) if binned else np.full(n, -1)
+    return first_bin, local, np.zeros((int(real[-1]) - first_bin + 1 if real.size else 0, *shape))
+
+
+def joined_cubes(results: list[ChunkResult]) -> NDArray[np.floating]:
+    """The full cube of all chunks in order of time; itself where they have written into one (`Wanted.whole`)."""
+    cubes = [r.cube for r in sorted(results, key=lambda r: r.start) if r.cube is not None]
+    whole = cubes[0].base
+    if whole is not None and whole.shape == (sum(map(len, cubes)), *cubes[0].shape[1:]) and all(c.base is whole for c in cubes):
+        return whole
+    return np.concatenate(cubes)
 
 
 def usable_values(tile: Tile, masked: Mask) -> Float:

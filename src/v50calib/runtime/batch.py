@@ -109,7 +109,7 @@ def calibrate(
             _execute(jobs, todo, config, client, books)
             books.summary.notes += complete_stores(out)
         # said once here, because in the products nobody looks for it
-        books.summary.notes += input_notes(open_root(root), [job.key for job in jobs])
+        books.summary.notes += input_notes(open_root(root), [job.key for job in todo]) if todo else []
         if recalibration is not None:
             books.summary.notes += recalibration.finish()[1]
     return books.summary

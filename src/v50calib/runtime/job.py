@@ -159,18 +159,18 @@ def _chunks(engine: Engine, frames: Frames, visit: VisitConstants, step: int, th
 
     The visit is abandoned between two of them if the run is asked to stop.
     """
-    n_pairs, halo = frames.n_frames // 2, engine.halo
+    n_pairs, halo, whole = frames.n_frames // 2, engine.halo, engine.whole_cube(visit)
     if threads == 1:
         for w in windows(frames, step, halo):
             check_stop()
-            yield engine.run_chunk(visit, w.raw, w.first, (w.start, w.stop))
+            yield engine.run_chunk(visit, w.raw, w.first, (w.start, w.stop), whole)
         return
 
     def chunk(start: int) -> ChunkResult:
         check_stop()
         stop = min(start + step, n_pairs)
         low, high = with_halo(start, stop, halo, n_pairs)
-        return engine.run_chunk(visit, frames.read(2 * low, 2 * high), low, (start, stop))
+        return engine.run_chunk(visit, frames.read(2 * low, 2 * high), low, (start, stop), whole)
 
     try:
         with ThreadPoolExecutor(threads) as pool:

@@ -12,6 +12,7 @@ from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import DataError
 from v50calib.kernels import temporal
 from v50calib.kernels.arrays import Float
+from v50calib.kernels.repaired import Outliers
 from v50calib.kernels.series import MAD_TO_SIGMA, robust_sigma
 from v50calib.stages.base import PlainStage, Step
 from v50calib.stages.cds.baseline import baseline_of
@@ -182,9 +183,7 @@ class Cds(PlainStage[CdsConfig]):
             return tile
         n, ny, nx = tile.values.shape
         series = np.ascontiguousarray(tile.values).reshape(n, ny * nx)
-        sigma = (c.sigma if c.sigma is not None else np.full((ny, nx), np.inf)).ravel()
-        # a masked pixel is in no sum: it is never an outlier
-        limit = np.where((sigma > 0) & ~c.masked.ravel(), sigma, np.inf)
+        limit = self._limit(c)
         flags = tile.frame_dq
         if cfg.robust.sigma_clip.enabled:
             found = _clipped(series, cfg.robust.sigma_clip.sigma * limit, cfg.robust.sigma_clip.max_iters)
@@ -202,6 +201,28 @@ class Cds(PlainStage[CdsConfig]):
                 out.var_poisson, out.var_rnoise = tile.var_poisson / c.scale**2, tile.var_rnoise / c.scale**2
         return out
 
+    @staticmethod
+    def _limit(c: CdsConstants) -> Float:
+        """Noise (npix,) that outliers are judged by."""
+        sigma = (c.sigma if c.sigma is not None else np.full(c.masked.shape, np.inf)).ravel()
+        # a masked pixel is in no sum: it is never an outlier
+        return np.where((sigma > 0) & ~c.masked.ravel(), sigma, np.inf)
+
+    def compiled(self, c: CdsConstants) -> tuple[Outliers, float] | None:
+        """What `kernels.repaired` needs to do the same in its pass, and outliers of a frame from which on it keeps its values.
+
+        None with a baseline, a filter or a normalization.
+        """
+        if self.has_baseline or self.config.temporal_filter.enabled or self.normalizes:
+            return None
+        clip, fill, limit = self.config.robust.sigma_clip, self.config.robust.outlier_replace, self._limit(c)
+        iterations = clip.max_iters if clip.enabled else 0
+        outliers = Outliers(clip.sigma * limit, iterations, fill.threshold_sigma * limit, fill.enabled, fill.mode == "median")
+        return outliers, self._most(limit)
+
+    def _most(self, limit: Float) -> float:
+        return self.config.robust.outlier_replace.max_replace_fraction * max(int(np.isfinite(limit).sum()), 1)
+
     def _replace(self, series: Float, limit: Float) -> tuple[Float, NDArray[np.uint8] | None]:
         """Series with isolated outliers bridged, and their flags (None: there are none); a frame with too many keeps its values."""
         cfg = self.config.robust.outlier_replace
@@ -209,7 +230,7 @@ class Cds(PlainStage[CdsConfig]):
         if not temporal.find_isolated(series, cfg.threshold_sigma * limit, bad):
             return series, None
         wanted = bad.copy()
-        wanted[bad.sum(axis=1) > cfg.max_replace_fraction * max(int(np.isfinite(limit).sum()), 1)] = False
+        wanted[bad.sum(axis=1) > self._most(limit)] = False
         series, done = temporal.fill_marked(series, bad, wanted, lag=1, use_median=cfg.mode == "median")
         flags = np.where(bad, np.uint8(DQ.OUTLIER), np.uint8(0))
         flags |= np.where(done, FRAME_FLUX_ESTIMATED, np.uint8(0))

@@ -13,14 +13,13 @@ from v50calib.dq import DQ, FRAME_FLUX_ESTIMATED
 from v50calib.errors import ConfigError
 from v50calib.kernels import temporal
 from v50calib.kernels.arrays import Float, Mask
+from v50calib.kernels.hits import charges
 from v50calib.kernels.repair import grow
+from v50calib.kernels.repaired import Hits
 from v50calib.kernels.series import robust_sigma
 from v50calib.methods.registry import method_of
 from v50calib.stages.dark.config import CosmicRays
 from v50calib.stages.tile import Tile
-
-#: a second read that lacks no more than this of the first read's charge, in units of its noise, has kept it
-KEPT_SIGMA = 3.0
 
 
 def require_installed(config: CosmicRays) -> None:
@@ -79,7 +78,7 @@ def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise
     excess = np.stack([(series[read::2] - filled[read::2])[where] for read in (0, 1)])
     known = done[0::2][where] & done[1::2][where]
     noise = sigma.reshape(2, -1)[:, where[1]]
-    before, alone = charge_of(excess, np.stack([hit[0::2][where], hit[1::2][where]]), noise, config.sigma_threshold)
+    before, alone = charges(excess, np.stack([hit[0::2][where], hit[1::2][where]]), noise, config.sigma_threshold)
     in_both, single = np.zeros_like(either), np.zeros_like(hit)
     in_both[where] = before & known
     for read in (0, 1):
@@ -90,7 +89,7 @@ def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise
     flags = tile.frame_dq | np.where(marked, np.uint8(DQ.JUMP_DET), np.uint8(0)).reshape(shape)
     if config.replace_mode == "none":
         return replace(tile, frame_dq=flags)
-    crowded = marked.sum(axis=1) > config.max_replace_fraction * max(int((~masked).sum()), 1)
+    crowded = marked.sum(axis=1) > most_of(config, masked)
     changed = marked & done & ~np.repeat(crowded[0::2] | crowded[1::2], 2)[:, None]
     # a read of which only its partner's estimate is missing must not be changed alone
     changed &= ~both | np.repeat(done[0::2] & done[1::2], 2, axis=0)
@@ -103,28 +102,18 @@ def clean(tile: Tile, config: CosmicRays, sigma: Float, masked: Mask, read_noise
     return replace(tile, values=values.reshape(shape), frame_dq=flags)
 
 
-def charge_of(excess: Float, hit: Mask, noise: Float, threshold: float) -> tuple[Mask, Mask]:
-    """Which hits fell before the first read, (hits,), and which reads are hit on their own, (2, hits).
+def most_of(config: CosmicRays, masked: Mask) -> float:
+    """Hit pixels of a frame from which on it keeps its values."""
+    return config.max_replace_fraction * max(int((~masked).sum()), 1)
 
-    excess (2, hits) e-: first and second read off their neighbours in time; hit: reads that were found; noise: their sigma.
-    A well keeps its charge until it is reset, so what the first read has the second has too, within its noise. The first read alone is
-    off where its excess is missing in the second (that read belongs to another ramp, or the first was misread); both are off on their
-    own where more fell between them, or where the second is clipped. In a ramp that is hit half of the threshold counts.
 
-    >>> excess = np.array([[500.0, 500.0, 500.0, 0.0], [503.0, 1.0, 900.0, 400.0]])
-    >>> hit, noise = np.array([[True, True, True, False], [True, False, True, True]]), np.ones((2, 4))
-    >>> before, alone = charge_of(excess, hit, noise, threshold=20.0)
-    >>> before, alone
-    (array([ True, False, False, False]), array([[False,  True,  True, False],
-           [False, False,  True,  True]]))
-    """
-    found = hit | (excess > 0.5 * threshold * noise)
-    first, second = excess
-    lacks = first - second
-    kept = (lacks <= np.maximum(0.5 * first, KEPT_SIGMA * noise[1])) & (-lacks <= threshold * noise[1])
-    clipped = (lacks > threshold * noise[1]) & (second > 0.5 * first)
-    before = found[0] & kept & ~clipped
-    return before, found & ~before
+def compiled(config: CosmicRays, sigma: Float) -> Hits | None:
+    """What `kernels.repaired` needs to do the same in its pass; None where hits are found otherwise, or grow."""
+    if config.detector != "temporal" or config.grow_radius_px > 0:
+        return None
+    return Hits(
+        np.ascontiguousarray(sigma.reshape(2, -1)), config.sigma_threshold, config.replace_mode != "none", config.replace_mode == "median"
+    )
 
 
 class Noise(NamedTuple):

@@ -14,6 +14,7 @@ from v50calib.kernels.arrays import Float
 from v50calib.kernels.map_checks import below_zero, negative_dark
 from v50calib.kernels.pixelwise import dark_signal, sigma_clip_mask
 from v50calib.kernels.repair import Mode, fill_pixels, fillable, grow
+from v50calib.kernels.repaired import Hits
 from v50calib.kernels.temporal import SPIKE_HALO
 from v50calib.stages.base import PlainStage, Step
 from v50calib.stages.dark import cosmic_rays as cosmic
@@ -265,6 +266,12 @@ class Dark(PlainStage[DarkConfig]):
         if self.fill_mode is not None:
             steps.append(Step(self._fill_in, False))
         return steps
+
+    def compiled(self, c: DarkConstants) -> Hits | None:
+        """How `kernels.repaired` finds and repairs hits after the dark is subtracted; None where anything else is asked for."""
+        if not self.config.cosmic_rays.enabled or c.region is not None or self.fill_mode is not None or c.spikes is None:
+            return None
+        return cosmic.compiled(self.config.cosmic_rays, c.spikes)
 
     def _clean(self, tile: Tile, c: DarkConstants) -> Tile:
         sigma = c.spikes if c.spikes is not None else np.zeros((2, *c.masked.shape))

@@ -25,7 +25,7 @@ from v50calib.stages.photometry.config import PhotometryConfig
 from v50calib.stages.photometry.constants import LightCurves, PhotometryConstants
 from v50calib.stages.photometry.flags import background_excess, threshold_flags
 from v50calib.stages.photometry.per_frame import REPLACED, measure_frames
-from v50calib.stages.photometry.weight_maps import FLUX, LIGHT, Sums, X, Y
+from v50calib.stages.photometry.weight_maps import FLUX, LIGHT, Sums, WeightMaps, X, Y
 
 #: background samples further off their channel's slow course than this many sigma are replaced by its median
 BACKGROUND_CLIP = 6.0
@@ -43,6 +43,12 @@ def picked(values: NDArray[Any], columns: Index) -> NDArray[Any]:
         return np.asarray(values[:, columns])
     low, high = int(columns.min()), int(columns.max()) + 1
     return np.ascontiguousarray(values[:, low:high][:, ::step])
+
+
+def summed(columns: Float, maps: WeightMaps, dtype: str) -> Sums:
+    """Sums (n, maps, nx) per column as they are kept: of the first maps per column, of the others over the frame."""
+    kept = columns[:, : maps.per_column].swapaxes(0, 1).astype(dtype, order="C")
+    return Sums(kept, columns[:, maps.per_column :].sum(axis=2))
 
 
 class Photometry:
@@ -74,7 +80,7 @@ class Photometry:
             return replace(sums, columns=sums.columns.astype(dtype, order="C"))
         out = np.empty((len(cds), len(maps.weights), cds.shape[2]))
         weighted_column_sums(cds, maps.weights, maps.first, maps.last, out)
-        return Sums(out[:, : maps.per_column].swapaxes(0, 1).astype(dtype, order="C"), out[:, maps.per_column :].sum(axis=2))
+        return summed(out, maps, dtype)
 
     def finish(self, sums: Sums, dq: Flags, constants: PhotometryConstants, blank: Mask | None = None) -> LightCurves:
         """Light curves of a whole visit from its sums and flags (pair, nx) or (pair, 1).
