@@ -9,6 +9,7 @@ Format: PKWARE's APPNOTE 6.3 (local header 4.3.7; central directory as Python's 
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import cached_property
@@ -74,22 +75,39 @@ class Archive:
         """Offset of the header and bytes of each member. Raises StoreError where that cannot be read, or one is packed; OSError."""
         try:
             with self._open() as stream, zipfile.ZipFile(stream) as archive:
-                infos = archive.infolist()
+                infos, whole = archive.infolist(), stream.seek(0, os.SEEK_END)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise StoreError(f"{self.path} is damaged ({error}): 'v50calib verify --quarantine', then calibrate again") from error
+        members = {info.filename: (info.header_offset, info.file_size) for info in infos}
         packed = next((info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1), None)
-        if packed is not None:
-            raise StoreError(f"{self.path} was not written by this program: {packed} in it is compressed or encrypted, and arrays are not")
-        return {info.filename: (info.header_offset, info.file_size) for info in infos}
+        if packed is not None or len(members) != len(infos):
+            why = (
+                f"{packed} in it is compressed or encrypted, and arrays are not"
+                if packed is not None
+                else "two of its members have one name"
+            )
+            raise StoreError(f"{self.path} was not written by this program: {why}")
+        # what a member says is what `read` allocates
+        beyond = next((name for name, (start, size) in members.items() if start < 0 or start + _HEADER + size > whole), None)
+        if beyond is not None:
+            why = f"it has {whole} bytes, and {beyond} would end beyond them"
+            raise StoreError(f"{self.path} is damaged ({why}): 'v50calib verify --quarantine', then calibrate again")
+        return members
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes of a member. Raises KeyError where there is none, StoreError where the archive is cut, OSError."""
         header, size = self.members[name]
         stop = size if stop is None else min(stop, size)
         start = min(start, stop)
-        head = self._range(header, _HEADER)
-        if head[:4] != b"PK\x03\x04":
-            raise StoreError(f"{self.path} is damaged (no member begins at {header}): 'v50calib verify --quarantine', then calibrate again")
+        title = name.encode()
+        head = self._range(header, _HEADER + len(title))
+        # the name too: an archive that was replaced since may have another member there
+        if head[:4] != b"PK\x03\x04" or head[_HEADER:] != title:
+            why = f"{name} does not begin at {header}"
+            raise StoreError(
+                f"{self.path} was replaced since it was opened, or is damaged ({why}): open it again, or "
+                "'v50calib verify --quarantine', then calibrate again"
+            )
         lengths = head[_LENGTHS]
         begin = header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         found = self._range(begin + start, stop - start)
