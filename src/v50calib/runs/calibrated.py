@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import xarray as xr
 
@@ -34,6 +35,9 @@ def open_calibrated(run_dir: str | os.PathLike[str] | ObjectPath) -> xr.DataTree
     ['/66029709/0/AIRS-CH0', '/66029709/0/FGS1']
     """
     root = locate(run_dir) / PRODUCTS
+    if isinstance(root, Path):
+        # a product is opened later, maybe from another folder or by a worker that is in one
+        root = root.absolute()
     return RunTree.of({f"/{name}": partial(open_product, path) for name, path in committed_products(root)})
 
 

@@ -47,12 +47,24 @@ def committed_products(root: Location) -> Iterator[tuple[str, Location]]:
     if isinstance(root, ObjectPath):
         # one listing instead of three requests per product
         yield from (
-            (p.parent.relative_to(root).as_posix(), p.parent) for p in root.rglob(COMMIT_NAME) if len(p.relative_to(root).parts) == 4
+            (p.parent.relative_to(root).as_posix(), p.parent)
+            for p in root.rglob(COMMIT_NAME)
+            if len(p.relative_to(root).parts) == 4 and not is_hidden(p.parent)
         )
         return
     for path in sorted(root.glob("*/*/*")):
-        if not path.name.startswith(".") and is_committed(path):
+        if not is_hidden(path) and is_committed(path):
             yield path.relative_to(root).as_posix(), path
+
+
+def is_hidden(path: Location) -> bool:
+    """Whether a product's folder, its visit's or its planet's is hidden: backups and what was set aside are nobody's products.
+
+    >>> from pathlib import Path
+    >>> is_hidden(Path(".cache/calibrated.zarr/11/0/FGS1")), is_hidden(Path("run/calibrated.zarr/.11/0/FGS1"))
+    (False, True)
+    """
+    return any(part.startswith(".") for part in path.parts[-3:])
 
 
 def open_product(path: Location) -> xr.Dataset:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from v50calib.io.storage.hierarchy import consolidate
 from v50calib.io.storage.location import Location
 from v50calib.runs.calibrated import PRODUCTS
+from v50calib.runs.estimates import STORE as ESTIMATES
 from v50calib.runs.product import committed_products
 from v50calib.runs.spectra import STORE as SPECTRA
-from v50calib.runs.spectra import fitted_planets
+from v50calib.runs.spectra import committed_in, fitted_planets
 
 
 def complete_stores(run_dir: Location) -> list[str]:
@@ -27,3 +30,10 @@ def complete_stores(run_dir: Location) -> list[str]:
         )
         return [f"{told} a time; the next calibrate with the same --out tries again"]
     return []
+
+
+def complete_estimates(run_dir: Location) -> None:
+    """The same for estimates, which `spectra` writes without a run; where it cannot be written the root stays as it is."""
+    if (run_dir / ESTIMATES).is_dir():
+        with suppress(OSError):
+            consolidate(run_dir / ESTIMATES, [path.name for path in committed_in(run_dir / ESTIMATES)])

@@ -24,6 +24,7 @@ from v50calib.runs.lock import run_lock
 from v50calib.runs.product import name_inside
 from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.runs.spectra import committed_in
+from v50calib.runs.stores import complete_estimates, complete_stores
 from v50calib.schema import CALIBRATED
 
 
@@ -104,7 +105,7 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     faults = {label: check_made(path) for label, path in made.items()}
     found.broken |= {label: reasons for label, reasons in faults.items() if reasons}
     found.fits = len(made) - sum(map(bool, faults.values()))
-    if quarantine and not found.ok:
+    if quarantine:
         with run_lock(run_dir):
             for store in (root, run_dir / SPECTRA, run_dir / ESTIMATES):
                 plain_root(store)
@@ -113,6 +114,9 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
                 # a run may have replaced it since it was read
                 if check_made(path) if label in made else check_product(path)[1]:
                     found.aside[label] = set_aside(path, "broken").name
+            # others' readers find what was deleted by hand, or set aside, until a root says what there is; where it cannot, it is plain
+            complete_stores(run_dir)
+            complete_estimates(run_dir)
     return found
 
 
@@ -182,4 +186,4 @@ def _faults(path: Location, here: Location, record: dict[str, Any]) -> Iterator[
 
 
 def _visits(root: Path) -> list[Path]:
-    return sorted(path for path in root.glob("*/*") if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in root.glob("*/*") if path.is_dir() and not any(part.startswith(".") for part in path.parts[-2:]))

@@ -9,6 +9,7 @@ Format: PKWARE's APPNOTE 6.3 (local header 4.3.7; central directory as Python's 
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -25,6 +26,8 @@ from v50calib.io.storage.location import Location, locate
 from v50calib.io.storage.objects import ObjectPath
 
 ARCHIVE = "arrays.zip"
+#: attribute of a packed group for readers that see no arrays: where they are
+ARRAYS_IN = "arrays_in"
 _AGAIN = "'v50calib verify --quarantine', then calibrate again"
 #: the same archive whenever it is written
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -87,13 +90,20 @@ class Archive:
         """Where each member is, by name. Raises StoreError where that cannot be read, or one is packed; OSError."""
         try:
             with self._open() as stream, zipfile.ZipFile(stream) as archive:
-                infos = archive.infolist()
+                infos, whole = archive.infolist(), stream.seek(0, os.SEEK_END)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise StoreError(f"{self.path} is damaged ({error}): {_AGAIN}") from error
+            raise StoreError(f"{self.final} is damaged ({error}): {_AGAIN}") from error
         packed = next((info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1), None)
         if packed is not None:
-            raise StoreError(f"{self.path} was not written by this program: {packed} in it is compressed or encrypted, and arrays are not")
-        return {info.filename: Member(info.header_offset, info.file_size, info.CRC) for info in infos}
+            raise StoreError(f"{self.final} was not written by this program: {packed} in it is compressed or encrypted, and arrays are not")
+        members = {info.filename: Member(info.header_offset, info.file_size, info.CRC) for info in infos}
+        if len(members) != len(infos):
+            raise StoreError(f"{self.final} was not written by this program: two of its members have one name")
+        # what a member says is what `read` allocates
+        beyond = next((name for name, m in members.items() if m.header < 0 or m.header + _HEADER + m.size > whole), None)
+        if beyond is not None:
+            raise StoreError(f"{self.final} is damaged (it has {whole} bytes, and {beyond} would end beyond them): {_AGAIN}")
+        return members
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes of a member.
@@ -105,8 +115,10 @@ class Archive:
         stop = member.size if stop is None else min(stop, member.size)
         start = min(start, stop)
         head = self._range(member.header, _HEADER + len(own))
+        # the name too: an archive that was replaced since may have another member there
         if head[:4] != b"PK\x03\x04" or head[_HEADER:] != own:
-            raise StoreError(f"{self.final} was damaged or replaced ({name} does not begin where it should): {_AGAIN}")
+            why = f"{name} does not begin at {member.header}"
+            raise StoreError(f"{self.final} was replaced since it was opened, or is damaged ({why}): open it again, or {_AGAIN}")
         lengths = head[_LENGTHS]
         begin = member.header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         found = self._range(begin + start, stop - start)

@@ -185,9 +185,10 @@ def check_complete(path: Location) -> None:
     if isinstance(path, ObjectPath):
         # one listing for all arrays
         below = Counter(_array_of(p) for p in path.objects())
-    metas: list[Location] = [*path.rglob("zarr.json")]
-    for meta in sorted(metas, key=str):
+    for meta in sorted([*path.rglob("zarr.json")], key=str):
         node = load_json(meta.read_text())
+        if not isinstance(node, dict):
+            raise StoreError(f"'{_relative(meta, path)}' is damaged: it holds no object")
         if node.get("node_type") != "array":
             continue
         grid = node["chunk_grid"]["configuration"]["chunk_shape"]

@@ -17,13 +17,15 @@ import xarray as xr
 import zarr
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.archive import ARCHIVE, Archive, ArchiveStore
+from v50calib.io.storage.archive import ARCHIVE, ARRAYS_IN, Archive, ArchiveStore
 from v50calib.io.storage.commit import marked_group
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.object_commit import standing_source
 from v50calib.io.storage.zarr_groups import Layout, decode_array
 from v50calib.untrusted.json_text import load_json
 
+#: arrays that are named where they are lost, at most
+SHOWN = 6
 _AGAIN = "'v50calib verify --quarantine', then calibrate again"
 
 
@@ -47,13 +49,17 @@ class StoredGroup:
     @property
     def attrs(self) -> dict[str, Any]:
         """Its attributes."""
-        return dict(self.node["attributes"])
+        return {name: value for name, value in self.node["attributes"].items() if name != ARRAYS_IN}
 
     @cached_property
     def archive(self) -> Archive | None:
         """Where its arrays are; None: in folders."""
         listed = self._listed
-        return Archive(self.path / ARCHIVE, self.final / ARCHIVE) if listed is not None and not listed else None
+        if listed is None or listed:
+            return None
+        # absolute: Dask's workers, and who changes the folder, read it later
+        here, final = (path.absolute() if isinstance(path, Path) else path for path in (self.path, self.final))
+        return Archive(here / ARCHIVE, final / ARCHIVE)
 
     @property
     def layout(self) -> Layout:
@@ -75,15 +81,21 @@ class StoredGroup:
         if self.archive is not None:
             try:
                 node = load_json(self._read("zarr.json"))
-                return dict(node["consolidated_metadata"]["metadata"])
+                return _checked(node["consolidated_metadata"]["metadata"])
             except (OSError, ValueError, KeyError, TypeError, StoreError) as exc:
                 raise self._damaged(ARCHIVE, exc) from exc
         if self._listed is not None:
-            # one listing more is nothing on a disk, and a request for each array in a bucket: there the array's own reading tells
-            lost = [n for n in self._listed if isinstance(self.path, Path) and not (self.path / n / "zarr.json").is_file()]
+            try:
+                listed = _checked(self._listed)
+                # one listing more is nothing on a disk, and a request for each array in a bucket: there the array's own reading tells
+                there = {entry.name for entry in self.path.iterdir()} if isinstance(self.path, Path) else set(listed)
+            except (OSError, ValueError) as exc:
+                raise self._damaged("zarr.json", exc) from exc
+            lost = [n for n in listed if n not in there or (isinstance(self.path, Path) and not (self.path / n / "zarr.json").is_file())]
             if lost:
-                raise StoreError(f"{self.what} {self.final} has lost {', '.join(lost)}, which it was committed with: {_AGAIN}")
-            return self._listed
+                names = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
+                raise StoreError(f"{self.what} {self.final} has lost {names}, which it was committed with: {_AGAIN}")
+            return listed
         try:
             metas = [meta for meta in self.path.rglob("zarr.json") if meta.parent != self.path]
             return {meta.parent.name: load_json(meta.read_text(encoding="utf-8")) for meta in metas}
@@ -121,5 +133,25 @@ class StoredGroup:
         """All of it, lazily: one Dask chunk per stored chunk."""
         # read first: what is lost or cut is told before zarr finds no array
         self.arrays  # noqa: B018
-        with marked_group():
-            return xr.open_zarr(self.source, consolidated=self._listed is not None, chunks={})
+        try:
+            with marked_group():
+                return xr.open_zarr(self.source, consolidated=self._listed is not None, chunks={})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise self._damaged("zarr.json" if self.archive is None else ARCHIVE, exc) from exc
+
+
+def _checked(listed: Any) -> dict[str, dict[str, Any]]:
+    """Metadata of a group's arrays by name. Raises ValueError for what is none: names lead to files, and roots repeat all of it.
+
+    >>> _checked({"../time": {"node_type": "array", "shape": [2]}})
+    Traceback (most recent call last):
+    ValueError: '../time' is listed and is no array
+    """
+    if not isinstance(listed, dict):
+        raise ValueError("it lists no arrays")
+    for name, meta in listed.items():
+        plain = name not in ("", ".", "..") and "/" not in name and "\\" not in name and "\0" not in name
+        whole = isinstance(meta, dict) and meta.get("node_type") == "array" and isinstance(meta.get("shape"), list)
+        if not (plain and whole):
+            raise ValueError(f"{name[:80]!r} is listed and is no array")
+    return listed

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 from numcodecs import blosc
 
-from v50calib.io.storage.archive import ARCHIVE, pack
+from v50calib.io.storage.archive import ARCHIVE, ARRAYS_IN, pack
 from v50calib.io.storage.commit import Written
 from v50calib.io.storage.location import Location
 from v50calib.untrusted.json_text import load_json
@@ -77,7 +77,8 @@ def write_group(path: Path, ds: xr.Dataset, layout: Layout = "zarr") -> dict[str
     if layout == "packed":
         archive = pack(path / ARCHIVE, itertools.chain([("zarr.json", whole)], files()))
         # the group as it is in the folder has no arrays, and says so: no reader then looks for some
-        return {"zarr.json": _write(path / "zarr.json", _json(group_metadata(attrs, {}))), ARCHIVE: archive}
+        outside = group_metadata({**attrs, ARRAYS_IN: ARCHIVE}, {})
+        return {"zarr.json": _write(path / "zarr.json", _json(outside)), ARCHIVE: archive}
     for name in encoded:
         (path / name).mkdir()
     return {name: _write(path / name, content) for name, content in itertools.chain([("zarr.json", whole)], files())}
