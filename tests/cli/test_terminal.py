@@ -94,6 +94,8 @@ def test_ctrl_c_has_an_exit_code_of_its_own(run_dir: Path, monkeypatch: pytest.M
 def test_ctrl_c_while_the_commands_are_imported_is_one_line(module: str) -> None:
     code = (
         "import os, signal, sys\n"
+        # where the tests themselves run in the background, their children ignore Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupt:\n"
         "    def find_spec(self, name, *rest):\n"
         f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"

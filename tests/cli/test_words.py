@@ -17,10 +17,12 @@ from click.testing import CliRunner, Result
 import v50calib
 from v50calib.cli import shown
 from v50calib.cli.main import main
+from v50calib.cli.shown import print_forecast
 from v50calib.config import load
 from v50calib.config.explain import key_names, validate
 from v50calib.errors import ConfigError, DataError
 from v50calib.runs.truth import read_depths
+from v50calib.runtime.forecast import Forecast, Part
 
 #: words of the parser's tokens, of pydantic's types and of Python
 FOREIGN = (
@@ -148,10 +150,11 @@ def test_a_truth_that_is_not_there_says_where_it_was_looked_for(tmp_path: Path, 
         read_depths(Path())
 
 
-def test_a_dry_run_tells_what_a_visit_s_cost_is_made_of(dataset: Path, tmp_path: Path) -> None:
-    said = invoke("calibrate", dataset, "--out", tmp_path / "r", "--dry-run").stdout
-    assert "a visit's cost is a fixed part" in said
-    assert said.endswith("and a part that grows with its frames; 'v50calib plan' measures it\n")
+def test_a_plan_tells_what_a_visit_s_cost_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
+    print_forecast(Forecast(2, 2, 1.0, 10**9, [Part("FGS1", 9, 2, 1.0, 1.2, 2_000_000, 80)], 3.0))
+    said = capsys.readouterr().out
+    assert "a visit's cost is a fixed part (maps, light curves, transit fits" in said
+    assert "and a part that grows with its frames; the sample's lengths are taken for all\n" in said
 
 
 def test_spectra_are_counted_after_a_silence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

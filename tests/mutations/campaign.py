@@ -119,7 +119,7 @@ class Campaign:
         if odd:
             raise AssertionError("; ".join(odd))
         found = {}
-        for path in sorted((out / "calibrated.zarr" / GOOD).glob("*/*")):
+        for path in sorted(p for p in (out / "calibrated.zarr" / GOOD).glob("*/*") if p.is_dir()):
             read_record(path)
             found[path.name] = {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("c*") if p.is_file()}
         return {name: str(hash(tuple(sorted(files.items())))) for name, files in found.items()}
