@@ -73,12 +73,32 @@ def test_client_killed(site: Site) -> None:
     site.resume()
 
 
+COMMIT = "v50calib.io.storage.commit"
+
+
 @pytest.mark.slow
-def test_client_killed_while_it_replaces_a_product(site: Site) -> None:
+@pytest.mark.parametrize("attr", ["exchanged", "_remove"])
+def test_client_killed_while_it_replaces_a_product(site: Site, attr: str) -> None:
+    """Before the two folders exchange their names, and after it: nothing is ever missing, what is left over is removed."""
+    assert site.calibrate()[0] == 0
+    code, _ = site.calibrate("--overwrite", faults=[site.fault(COMMIT, attr, "kill", when=".tmp")])
+    assert code == -signal.SIGKILL
+    assert hashes(site.run) == site.wanted
+    assert verify(site.run).cleaned == 1
+    assert hashes(site.run) == site.wanted
+    site.resume("--overwrite")
+
+
+@pytest.mark.slow
+def test_client_killed_while_it_replaces_a_product_where_names_cannot_be_exchanged(site: Site) -> None:
     """Between moving the old product aside and the new one in: the old one comes back, then it is redone."""
     assert site.calibrate()[0] == 0
-    fault = site.fault("pathlib", "Path.rename", "kill", when=".tmp")
-    code, _ = site.calibrate("--overwrite", faults=[fault])
+    # no such flag: as on a file system that knows none
+    faults = [
+        site.fault("v50calib.io.storage.exchange", "_RENAME_EXCHANGE", "set:1024"),
+        site.fault("pathlib", "Path.rename", "kill", when=".tmp"),
+    ]
+    code, _ = site.calibrate("--overwrite", faults=faults)
     assert code == -signal.SIGKILL
     assert len(hashes(site.run)) == 3
     assert verify(site.run).cleaned == 2
