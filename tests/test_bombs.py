@@ -116,6 +116,7 @@ def hdf5_bomb(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_files_that_unpack_to_gigabytes(tmp_path: Path) -> None:
     """One process with little room reads them all; a file that it may read comes last."""
     head = b"planet_id," + b",".join(b"wl_%d" % (i + 1) for i in range(283)) + b"," + b",".join(b"sigma_%d" % (i + 1) for i in range(283))

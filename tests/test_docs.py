@@ -223,6 +223,7 @@ def test_no_reason_is_left_over() -> None:
     assert {word for word in NOT_RUN if not any(word in body for body in bodies)} <= optional
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", blocks("bash"))
 def test_shell_example_runs(body: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if why := reason_not_to_run(body):

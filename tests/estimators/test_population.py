@@ -47,6 +47,7 @@ def test_weights_are_a_distribution(population: Population) -> None:
     assert np.exp(population.log_weights).sum() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_better_than_the_depths_and_calibrated_on_other_planets(population: Population) -> None:
     rng = np.random.default_rng(3)
     others = drawn(60, 20)

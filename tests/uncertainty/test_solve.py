@@ -79,6 +79,7 @@ def test_a_planet_never_sees_its_own_truth(worlds: tuple[list[str], list[Measure
     assert np.abs(first.mean[0] - second.mean[0]).max() > 0
 
 
+@pytest.mark.slow
 def test_estimates_are_nearer_than_depths(worlds: tuple[list[str], list[Measured], Truth]) -> None:
     ids, measured, truth = worlds
     raw = np.stack([one.depth for one in measured]) - truth.y
@@ -186,6 +187,7 @@ def invoke(*args: object) -> Result:
     return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_solve_from_frames_to_a_submission(dataset: Path, tmp_path: Path) -> None:
     out, lean = tmp_path / "run", ("runtime.scheduler=sync", "output.cubes=none")
     refused = invoke("solve", dataset, out, "--estimator", "population", *lean)
