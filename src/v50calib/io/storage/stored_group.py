@@ -114,8 +114,10 @@ class StoredGroup:
     def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         """Arrays in memory; names that it does not have are left out."""
         out: dict[str, np.ndarray] = {}
+        # what is listed and lost, its own reading tells: looking for all of them costs as much as reading a few
+        known = self.arrays if self.archive is not None or self._listed is None else self._listed
         for name in names:
-            if name not in self.arrays:
+            if name not in known:
                 continue
             try:
                 plain = decode_array(partial(self._file, name))
