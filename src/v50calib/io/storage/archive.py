@@ -22,22 +22,18 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import Written
-from v50calib.io.storage.location import Location, locate
+from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
 
 ARCHIVE = "arrays.zip"
 #: attribute of a packed group for readers that see no arrays: where they are
 ARRAYS_IN = "arrays_in"
-_AGAIN = "'v50calib verify --quarantine', then calibrate again"
+#: what to do about a product whose files are damaged
+AGAIN = "'v50calib verify --quarantine', then calibrate again"
 #: the same archive whenever it is written
 _DATE = (1980, 1, 1, 0, 0, 0)
 #: bytes of a member's own header before its name; there stand the lengths of the name and of the extra field
 _HEADER, _LENGTHS = 30, slice(26, 30)
-
-
-def is_packed(path: Location) -> bool:
-    """Whether the arrays of a committed group are in an archive."""
-    return (path / ARCHIVE).is_file()
 
 
 class _Hashing:
@@ -92,7 +88,7 @@ class Archive:
             with self._open() as stream, zipfile.ZipFile(stream) as archive:
                 infos, whole = archive.infolist(), stream.seek(0, os.SEEK_END)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise StoreError(f"{self.final} is damaged ({error}): {_AGAIN}") from error
+            raise StoreError(f"{self.final} is damaged ({error}): {AGAIN}") from error
         packed = next((info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1), None)
         if packed is not None:
             raise StoreError(f"{self.final} was not written by this program: {packed} in it is compressed or encrypted, and arrays are not")
@@ -102,7 +98,7 @@ class Archive:
         # what a member says is what `read` allocates
         beyond = next((name for name, m in members.items() if m.header < 0 or m.header + _HEADER + m.size > whole), None)
         if beyond is not None:
-            raise StoreError(f"{self.final} is damaged (it has {whole} bytes, and {beyond} would end beyond them): {_AGAIN}")
+            raise StoreError(f"{self.final} is damaged (it has {whole} bytes, and {beyond} would end beyond them): {AGAIN}")
         return members
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -118,14 +114,14 @@ class Archive:
         # the name too: an archive that was replaced since may have another member there
         if head[:4] != b"PK\x03\x04" or head[_HEADER:] != own:
             why = f"{name} does not begin at {member.header}"
-            raise StoreError(f"{self.final} was replaced since it was opened, or is damaged ({why}): open it again, or {_AGAIN}")
+            raise StoreError(f"{self.final} was replaced since it was opened, or is damaged ({why}): open it again, or {AGAIN}")
         lengths = head[_LENGTHS]
         begin = member.header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         found = self._range(begin + start, stop - start)
         if len(found) != stop - start:
-            raise StoreError(f"{self.final} is cut within {name}: {_AGAIN}")
+            raise StoreError(f"{self.final} is cut within {name}: {AGAIN}")
         if len(found) == member.size and zlib.crc32(found) != member.crc:
-            raise StoreError(f"{self.final} was damaged or replaced (the checksum of {name} is another): {_AGAIN}")
+            raise StoreError(f"{self.final} was damaged or replaced (the checksum of {name} is another): {AGAIN}")
         return found
 
     def _open(self) -> Any:
@@ -233,8 +229,3 @@ def _bounds(wanted: ByteRequest | None, size: int) -> tuple[int, int]:
 def _below(keys: Iterable[str], prefix: str) -> Iterator[str]:
     start = f"{prefix}/" if prefix else ""
     yield from dict.fromkeys(key[len(start) :].split("/")[0] for key in keys if key.startswith(start))
-
-
-def archive_of(path: Location) -> Archive:
-    """The archive of a packed group."""
-    return Archive(locate(path) / ARCHIVE)

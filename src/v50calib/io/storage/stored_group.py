@@ -17,7 +17,7 @@ import xarray as xr
 import zarr
 
 from v50calib.errors import StoreError
-from v50calib.io.storage.archive import ARCHIVE, ARRAYS_IN, Archive, ArchiveStore
+from v50calib.io.storage.archive import AGAIN, ARCHIVE, ARRAYS_IN, Archive, ArchiveStore
 from v50calib.io.storage.commit import marked_group
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.object_commit import standing_source
@@ -26,7 +26,6 @@ from v50calib.untrusted.json_text import load_json
 
 #: arrays that are named where they are lost, at most
 SHOWN = 6
-_AGAIN = "'v50calib verify --quarantine', then calibrate again"
 
 
 class StoredGroup:
@@ -44,7 +43,7 @@ class StoredGroup:
             dict(node["attributes"])
             return node
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            raise StoreError(f"{self.what} {self.final} is damaged ({exc!r}): {_AGAIN}") from exc
+            raise StoreError(f"{self.what} {self.final} is damaged ({exc!r}): {AGAIN}") from exc
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -94,7 +93,7 @@ class StoredGroup:
             lost = [n for n in listed if n not in there or (isinstance(self.path, Path) and not (self.path / n / "zarr.json").is_file())]
             if lost:
                 names = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
-                raise StoreError(f"{self.what} {self.final} has lost {names}, which it was committed with: {_AGAIN}")
+                raise StoreError(f"{self.what} {self.final} has lost {names}, which it was committed with: {AGAIN}")
             return listed
         try:
             metas = [meta for meta in self.path.rglob("zarr.json") if meta.parent != self.path]
@@ -109,7 +108,7 @@ class StoredGroup:
         return self._read(f"{array}/{name}")
 
     def _damaged(self, name: str, exc: Exception) -> StoreError:
-        return StoreError(f"{name} of {self.what} {self.final} is damaged ({exc!r}): {_AGAIN}")
+        return StoreError(f"{name} of {self.what} {self.final} is damaged ({exc!r}): {AGAIN}")
 
     def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         """Arrays in memory; names that it does not have are left out."""
