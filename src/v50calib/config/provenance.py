@@ -14,7 +14,7 @@ from typing import Any
 
 from v50calib.array_files import split_name
 from v50calib.config.models import CalibConfig, RunConfig
-from v50calib.config.redact import redact_config
+from v50calib.config.redact import redact_config, secret_values
 from v50calib.methods.kinds import KINDS
 from v50calib.methods.registry import Method, method_of
 
@@ -122,8 +122,14 @@ def product_attrs(config: RunConfig, visit_attrs: dict[str, Any], reference_hash
     return {
         **visit_attrs,
         **({"methods": json.dumps(methods, sort_keys=True)} if methods else {}),
-        "config": json.dumps(redact_config(json.loads(decisive(config))), sort_keys=True),
+        "config": _masked(decisive(config), tuple(secret_values())),
         "config_hash": config_hash(config),
         "reference_hashes": json.dumps(reference_hashes, sort_keys=True),
         "versions": json.dumps(versions(), sort_keys=True),
     }
+
+
+@lru_cache(maxsize=8)
+def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    """`redact_config` of a JSON text: of every product of a run the same."""
+    return json.dumps(redact_config(json.loads(text), secrets), sort_keys=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 MASK = "***"
@@ -26,10 +27,10 @@ def redact(text: str) -> str:
     >>> redact("cannot read s3://me:hunter2@host/data?token=abc")
     'cannot read s3://***@host/data?token=***'
     """
-    return _redact(text, _secret_values())
+    return _redact(text, secret_values())
 
 
-def _secret_values() -> list[str]:
+def secret_values() -> list[str]:
     """Values of the environment variables that are secret by their names."""
     return [value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET_NAME.search(name)]
 
@@ -43,13 +44,15 @@ def _redact(text: str, secrets: list[str]) -> str:
     return text
 
 
-def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
+def redact_config(tree: dict[str, Any], secrets: Sequence[str] | None = None) -> dict[str, Any]:
     """A dumped config with the HIDDEN parts masked if they are set, and secrets in all its texts, those in lists included.
+
+    secrets: texts that are secret wherever they stand (default: `secret_values`).
 
     >>> redact_config({"runtime": {"tls": {"key": "/home/me/key.pem", "ca": None}, "retries": 2}})
     {'runtime': {'tls': {'key': '***', 'ca': None}, 'retries': 2}}
     """
-    secrets = _secret_values()
+    known = list(secret_values() if secrets is None else secrets)
 
     def walk(node: Any, path: str) -> Any:
         if path in HIDDEN:
@@ -59,7 +62,7 @@ def redact_config(tree: dict[str, Any]) -> dict[str, Any]:
                     for k, v in node.items()}  # fmt: skip
         if isinstance(node, (list, tuple)):
             return [walk(item, f"{path}[]") for item in node]
-        return _redact(node, secrets) if isinstance(node, str) else node
+        return _redact(node, known) if isinstance(node, str) else node
 
     masked = walk(tree, "")
     assert isinstance(masked, dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class VisitConstants:
         """Time bins of the binned cube."""
         return int(self.pair_bins.max(initial=-1)) + 1
 
-    @property
+    @cached_property
     def grain(self) -> float:
         """What values are rounded to in the sums of time bins: sums of its multiples are exact, so that no digit depends on the chunks."""
         return sum_grain(np.where(self.state.masked, 0.0, self.mean.cds), int(np.bincount(self.pair_bins + 1)[1:].max(initial=1)))

@@ -95,9 +95,8 @@ def whole_pairs(raw: NDArray[Any]) -> Mask:
     array([ True, False,  True])
     """
     flat = raw.reshape(len(raw), -1)
-    lost = ((flat == flat.min(axis=1, keepdims=True)).mean(axis=1) > WHOLE_FRAME) | (
-        (flat == flat.max(axis=1, keepdims=True)).mean(axis=1) > WHOLE_FRAME
-    )
+    ends = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+    lost = np.maximum(*(np.count_nonzero(flat == end, axis=1) for end in ends)) > WHOLE_FRAME * flat.shape[1]
     return np.asarray(~(lost[0::2] | lost[1::2]))
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import savgol_filter
 
 from v50calib.kernels.arrays import Float, Mask
 
@@ -54,6 +53,9 @@ def savgol(values: Float, window: int, order: int) -> Float:
     >>> savgol(np.arange(7.0) ** 2, window=5, order=2).round(12) + 0.0  # a parabola is kept
     array([ 0.,  1.,  4.,  9., 16., 25., 36.])
     """
+    # half a second of imports (scipy.signal brings scipy.stats), of an option that most runs do without
+    from scipy.signal import savgol_filter
+
     return np.asarray(savgol_filter(values, window, min(order, window - 1), mode="interp"))
 
 

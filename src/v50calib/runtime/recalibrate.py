@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from v50calib.config.models import RunConfig
 from v50calib.errors import ConfigError, DataError
@@ -19,7 +20,9 @@ from v50calib.uncertainty.options import TopLevelCalib
 from v50calib.uncertainty.spectra import combine
 from v50calib.uncertainty.tables import FORMATS, Features, Predictions, Truth, read_features, read_predictions, read_truth
 from v50calib.uncertainty.temperature import need
-from v50calib.uncertainty.workflow import Outcome, recalibrate
+
+if TYPE_CHECKING:
+    from v50calib.uncertainty.workflow import Outcome
 
 #: key of calib.top_level_calib.io -> environment variable that is used if it is null
 ENVIRONMENT = {"pred_path": "PRED_PATH", "truth_path": "TRUTH_PATH", "features_path": "FEATURES_PATH"}
@@ -45,6 +48,9 @@ class Prepared:
 
     def finish(self) -> tuple[Outcome, list[str]]:
         """Fit, recalibrate, write; the outcome and messages for the user. Raises DataError, ConfigError."""
+        # its page brings matplotlib, which other runs do without
+        from v50calib.uncertainty.workflow import recalibrate
+
         features = self.features
         notes = [*self.predictions.notes, *self.truth.notes, *(features.notes if features is not None else ())]
         if features is None and self.options.method == "corel":

@@ -172,7 +172,10 @@ def write_record(path: Location, record: Mapping[str, Any]) -> None:
 def check_sizes(path: Path, written: Mapping[str, Written]) -> None:
     """Refuse a directory in which a file is shorter than what was written to it (StoreError)."""
     for name, file in written.items():
-        found = (path / name).stat().st_size if (path / name).exists() else 0
+        try:
+            found = (path / name).stat().st_size
+        except FileNotFoundError:
+            found = 0
         if found != file.size:
             raise StoreError(
                 f"'{name}' has {found} of {file.size} bytes: the write was cut short (full disk?); nothing was published, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,12 +148,13 @@ def fingerprints(raw: NDArray[np.uint16]) -> NDArray[np.uint64]:
     width = min(SAMPLED, nx)
     first = (nx - width) // 2
     codes = raw[:, ny // 2, first : first + width].reshape(len(raw) // 2, -1)
-    weights = np.random.default_rng(0).integers(1, 2**64, codes.shape[1], dtype=np.uint64) | np.uint64(1)
-    out = np.zeros(len(codes), np.uint64)
-    for column, weight in zip(codes.T, weights, strict=True):
-        # modulo 2⁶⁴
-        out += column.astype(np.uint64) * weight
-    return out
+    # modulo 2⁶⁴
+    return np.asarray(codes.astype(np.uint64) @ _odd_numbers(codes.shape[1]))
+
+
+@cache
+def _odd_numbers(count: int) -> NDArray[np.uint64]:
+    return np.random.default_rng(0).integers(1, 2**64, count, dtype=np.uint64) | np.uint64(1)
 
 
 def repeated_pairs(prints: NDArray[np.uint64], white: Float, noise: float) -> Mask:
