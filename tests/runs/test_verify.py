@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from click.testing import CliRunner
 
 from v50calib import calibrate
@@ -45,6 +46,44 @@ def products(run: Path) -> list[Path]:
 def test_a_whole_run(run: Path) -> None:
     result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
     assert (result.exit_code, result.stdout) == (0, "3 products whole, 0 broken, 0 partial, 0 missing\n")
+
+
+@pytest.mark.parametrize("by_hand", ["delete", "copy", "change", "cut", "other"])
+def test_a_root_that_says_what_is_not_there(run: Path, by_hand: str) -> None:
+    """Products are changed by hand; zarr, opened at the root, still goes by what the root says."""
+    root, product = run / "calibrated.zarr", products(run)[0]
+    label, document = product.relative_to(root).as_posix(), root / "zarr.json"
+    assert product.name in zarr.open_group(root, mode="r")[str(product.parent.relative_to(root))]
+    shutil.copytree(product, aside := run.parent / "aside")
+    if by_hand == "delete":
+        shutil.rmtree(product)
+        assert np.isnan(np.asarray(zarr.open_group(root, mode="r")[f"{label}/time"])).all()  # and no error
+    elif by_hand == "copy":
+        shutil.copytree(product, product.with_name("FGS1 (copy)"))
+    elif by_hand == "change":
+        zarr.open_group(product, mode="r+").attrs["planet_id"] = "other"
+    elif by_hand == "cut":
+        document.write_bytes(document.read_bytes()[:-100])
+    else:
+        document.write_text("[]")
+    result = CliRunner().invoke(main, ["verify", str(run)], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "calibrated.zarr/zarr.json does not say what is there (groups were deleted, copied or changed by hand" in result.stderr
+    found = verify(run, quarantine=True)
+    assert (found.roots, found.mended) == ([], ["calibrated.zarr"])
+    shutil.rmtree(product, ignore_errors=True)
+    shutil.copytree(aside, product)
+    assert verify(run).roots == (["calibrated.zarr"] if by_hand in ("delete", "change") else [])
+
+
+def test_a_plain_root_says_nothing_that_is_not_so(run: Path) -> None:
+    """As while a run writes, and after one that was killed; or of an older version, which wrote none."""
+    document = run / "calibrated.zarr" / "zarr.json"
+    document.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}, indent=2))
+    shutil.rmtree(products(run)[0])
+    assert verify(run).roots == []
+    document.unlink()
+    assert verify(run).roots == []
 
 
 def test_every_single_byte_counts(run: Path) -> None:

@@ -299,6 +299,7 @@ def _print_verification(found: Verification, run_dir: Location) -> None:
         click.echo(f"leftovers of dead processes were not looked for: {found.left}", err=True)
     for text in found.books:
         click.echo(f"damaged: {text}", err=True)
+    _print_roots(found, run_dir)
     for label, reasons in found.broken.items():
         click.echo(f"broken {label}: {'; '.join(reasons)}", err=True)
     for word, labels in (("partial", found.partial), ("missing", found.missing)):
@@ -316,6 +317,18 @@ def _print_verification(found: Verification, run_dir: Location) -> None:
         click.echo(f"remedy: {first}run 'v50calib calibrate' with the same --data, --out {run_dir} and config", err=True)
     if any(label.startswith("estimates.zarr/") for label in found.broken):
         click.echo(f"estimates are made again by 'v50calib spectra {run_dir} --estimator METHOD', or by 'v50calib solve'", err=True)
+
+
+def _print_roots(found: Verification, run_dir: Location) -> None:
+    """Print which stores say at their root what is not so."""
+    for name in found.roots:
+        click.echo(
+            f"{name}/zarr.json does not say what is there (groups were deleted, copied or changed by hand, or it is damaged): opened from "
+            f"there, zarr and xarray may give fill values for numbers. 'v50calib verify {run_dir} --quarantine' writes it anew",
+            err=True,
+        )
+    for name in found.mended:
+        click.echo(f"{name}/zarr.json did not say what is there: it was written anew", err=True)
 
 
 def _print_summary(rows: list[dict[str, Any]]) -> None:

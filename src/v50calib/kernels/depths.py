@@ -75,12 +75,14 @@ def fit_joint(blocks: list[Block], bands: list[Band], shape: Shape, t0: Float, p
     converged = False
     for _ in range(MOST_STEPS):
         step = problem.step(terms)
-        scale = 1.0
+        scale, risen = 1.0, math.inf
         for _ in range(MOST_HALVINGS):
             trial = problem.look(problem.moved(seen.state, step, scale))
-            if trial.cost <= seen.cost * (1.0 + 1e-9) + 1e-9:
+            rise = trial.cost - seen.cost
+            # where the whole and the half step both rise, by less than FLAT, no share of it gains a quarter of that (a parabola's minimum)
+            if rise <= 1e-9 * (seen.cost + 1.0) or max(rise, risen) < FLAT:
                 break
-            scale *= 0.5
+            scale, risen = 0.5 * scale, rise
         moved = problem.size_of(seen.state, trial.state, step)
         gained = seen.cost - trial.cost
         if gained >= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from v50calib.io.storage.hierarchy import consolidate
+from v50calib.io.storage.hierarchy import consolidate, root_is_true
 from v50calib.io.storage.location import Location
 from v50calib.runs.calibrated import PRODUCTS
 from v50calib.runs.estimates import STORE as ESTIMATES
@@ -19,10 +19,9 @@ def complete_stores(run_dir: Location) -> list[str]:
     A store in which a killed run left no metadata gets it here, too.
     """
     try:
-        if (run_dir / PRODUCTS).is_dir():
-            consolidate(run_dir / PRODUCTS, [label for label, _ in committed_products(run_dir / PRODUCTS)])
-        if (run_dir / SPECTRA).is_dir():
-            consolidate(run_dir / SPECTRA, [planet for planet, _ in fitted_planets(run_dir)])
+        for name, below in _groups(run_dir).items():
+            if name != ESTIMATES:
+                consolidate(run_dir / name, below)
     except OSError as exc:
         why = exc.strerror or exc
         told = (
@@ -34,6 +33,25 @@ def complete_stores(run_dir: Location) -> list[str]:
 
 def complete_estimates(run_dir: Location) -> None:
     """The same for estimates, which `spectra` writes without a run; where it cannot be written the root stays as it is."""
-    if (run_dir / ESTIMATES).is_dir():
-        with suppress(OSError):
-            consolidate(run_dir / ESTIMATES, [path.name for path in committed_in(run_dir / ESTIMATES)])
+    with suppress(OSError):
+        for name, below in _groups(run_dir).items():
+            if name == ESTIMATES:
+                consolidate(run_dir / name, below)
+
+
+def untrue_stores(run_dir: Location) -> list[str]:
+    """Stores of a run whose root says of products, fits or estimates what is not so (`hierarchy.root_is_true`)."""
+    return [name for name, below in _groups(run_dir).items() if not root_is_true(run_dir / name, below)]
+
+
+def _groups(run_dir: Location) -> dict[str, list[str]]:
+    """{store: its committed groups} of the stores that a run directory has."""
+    products, spectra, estimates = (run_dir / name for name in (PRODUCTS, SPECTRA, ESTIMATES))
+    found = {}
+    if products.is_dir():
+        found[PRODUCTS] = [label for label, _ in committed_products(products)]
+    if spectra.is_dir():
+        found[SPECTRA] = [planet for planet, _ in fitted_planets(run_dir)]
+    if estimates.is_dir():
+        found[ESTIMATES] = [path.name for path in committed_in(estimates)]
+    return found

@@ -24,7 +24,7 @@ from v50calib.runs.lock import run_lock
 from v50calib.runs.product import name_inside
 from v50calib.runs.spectra import STORE as SPECTRA
 from v50calib.runs.spectra import committed_in
-from v50calib.runs.stores import complete_estimates, complete_stores
+from v50calib.runs.stores import complete_estimates, complete_stores, untrue_stores
 from v50calib.schema import CALIBRATED
 
 
@@ -39,6 +39,8 @@ class Verification:
     partial  folders of products without a commit record
     books    what is no manifest, run.json or quarantine.json of a run, or is in part: which products are missing is not known then
     stale    whole products of another config than config.yaml's: a run with --update was not finished, or another run wrote them
+    roots    stores whose root document names products, fits or estimates that are not there or are others, or cannot be read
+    mended   stores of which that was so, and whose root was written anew
     aside    {product: new name}, broken products that were hidden from readers
     cleaned  number of leftovers of dead processes that were removed or restored
     left     why leftovers were not looked at: a run holds the directory, or it cannot be written; empty where they were
@@ -52,14 +54,16 @@ class Verification:
     partial: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
+    roots: list[str] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     aside: dict[str, str] = field(default_factory=dict)
     cleaned: int = 0
     left: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether every product is whole, and of the directory's config, and the run's books say which there should be."""
-        return not (self.broken or self.missing or self.partial or self.stale or self.books)
+        """Whether every product is whole, and of the directory's config, and the run's books and roots say which there are."""
+        return not (self.broken or self.missing or self.partial or self.stale or self.books or self.roots)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -105,6 +109,8 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
     faults = {label: check_made(path) for label, path in made.items()}
     found.broken |= {label: reasons for label, reasons in faults.items() if reasons}
     found.fits = len(made) - sum(map(bool, faults.values()))
+    # twice, because a run may have ended between the look at its products and that at its root
+    found.roots = untrue_stores(run_dir) and untrue_stores(run_dir)
     if quarantine:
         with run_lock(run_dir):
             for store in (root, run_dir / SPECTRA, run_dir / ESTIMATES):
@@ -117,6 +123,8 @@ def verify(run_dir: Location, *, quarantine: bool = False) -> Verification:
             # others' readers find what was deleted by hand, or set aside, until a root says what there is; where it cannot, it is plain
             complete_stores(run_dir)
             complete_estimates(run_dir)
+            untrue, found.roots = found.roots, untrue_stores(run_dir)
+            found.mended = [name for name in untrue if name not in found.roots]
     return found
 
 

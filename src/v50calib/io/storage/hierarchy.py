@@ -18,6 +18,7 @@ from v50calib.io.storage.object_commit import whole
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.io.storage.stored_group import StoredGroup
 from v50calib.io.storage.zarr_groups import group_metadata
+from v50calib.untrusted.json_text import load_json
 
 #: arrays and groups that a root has the metadata of, at most: a reader parses all of them before it opens one (0.1 ms each)
 MOST_NODES = 20_000
@@ -57,19 +58,42 @@ def consolidate(root: Location, below: Iterable[str]) -> bool:
     """
     paths = sorted(below)
     complete_groups(root, paths)
+    new = _document(root, paths)
+    if new is None:
+        return False
+    document = root / "zarr.json"
+    if document.read_bytes() != _text(new):
+        replace_bytes(document, _text(new))
+    return True
+
+
+def root_is_true(root: Location, below: Iterable[str]) -> bool:
+    """Whether what the root says of the groups below it is so: it says nothing, or what `consolidate` would write of these.
+
+    A group that was deleted or changed by hand stands in the root as it was: readers that go by it find fill values, and no error.
+    """
+    try:
+        said = load_json((root / "zarr.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        # of a version that wrote none
+        return True
+    except (OSError, ValueError, RecursionError):
+        return False
+    # dictionaries of JSON: a document of another indent or order says the same
+    return bool(said == _PLAIN) or bool(said == _document(root, sorted(below)))
+
+
+def _document(root: Location, paths: list[str]) -> dict[str, Any] | None:
+    """A root's metadata with that of all groups; None where one cannot be read, or there are more than MOST_NODES."""
     found: dict[str, Any] = {folder: _PLAIN for folder in _above(paths) if folder}
     for path in paths:
         try:
             found |= whole(root / path, partial(_metadata, path))
         except StoreError:
-            return False
+            return None
         if len(found) > MOST_NODES:
-            return False
-    new = _text(group_metadata({}, found))
-    document = root / "zarr.json"
-    if document.read_bytes() != new:
-        replace_bytes(document, new)
-    return True
+            return None
+    return group_metadata({}, found)
 
 
 def _metadata(path: str, here: Location) -> dict[str, Any]:
