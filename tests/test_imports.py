@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,3 +240,11 @@ def test_the_top_of_the_package_is_short() -> None:
 def test_a_module_is_read_in_one_sitting(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES, f"{lines} lines: look for the seam"
+
+
+def test_what_takes_long_to_import_waits_until_it_is_asked_for() -> None:
+    """Driver and workers of every run import these; half a second each for what most runs do without."""
+    late = "scipy.signal", "scipy.stats", "matplotlib", "torch", "sklearn"
+    code = f"import sys, v50calib.runtime.batch, v50calib.cli.calibrate; print([name for name in {late!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
