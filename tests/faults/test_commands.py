@@ -65,7 +65,8 @@ def export(site: Site, out: Path, *options: str, faults: list[dict[str, object]]
 
 
 def test_export_killed_in_its_replacement_window(done: Site, tmp_path: Path) -> None:
-    """kill -9 before each of the renames and in the removal of the old one; then an export that fails. The old or the new grid stands."""
+    """kill -9 before and after the exchange of names, where the file system has it, or before each of the renames, and in the removal of
+    the old one; then an export that fails. The old or the new grid stands."""
     out = tmp_path / "made" / "grid.zarr"
     assert export(done, out)[0] == 0
     old = tree_hash(out)
@@ -73,10 +74,12 @@ def test_export_killed_in_its_replacement_window(done: Site, tmp_path: Path) -> 
     new = tree_hash(tmp_path / "other" / "grid.zarr")
     assert old != new
     removal = {**done.fault("v50calib.io.storage.commit", "_remove", "kill"), "when": "grid.zarr"}
-    renames = [done.fault("pathlib", "Path.rename", "kill", when="grid", skip=n) for n in range(3)]
-    for step, fault in enumerate([*renames, removal]):
-        kill = {**fault, "marker": str(tmp_path / f"kill{step}")}
-        assert export(done, out, "--bin-s", "700", "--overwrite", faults=[kill])[0] == -signal.SIGKILL, step
+    unable = {**done.fault("v50calib.io.storage.exchange", "_RENAME_EXCHANGE", "set:1024"), "times": 0}
+    kills = [[done.fault("v50calib.io.storage.commit", "exchanged", "kill")], [removal]]
+    kills += [[unable, done.fault("pathlib", "Path.rename", "kill", when="grid", skip=n)] for n in range(3)]
+    for step, faults in enumerate([*kills, [unable, removal]]):
+        killing = [{**fault, "marker": str(tmp_path / f"kill{step}-{n}")} for n, fault in enumerate(faults)]
+        assert export(done, out, "--bin-s", "700", "--overwrite", faults=killing)[0] == -signal.SIGKILL, step
         full = {**done.fault("v50calib.export.write", "_check_room", "errno:ENOSPC"), "marker": str(tmp_path / f"full{step}")}
         code, text = export(done, out, "--overwrite", faults=[full])
         assert code == 4, text
@@ -224,25 +227,28 @@ def test_ingest_killed_at_random_moments(site: Site, ingested: Path, tmp_path: P
 
 
 def test_ingest_update_killed_in_its_replacement(own_data: Site, ingested: Path, tmp_path: Path) -> None:
-    """The visit that is replaced is moved aside, and then the process is killed: it is there again, old or new, as a whole."""
+    """Killed before and after the visit and its new one exchange their names, and where they cannot, before each rename: the visit is there
+    again, old or new, as a whole."""
     site, store = own_data, tmp_path / "raw.zarr"
     shutil.copytree(ingested, store)
     first, second = sorted(p for p in (site.data / "train").iterdir() if p.is_dir())[:2]
-    kept = (first / "FGS1_signal_0.parquet").read_bytes()
-    shutil.copy2(second / "FGS1_signal_0.parquet", first / "FGS1_signal_0.parquet")
+    frames = first / "FGS1_signal_0.parquet"
+    kept, others = frames.read_bytes(), (second / "FGS1_signal_0.parquet").read_bytes()
     words = ("ingest", str(site.data), str(store), "--update")
-    for step in range(3):
-        fault = {**site.fault("pathlib", "Path.rename", "kill", when="FGS1", skip=step), "marker": str(tmp_path / f"kill{step}")}
-        code, text = site.end(site.start(*words, faults=[fault]))
-        if step < 2:
-            assert code == -signal.SIGKILL, text
-    code, text = site.end(site.start(*words))
-    assert code == 0, text
-    assert verify_store(store).ok
-    changed = {k for k, v in raw_groups(store).items() if raw_groups(ingested)[k] != v}
-    assert changed == {f"train/{first.name}/0/FGS1"}
-    (first / "FGS1_signal_0.parquet").write_bytes(kept)
-    assert site.end(site.start(*words))[0] == 0
+    unable = site.fault("v50calib.io.storage.exchange", "_RENAME_EXCHANGE", "set:1024")
+    kills = [[site.fault("v50calib.io.storage.commit", "exchanged", "kill")], [site.fault("v50calib.io.storage.commit", "_remove", "kill")]]
+    kills += [[unable, site.fault("pathlib", "Path.rename", "kill", when="FGS1", skip=n)] for n in range(2)]
+    changed = {f"train/{first.name}/0/FGS1"}
+    for step, faults in enumerate(kills):
+        frames.write_bytes(others if step % 2 == 0 else kept)
+        killing = [{**fault, "marker": str(tmp_path / f"kill{step}-{n}")} for n, fault in enumerate(faults)]
+        code, text = site.end(site.start(*words, faults=killing))
+        assert code == -signal.SIGKILL, text
+        code, text = site.end(site.start(*words))
+        assert code == 0, text
+        assert verify_store(store).ok
+        assert {k for k, v in raw_groups(store).items() if raw_groups(ingested)[k] != v} == (changed if step % 2 == 0 else set())
+        assert not [p for p in (store / "train" / first.name / "0").iterdir() if p.name.startswith(".")]
     assert raw_groups(store) == raw_groups(ingested)
 
 

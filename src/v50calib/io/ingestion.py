@@ -23,7 +23,7 @@ from v50calib.io.raw_store.group import create_parents, create_store, group_path
 from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.root import Root
 from v50calib.io.source import VisitSource
-from v50calib.io.storage.commit import commit, is_committed, read_record, staging, write_record
+from v50calib.io.storage.commit import clean_leftovers, commit, is_committed, read_record, staging, write_record
 from v50calib.io.storage.location import Location, check_answers, locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.processes import worker_pool
@@ -111,6 +111,9 @@ def ingest_visit(root: Root, store: Location, key: VisitKey, threads: int | None
     Raises DataError, StoreError; StoreError also where the store's visit is of other content, without `update`.
     """
     final = group_path(store, key)
+    if isinstance(final, Path):
+        # a process that was killed in a replacement has left the visit moved aside, or the one before it beside the new one
+        clean_leftovers(final)
     there = is_committed(final)
     if there and unchanged(root, key, read_record(final).get(SOURCE)):
         return False

@@ -28,7 +28,7 @@ from v50calib.io.keys import VisitKey
 from v50calib.io.raw_store import group as raw_zarr
 from v50calib.io.raw_store.check import verify_store
 from v50calib.io.raw_store.root import RawStoreRoot
-from v50calib.io.storage.commit import COMMIT_NAME, marked_group, read_record, tree_hash
+from v50calib.io.storage.commit import COMMIT_NAME, _host, marked_group, read_record, tree_hash
 from v50calib.io.visit import open_visit
 
 KEY = VisitKey("342072318", 1, "FGS1")
@@ -139,6 +139,30 @@ def test_a_corrected_dataset_is_not_passed_over(dataset: Path, tmp_path: Path, w
     a, b = (open_visit(root, KEY.planet_id, KEY.visit, "FGS1") for root in (data, target))
     xr.testing.assert_identical(a.load(), b.load())
     assert ingest(data, target, keys=keys).skipped == sorted(keys)
+
+
+@pytest.mark.parametrize("moment", ["moved aside", "in its place"])
+def test_an_update_after_one_that_was_killed(dataset: Path, tmp_path: Path, moment: str) -> None:
+    """Between the two renames of a replacement, and before the removal of the old visit: one call more updates, and clears the rest."""
+    data, target = Path(shutil.copytree(dataset, tmp_path / "data")), tmp_path / "s"
+    assert ingest(data, target, keys=[KEY]).ok
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    place = target / str(KEY)
+    name = f".{place.name}.{_host()}-{ended.pid}-0123abcd."
+    corrected(data, "frames")
+    if moment == "moved aside":
+        place.rename(place.with_name(name + "old"))
+    else:
+        shutil.copytree(place, place.with_name(name + "tmp"))
+        assert ingest(data, tmp_path / "new", keys=[KEY]).ok
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "new" / str(KEY), place)
+    report = ingest(data, target, keys=[KEY], update=True)
+    assert (report.written, report.skipped) == (([KEY], []) if moment == "moved aside" else ([], [KEY]))
+    a, b = (open_visit(root, KEY.planet_id, KEY.visit, "FGS1") for root in (data, target))
+    xr.testing.assert_identical(a.load(), b.load())
+    assert [p.name for p in place.parent.iterdir() if p.is_dir()] == [place.name]
 
 
 def test_the_same_content_in_newer_files_is_there_already(dataset: Path, tmp_path: Path) -> None:
