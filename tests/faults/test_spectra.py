@@ -113,12 +113,14 @@ def test_solve_is_killed_at_random_moments(site: Site, both: Path, solved: Path)
 
 
 def test_solve_is_killed_step_by_step(done: Site, solved: Path) -> None:
-    """Before a planet's fit is moved in, between the old estimates and the new, before the submission; then its disk is full."""
+    """Before a planet's fit is moved in, before old and new estimates exchange their names, before the old are removed, before the
+    submission; then its disk is full."""
     shutil.rmtree(done.run / "spectra.zarr")
     old = (done.run / "submission.csv").read_bytes()
     steps = {
         "fit": done.fault("v50calib.runs.spectra", "commit", "kill"),
-        "estimate": done.fault("pathlib", "Path.rename", "kill", when="estimates.zarr", skip=1),
+        "exchange": done.fault("v50calib.io.storage.commit", "exchanged", "kill", when="estimates.zarr"),
+        "removal": done.fault("v50calib.io.storage.commit", "_remove", "kill", when="estimates.zarr"),
         "submission": done.fault("pathlib", "Path.replace", "kill", when="submission"),
         "full": done.fault("pathlib", "Path.replace", "errno:ENOSPC", when="submission"),
     }
@@ -126,8 +128,8 @@ def test_solve_is_killed_step_by_step(done: Site, solved: Path) -> None:
         code, text = done.end(done.start(*words(done.data, done.run), faults=[fault | {"marker": f"{done.run.parent}/{name}"}]))
         assert code in ((3, 4) if name == "full" else (-signal.SIGKILL,)), (name, text)
         assert (done.run / "submission.csv").read_bytes() == old
-        if name == "estimate":
-            assert not [p for p in (done.run / "estimates.zarr").glob("[!.]*") if p.is_dir()]
+        if name in ("exchange", "removal"):
+            assert [is_committed(p) for p in (done.run / "estimates.zarr").glob("[!.]*") if p.is_dir()] == [True]
             assert verify(done.run).fits == 3
     assert "No space left" in text
     assert "Traceback" not in text
