@@ -19,6 +19,7 @@ from v50calib.cli.main import main
 from v50calib.config import load
 from v50calib.errors import ConfigError, DataError, StoreError
 from v50calib.io.challenge.root import ChallengeRoot
+from v50calib.io.ingestion import ingest
 from v50calib.runs import manifest, quarantine, state
 from v50calib.runtime import execute
 from v50calib.runtime.batch import plan
@@ -120,15 +121,23 @@ def test_selections(dataset: Path, tmp_path: Path) -> None:
     assert len(redo) == 3
 
 
-def test_a_dry_run_says_the_bytes(dataset: Path, tmp_path: Path) -> None:
-    """Within a fifth of what is written, with a full cube and without; headers and attributes, kilobytes of each file, are not counted."""
-    for cubes in ("full", "none"):
-        config = load("calib/strict", [f"output.cubes={cubes}", "runtime.scheduler=sync"])
-        out = tmp_path / cubes
-        expected = output_bytes(plan(dataset, out, config, only=[f"{planets(dataset)[0]}/0/AIRS-CH0"]))
-        calibrate(dataset, out, config=config, only=[f"{planets(dataset)[0]}/0/AIRS-CH0"])
-        chunks = sum(p.stat().st_size for p in (out / "calibrated.zarr").rglob("c*") if p.is_file())
-        assert expected == pytest.approx(chunks, rel=0.2)
+@pytest.mark.parametrize(
+    ("profile", "more"),
+    [
+        ("nominal", []),
+        ("nominal", ["output.cubes=none"]),
+        ("official", []),
+        ("fast", ["output.layout=packed"]),
+        ("strict", ["output.cubes=full"]),
+    ],
+)
+def test_a_dry_run_says_the_bytes(dataset: Path, tmp_path: Path, profile: str, more: list[str]) -> None:
+    """Within a fifth of all that is written of products, metadata included: of short visits these are most of it."""
+    config = load(f"calib/{profile}", [*more, "runtime.scheduler=sync"])
+    only = [f"{planets(dataset)[0]}/0/{name}" for name in ("AIRS-CH0", "FGS1")]
+    expected = output_bytes(plan(dataset, tmp_path / "r", config, only=only))
+    calibrate(dataset, tmp_path / "r", config=config, only=only)
+    assert expected == pytest.approx(sum(p.stat().st_size for p in (tmp_path / "r/calibrated.zarr").rglob("*") if p.is_file()), rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +178,25 @@ def test_a_bad_visit_is_held_until_its_input_changes_or_it_is_asked_for(data: Pa
     assert counts(run(data, out)) == (1, 2, 0)
     assert quarantine.load(out) == {}
     assert not (out / quarantine.NAME).exists()
+
+
+def test_a_damaged_visit_of_a_store_is_tried_again_once_it_is_ingested_again(data: Path, tmp_path: Path) -> None:
+    """Its content, and so its identity, is what it was before it was damaged."""
+    store, out = tmp_path / "raw.zarr", tmp_path / "r"
+    assert ingest(data, store).ok
+    group = store / "train" / planets(data)[1] / "0" / "FGS1"
+    frames = next(p for p in (group / "raw_frames" / "c").rglob("*") if p.is_file())
+    content = bytearray(frames.read_bytes())
+    content[len(content) // 2] ^= 1
+    frames.write_bytes(content)
+    assert counts(run(store, out)) == (2, 0, 1)
+    again = run(store, out)
+    assert counts(again) == (0, 2, 1)
+    assert "until its files change or --retry-failed is given" in again.failed[0].error
+    shutil.rmtree(group)
+    assert ingest(data, store).ok
+    assert counts(run(store, out)) == (1, 2, 0)
+    assert quarantine.load(out) == {}
 
 
 class Flaky:

@@ -17,7 +17,10 @@ NAME = "quarantine.json"
 
 @dataclass(frozen=True)
 class Held:
-    """Why a visit is held, and what it was tried with; `inputs` is empty if the visit could not be opened."""
+    """Why a visit is held, and what it was tried with; `inputs` is empty if the visit could not be opened.
+
+    seen: when the visit's files were written, as far as its root tells: what was damaged and is made again has the identity that it had.
+    """
 
     error: str
     error_type: str
@@ -25,8 +28,9 @@ class Held:
     config_hash: str
     version: str
     inputs: dict[str, str] = field(default_factory=dict)
+    seen: str = ""
 
-    def recurs(self, config_hash: str, version: str, inputs: dict[str, str] | None) -> bool:
+    def recurs(self, config_hash: str, version: str, inputs: dict[str, str] | None, seen: str = "") -> bool:
         """Whether another attempt with this config, version and input would fail in the same way.
 
         >>> held = Held("flat.parquet is cut", "DataError", 1, "3f9a", "1.0", inputs={"signal": "a"})
@@ -36,7 +40,7 @@ class Held:
         # imported here: `status` reads this file and must not wait for arrays and parquet
         from v50calib.io.identity import same
 
-        if not self.inputs or inputs is None:
+        if not self.inputs or inputs is None or (self.seen and seen and self.seen != seen):
             return False
         return (self.config_hash, self.version) == (config_hash, version) and same(self.inputs, inputs)
 

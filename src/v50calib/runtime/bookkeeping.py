@@ -13,6 +13,7 @@ from v50calib.config.models import RunConfig
 from v50calib.config.provenance import config_hash, versions
 from v50calib.config.redact import redact
 from v50calib.errors import ClusterError, ConfigError, DataError, LockLostError, RunInterruptedError, StoreError, V50CalibError
+from v50calib.io.catalog import open_root
 from v50calib.io.storage.location import Location
 from v50calib.markup import table
 from v50calib.runs import manifest, quarantine
@@ -23,7 +24,7 @@ from v50calib.runs.state import RunState
 from v50calib.runtime.execute import Outcome
 from v50calib.runtime.failures import Alike, Failure
 from v50calib.runtime.job import Done, Job
-from v50calib.runtime.worklist import Decision, identity_or_none
+from v50calib.runtime.worklist import Decision, identity_or_none, written
 
 _LOG = logging.getLogger("v50calib")
 #: visits in a notebook's table of a run, failed ones first
@@ -188,7 +189,7 @@ class Bookkeeping:
         """Quarantine a visit."""
         held = quarantine.Held(
             failure.message, failure.error_type, attempts, self._fingerprints[job.key.instrument], versions()["v50calib"],
-            identity_or_none(job) or {},
+            identity_or_none(job) or {}, written(open_root(job.root), job.key),
         )  # fmt: skip
         self._held[job.key.label] = held
         self._save_held()

@@ -10,9 +10,14 @@ from v50calib.errors import V50CalibError
 from v50calib.io.catalog import open_source
 from v50calib.runtime.job import Job, visit_of
 from v50calib.runtime.worklist import Decision
+from v50calib.schema import CALIBRATED
 
-#: share of its bytes that compression leaves of a full cube and of a product's other variables: noise in float32, measured on full visits
-KEPT_OF_CUBE, KEPT = 0.88, 0.67
+#: share of their bytes that compression leaves of a full cube, of other floats (noise, mostly) and of flags and counts: visits of full length
+KEPT_OF_CUBE, KEPT, KEPT_OF_FLAGS = 0.88, 0.77, 0.06
+#: metadata of an array (its own, its group's copy, the root's; an archive has two), a product's attributes with the config, coordinates
+PER_ARRAY, ATTRIBUTES, COORDINATES = {"zarr": 1_800, "packed": 1_400}, 18_000, 8
+#: values of each channel that the fit of its depth worked on, kept where there is one
+FITTED = 2 * 200
 #: visits of an instrument that are tried for one that opens
 TRIED = 5
 
@@ -35,5 +40,13 @@ def _bytes_of_one(jobs: Sequence[Job]) -> float:
             sizes = product_bytes(engine, visit)
         except (V50CalibError, OSError):
             continue
-        return sum(size * (KEPT_OF_CUBE if variable == FULL_CUBE else KEPT) for variable, size in sizes.items())
+        said = ATTRIBUTES + PER_ARRAY[job.config.output.layout] * (len(sizes) + COORDINATES)
+        fitted = KEPT * FITTED * 4 * sizes.get("transit_depth", 0) / 8
+        return said + fitted + sum(size * _kept(variable) for variable, size in sizes.items())
     return 0.0
+
+
+def _kept(variable: str) -> float:
+    if variable == FULL_CUBE:
+        return KEPT_OF_CUBE
+    return KEPT if CALIBRATED[variable].kinds == "f" else KEPT_OF_FLAGS

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from v50calib.config.provenance import config_hash, versions
 from v50calib.errors import StoreError, V50CalibError
 from v50calib.io.catalog import open_root
 from v50calib.io.identity import unchanged
+from v50calib.io.keys import VisitKey
+from v50calib.io.raw_store.group import group_path
+from v50calib.io.raw_store.root import RawStoreRoot
 from v50calib.io.root import Root
+from v50calib.io.storage.commit import COMMIT_NAME
 from v50calib.io.storage.location import locate
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.runs import manifest, quarantine
@@ -77,8 +82,8 @@ def _decisions(jobs: Sequence[Job], fingerprints: dict[str, str], held: dict[str
 def _decide(root: Root, job: Job, fingerprint: str, held: dict[str, quarantine.Held], overwrite: bool) -> Decision:
     if job.key.label in held:
         known = held[job.key.label]
-        if known.recurs(fingerprint, versions()["v50calib"], identity_or_none(job)):
-            reason = f"in quarantine after {known.attempts} attempt(s): {known.error}"
+        if known.recurs(fingerprint, versions()["v50calib"], identity_or_none(job), written(root, job.key)):
+            reason = f"in quarantine after {known.attempts} attempt(s), until its files change or --retry-failed is given: {known.error}"
             return Decision(job, "hold", reason, Failure("give_up", reason, known.error_type, ""))
     if overwrite:
         return Decision(job, "do", "overwrite")
@@ -103,3 +108,16 @@ def identity_or_none(job: Job) -> dict[str, str] | None:
         return open_root(job.root).identity(job.key)
     except (V50CalibError, OSError):
         return None
+
+
+def written(root: Root, key: VisitKey) -> str:
+    """When a visit's files were written, as far as that can be told: a raw store's visit that was damaged and is ingested again has the
+    identity that it had, and a record of its own time. Empty where nothing tells it, as in a bucket.
+    """
+    try:
+        if not isinstance(root, RawStoreRoot):
+            return root.stamp(key)
+        record = group_path(root.location, key) / COMMIT_NAME
+        return str(record.stat().st_mtime_ns) if isinstance(record, Path) else ""
+    except (V50CalibError, OSError):
+        return ""

@@ -228,12 +228,11 @@ def write_visit(path: Path, source: VisitSource) -> None:
     small |= {name: (("time",), values, {}) for name, values in source.telemetry.items()}
     small["wavelength"] = (("x",)[: wavelength.ndim], wavelength, {"units": "um", "long_name": "wavelength"})
     attrs[HASHES_ATTR] = json.dumps(_hashes(attrs, {name: np.asarray(values) for name, (_, values, _) in small.items()}), sort_keys=True)
-    group = zarr.create_group(path, overwrite=True, attributes=attrs)
     n, (ny, nx) = source.frames.n_frames, source.frames.shape
     chunk = min(source.instrument.chunk_frames, n)
     shard = chunk * min(CHUNKS_PER_SHARD, -(-n // chunk))
-    frames = group.create_array(
-        "raw_frames",
+    frames = zarr.create_array(
+        path / "raw_frames",
         shape=(n, ny, nx),
         chunks=(chunk, ny, nx),
         shards=(shard, ny, nx),
@@ -248,6 +247,8 @@ def write_visit(path: Path, source: VisitSource) -> None:
         write_array(path / name, np.asarray(values), dims, attributes)
     for start, block in source.frames.blocks(shard):
         frames[start : start + len(block)] = block
+    # last: without it no reader of Zarr takes the folder for a group, a killed writer's for one
+    _write_group(path, attrs)
 
 
 def _hashes(attrs: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, str]:

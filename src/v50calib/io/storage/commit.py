@@ -340,6 +340,9 @@ def _is_folder(path: Path) -> bool:
 
 def _remove(path: Path) -> None:
     if _is_folder(path):
+        # first what makes it a Zarr group: nobody may list it while its arrays go
+        with suppress(OSError):
+            (path / "zarr.json").unlink()
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 from v50calib.errors import StoreError
 from v50calib.io.storage.location import Location, zarr_source
+from v50calib.io.storage.moments import Moment, moment_of
 from v50calib.io.storage.objects import ObjectPath
 from v50calib.untrusted.json_text import load_json
 
@@ -198,7 +199,7 @@ def whole(path: Location, read: Callable[[Any], T]) -> T:
     They are of one product, also where it is replaced meanwhile. Raises what `read` raises.
     """
     if isinstance(path, Path):
-        return read(path)
+        return _whole_on_disk(path, read)
     for left in reversed(range(READS)):
         record, tag = _read(path / COMMIT_NAME)
         try:
@@ -212,15 +213,34 @@ def whole(path: Location, read: Callable[[Any], T]) -> T:
     return result
 
 
-def standing_source(path: Location, final: Location) -> Any:
+def _whole_on_disk(path: Path, read: Callable[[Any], T]) -> T:
+    """The same of a folder, which another may have taken the place of meanwhile."""
+    for left in reversed(range(READS)):
+        here = moment_of(path)
+        try:
+            result = read(path)
+        except Exception:
+            if left and moment_of(path) != here:
+                continue
+            raise
+        if not left or moment_of(path) == here:
+            break
+    return result
+
+
+def standing_source(path: Location, final: Location, moment: Moment | None = None) -> Any:
     """What zarr and xarray open the files at `path` with, which are those of `final`, or are being copied there.
 
-    An array may be read long after it was opened: the copy is finished then, and its sources are gone.
+    An array may be read long after it was opened. In a bucket the copy is finished then, and its sources are gone. On a disk another may
+    have taken the place of what was there at `moment`: reading raises StoreError then, in place of numbers of both.
     """
-    if isinstance(path, Path) or path == final:
+    if path == final and (isinstance(path, ObjectPath) or moment is None):
         return zarr_source(path)
     # zarr takes a while to import
-    from v50calib.io.storage.standing_store import StandingStore
+    from v50calib.io.storage.standing_store import StandingStore, SteadyStore
+
+    if isinstance(path, Path):
+        return SteadyStore(path, moment) if moment is not None else zarr_source(path)
 
     assert isinstance(final, ObjectPath)
     return StandingStore(path, final)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from v50calib.io.storage.location import Location
 from v50calib.io.storage.objects import ObjectPath
-from v50calib.io.storage.zarr_groups import BLOSC_HEADER_BYTES
+from v50calib.io.storage.zarr_groups import BLOSC_HEADER_BYTES, CHECKSUM_BYTES, RESIDUE
 from v50calib.untrusted.chunks import CHUNK_VALUES
 from v50calib.untrusted.json_text import load_json
 
@@ -31,10 +31,6 @@ _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 KEPT = 3
 #: offset and length of a chunk that was never written
 _EMPTY = 2**64 - 1
-#: CRC32C after a chunk or an index
-CHECKSUM_BYTES = 4
-#: CRC32C of any bytes followed by their CRC32C
-RESIDUE = crc32c(crc32c(b"").to_bytes(CHECKSUM_BYTES, "little"))
 
 
 @dataclass(frozen=True)

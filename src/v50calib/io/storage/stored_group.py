@@ -20,6 +20,7 @@ from v50calib.errors import StoreError
 from v50calib.io.storage.archive import AGAIN, ARCHIVE, ARRAYS_IN, Archive, ArchiveStore
 from v50calib.io.storage.commit import marked_group
 from v50calib.io.storage.location import Location
+from v50calib.io.storage.moments import moment_of
 from v50calib.io.storage.object_commit import standing_source
 from v50calib.io.storage.zarr_groups import Layout, decode_array
 from v50calib.untrusted.json_text import load_json
@@ -34,6 +35,7 @@ class StoredGroup:
     def __init__(self, path: Location, what: str = "product", final: Location | None = None) -> None:
         """final: the group's place, where its files are at `path` because they are being copied there (`object_commit.standing`)."""
         self.path, self.what, self.final = path, what, path if final is None else final
+        self._moment = moment_of(path) if isinstance(path, Path) else None
 
     @cached_property
     def node(self) -> dict[str, Any]:
@@ -128,7 +130,7 @@ class StoredGroup:
     @property
     def source(self) -> Any:
         """What zarr and xarray open it with."""
-        return standing_source(self.path, self.final) if self.archive is None else ArchiveStore(self.archive)
+        return standing_source(self.path, self.final, self._moment) if self.archive is None else ArchiveStore(self.archive)
 
     def open(self) -> xr.Dataset:
         """All of it, lazily: one Dask chunk per stored chunk."""

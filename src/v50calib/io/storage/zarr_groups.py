@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from google_crc32c import value as crc32c
 from numcodecs import blosc
 
 from v50calib.io.storage.archive import ARCHIVE, ARRAYS_IN, pack
@@ -32,6 +33,10 @@ CHUNK_BYTES = 16 * 2**20
 #: light curves and cubes are mostly noise: byte-shuffled lz4 keeps 0.66 of them at twice the speed of bit-shuffled
 #: lz4 (0.63) and four times that of zstd (0.63-0.65), measured on a full AIRS visit
 CNAME, CLEVEL, SHUFFLE = "lz4", 1, "shuffle"
+#: CRC32C behind a chunk: a bit that flips on a disk is an error of whoever reads it, and no number
+CHECKSUM_BYTES = 4
+#: CRC32C of any bytes followed by their CRC32C
+RESIDUE = crc32c(crc32c(b"").to_bytes(CHECKSUM_BYTES, "little"))
 #: of a Blosc frame: versions, flags, type size, then three sizes of four bytes
 BLOSC_HEADER_BYTES = 16
 Layout = Literal["zarr", "packed"]
@@ -75,14 +80,15 @@ def write_group(path: Path, ds: xr.Dataset, layout: Layout = "zarr") -> dict[str
             for chunk, packed in chunks:
                 yield f"{name}/{chunk}", packed
 
+    # the group's own file last: without it no reader of Zarr takes the folder for a group, a killed writer's for one
     if layout == "packed":
         archive = pack(path / ARCHIVE, itertools.chain([("zarr.json", whole)], files()))
         # the group as it is in the folder has no arrays, and says so: no reader then looks for some
         outside = group_metadata({**attrs, ARRAYS_IN: ARCHIVE}, {})
-        return {"zarr.json": _write(path / "zarr.json", _json(outside)), ARCHIVE: archive}
+        return {ARCHIVE: archive, "zarr.json": _write(path / "zarr.json", _json(outside))}
     for name in encoded:
         (path / name).mkdir()
-    return {name: _write(path / name, content) for name, content in itertools.chain([("zarr.json", whole)], files())}
+    return {name: _write(path / name, content) for name, content in itertools.chain(files(), [("zarr.json", whole)])}
 
 
 def write_array(path: Path, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> dict[str, Written]:
@@ -111,7 +117,8 @@ def _packed_chunks(values: np.ndarray, chunks: tuple[int, ...]) -> Iterator[tupl
             block = np.concatenate([block, np.zeros((chunks[0] - len(block), *values.shape[1:]), values.dtype)])
         # chunk files are beside the metadata, no folders of their own: making folders costs more than small chunks
         name = ".".join(["c", str(index), *["0"] * (values.ndim - 1)] if values.ndim else ["c"])
-        yield name, blosc.compress(np.ascontiguousarray(block).reshape(-1), CNAME.encode(), CLEVEL, shuffle=blosc.SHUFFLE)
+        packed = blosc.compress(np.ascontiguousarray(block).reshape(-1), CNAME.encode(), CLEVEL, shuffle=blosc.SHUFFLE)
+        yield name, packed + crc32c(packed).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def read_array(path: Location) -> np.ndarray | None:
@@ -126,11 +133,17 @@ def decode_array(read: Callable[[str], bytes]) -> np.ndarray | None:
     """The same of the files that `read` returns by name."""
     meta = load_json(read("zarr.json"))
     shape, codecs = tuple(meta["shape"]), meta["codecs"]
-    plain = [c["name"] for c in codecs] == ["bytes", "blosc"] and meta["chunk_key_encoding"] == _KEYS
+    steps = [c["name"] for c in codecs]
+    # products of older versions have no checksums
+    plain = steps[:2] == ["bytes", "blosc"] and steps[2:] in ([], ["crc32c"]) and meta["chunk_key_encoding"] == _KEYS
     if not plain or tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]) != shape:
         return None
     packed = read(".".join(["c", *["0"] * len(shape)]))
     dtype = np.dtype(meta["data_type"]).newbyteorder("<")
+    if len(steps) > 2:
+        if crc32c(packed) != RESIDUE:
+            raise ValueError("its chunk is not as it was written: its checksum differs")
+        packed = packed[:-CHECKSUM_BYTES]
     # Blosc allocates what its header says
     says, needed = int.from_bytes(packed[4:8], "little"), math.prod(shape) * dtype.itemsize
     if len(packed) < BLOSC_HEADER_BYTES or says != needed:
@@ -161,7 +174,7 @@ def _metadata(values: np.ndarray, chunks: tuple[int, ...], dims: tuple[str, ...]
         "chunk_key_encoding": _KEYS,
         # what stands where a chunk is lost: no number that could pass for a depth
         "fill_value": "NaN" if values.dtype.kind == "f" else values.dtype.type(0).item(),
-        "codecs": [to_bytes, {"name": "blosc", "configuration": pack}],
+        "codecs": [to_bytes, {"name": "blosc", "configuration": pack}, {"name": "crc32c"}],
         "attributes": attrs,
         "dimension_names": list(dims),
         "zarr_format": 3,
