@@ -12,9 +12,9 @@ from v50calib.runtime.job import Job, visit_of
 from v50calib.runtime.worklist import Decision
 from v50calib.schema import CALIBRATED
 
-#: share of their bytes that compression leaves of a full cube, of other floats (noise, mostly) and of flags and counts: visits of full length
+#: share of their bytes that compression leaves of a full cube, other floats (noise, mostly), flags and counts, for visits of full length
 KEPT_OF_CUBE, KEPT, KEPT_OF_FLAGS = 0.88, 0.77, 0.06
-#: metadata of an array (its own, its group's copy, the root's; an archive has two), a product's attributes with the config, coordinates
+#: metadata of an array (its own, its group's copy, the root's; an archive has two), attributes with the config, number of coordinates
 PER_ARRAY, ATTRIBUTES, COORDINATES = {"zarr": 1_800, "packed": 1_400}, 18_000, 8
 #: values of each channel that the fit of its depth worked on, kept where there is one
 FITTED = 2 * 200
