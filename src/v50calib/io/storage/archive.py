@@ -23,6 +23,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from v50calib.errors import StoreError
 from v50calib.io.storage.commit import Written
 from v50calib.io.storage.location import Location
+from v50calib.io.storage.moments import Moment, moment_of
 from v50calib.io.storage.objects import ObjectPath
 
 ARCHIVE = "arrays.zip"
@@ -72,14 +73,15 @@ class Member(NamedTuple):
 class Archive:
     """Members of an archive, read one at a time. Pickles as its path.
 
-    final: where the archive is once it is no more at `path`: it was being copied when it was opened.
+    final: where the archive is once it is no more at `path`: it was being copied when it was opened. moment: that of its folder on a disk,
+    if it is to be no other's.
     """
 
-    def __init__(self, path: Location, final: Location | None = None) -> None:
-        self.path, self.final = path, path if final is None else final
+    def __init__(self, path: Location, final: Location | None = None, moment: Moment | None = None) -> None:
+        self.path, self.final, self._moment = path, path if final is None else final, moment
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self.path, self.final)
+        return Archive, (self.path, self.final, self._moment)
 
     @cached_property
     def members(self) -> dict[str, Member]:
@@ -118,6 +120,8 @@ class Archive:
         lengths = head[_LENGTHS]
         begin = member.header + _HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         found = self._range(begin + start, stop - start)
+        if self._moment is not None and isinstance(self.path, Path) and moment_of(self.path.parent) != self._moment:
+            raise StoreError(f"{self.final.parent} was replaced or removed after it was opened: open it again")
         if len(found) != stop - start:
             raise StoreError(f"{self.final} is cut within {name}: {AGAIN}")
         if len(found) == member.size and zlib.crc32(found) != member.crc:

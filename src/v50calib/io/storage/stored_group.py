@@ -60,7 +60,7 @@ class StoredGroup:
             return None
         # absolute: Dask's workers, and who changes the folder, read it later
         here, final = (path.absolute() if isinstance(path, Path) else path for path in (self.path, self.final))
-        return Archive(here / ARCHIVE, final / ARCHIVE)
+        return Archive(here / ARCHIVE, final / ARCHIVE, self._moment)
 
     @property
     def layout(self) -> Layout:
