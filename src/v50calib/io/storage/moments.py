@@ -8,13 +8,15 @@ Moment = tuple[int, int]
 
 
 def moment_of(path: Path) -> Moment | None:
-    """The folder's inode, and when its zarr.json was written [ns]; None where it has none.
+    """When the folder's zarr.json was written [ns], and its bytes; None where it has none. Inodes would say more, and change by themselves on
+    some file systems of networks.
 
     >>> import tempfile
     >>> moment_of(Path(tempfile.mkdtemp())) is None
     True
     """
     try:
-        return path.stat().st_ino, (path / "zarr.json").stat().st_mtime_ns
+        found = (path / "zarr.json").stat()
     except OSError:
         return None
+    return found.st_mtime_ns, found.st_size
