@@ -8,8 +8,8 @@ Moment = tuple[int, int]
 
 
 def moment_of(path: Path) -> Moment | None:
-    """When the folder's zarr.json was written [ns], and its bytes; None where it has none. Inodes would say more, and change by themselves on
-    some file systems of networks.
+    """When the folder's zarr.json was written [ns], and its bytes; None where it has none. Inodes would say more, and change by themselves
+    on some file systems of networks.
 
     >>> import tempfile
     >>> moment_of(Path(tempfile.mkdtemp())) is None
