@@ -19,9 +19,9 @@ def complete_stores(run_dir: Location) -> list[str]:
     A store in which a killed run left no metadata gets it here, too.
     """
     try:
-        for name, below in _groups(run_dir).items():
-            if name != ESTIMATES:
-                consolidate(run_dir / name, below)
+        for name in (PRODUCTS, SPECTRA):
+            if (run_dir / name).is_dir():
+                consolidate(run_dir / name, _below(run_dir, name))
     except OSError as exc:
         why = exc.strerror or exc
         told = (
@@ -33,25 +33,21 @@ def complete_stores(run_dir: Location) -> list[str]:
 
 def complete_estimates(run_dir: Location) -> None:
     """The same for estimates, which `spectra` writes without a run; where it cannot be written the root stays as it is."""
-    with suppress(OSError):
-        for name, below in _groups(run_dir).items():
-            if name == ESTIMATES:
-                consolidate(run_dir / name, below)
+    if (run_dir / ESTIMATES).is_dir():
+        with suppress(OSError):
+            consolidate(run_dir / ESTIMATES, _below(run_dir, ESTIMATES))
 
 
 def untrue_stores(run_dir: Location) -> list[str]:
     """Stores of a run whose root says of products, fits or estimates what is not so (`hierarchy.root_is_true`)."""
-    return [name for name, below in _groups(run_dir).items() if not root_is_true(run_dir / name, below)]
+    there = [name for name in (PRODUCTS, SPECTRA, ESTIMATES) if (run_dir / name).is_dir()]
+    return [name for name in there if not root_is_true(run_dir / name, _below(run_dir, name))]
 
 
-def _groups(run_dir: Location) -> dict[str, list[str]]:
-    """{store: its committed groups} of the stores that a run directory has."""
-    products, spectra, estimates = (run_dir / name for name in (PRODUCTS, SPECTRA, ESTIMATES))
-    found = {}
-    if products.is_dir():
-        found[PRODUCTS] = [label for label, _ in committed_products(products)]
-    if spectra.is_dir():
-        found[SPECTRA] = [planet for planet, _ in fitted_planets(run_dir)]
-    if estimates.is_dir():
-        found[ESTIMATES] = [path.name for path in committed_in(estimates)]
-    return found
+def _below(run_dir: Location, store: str) -> list[str]:
+    """The committed groups of one of a run's stores."""
+    if store == PRODUCTS:
+        return [label for label, _ in committed_products(run_dir / PRODUCTS)]
+    if store == SPECTRA:
+        return [planet for planet, _ in fitted_planets(run_dir)]
+    return [path.name for path in committed_in(run_dir / ESTIMATES)]

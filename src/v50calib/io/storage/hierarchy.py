@@ -61,9 +61,9 @@ def consolidate(root: Location, below: Iterable[str]) -> bool:
     new = _document(root, paths)
     if new is None:
         return False
-    document = root / "zarr.json"
-    if document.read_bytes() != _text(new):
-        replace_bytes(document, _text(new))
+    document, text = root / "zarr.json", _text(new)
+    if document.read_bytes() != text:
+        replace_bytes(document, text)
     return True
 
 
